@@ -1,0 +1,30 @@
+# Everything runs in a virtual environment of its own, made on the first call and renewed when the project's needs change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: demo test check bench clean
+
+demo: $(READY)
+	$(BIN)/robustsnn run digits --out runs/digits
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+check: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+	$(MAKE) test
+
+bench: $(READY)
+	$(BIN)/robustsnn bench
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt -e '.[data,nir,dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,93 @@
+"""Norm balls around images, cut to the pixel box ``[0, 1]``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from robustsnn.seeds import Noise
+
+Norm = Literal["Linf", "L2"]
+
+
+class Ball(Protocol):
+    """A set of allowed images around each image; all functions act image by image."""
+
+    eps: float
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        """The allowed image nearest to ``adv``."""
+        ...
+
+    def direction(self, grad: Tensor) -> Tensor:
+        """The step of size 1 that climbs fastest along ``grad``; no step where the gradient is zero."""
+        ...
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        """A random allowed image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Linf:
+    """``|adv - x| <= eps`` in every pixel."""
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        _radius(self.eps)
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        return torch.clamp(adv, x - self.eps, x + self.eps).clamp_(0, 1)
+
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad.sign()
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        return self.project(x + self.eps * (2 * noise.uniform(x) - 1), x)
+
+
+@dataclass(frozen=True)
+class L2:
+    """``||adv - x||_2 <= eps`` over all pixels of an image."""
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        _radius(self.eps)
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        delta = adv - x
+        return (x + delta * (self.eps / _length(delta)).clamp(max=1)).clamp_(0, 1)
+
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad / _length(grad)
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        outward = self.direction(noise.normal(x))
+        radius = noise.uniform(x[:, :1, :1, :1]) ** (1 / x[0].numel()) if len(x) else 1.0
+        return self.project(x + self.eps * radius * outward, x)
+
+
+def _length(delta: Tensor) -> Tensor:
+    return delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (delta.dim() - 1))
+
+
+def _radius(eps: float) -> None:
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps must be a finite number of at least 0, not {eps}; pixels are in [0, 1]")
+
+
+def ball(norm: Norm, eps: float) -> Ball:
+    """The ball of a norm by its name.
+
+    Raises:
+        ValueError: an unknown norm, or a radius below 0.
+    """
+    if norm not in ("Linf", "L2"):
+        raise ValueError(f"norm must be 'Linf' or 'L2', not {norm!r}")
+    return Linf(eps) if norm == "Linf" else L2(eps)

@@ -1,0 +1,7 @@
+"""ANN to SNN: trace the activations, calibrate thresholds, place neurons."""
+
+from robustsnn.conversion.calibrate import calibrate
+from robustsnn.conversion.convert import ConversionReport, convert, reestimate, spiking
+from robustsnn.conversion.trace import Layer, trace
+
+__all__ = ["ConversionReport", "Layer", "calibrate", "convert", "reestimate", "spiking", "trace"]

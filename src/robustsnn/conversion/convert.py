@@ -1,0 +1,188 @@
+"""From a trained ANN to a spiking network that is usable, and measurable, before any finetuning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from robustsnn.conversion.calibrate import calibrate, images_of
+from robustsnn.conversion.trace import Layer, trace
+from robustsnn.spiking.network import Slot, SpikingNetwork
+from robustsnn.spiking.neuron import Dynamics
+from robustsnn.spiking.rewire import rewire
+
+BatchNorm = Literal["reestimate", "reset"]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What conversion did.
+
+    Arguments:
+        layers: every layer in order of execution, with what became of it.
+        calibrated: thresholds at scale 1 by module path, in firing order.
+        scale: what they were multiplied by.
+        runs_once: the neurons fed by the part that is the same at every step; empty where the image is repeated instead.
+    """
+
+    layers: tuple[Layer, ...]
+    calibrated: dict[str, float]
+    scale: float
+    runs_once: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = [f"{layer.place:<32} {layer.kind:<18} {layer.action}" for layer in self.layers]
+        rows += [f"{name:<32} threshold {value:.4g} x {self.scale:g}" for name, value in self.calibrated.items()]
+        return "\n".join(rows)
+
+
+def convert(
+    ann: nn.Module,
+    batches: Iterable[Tensor | tuple[Tensor, ...]],
+    dynamics: Dynamics = Dynamics(),
+    scale: float = 0.3,
+    percentile: float = 99.7,
+    calibration_timesteps: int = 100,
+    batch_norm: BatchNorm = "reestimate",
+    *,
+    allow: Collection[str] = (),
+    limit: int = 11,
+    on_layer: Callable[[str, float], None] = lambda name, threshold: None,
+) -> SpikingNetwork:
+    """A spiking network with the weights of ``ann`` and calibrated, trainable thresholds.
+
+    Arguments:
+        ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations, reshapes; untouched.
+        batches: calibration images ``[N,C,H,W]`` (or tuples that begin with images); the first ``limit`` are used.
+        dynamics: of the result.
+        scale: factor on all calibrated thresholds; below 1 lowers latency.
+        percentile, calibration_timesteps: see `calibrate`.
+        batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
+            to (0, 1), as published.
+        allow: ``{"max_pool"}`` admits max-pooling.
+        on_layer: told each layer's name and threshold when it is found.
+
+    Returns:
+        The network; its ``conversion_report`` says what was done with every layer.
+
+    Raises:
+        ValueError: a layer that cannot be converted (named, with the remedy), or arguments out of range.
+
+    Source: Ozdenizci & Legenstein 2024, section 4.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
+    if batch_norm not in ("reestimate", "reset"):
+        raise ValueError(f"batch_norm must be 'reestimate' or 'reset', not {batch_norm!r}")
+    used = [images_of(batch) for batch in islice(batches, limit)]
+    if not used:
+        raise ValueError("conversion needs at least one batch of calibration images")
+    net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
+    calibrated = calibrate(net, used, percentile, calibration_timesteps, on_layer=on_layer)
+    with torch.no_grad():
+        for name, threshold in net.thresholds.items():
+            threshold.fill_(scale * calibrated[name])
+        if batch_norm == "reset":
+            for module in net.modules():
+                if isinstance(module, _BatchNorm):
+                    module.reset_running_stats()
+        else:
+            reestimate(net, used)
+    report = net.conversion_report
+    net.conversion_report = ConversionReport(report.layers, calibrated, scale, report.runs_once)
+    return net
+
+
+def spiking(
+    ann: nn.Module, images: Tensor, dynamics: Dynamics = Dynamics(), threshold: float = 1.0, *, allow: Collection[str] = ()
+) -> SpikingNetwork:
+    """The architecture of ``ann``, over its very tensors, as a spiking network with every threshold the same.
+
+    Linear layers without a bias get a zero, trainable one. A dry run on a few of the ``images`` finds the firing order and
+    the neurons that see the constant input; only where the result is proved equal does that part run once.
+
+    Raises:
+        ValueError: a layer that cannot be converted, or a body that mixes the images of a batch.
+    """
+    traced, layers = trace(ann, allow)
+    body = rewire(traced, lambda _, m: _with_bias(m) if isinstance(m, nn.Linear) and m.bias is None else None)
+    slots = _slots(body, images)
+    report = ConversionReport(layers, {}, 1.0, tuple(slot.name for slot in slots if slot.first))
+    net = SpikingNetwork(body, dynamics, slots, report)
+    with torch.no_grad():
+        for value in net.thresholds.values():
+            value.fill_(threshold)
+    return net
+
+
+def _with_bias(linear: nn.Linear) -> nn.Module:
+    copy = rewire(linear, lambda _, __: None)
+    copy._parameters["bias"] = nn.Parameter(linear.weight.new_zeros(linear.out_features))
+    return copy
+
+
+class _Probe(nn.Module):
+    """A ReLU that notes when it was reached and whether it saw the images before time began; it then repeats them twice."""
+
+    def __init__(self, name: str, images: int, reached: list[Slot]) -> None:
+        super().__init__()
+        self.name, self.images, self.reached = name, images, reached
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = len(x) == self.images
+        self.reached.append(Slot(self.name, first))
+        return (torch.cat([x, x]) if first else x).relu()
+
+
+@torch.no_grad()
+def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
+    """Firing order and first neurons, by a dry run at two time steps."""
+    few = images[torch.arange(3) % len(images)]
+    once = rewire(body, lambda _, __: None).eval()(few)
+    expected = torch.cat([once, once])
+    for at_input in (False, True):
+        reached: list[Slot] = []
+
+        def probe(name: str, module: nn.Module, reached: list[Slot] = reached) -> nn.Module | None:
+            return _Probe(name, len(few), reached) if isinstance(module, nn.ReLU) else None
+
+        try:
+            out = rewire(body, probe).eval()(torch.cat([few, few]) if at_input else few)
+        except (RuntimeError, ValueError):  # parts with and without time do not fit together
+            continue
+        if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
+            return reached
+    raise ValueError(
+        f"{type(body).__name__} treats the images of a batch together (a fixed batch size or an operation over the batch), "
+        "so time cannot be folded into it: make it act on every image alone"
+    )
+
+
+@torch.no_grad()
+def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps."""
+
+    def counting(name: str, module: nn.Module) -> nn.Module | None:
+        if not isinstance(module, _BatchNorm):
+            return None
+        copy = rewire(module, lambda _, __: None)
+        assert isinstance(copy, _BatchNorm)
+        copy.momentum = None  # a plain mean of all batches
+        return copy
+
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            module.reset_running_stats()
+    view = rewire(net, counting).eval()
+    for module in view.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+    for images in batches:
+        view(images)

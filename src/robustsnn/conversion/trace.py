@@ -1,0 +1,191 @@
+"""From any ANN to a body with one ``nn.ReLU`` module per activation, and an account of what was done with every layer."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from robustsnn.models import Normalize
+from robustsnn.spiking.rewire import rewire
+
+KEPT_MODULES: tuple[type[nn.Module], ...] = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity, nn.Flatten, nn.Unflatten,
+    nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+    nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, Normalize,
+)  # fmt: skip
+MAX_POOLS: tuple[type[nn.Module], ...] = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+RELU_FUNCTIONS: set[Callable[..., Any]] = {F.relu, F.relu_, torch.relu, torch.relu_}
+RELU_METHODS = {"relu", "relu_"}
+KEPT_FUNCTIONS: set[Callable[..., Any]] = {
+    operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv,
+    operator.floordiv, operator.getitem, operator.neg, getattr, torch.add, torch.sub, torch.mul, torch.div,
+    torch.cat, torch.concat, torch.concatenate, torch.stack, torch.chunk, torch.split, torch.flatten, torch.reshape,
+    torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.mean, torch.sum, torch.matmul,
+    F.conv1d, F.conv2d, F.conv3d, F.linear, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
+    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.pad, F.interpolate, F.pixel_shuffle,
+}  # fmt: skip
+KEPT_METHODS = {
+    "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "flatten", "view", "reshape", "permute", "transpose",
+    "contiguous", "squeeze", "unsqueeze", "mean", "sum", "size", "dim", "chunk", "split", "expand", "to", "float", "type_as",
+    "expand_as", "view_as",
+}  # fmt: skip
+DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout1d: nn.Dropout1d,
+    F.dropout2d: nn.Dropout2d,
+    F.dropout3d: nn.Dropout3d,
+}
+MAX_FUNCTIONS = {F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, torch.max_pool2d}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What became of one layer: ``place`` (module path), ``kind`` and ``action``."""
+
+    place: str
+    kind: str
+    action: str
+
+
+def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple[Layer, ...]]:
+    """A body over the tensors of ``ann`` with one ``nn.ReLU`` module per activation.
+
+    Where every activation of ``ann`` already is an ``nn.ReLU`` module used once, the body is a view of ``ann`` itself;
+    otherwise it is a ``torch.fx.GraphModule`` in which functional, method and reused activations (and functional dropout)
+    have become modules. Parameters and buffers keep their names either way.
+
+    Arguments:
+        ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations and reshapes.
+        allow: ``{"max_pool"}`` admits max-pooling, which on spikes becomes a logical or.
+
+    Returns:
+        The body, and the account of every layer in the order of execution.
+
+    Raises:
+        ValueError: the forward pass cannot be followed, or a layer cannot be converted; the line names it and the remedy.
+    """
+    if unknown := set(allow) - {"max_pool"}:
+        raise ValueError(f"allow={sorted(unknown)}: only 'max_pool' can be allowed")
+    modules = dict(ann.named_modules())
+    evaluated = rewire(ann, lambda _, __: None).eval()
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(evaluated)
+    except Exception as error:
+        raise ValueError(
+            f"cannot follow the forward pass of {type(ann).__name__}: {_one_line(error)}; write it without branches or "
+            "loops that depend on the data"
+        ) from error
+    uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    traced = fx.GraphModule(evaluated, graph)
+    layers: list[Layer] = []
+    changed = False
+    for node in list(graph.nodes):
+        if node.op == "call_module":
+            module = modules[node.target]
+            action = _judge_module(node.target, module, allow)
+            if isinstance(module, nn.ReLU):
+                reused = uses[node.target] > 1
+                action = "spiking neurons" + (", a layer of their own for this use" if reused else "")
+                if reused or module.inplace:
+                    changed |= reused
+                    _put(traced, node, nn.ReLU(), node.target if not reused else None)
+            layers.append(Layer(str(node.target), type(module).__name__, action))
+        elif node.op in ("call_function", "call_method"):
+            layer, replacement = _judge_function(node, allow)
+            if replacement is not None:
+                changed = True
+                _put(traced, node, replacement)
+                layers.append(Layer(str(node.target), type(replacement).__name__, layer))
+    if not any(layer.action.startswith("spiking") for layer in layers):
+        raise ValueError(f"{type(ann).__name__} has no ReLU: there is nothing that could become a spiking neuron")
+    if not changed:
+        return rewire(ann, lambda _, m: nn.ReLU().train(m.training) if isinstance(m, nn.ReLU) else None), tuple(layers)
+    graph.lint()
+    traced.recompile()
+    for name, module in traced.named_modules():
+        module.training = modules[name].training if name in modules else ann.training
+    return traced, tuple(layers)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _judge_module(place: Any, module: nn.Module, allow: Collection[str]) -> str:
+    if isinstance(module, nn.ReLU):
+        return "spiking neurons"
+    if isinstance(module, MAX_POOLS):
+        _check_max_pool(f"layer {place!r} ({type(module).__name__})", allow)
+        return "kept: max-pooling of spikes is their logical or"
+    if isinstance(module, KEPT_MODULES):
+        return "kept"
+    raise ValueError(
+        f"layer {place!r} ({type(module).__name__}) cannot be converted: a spiking neuron stands for ReLU only; "
+        "replace it by nn.ReLU (or, if it is linear, by convolution, linear, norm or average pool) and train again"
+    )
+
+
+def _judge_function(node: fx.Node, allow: Collection[str]) -> tuple[str, nn.Module | None]:
+    target: Any = node.target
+    if target in RELU_METHODS if node.op == "call_method" else target in RELU_FUNCTIONS:
+        return "spiking neurons, made a module from a functional activation", nn.ReLU()
+    if node.op == "call_function" and target in DROPOUTS:
+        arguments = dict(zip(("p",), node.args[1:2], strict=False)) | {k: v for k, v in node.kwargs.items() if k == "p"}
+        return "kept: made a module from functional dropout", DROPOUTS[target](**arguments)
+    if node.op == "call_function" and target in MAX_FUNCTIONS:
+        _check_max_pool(f"{_name(target)} in {_owner(node) or 'the network'}", allow)
+    elif not (target in KEPT_METHODS if node.op == "call_method" else target in KEPT_FUNCTIONS):
+        raise ValueError(
+            f"operation {_name(target)} in module {_owner(node)!r} cannot be converted: a spiking network is made of ReLU, "
+            "convolutions, linears, norms, average pools, additions, concatenations and reshapes; express it by those"
+        )
+    return "kept", None
+
+
+def _check_max_pool(what: str, allow: Collection[str]) -> None:
+    if "max_pool" not in allow:
+        raise ValueError(
+            f"{what} is a max-pool, which loses the rate of spikes: use an average pool, or pass allow={{'max_pool'}} to "
+            "keep it (the logical or of the spikes)"
+        )
+
+
+def _put(traced: fx.GraphModule, node: fx.Node, module: nn.Module, place: str | None = None) -> None:
+    """Let ``node`` call ``module``, under a fresh name beside its owner (or at ``place``), recorded as its new target."""
+    if place is None:
+        owner = _owner(node) if node.op != "call_module" else str(node.target)
+        stem = f"{owner}." if owner and node.op != "call_module" else f"{owner}_" if owner else ""
+        taken = {name for name, _ in traced.named_modules(remove_duplicate=False)}
+        kind = type(module).__name__.lower()
+        place = next(name for i in range(1, len(taken) + 2) if (name := f"{stem}{kind}_{i}") not in taken)
+    traced.add_submodule(place, module)
+    keep = node.args[:1] or (node.kwargs["input"],)
+    node.op, node.target, node.args, node.kwargs = "call_module", place, keep, {}
+
+
+def _owner(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(next(reversed(stack.values()))[0]) if stack else ""
+
+
+def _name(target: Any) -> str:
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

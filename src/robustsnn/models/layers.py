@@ -1,0 +1,52 @@
+"""What all bodies share: normalisation as a layer, and initial weights from an explicit generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.seeds import generator
+from robustsnn.types import Images
+
+
+class Normalize(nn.Module):
+    """``(x - mean) / std`` per channel, so that everyone outside the network, attacks included, sees pixels in ``[0, 1]``.
+
+    Raises:
+        ValueError: statistics of another length than the images' channels, or a standard deviation that is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not mean or not all(s > 0 for s in std):
+            raise ValueError(f"normalisation needs one mean and one std > 0 per channel, not mean={mean}, std={std}")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, x: Images) -> Images:
+        if x.dim() != 4 or x.shape[1] != len(self.mean):
+            raise ValueError(
+                f"images must be [N, {len(self.mean)}, H, W] for this network, not {list(x.shape)}: "
+                "give images with that many channels or build the network for yours"
+            )
+        return (x - self.mean) / self.std
+
+
+def initialise(body: nn.Module, seed: int) -> None:
+    """Initial weights that depend on the seed alone: Kaiming-normal fan-out convolutions, uniform linear layers."""
+    rng = generator(seed, "initial weights")
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=rng)
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -bound, bound, generator=rng)

@@ -1,0 +1,80 @@
+"""VGG bodies: convolution, batch norm and ReLU in a row, average pooling, linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from robustsnn.models.layers import Normalize
+from robustsnn.types import Images, Logits
+
+Plan = Sequence[int | Literal["A"]]
+
+
+class Vgg(nn.Module):
+    """``normalize -> features -> classifier``; made by `vgg`."""
+
+    def __init__(self, normalize: Normalize, features: nn.Sequential, classifier: nn.Sequential) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.features = features
+        self.classifier = classifier
+
+    def forward(self, x: Images) -> Logits:
+        return self.classifier(self.features(self.normalize(x)))  # type: ignore[no-any-return]
+
+
+def vgg(
+    plan: Plan,
+    hidden: Sequence[int],
+    classes: int,
+    size: int = 32,
+    channels: int = 3,
+    dropout: float = 0.0,
+    conv_bias: bool = False,
+    mean: Sequence[float] = (0.5,),
+    std: Sequence[float] = (0.5,),
+) -> Vgg:
+    """A VGG of 3x3 convolutions.
+
+    Arguments:
+        plan: channels of each convolution; ``"A"`` is a 2x2 average pool.
+        hidden: widths of the linear layers before the last one.
+        classes, size, channels: number of classes, height (= width) and channels of the images.
+        dropout: after every hidden linear layer.
+        conv_bias: biases in the convolutions, which batch norm makes redundant.
+        mean, std: normalisation of the pixels, one value per channel or one for all.
+
+    Raises:
+        ValueError: a plan with anything but positive channels and "A", or more pools than the size allows.
+
+    >>> vgg([8, "A", 16], [32], classes=10, size=8, channels=1).classifier[1]
+    Linear(in_features=256, out_features=32, bias=True)
+    """
+    if classes < 2 or channels < 1 or size < 1:
+        raise ValueError(f"a network needs classes >= 2, channels and size >= 1, not {classes}, {channels}, {size}")
+    mean, std = (tuple(v) * channels if len(v) == 1 else tuple(v) for v in (mean, std))
+    if len(mean) != channels:
+        raise ValueError(f"mean and std have {len(mean)} values for {channels} channels: give one per channel")
+    features: list[nn.Module] = []
+    width = channels
+    for entry in plan:
+        if entry == "A":
+            size //= 2
+            features.append(nn.AvgPool2d(2))
+        elif isinstance(entry, int) and entry > 0:
+            features += [nn.Conv2d(width, entry, 3, padding=1, bias=conv_bias), nn.BatchNorm2d(entry), nn.ReLU()]
+            width = entry
+        else:
+            raise ValueError(f"plan entry {entry!r} is neither a positive number of channels nor 'A' (average pool)")
+    if size < 1:
+        raise ValueError(f"plan {list(plan)} pools more often than the images' size allows: remove an 'A'")
+    classifier: list[nn.Module] = [nn.Flatten()]
+    width = width * size * size
+    for units in hidden:
+        classifier += [nn.Linear(width, units), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
+        width = units
+    classifier.append(nn.Linear(width, classes))
+    return Vgg(Normalize(mean, std), nn.Sequential(*features), nn.Sequential(*classifier))

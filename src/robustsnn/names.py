@@ -1,0 +1,101 @@
+"""Named things: looked up with the nearest known name in the error, and written as the constructor call they are."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+Named = TypeVar("Named")
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {ast.Div: operator.truediv, ast.Mult: operator.mul}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an error line: the known name most like ``name``, then all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
+    meant = next((k for k in known if [k.lower()] == close), None)
+    return (f"did you mean {meant!r}? " if meant else "") + f"known: {', '.join(known)}"
+
+
+def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
+    """The entry ``name`` of a table of named things.
+
+    Raises:
+        ValueError: no such name; the line gives the nearest known one.
+    """
+    if name not in table:
+        raise ValueError(f"unknown {kind} {name!r}: {nearest(name, table)}")
+    return table[name]
+
+
+def number(text: str | float) -> float:
+    """A number that may be written as a fraction.
+
+    >>> number("8/255") == 8 / 255
+    True
+    """
+    try:
+        if not isinstance(text, str):
+            return float(text)
+        over, _, under = text.partition("/")
+        return float(over) / float(under) if under else float(over)
+    except (ValueError, TypeError, ZeroDivisionError):
+        raise ValueError(f"{text!r} is no number: write 0.1 or a fraction such as 8/255") from None
+
+
+def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:
+    """The value that ``text`` spells as a constructor call: names from ``table``, arguments literal or nested calls.
+
+    Nothing is evaluated: only calls of the table's names, numbers, strings, lists and fractions are read.
+
+    >>> build("number", {"int": int, "max": max}, "max(int('3'), 8/2)")
+    4.0
+
+    Raises:
+        ValueError: an unknown name or field, a value out of range, or text that is no such call.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{kind} {text!r} cannot be read: write a name such as {next(iter(table))}(...)") from None
+    try:
+        return _value(kind, table, tree)
+    except RecursionError:
+        raise ValueError(f"{kind} is nested too deeply to be read") from None
+
+
+def _value(kind: str, table: Mapping[str, Callable[..., Any]], node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return tuple(_value(kind, table, part) for part in parts)
+        case ast.BinOp(left=ast.Constant(value=int() | float() as left), op=op, right=ast.Constant(value=right)) if (
+            type(op) in _ARITHMETIC and isinstance(right, int | float) and right
+        ):
+            return _ARITHMETIC[type(op)](left, right)
+        case ast.Name(id=name):
+            return _call(kind, name, find(kind, table, name), [], {})
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
+            made = find(kind, table, name)
+            named = {k.arg: _value(kind, table, k.value) for k in keywords if k.arg}
+            return _call(kind, name, made, [_value(kind, table, a) for a in args], named)
+    raise ValueError(f"{kind} {ast.unparse(node)!r} cannot be read: only names, numbers and lists may stand there")
+
+
+def _call(kind: str, name: str, made: Callable[..., Any], args: list[Any], named: dict[str, Any]) -> Any:
+    if is_dataclass(made):
+        known = [field.name for field in fields(made) if field.init]
+        for key in named:
+            if key not in known:
+                raise ValueError(f"{kind} {name} has no field {key!r}: {nearest(key, known)}")
+    try:
+        return made(*args, **named)
+    except TypeError as error:
+        raise ValueError(f"{kind} {name}: {error}") from None

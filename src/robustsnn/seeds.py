@@ -1,0 +1,104 @@
+"""Randomness as an argument: seeds derived from what they are for, and noise that belongs to one image.
+
+Nothing here touches torch's global generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from robustsnn.types import Randomness
+
+
+def derive(*purpose: int | str) -> int:
+    """A 62-bit seed that depends on every part of ``purpose``, the same on every machine.
+
+    >>> derive(0, "init") == derive(0, "init"), derive(0, "init") == derive(1, "init")
+    (True, False)
+    """
+    digest = hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 2
+
+
+def generator(*purpose: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A fresh generator seeded by ``derive(*purpose)``."""
+    return torch.Generator(device).manual_seed(derive(*purpose))
+
+
+def image_seeds(index: Tensor, *purpose: int | str) -> Tensor:
+    """One int64 seed per image, from the image's number ``[N]`` in its data set and a purpose."""
+    return _mix(index.to(torch.int64) ^ _mix(torch.tensor(derive(*purpose), device=index.device)))
+
+
+class Noise(Protocol):
+    """Where an attack draws from."""
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Values in ``[0, 1)`` of the shape and type of ``like [N, ...]``."""
+        ...
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal values of the shape and type of ``like [N, ...]``."""
+        ...
+
+
+def noise(rng: Randomness) -> Noise:
+    """The source of noise that ``rng`` stands for.
+
+    Raises:
+        ValueError: ``rng`` is neither a ``torch.Generator`` nor an int64 tensor ``[N]``.
+    """
+    if isinstance(rng, torch.Generator):
+        return _FromGenerator(rng)
+    if isinstance(rng, Tensor) and rng.dtype == torch.int64 and rng.dim() == 1:
+        return _FromSeeds(rng)
+    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image, not {type(rng).__name__}")
+
+
+class _FromGenerator:
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, like: Tensor) -> Tensor:
+        drawn = torch.rand(like.shape, generator=self.generator, device=self.generator.device, dtype=like.dtype)
+        return drawn.to(like.device)
+
+    def normal(self, like: Tensor) -> Tensor:
+        drawn = torch.randn(like.shape, generator=self.generator, device=self.generator.device, dtype=like.dtype)
+        return drawn.to(like.device)
+
+
+class _FromSeeds:
+    """Counter-based: value ``p`` of draw ``d`` of an image is a hash of (its seed, d, p), on any device."""
+
+    def __init__(self, seeds: Tensor) -> None:
+        self.seeds = seeds
+        self.draws = 0
+
+    def uniform(self, like: Tensor) -> Tensor:
+        if len(like) != len(self.seeds):
+            raise ValueError(f"{len(self.seeds)} seeds were given for {len(like)} images: give one seed per image")
+        self.draws += 1
+        seeds = _mix(self.seeds.to(like.device) + self.draws * _ODD)
+        position = torch.arange(like[0].numel() if len(like) else 0, device=like.device)
+        bits = _mix(seeds[:, None] ^ _mix(position)[None, :])
+        return ((bits >> 40) & 0xFFFFFF).to(like.dtype).div_(2.0**24).reshape(like.shape)
+
+    def normal(self, like: Tensor) -> Tensor:
+        radius = torch.log1p(-self.uniform(like)).mul_(-2).sqrt_()
+        return radius * torch.cos(2 * math.pi * self.uniform(like))
+
+
+_ODD = 0x1E3779B97F4A7C15  # the golden ratio in 62 bits: successive draws start far apart
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele et al. 2014) in wrapping int64 arithmetic."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    return x ^ ((x >> 31) & ((1 << 33) - 1))

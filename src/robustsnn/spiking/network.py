@@ -1,0 +1,182 @@
+"""A spiking network with the signature of an ANN: time is folded into the batch, state lives for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.names import nearest
+from robustsnn.spiking.kernels import fused_lif
+from robustsnn.spiking.neuron import Dynamics
+from robustsnn.spiking.rewire import rewire
+from robustsnn.types import Images, Logits, StepLogits
+
+Fire = Callable[[Tensor, Tensor, Dynamics], Tensor]
+"""``fire(current [T,N,...], threshold, dynamics) -> spikes [T,N,...]``: the forward of `lif`, with a gradient of its own."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for neurons in a body: its module path, and whether it sees the constant input before time begins."""
+
+    name: str
+    first: bool = False
+
+
+class Neuron(nn.Module):
+    """A layer of neurons with one trainable threshold, in the slot of a ReLU.
+
+    Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
+    """
+
+    def __init__(
+        self, threshold: nn.Parameter, dynamics: Dynamics, *, first: bool = False, fire: Fire = fused_lif
+    ) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.dynamics = dynamics
+        self.first = first
+        self.fire = fire
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.dynamics.timesteps
+        current = x.expand(steps, *x.shape) if self.first else x.unflatten(0, (steps, -1))
+        return self.fire(current, self.threshold, self.dynamics).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"
+
+
+class SpikingNetwork(nn.Module):
+    """A plain body with neurons in its ReLU slots, run for T steps on a constant input; logits are the mean over time.
+
+    Arguments:
+        body: a module with one ``nn.ReLU`` (or already a `Neuron`) per activation; `robustsnn.conversion.trace` makes one
+            of any ANN. Its tensors are shared, its modules are not touched.
+        dynamics: time steps, leak, reset and surrogate of all neurons.
+        slots: the places of neurons in firing order, with those that see the input before time begins. None takes every
+            ``nn.ReLU`` in module order and repeats the image T times at the input.
+
+    Raises:
+        ValueError: the body has no slot, or a slot is no ReLU.
+
+    >>> net = SpikingNetwork(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), Dynamics(5))
+    >>> net(torch.zeros(7, 1, 2, 2)).shape, net.steps(torch.zeros(7, 1, 2, 2)).shape, list(net.thresholds)
+    (torch.Size([7, 2]), torch.Size([5, 7, 2]), ['2'])
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        dynamics: Dynamics = Dynamics(),
+        slots: Sequence[Slot] | None = None,
+        conversion_report: Any = None,
+    ) -> None:
+        super().__init__()
+        modules = dict(body.named_modules())
+        if slots is None:
+            slots = [
+                Slot(name, getattr(module, "first", False))
+                for name, module in modules.items()
+                if isinstance(module, nn.ReLU | Neuron)
+            ]
+        if not slots:
+            raise ValueError(
+                f"{type(body).__name__} has no nn.ReLU for neurons to take the place of: "
+                "robustsnn.conversion.trace turns functional activations into modules"
+            )
+        for slot in slots:
+            if not isinstance(modules.get(slot.name), nn.ReLU | Neuron):
+                raise ValueError(f"slot {slot.name!r} is no nn.ReLU of {type(body).__name__}: {nearest(slot.name, modules)}")
+        self.slots = tuple(slots)
+        self.dynamics = dynamics
+        self.conversion_report = conversion_report
+        first = {slot.name: slot.first for slot in slots}
+
+        def place(name: str, module: nn.Module) -> nn.Module | None:
+            if name not in first:
+                return None
+            threshold = module.threshold if isinstance(module, Neuron) else nn.Parameter(_like(body, 1.0))
+            assert isinstance(threshold, nn.Parameter)
+            return Neuron(threshold, dynamics, first=first[name]).train(module.training)
+
+        self.body = rewire(body, place)
+
+    @property
+    def thresholds(self) -> dict[str, nn.Parameter]:
+        """The trainable thresholds by module path, in firing order."""
+        return {name: neuron.threshold for name, neuron in self.neurons.items()}
+
+    @property
+    def neurons(self) -> dict[str, Neuron]:
+        """The layers of neurons by module path, in firing order."""
+        found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
+        return {name: module for name, module in found.items() if isinstance(module, Neuron)}
+
+    def steps(self, x: Images) -> StepLogits:
+        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
+        steps = self.dynamics.timesteps
+        if not any(slot.first for slot in self.slots):
+            x = x.expand(steps, *x.shape).flatten(0, 1)
+        return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]
+
+    def forward(self, x: Images) -> Logits:
+        """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
+        return self.steps(x).mean(0)
+
+    def rewired(self, change: Callable[[str, Neuron], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
+        """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""
+        paths = {f"body.{name}": name for name in self.neurons}
+
+        def swap(name: str, module: nn.Module) -> nn.Module | None:
+            if name not in paths:
+                return None
+            assert isinstance(module, Neuron)
+            return change(paths[name], module).train(module.training)
+
+        view = rewire(self, swap)
+        assert isinstance(view, SpikingNetwork)
+        view.dynamics = dynamics or self.dynamics
+        return view
+
+    def firing(self, fire: Fire, dynamics: Dynamics | None = None) -> SpikingNetwork:
+        """A view whose neurons fire by another function of the same forward pass: what a gradient path needs."""
+        dynamics = dynamics or self.dynamics
+        return self.rewired(lambda _, n: Neuron(n.threshold, dynamics, first=n.first, fire=fire), dynamics)
+
+    def replace(self, thresholds: Mapping[str, float | Tensor] | None = None, **dynamics: Any) -> SpikingNetwork:
+        """A view over the same weights with other thresholds (by module path) or other fields of `Dynamics`.
+
+        Raises:
+            ValueError: an unknown path, or a threshold that is not finite.
+            TypeError: an unknown field of `Dynamics`.
+
+        >>> net = SpikingNetwork(nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)))
+        >>> net.replace({"0": 0.5}, timesteps=3).steps(torch.ones(1, 1, 2, 2)).shape
+        torch.Size([3, 1, 2])
+        """
+        changed = replace(self.dynamics, **dynamics)
+        thresholds = dict(thresholds or {})
+        for name, value in thresholds.items():
+            if name not in self.neurons:
+                raise ValueError(f"no neurons at {name!r}: {nearest(name, self.neurons)}")
+            if not torch.as_tensor(value).isfinite().all():
+                raise ValueError(f"threshold of {name!r} must be finite, not {value}")
+
+        def change(name: str, neuron: Neuron) -> Neuron:
+            threshold = thresholds.get(name, neuron.threshold)
+            if not isinstance(threshold, nn.Parameter):
+                threshold = nn.Parameter(_like(self.body, threshold))
+            return Neuron(threshold, changed, first=neuron.first, fire=neuron.fire)
+
+        return self.rewired(change, changed)
+
+
+def _like(body: nn.Module, value: float | Tensor) -> Tensor:
+    """The value as a tensor on the device and in the type of the body's parameters."""
+    reference = next(body.parameters(), torch.empty(0))
+    return torch.as_tensor(value).detach().clone().to(reference.device, reference.dtype)

@@ -1,0 +1,89 @@
+"""The neuron in equations: leaky integrate-and-fire with constant-height spikes, in plain torch. This is the oracle."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
+
+Reset = Literal["zero", "subtract"]
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """How neurons run in time.
+
+    Arguments:
+        timesteps: ``T >= 1``.
+        leak: what is kept of the potential from one step to the next, in ``(0, 1]``; 1 is integrate-and-fire.
+        reset: after a spike the potential becomes ``"zero"`` or loses the threshold (``"subtract"``).
+        detach_reset: no gradient through the reset.
+        surrogate: the derivative that stands for that of a spike.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    timesteps: int = 8
+    leak: float = 1.0
+    reset: Reset = "zero"
+    detach_reset: bool = False
+    surrogate: SurrogateDerivative = Triangle(1.0)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.timesteps, bool) or not isinstance(self.timesteps, int) or self.timesteps < 1:
+            raise ValueError(f"timesteps must be a whole number of at least 1, not {self.timesteps!r}")
+        if not (math.isfinite(self.leak) and 0 < self.leak <= 1):
+            raise ValueError(f"leak must be in (0, 1], not {self.leak}; 1 is integrate-and-fire")
+        if self.reset not in ("zero", "subtract"):
+            raise ValueError(f"reset must be 'zero' or 'subtract', not {self.reset!r}")
+        if not callable(self.surrogate):
+            raise ValueError(f"surrogate must be a value such as Triangle(1.0), not {self.surrogate!r}")
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, surrogate: SurrogateDerivative) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.surrogate = surrogate
+        return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (u,) = ctx.saved_tensors
+        return grad * ctx.surrogate(u), None
+
+
+def lif(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tensor:
+    """Spikes of leaky integrate-and-fire neurons, by autograd through every step.
+
+        v_pre[t] = leak * v[t-1] + current[t]              v[-1] = 0
+        s[t]     = 1 if v_pre[t] >= threshold else 0
+        v[t]     = (1 - s[t]) * v_pre[t]                   reset "zero"
+        v[t]     = v_pre[t] - s[t] * threshold             reset "subtract"
+
+    Arguments:
+        current: ``[T, N, ...]``.
+        threshold: a scalar, or anything that broadcasts to ``[N, ...]``.
+        dynamics: leak, reset and surrogate; the number of steps is that of ``current``.
+
+    Returns:
+        Spikes of height 1, ``[T, N, ...]``.
+
+    >>> lif(torch.tensor([[0.6], [0.6], [0.6]]), 1.0, Dynamics()).flatten()
+    tensor([0., 1., 0.])
+    """
+    v = torch.zeros_like(current[0])
+    spikes = []
+    for step in current:
+        v = dynamics.leak * v + step
+        s = _Spike.apply(v - threshold, dynamics.surrogate)  # type: ignore[no-untyped-call]
+        fired = s.detach() if dynamics.detach_reset else s
+        v = (1 - fired) * v if dynamics.reset == "zero" else v - fired * threshold
+        spikes.append(s)
+    return torch.stack(spikes)

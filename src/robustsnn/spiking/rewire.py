@@ -1,0 +1,62 @@
+"""The one primitive: a second module tree over the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+
+import torch
+from torch import nn
+
+Swap = Callable[[str, nn.Module], nn.Module | None]
+
+
+def rewire(net: nn.Module, swap: Swap) -> nn.Module:
+    """A copy of the module tree of ``net`` over the very same parameters and buffers, with some modules exchanged.
+
+    Arguments:
+        net: left untouched: its modules, flags, hooks and tensors stay as they are.
+        swap: ``swap(name, module)`` is asked once for every module, the root (``""``) first, and returns the module to
+            put in that place, or None (or the module itself) to keep a copy of what is there. What it puts there is
+            taken as it is. A module that stands in several places is asked for once and stays shared.
+
+    Returns:
+        The view. Its train/eval flags start as those of ``net`` and are its own from then on.
+
+    Raises:
+        ValueError: ``net`` is compiled or scripted code, which cannot be taken apart.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    >>> view = rewire(net, lambda name, module: nn.Tanh() if isinstance(module, nn.ReLU) else None)
+    >>> view[0].weight is net[0].weight, view[1], net[1]
+    (True, Tanh(), ReLU())
+    """
+    placed: dict[int, nn.Module] = {}
+
+    def visit(name: str, module: nn.Module) -> nn.Module:
+        if id(module) not in placed:
+            chosen = swap(name, module)
+            if chosen is not None and chosen is not module:
+                placed[id(module)] = chosen
+            else:
+                copy = placed[id(module)] = _shallow(name, module)
+                for key, child in module._modules.items():
+                    if child is not None:
+                        copy._modules[key] = visit(f"{name}.{key}" if name else key, child)
+        return placed[id(module)]
+
+    return visit("", net)
+
+
+def _shallow(name: str, module: nn.Module) -> nn.Module:
+    """The module with containers of its own (children, hooks, buffers by name) that hold the same things."""
+    if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+        raise ValueError(f"module {name!r} is compiled code: give the plain nn.Module it was made from")
+    copy: nn.Module = object.__new__(type(module))
+    for key, value in module.__dict__.items():
+        if isinstance(value, dict | set):
+            value = value.copy()
+        elif isinstance(value, MethodType) and value.__self__ is module:
+            value = MethodType(value.__func__, copy)
+        copy.__dict__[key] = value
+    return copy

@@ -1,0 +1,50 @@
+"""The shape legend and the protocols that the rooms above share.
+
+``T`` time steps, ``N`` images, ``C, H, W`` channels, height and width of an image, ``K`` classes. Where time is folded into
+the batch it is time-major: ``[T*N, ...]``. Pixels are float32 in ``[0, 1]``; normalisation is a layer inside the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+Images = Float[Tensor, "N C H W"]
+Labels = Int[Tensor, "N"]
+Logits = Float[Tensor, "N K"]
+StepLogits = Float[Tensor, "T N K"]
+PerImage = Float[Tensor, "N"]
+Flags = Bool[Tensor, "N"]
+
+Randomness = torch.Generator | Tensor
+"""A generator, or one int64 seed per image: then what an image draws depends on nothing but its own seed."""
+
+Judge = Callable[[Tensor, Tensor], Tensor]
+"""``judge(iterates, index) -> broken``: which of the images ``index`` of the batch these iterates already break."""
+
+Classifier = Callable[[Tensor], Tensor]
+"""Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
+
+
+class Attack(Protocol):
+    """A value of hyper-parameters that looks for misclassified images near given ones."""
+
+    def __call__(
+        self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None
+    ) -> Images: ...
+
+
+class GradientPath(Protocol):
+    """How a gradient gets through a network: a value that turns a network into a classifier over the same tensors."""
+
+    def __call__(self, net: nn.Module) -> nn.Module: ...
+
+
+class Objective(Protocol):
+    """What training minimises: a value called on network and batch that returns a scalar loss."""
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor: ...
