@@ -40,8 +40,7 @@ class Images:
             raise ValueError(f"labels must be int64, not {self.labels.dtype}: use labels.long()")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.classes:
             raise ValueError(
-                f"labels must be 0 .. {self.classes - 1}, but range over "
-                f"{int(self.labels.min())} .. {int(self.labels.max())}"
+                f"labels must be 0 .. {self.classes - 1}, but range over {int(self.labels.min())} .. {int(self.labels.max())}"
             )
         if self.pixels.dtype == torch.uint8:
             return
@@ -66,6 +65,10 @@ class Images:
     def take(self, index: Tensor) -> Images:
         """The images ``index``."""
         return replace(self, pixels=self.pixels[index], labels=self.labels[index])
+
+    def first(self, count: int | None) -> Images:
+        """The first ``count`` images (None: all)."""
+        return self if count is None else self.take(torch.arange(min(count, len(self))))
 
     def batches(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches ``(pixels, labels, index)`` in order, or shuffled by ``rng``; the last one may be smaller."""
@@ -94,8 +97,7 @@ class Dataset:
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
         """The first ``train`` and ``test`` images (None: all)."""
-        keep = lambda images, n: images if n is None else images.take(torch.arange(min(n, len(images))))  # noqa: E731
-        return replace(self, train=keep(self.train, train), test=keep(self.test, test))
+        return replace(self, train=self.train.first(train), test=self.test.first(test))
 
 
 def split(images: Images, held_out: float, seed: int) -> tuple[Images, Images]:

@@ -30,12 +30,32 @@ Classifier = Callable[[Tensor], Tensor]
 """Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
 
 
+class Ball(Protocol):
+    """A set of allowed images around each image, inside the pixel box; all functions act image by image."""
+
+    @property
+    def eps(self) -> float:
+        """The radius, in units of pixels in ``[0, 1]``."""
+        ...
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        """The allowed image nearest to ``adv``."""
+        ...
+
+    def direction(self, grad: Tensor) -> Tensor:
+        """The step of size 1 that climbs fastest along ``grad``; no step where the gradient is zero."""
+        ...
+
+
 class Attack(Protocol):
     """A value of hyper-parameters that looks for misclassified images near given ones."""
 
-    def __call__(
-        self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None
-    ) -> Images: ...
+    @property
+    def ball(self) -> Ball:
+        """Where the result may lie."""
+        ...
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images: ...
 
 
 class GradientPath(Protocol):

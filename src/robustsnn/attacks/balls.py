@@ -9,23 +9,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from robustsnn import types
 from robustsnn.seeds import Noise
 
 Norm = Literal["Linf", "L2"]
 
 
-class Ball(Protocol):
-    """A set of allowed images around each image; all functions act image by image."""
-
-    eps: float
-
-    def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """The allowed image nearest to ``adv``."""
-        ...
-
-    def direction(self, grad: Tensor) -> Tensor:
-        """The step of size 1 that climbs fastest along ``grad``; no step where the gradient is zero."""
-        ...
+class Ball(types.Ball, Protocol):
+    """A ball that random starts can be drawn from."""
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
         """A random allowed image."""
@@ -74,7 +65,8 @@ class L2:
 
 
 def _length(delta: Tensor) -> Tensor:
-    return delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (delta.dim() - 1))
+    length: Tensor = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return length.view(-1, *[1] * (delta.dim() - 1))
 
 
 def _radius(eps: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import Ball, Norm, ball
+from robustsnn.attacks.balls import Ball, Linf, Norm, ball
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses
 from robustsnn.seeds import Noise, noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
@@ -94,14 +94,16 @@ class FGSM:
     norm: Norm = "Linf"
 
     def __post_init__(self) -> None:
-        ball(self.norm, self.eps)
+        assert self.ball
 
-    def __call__(
-        self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None
-    ) -> Images:
-        around = ball(self.norm, self.eps)
+    @property
+    def ball(self) -> Ball:
+        """Where the result may lie."""
+        return ball(self.norm, self.eps)
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
         losses = self.goal.on(model, x, y)
-        return ascend(model, x, losses, ball=around, start=x, step=self.eps, steps=1, judge=judge)
+        return ascend(model, x, losses, ball=self.ball, start=x, step=self.eps, steps=1, judge=judge)
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,20 @@ class RFGSM:
     goal: Goal = CrossEntropy()
 
     def __post_init__(self) -> None:
-        ball("Linf", self.eps)
+        assert self.ball
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha is the share of eps that the random step takes, in [0, 1], not {self.alpha}")
 
-    def __call__(
-        self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None
-    ) -> Images:
-        around = ball("Linf", self.eps)
+    @property
+    def ball(self) -> Ball:
+        """Where the result may lie."""
+        return Linf(self.eps)
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
         losses = self.goal.on(model, x, y)
         random = self.alpha * self.eps
         start = (x + random * noise(rng).normal(x).sign()).clamp_(0, 1)
-        return ascend(model, x, losses, ball=around, start=start, step=self.eps - random, steps=1, judge=judge)
+        return ascend(model, x, losses, ball=self.ball, start=start, step=self.eps - random, steps=1, judge=judge)
 
 
 @dataclass(frozen=True)
@@ -146,21 +150,24 @@ class PGD:
     norm: Norm = "Linf"
 
     def __post_init__(self) -> None:
-        ball(self.norm, self.eps)
+        assert self.ball
         if self.steps < 1 or self.restarts < 1:
             raise ValueError(f"PGD needs at least one step and one restart, not {self.steps} and {self.restarts}")
 
-    def __call__(
-        self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None
-    ) -> Images:
-        around, draw = ball(self.norm, self.eps), noise(rng)
+    @property
+    def ball(self) -> Ball:
+        """Where the result may lie."""
+        return ball(self.norm, self.eps)
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
+        draw = noise(rng)
         losses = self.goal.on(model, x, y)
         everyone = torch.arange(len(x), device=x.device)
         best, best_loss = x, torch.full((len(x),), -torch.inf, device=x.device)
         for _ in range(self.restarts):
-            start = self.start(x, around, draw)
+            start = self.start(x, self.ball, draw)
             step = 2.5 * self.eps / self.steps
-            adv = ascend(model, x, losses, ball=around, start=start, step=step, steps=self.steps, judge=judge)
+            adv = ascend(model, x, losses, ball=self.ball, start=start, step=step, steps=self.steps, judge=judge)
             if self.restarts == 1:
                 return adv
             with torch.no_grad():

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustsnn.names import find
 from robustsnn.models.layers import Normalize, initialise
 from robustsnn.models.vgg import vgg
+from robustsnn.names import find
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg": vgg,
     "vggmini": partial(vgg, [8, "A", 16, 16, "A", 32], [64]),
-    "digits": partial(vgg, [32, 32, "A", 64], [128]),
+    "digits": partial(vgg, [16, 16, "A", 32], [64]),
 }
 
 

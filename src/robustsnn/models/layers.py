@@ -50,3 +50,14 @@ def initialise(body: nn.Module, seed: int) -> None:
             nn.init.uniform_(module.weight, -bound, bound, generator=rng)
             if module.bias is not None:
                 nn.init.uniform_(module.bias, -bound, bound, generator=rng)
+
+
+def scaled(channels: int, width: float) -> int:
+    """A number of channels times a width factor, at least 1.
+
+    Raises:
+        ValueError: a width that is not positive.
+    """
+    if not width > 0:
+        raise ValueError(f"width must be greater than 0, not {width}; 1 is the published size")
+    return max(1, round(channels * width))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from robustsnn.models.layers import Normalize
+from robustsnn.models.layers import Normalize, scaled
 from robustsnn.types import Images, Logits
 
 Plan = Sequence[int | Literal["A"]]
@@ -36,6 +36,7 @@ def vgg(
     conv_bias: bool = False,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
+    width: float = 1.0,
 ) -> Vgg:
     """A VGG of 3x3 convolutions.
 
@@ -46,6 +47,7 @@ def vgg(
         dropout: after every hidden linear layer.
         conv_bias: biases in the convolutions, which batch norm makes redundant.
         mean, std: normalisation of the pixels, one value per channel or one for all.
+        width: factor on all channels and hidden widths.
 
     Raises:
         ValueError: a plan with anything but positive channels and "A", or more pools than the size allows.
@@ -58,23 +60,24 @@ def vgg(
     mean, std = (tuple(v) * channels if len(v) == 1 else tuple(v) for v in (mean, std))
     if len(mean) != channels:
         raise ValueError(f"mean and std have {len(mean)} values for {channels} channels: give one per channel")
+    normalize = Normalize(mean, std)
     features: list[nn.Module] = []
-    width = channels
     for entry in plan:
         if entry == "A":
             size //= 2
             features.append(nn.AvgPool2d(2))
         elif isinstance(entry, int) and entry > 0:
-            features += [nn.Conv2d(width, entry, 3, padding=1, bias=conv_bias), nn.BatchNorm2d(entry), nn.ReLU()]
-            width = entry
+            out = scaled(entry, width)
+            features += [nn.Conv2d(channels, out, 3, padding=1, bias=conv_bias), nn.BatchNorm2d(out), nn.ReLU()]
+            channels = out
         else:
             raise ValueError(f"plan entry {entry!r} is neither a positive number of channels nor 'A' (average pool)")
     if size < 1:
         raise ValueError(f"plan {list(plan)} pools more often than the images' size allows: remove an 'A'")
     classifier: list[nn.Module] = [nn.Flatten()]
-    width = width * size * size
-    for units in hidden:
-        classifier += [nn.Linear(width, units), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
-        width = units
-    classifier.append(nn.Linear(width, classes))
-    return Vgg(Normalize(mean, std), nn.Sequential(*features), nn.Sequential(*classifier))
+    inputs = channels * size * size
+    for units in (scaled(h, width) for h in hidden):
+        classifier += [nn.Linear(inputs, units), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
+        inputs = units
+    classifier.append(nn.Linear(inputs, classes))
+    return Vgg(normalize, nn.Sequential(*features), nn.Sequential(*classifier))

@@ -37,7 +37,7 @@ class _Lif(torch.autograd.Function):
         return potentials(current, threshold, dynamics)[1]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         current, threshold = ctx.saved_tensors
         dynamics: Dynamics = ctx.dynamics
@@ -76,7 +76,7 @@ class _Rate(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (fired,) = ctx.saved_tensors
         return grad * fired, None, None

@@ -33,9 +33,7 @@ class Neuron(nn.Module):
     Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
     """
 
-    def __init__(
-        self, threshold: nn.Parameter, dynamics: Dynamics, *, first: bool = False, fire: Fire = fused_lif
-    ) -> None:
+    def __init__(self, threshold: nn.Parameter, dynamics: Dynamics, *, first: bool = False, fire: Fire = fused_lif) -> None:
         super().__init__()
         self.threshold = threshold
         self.dynamics = dynamics

@@ -54,7 +54,7 @@ class _Spike(torch.autograd.Function):
         return (u >= 0).to(u.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (u,) = ctx.saved_tensors
         return grad * ctx.surrogate(u), None
 
@@ -82,7 +82,7 @@ def lif(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tenso
     spikes = []
     for step in current:
         v = dynamics.leak * v + step
-        s = _Spike.apply(v - threshold, dynamics.surrogate)  # type: ignore[no-untyped-call]
+        s: Tensor = _Spike.apply(v - threshold, dynamics.surrogate)  # type: ignore[no-untyped-call]
         fired = s.detach() if dynamics.detach_reset else s
         v = (1 - fired) * v if dynamics.reset == "zero" else v - fired * threshold
         spikes.append(s)

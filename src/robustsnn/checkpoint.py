@@ -1,0 +1,159 @@
+"""Weights, structure and recipe in one safetensors file; and the one way in which this project writes a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from robustsnn import models
+from robustsnn.names import build
+from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
+
+FORMAT = "robustsnn-1"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself: ``kind`` ("ann" or "snn"), recipe, metrics, and dynamics and slots of an SNN."""
+
+    kind: str
+    recipe: dict[str, Any]
+    metrics: dict[str, Any]
+    spiking: dict[str, Any]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment there is either the old one or the whole new one.
+
+    Raises:
+        ValueError: the folder cannot be written; nothing is left behind.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another folder or free some space") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write named tensors and texts as a safetensors file, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # shares no memory
+    write_atomic(path, serialise(plain, metadata=dict(metadata)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file: its tensors and texts. Nothing in it is executed.
+
+    Raises:
+        ValueError: no such file, or no safetensors file.
+    """
+    if not path.is_file():
+        raise ValueError(f"no checkpoint at {path}: check the path, or make one with 'robustsnn run'")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is no whole safetensors file ({error}): it was cut short or is something else") from None
+
+
+def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> None:
+    """Save a network with its recipe and metrics.
+
+    Arguments:
+        path: the file, by convention ``*.safetensors``; replaced as a whole or not at all.
+        net: an ANN body or a `SpikingNetwork`.
+        recipe: values JSON can hold; ``recipe["model"]`` must be the arguments of `robustsnn.models.create` that make the
+            body, for `load` to build it again.
+        metrics: values JSON can hold.
+
+    Raises:
+        ValueError: ``recipe`` has no model, or the file cannot be written.
+    """
+    if not isinstance(recipe.get("model"), Mapping):
+        raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
+    spiking: dict[str, Any] = {}
+    if isinstance(net, SpikingNetwork):
+        dynamics = {**vars(net.dynamics), "surrogate": repr(net.dynamics.surrogate)}
+        spiking = {"dynamics": dynamics, "slots": [asdict(slot) for slot in net.slots]}
+    header = {"kind": "snn" if spiking else "ann", "recipe": recipe, "metrics": metrics or {}, "spiking": spiking}
+    texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
+    write_tensors(Path(path), net.state_dict(), {"format": FORMAT, **texts})
+
+
+def read_header(path: Path | str) -> Header:
+    """What a checkpoint says of itself, without building its network.
+
+    Raises:
+        ValueError: no such file, or no checkpoint of this project.
+    """
+    return _header(Path(path), read_tensors(Path(path))[1])
+
+
+def load(path: Path | str) -> nn.Module:
+    """The network of a checkpoint, on the CPU, in eval mode.
+
+    Raises:
+        ValueError: no such file, no checkpoint of this project, or one whose tensors do not fit its recipe.
+    """
+    path = Path(path)
+    tensors, texts = read_tensors(path)
+    header = _header(path, texts)
+    try:
+        net = models.create(**header.recipe["model"])
+        if header.kind == "snn":
+            dynamics = dict(header.spiking["dynamics"])
+            dynamics["surrogate"] = build("surrogate", SURROGATES, dynamics["surrogate"])
+            net = SpikingNetwork(
+                _with_biases(net, tensors), Dynamics(**dynamics), [Slot(**s) for s in header.spiking["slots"]]
+            )
+            _shape_thresholds(net, tensors)
+        net.load_state_dict(tensors)
+    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"the tensors of {path} do not fit its recipe: {' '.join(str(error).split())[:300]}") from None
+    return net.eval()
+
+
+def _header(path: Path, texts: Mapping[str, str]) -> Header:
+    if texts.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT})")
+    try:
+        values: dict[str, Any] = {name: json.loads(texts[name]) for name in ("recipe", "metrics", "spiking")}
+        if {type(value) for value in values.values()} != {dict}:
+            raise ValueError("its entries must be tables")
+        return Header(json.loads(texts["kind"]), **values)
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"the header of {path} is damaged ({error}): restore the file from where it came") from None
+
+
+def _with_biases(body: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Conversion gives linear layers without bias a trainable one: make room for it."""
+    for name, module in body.named_modules():
+        if isinstance(module, nn.Linear) and module.bias is None and f"body.{name}.bias" in tensors:
+            module.bias = nn.Parameter(torch.zeros(module.out_features))
+    return body
+
+
+def _shape_thresholds(net: SpikingNetwork, tensors: Mapping[str, Tensor]) -> None:
+    for name, threshold in net.thresholds.items():
+        threshold.data = torch.zeros_like(tensors[f"body.{name}.threshold"])

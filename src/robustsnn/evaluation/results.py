@@ -1,0 +1,103 @@
+"""What was measured, as values that become JSON: every accuracy follows from ``broken_by``."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from robustsnn.evaluation.protocols import Rule
+
+ROBUST = -1
+MISCLASSIFIED = -2
+"""Values of ``broken_by`` beside the members' indices: survived everything; wrong on the clean image already."""
+
+
+class Interval(BaseModel):
+    """A share of images with its Wilson 95 % interval, all in ``[0, 1]``."""
+
+    model_config = ConfigDict(frozen=True)
+    value: float
+    low: float
+    high: float
+
+
+def wilson(hits: int, count: int) -> Interval:
+    """The Wilson score interval at 95 % (Wilson 1927).
+
+    >>> wilson(50, 100)
+    Interval(value=0.5, low=0.403831..., high=0.596168...)
+    """
+    if not count:
+        return Interval(value=math.nan, low=0, high=1)
+    z, share = 1.959963984540054, hits / count
+    centre = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    low, high = ((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))
+    return Interval(value=share, low=max(0.0, low), high=min(1.0, high))
+
+
+class Result(BaseModel):
+    """One ensemble at one epsilon.
+
+    Arguments:
+        attack: the ensemble's name.
+        eps: radius of the ball, in units of pixels in ``[0, 1]``.
+        rule: which iterates were judged.
+        members: the members in the order in which they ran.
+        broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    attack: str
+    eps: Annotated[float, Field(ge=0)]
+    rule: Rule
+    members: tuple[str, ...]
+    broken_by: tuple[int, ...]
+
+    @property
+    def clean(self) -> Interval:
+        """Accuracy without an attack."""
+        return wilson(sum(b != MISCLASSIFIED for b in self.broken_by), len(self.broken_by))
+
+    @property
+    def robust(self) -> Interval:
+        """Worst-case accuracy: the share of images that survive every member."""
+        return wilson(sum(b == ROBUST for b in self.broken_by), len(self.broken_by))
+
+
+class Report(BaseModel):
+    """What was measured on one network.
+
+    Arguments:
+        images: how many were evaluated.
+        results: per attack and epsilon; every accuracy follows from their ``broken_by``.
+        thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
+    """
+
+    model_config = ConfigDict(frozen=True)
+    protocol: str
+    images: int
+    seed: int
+    timesteps: int | None
+    results: tuple[Result, ...]
+    thresholds: dict[str, float]
+    firing_rates: dict[str, float]
+    seconds: float
+
+    @property
+    def clean(self) -> Interval:
+        """Accuracy without an attack."""
+        return self.results[0].clean
+
+    def result(self, attack: str, eps: float) -> Result:
+        """The result of one ensemble.
+
+        Raises:
+            ValueError: it was not measured.
+        """
+        for result in self.results:
+            if result.attack == attack and math.isclose(result.eps, eps):
+                return result
+        raise ValueError(f"{attack} at eps {eps:g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}")

@@ -1,0 +1,269 @@
+"""The stages of a run in a folder: pretrain, convert, finetune, evaluate, report. A finished stage is never done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robustsnn import checkpoint, models
+from robustsnn.conversion import convert as convert_network
+from robustsnn.data import Dataset, Images, load_dataset, split
+from robustsnn.evaluation import Report
+from robustsnn.evaluation import evaluate as evaluate_network
+from robustsnn.recipes.recipe import Recipe, Training
+from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
+from robustsnn.seeds import generator
+from robustsnn.training import AfterStep, Epoch, ThresholdFloor, best_epoch, train
+
+SHAPED_BY: dict[str, tuple[str, ...]] = {
+    "ann": ("seed", "data", "model", "pretrain"),
+    "converted": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion"),
+    "snn": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion", "finetune"),
+}
+"""The parts of a recipe that a checkpoint of a run depends on."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what happens: a line of text, and how much of a named task is done, in ``[0, 1]``."""
+
+    say: Callable[[str], None] = lambda line: None
+    progress: Callable[[str, float], None] = lambda what, share: None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe at work in a folder."""
+
+    recipe: Recipe
+    out: Path
+    listener: Listener = Listener()
+    label: str = "robust"
+
+    def baselines(self) -> Iterable[Run]:
+        """The runs to compare with, each in a folder of its own inside this one."""
+        for name in self.recipe.baselines:
+            yield replace(self, recipe=self.recipe.baseline(name), out=self.out / name, label=name)
+
+    def path(self, name: str) -> Path:
+        """The checkpoint ``ann``, ``converted`` or ``snn``."""
+        return self.out / f"{name}.safetensors"
+
+    def data(self) -> Dataset:
+        """The images, limited as the recipe says."""
+        return load_dataset(self.recipe.data.name).limited(self.recipe.data.limit, self.recipe.evaluation.limit)
+
+    def parts(self) -> tuple[Images, Images]:
+        """Training and validation images."""
+        return split(self.data().train, self.recipe.data.validation, self.recipe.seed)
+
+    def header(self) -> dict[str, Any]:
+        """The recipe as checkpoints hold it, the body's architecture complete."""
+        return self.recipe.table() | {"model": self.recipe.model.architecture(self.data(), self.recipe.seed)}
+
+    def finished(self, name: str) -> bool:
+        """Whether a checkpoint is there already.
+
+        Raises:
+            ValueError: it is there, but comes from a different recipe.
+        """
+        path = self.path(name)
+        if not path.exists():
+            return False
+        wanted, found = self.header(), checkpoint.read_header(path).recipe
+        if different := [key for key in SHAPED_BY[name] if wanted.get(key) != found.get(key)]:
+            raise ValueError(
+                f"{path} was made by a recipe with another {' and '.join(different)}: choose another --out, "
+                "or remove that file to make it anew"
+            )
+        path.with_suffix(".state").unlink(missing_ok=True)
+        return True
+
+    def open(self, name: str, stage: str) -> nn.Module:
+        """The network of an earlier stage.
+
+        Raises:
+            ValueError: that stage has not been run.
+        """
+        if not self.finished(name):
+            raise ValueError(f"{self.path(name)} is not there yet: run the stage {stage!r} with the same --out first")
+        return checkpoint.load(self.path(name))
+
+
+def prepare(run: Run) -> None:
+    """Make sure of the recipe before anything long starts: the body can be built and the folder be written."""
+    models.create(**run.header()["model"])
+    for name in SHAPED_BY:
+        run.finished(name)
+    checkpoint.write_atomic(run.out / "recipe.toml", run.recipe.toml())
+
+
+def pretrain(run: Run) -> None:
+    """Train the ANN: ``ann.safetensors``."""
+    if run.finished("ann"):
+        return run.listener.say(f"{run.label} ANN: already trained")
+    net = models.create(**run.header()["model"])
+    return _train(run, "pretrain", "ann", net, run.recipe.pretrain, ())
+
+
+def convert(run: Run) -> None:
+    """Convert the ANN: ``converted.safetensors``."""
+    if run.finished("converted"):
+        return run.listener.say(f"{run.label} SNN: already converted")
+    settings = run.recipe.conversion
+    ann = run.open("ann", "pretrain")
+    images, _ = run.parts()
+    order = generator(run.recipe.seed, "calibration")
+    batches = [x for x, _, _ in images.batches(settings.batch, order)][: settings.batches]
+    layers = sum(isinstance(module, nn.ReLU) for module in ann.modules()) or 1
+    found: list[str] = []
+
+    def on_layer(name: str, threshold: float) -> None:
+        found.append(name)
+        run.listener.progress(f"{run.label} conversion", min(1.0, len(found) / layers))
+
+    net = convert_network(
+        ann,
+        batches,
+        run.recipe.dynamics(),
+        settings.scale,
+        settings.percentile,
+        settings.timesteps,
+        settings.batch_norm,
+        allow={"max_pool"} if settings.max_pool else (),
+        limit=settings.batches,
+        on_layer=on_layer,
+    )
+    calibrated = net.conversion_report.calibrated
+    _write_metrics(run, "convert", [{"thresholds": calibrated, "scale": settings.scale}])
+    checkpoint.save(run.path("converted"), net, run.header(), {"thresholds": calibrated})
+    return run.listener.say(f"{run.label} SNN: converted, thresholds " + ", ".join(f"{t:.3g}" for t in calibrated.values()))
+
+
+def finetune(run: Run) -> None:
+    """Train weights and thresholds of the converted network: ``snn.safetensors``."""
+    if run.finished("snn"):
+        return run.listener.say(f"{run.label} SNN: already finetuned")
+    net = run.open("converted", "convert")
+    return _train(run, "finetune", "snn", net, run.recipe.finetune, (ThresholdFloor(run.recipe.finetune.threshold_floor),))
+
+
+def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after_step: tuple[AfterStep, ...]) -> None:
+    images, validation = run.parts()
+    steps = -(-len(images) // how.batch)
+    what = f"{run.label} {stage}"
+    history: list[Epoch] = []
+
+    def on_epoch(epoch: Epoch) -> None:
+        history.append(epoch)
+        run.listener.say(
+            f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"
+            f"  robust {epoch.robust:.1%}  ({epoch.seconds:.1f} s)"
+        )
+
+    figures = train(
+        net,
+        images,
+        validation,
+        how.value(),
+        how.schedule(),
+        probe=how.attack(),
+        augment=run.recipe.data.augment(),
+        after_step=after_step,
+        seed=run.recipe.seed,
+        state=run.path(name).with_suffix(".state"),
+        on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
+        on_epoch=on_epoch,
+    )
+    _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
+    chosen = best_epoch(figures)
+    checkpoint.save(run.path(name), net, run.header(), {"history": [asdict(e) for e in figures], "best": chosen.epoch})
+    run.finished(name)
+    run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
+
+
+def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
+    """Put the lines of a stage into ``metrics.jsonl``, in place of those an interrupted run may have left."""
+    path = run.out / "metrics.jsonl"
+    kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
+    lines = kept + [json.dumps({"stage": stage, **row}) for row in rows]
+    checkpoint.write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def networks(run: Run) -> list[tuple[str, Run, str]]:
+    """What a run's table shows: name, the run it comes from, and its checkpoint."""
+    rows = [(f"{run.label} ANN", run, "ann"), (f"{run.label} SNN, converted", run, "converted")]
+    rows.append((f"{run.label} SNN, finetuned", run, "snn"))
+    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.baselines()]
+
+
+def evaluate(run: Run) -> RunReport:
+    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped."""
+    path = run.out / "report.json"
+    report = RunReport(recipe=run.recipe.table(), command=f"robustsnn run {run.recipe.name}", versions=versions())
+    if path.exists():
+        before = read_report(path.read_bytes(), path)
+        if before.recipe == report.recipe:
+            report = before
+    for name, source, kind in networks(run):
+        if any(row.network == name for row in report.rows):
+            continue
+        measured = _measure(source, source.open(kind, "finetune"), name)
+        curves = {f"{r.label} {stage}": history for r in (run, *run.baselines()) for stage, history in _curves(r)}
+        report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
+        checkpoint.write_atomic(path, report.to_json())
+    return report
+
+
+def _measure(run: Run, net: nn.Module, name: str) -> Report:
+    settings = run.recipe.evaluation
+    run.listener.say(f"{name}: evaluating")
+    return evaluate_network(
+        net,
+        run.data().test,
+        settings.protocol,
+        settings.eps,
+        attacks=settings.attacks or None,
+        rule=settings.rule,
+        seed=run.recipe.seed,
+        batch=settings.batch,
+        on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
+    )
+
+
+def _curves(run: Run) -> Iterable[tuple[str, tuple[Epoch, ...]]]:
+    for stage, name in (("pretrain", "ann"), ("finetune", "snn")):
+        history = checkpoint.read_header(run.path(name)).metrics["history"]
+        yield stage, tuple(Epoch(**epoch) for epoch in history)
+
+
+def report(run: Run) -> RunReport:
+    """Write ``report.md`` and ``report.html`` from ``report.json``.
+
+    Raises:
+        ValueError: nothing has been evaluated in this folder.
+    """
+    path = run.out / "report.json"
+    if not path.is_file():
+        raise ValueError(f"no {path}: run the stage 'evaluate' first")
+    value = read_report(path.read_bytes(), path)
+    checkpoint.write_atomic(run.out / "report.md", markdown(value).encode())
+    checkpoint.write_atomic(run.out / "report.html", page(value).encode())
+    return value
+
+
+def run_all(run: Run) -> RunReport:
+    """Every stage that is not done yet, for the run and its baselines."""
+    everyone = (run, *run.baselines())
+    for each in everyone:
+        prepare(each)
+    for each in everyone:
+        for stage in (pretrain, convert, finetune):
+            stage(each)
+    evaluate(run)
+    return report(run)

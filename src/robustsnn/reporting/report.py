@@ -1,0 +1,144 @@
+"""The report of a run: a value that becomes JSON and comes back, and a Markdown table of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from robustsnn.evaluation import Interval, Report
+from robustsnn.training import Epoch
+
+
+class Row(BaseModel):
+    """One network of the run and what was measured on it."""
+
+    model_config = ConfigDict(frozen=True)
+    network: str
+    report: Report
+
+
+class RunReport(BaseModel):
+    """What a run gave.
+
+    Arguments:
+        recipe: the whole recipe, as a table.
+        command: what makes the same run again.
+        versions: of Python and the libraries that matter, and the kind of processor.
+        rows: the networks, in the order of the pipeline.
+        curves: training figures by stage, one per epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    recipe: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    rows: tuple[Row, ...] = ()
+    curves: dict[str, tuple[Epoch, ...]] = {}
+
+    def to_json(self) -> bytes:
+        """The report as indented JSON."""
+        return self.model_dump_json(indent=1).encode()
+
+
+def read_report(text: bytes, where: object) -> RunReport:
+    """A report from its JSON.
+
+    Raises:
+        ValueError: text that is no report; ``where`` names its place in the line.
+    """
+    try:
+        return RunReport.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"{where} is no report of this version ({first_error(error)}): evaluate the run again") from None
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of pydantic, as ``key: what``."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key}: {first['msg']}" if key else first["msg"]
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    return {
+        "robustsnn": importlib.metadata.version("robustsnn"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def columns(report: RunReport) -> list[tuple[str, float]]:
+    """The (attack, eps) pairs that any network was measured on, in order of appearance."""
+    return list(dict.fromkeys((result.attack, result.eps) for row in report.rows for result in row.report.results))
+
+
+def percent(interval: Interval, *, bounds: bool = True) -> str:
+    """A share as percent, with its 95 % interval.
+
+    >>> percent(Interval(value=0.5, low=0.4, high=0.6))
+    '50.0 (40.0-60.0)'
+    """
+    text = f"{100 * interval.value:.1f}"
+    return f"{text} ({100 * interval.low:.1f}-{100 * interval.high:.1f})" if bounds else text
+
+
+def table(report: RunReport, *, bounds: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the accuracy table, in percent: clean, then the worst case per attack and epsilon."""
+    pairs = columns(report)
+    head = ["network", "clean", *(f"{attack} ε={eps:.3g}" for attack, eps in pairs)]
+    rows = []
+    for row in report.rows:
+        measured = {(result.attack, result.eps): result for result in row.report.results}
+        cells = [percent(measured[pair].robust, bounds=bounds) if pair in measured else "-" for pair in pairs]
+        rows.append([row.network, percent(row.report.clean, bounds=bounds), *cells])
+    return head, rows
+
+
+def layers(report: RunReport) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of thresholds and firing rates, one line per layer of neurons."""
+    spiking = [row for row in report.rows if row.report.thresholds]
+    head = ["neurons", *(f"{row.network}: threshold / rate" for row in spiking)]
+    names = list(dict.fromkeys(name for row in spiking for name in row.report.thresholds))
+    return head, [[name, *(_layer(row.report, name) for row in spiking)] for name in names]
+
+
+def _layer(report: Report, name: str) -> str:
+    if name not in report.thresholds:
+        return "-"
+    return f"{report.thresholds[name]:.3f} / {report.firing_rates[name]:.3f}"
+
+
+def summary(report: RunReport) -> str:
+    """One line that says how the figures were made."""
+    if not report.rows:
+        return "Nothing was measured yet."
+    first = report.rows[0].report
+    rules = sorted({result.rule for row in report.rows for result in row.report.results})
+    gradients = max((len(result.members) for row in report.rows for result in row.report.results), default=0)
+    return (
+        f"Protocol {first.protocol}, rule {', '.join(rules)}: accuracy in percent (Wilson 95 % interval) over {first.images} "
+        f"test images; an image is robust only if it survives all {gradients} gradients (an ANN has one). "
+        f"L-infinity, pixels in [0, 1], seed {first.seed}."
+    )
+
+
+def markdown(report: RunReport) -> str:
+    """The report for people, as Markdown."""
+    parts = [f"# {report.recipe.get('name', 'run')}", summary(report), _markdown(*table(report))]
+    if any(row.report.thresholds for row in report.rows):
+        parts += ["## Thresholds and firing rates", "Rates are spikes per neuron and time step.", _markdown(*layers(report))]
+    parts += [f"Made by `{report.command}` with " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
