@@ -149,7 +149,7 @@ def _header(path: Path, texts: Mapping[str, str]) -> Header:
 def _with_biases(body: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Conversion gives linear layers without bias a trainable one: make room for it."""
     for name, module in body.named_modules():
-        if isinstance(module, nn.Linear) and module.bias is None and f"body.{name}.bias" in tensors:
+        if isinstance(module, nn.Linear) and module._parameters["bias"] is None and f"body.{name}.bias" in tensors:
             module.bias = nn.Parameter(torch.zeros(module.out_features))
     return body
 

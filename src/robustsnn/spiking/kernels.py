@@ -13,20 +13,23 @@ from torch import Tensor
 from robustsnn.spiking.neuron import Dynamics
 
 
-def potentials(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
-    """Potentials before the reset and spikes, both ``[T, N, ...]``; no gradient."""
-    shape = torch.broadcast_shapes(current.shape, threshold.shape)
-    v_pre = torch.empty(shape, dtype=current.dtype, device=current.device)
-    spikes = torch.empty_like(v_pre)
-    v = torch.zeros_like(v_pre[0])
-    for t in range(len(current)):
-        torch.add(current[t], v, alpha=dynamics.leak, out=v_pre[t])
-        spikes[t] = v_pre[t] >= threshold
-        if dynamics.reset == "zero":
-            torch.addcmul(v_pre[t], v_pre[t], spikes[t], value=-1, out=v)
-        else:
-            torch.sub(v_pre[t], spikes[t] * threshold, out=v)
-    return v_pre, spikes
+def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+    """Spikes ``[T, N, ...]`` alone, with one potential in place; no gradient."""
+    v = torch.zeros(torch.broadcast_shapes(current.shape[1:], threshold.shape), dtype=current.dtype, device=current.device)
+    spikes = v.new_empty(len(current), *v.shape)
+    for step, fired in zip(current, spikes, strict=True):
+        v = _integrate(v, step, dynamics)
+        torch.ge(v, threshold, out=fired)
+        _reset(v, fired, threshold, dynamics)
+    return spikes
+
+
+def _integrate(v: Tensor, step: Tensor, dynamics: Dynamics) -> Tensor:
+    return (v if dynamics.leak == 1 else v.mul_(dynamics.leak)).add_(step)
+
+
+def _reset(v: Tensor, fired: Tensor, threshold: Tensor, dynamics: Dynamics) -> None:
+    v.addcmul_(v if dynamics.reset == "zero" else threshold, fired, value=-1)
 
 
 class _Lif(torch.autograd.Function):
@@ -34,31 +37,34 @@ class _Lif(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
         ctx.save_for_backward(current, threshold)
         ctx.dynamics = dynamics
-        return potentials(current, threshold, dynamics)[1]
+        return _spikes(current, threshold, dynamics)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         current, threshold = ctx.saved_tensors
         dynamics: Dynamics = ctx.dynamics
-        through_reset = not dynamics.detach_reset
-        v_pre, spikes = potentials(current, threshold, dynamics)
-        slope = dynamics.surrogate(v_pre - threshold)
-        grad_current = torch.empty_like(v_pre)
-        grad_threshold = torch.zeros_like(v_pre[0])
-        a = torch.zeros_like(v_pre[0])  # dL/dv[t], the potential after the reset
-        for t in range(len(current) - 1, -1, -1):
-            if dynamics.reset == "zero":
-                upstream = torch.addcmul(grad[t], a, v_pre[t], value=-1) if through_reset else grad[t]
-                sigma = upstream * slope[t]
-                torch.addcmul(sigma, a, 1 - spikes[t], out=grad_current[t])
-            else:
-                upstream = torch.addcmul(grad[t], a, threshold, value=-1) if through_reset else grad[t]
-                sigma = upstream * slope[t]
-                torch.add(sigma, a, out=grad_current[t])
-                grad_threshold.addcmul_(a, spikes[t], value=-1)
+        v_pre = torch.empty_like(grad)
+        spikes = torch.empty_like(grad)
+        v = torch.zeros_like(grad[0])
+        for t, step in enumerate(current):
+            v_pre[t] = _integrate(v, step, dynamics)
+            torch.ge(v, threshold, out=spikes[t])
+            _reset(v, spikes[t], threshold, dynamics)
+        grad_current = torch.empty_like(grad)
+        grad_threshold = torch.zeros_like(grad[0])
+        a = torch.zeros_like(grad[0])  # dL/dv[t], the potential after the reset
+        for t in range(len(grad) - 1, -1, -1):
+            sigma = dynamics.surrogate(v_pre[t] - threshold)
+            lost = v_pre[t] if dynamics.reset == "zero" else threshold  # what a spike takes from the potential
+            sigma *= grad[t] if dynamics.detach_reset else torch.addcmul(grad[t], a, lost, value=-1)
             grad_threshold -= sigma
-            a = grad_current[t] * dynamics.leak
+            if dynamics.reset == "zero":
+                a.addcmul_(a, spikes[t], value=-1)
+            else:
+                grad_threshold.addcmul_(a, spikes[t], value=-1)
+            torch.add(a, sigma, out=grad_current[t])
+            torch.mul(grad_current[t], dynamics.leak, out=a)
         needed = grad_threshold.sum_to_size(threshold.shape) if ctx.needs_input_grad[1] else None
         return grad_current, needed, None
 
@@ -71,7 +77,7 @@ def fused_lif(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
 class _Rate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
-        spikes = potentials(current, threshold, dynamics)[1]
+        spikes = _spikes(current, threshold, dynamics)
         ctx.save_for_backward(spikes.amax(0))
         return spikes
 

@@ -128,7 +128,7 @@ class SpikingNetwork(nn.Module):
 
     def rewired(self, change: Callable[[str, Neuron], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
         """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""
-        paths = {f"body.{name}": name for name in self.neurons}
+        paths = {f"body.{name}".rstrip("."): name for name in self.neurons}
 
         def swap(name: str, module: nn.Module) -> nn.Module | None:
             if name not in paths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy as shallow_copy
 from types import MethodType
 
 import torch
@@ -50,12 +51,13 @@ def rewire(net: nn.Module, swap: Swap) -> nn.Module:
 
 def _shallow(name: str, module: nn.Module) -> nn.Module:
     """The module with containers of its own (children, hooks, buffers by name) that hold the same things."""
-    if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+    compiled = hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+    if compiled or isinstance(module, torch.jit.ScriptModule):
         raise ValueError(f"module {name!r} is compiled code: give the plain nn.Module it was made from")
     copy: nn.Module = object.__new__(type(module))
     for key, value in module.__dict__.items():
         if isinstance(value, dict | set):
-            value = value.copy()
+            value = shallow_copy(value)
         elif isinstance(value, MethodType) and value.__self__ is module:
             value = MethodType(value.__func__, copy)
         copy.__dict__[key] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,8 +17,8 @@ class SurrogateDerivative(Protocol):
 
 
 def _positive(what: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{what} of a surrogate must be greater than 0, not {value}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{what} of a surrogate must be finite and greater than 0, not {value}")
 
 
 @dataclass(frozen=True)

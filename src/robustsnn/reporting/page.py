@@ -1,0 +1,130 @@
+"""The report for people, as one HTML file that asks nothing of any network and runs no script."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result
+from robustsnn.reporting.plots import accuracy, keys, neurons, radius, training
+from robustsnn.reporting.report import Row, RunReport, layers, summary, table
+
+
+def page(report: RunReport) -> str:
+    """A self-contained HTML page of a report: verdict, tables, figures, and how to make it again.
+
+    Style and figures are in the page; whatever comes from the report is escaped. The same report gives the same page.
+
+    Arguments:
+        report: of any run, also one that has measured nothing yet.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files(__package__).joinpath("page.html.jinja").read_text("utf-8"))
+    looks = keys(report)
+    return template.render(
+        name=str(report.recipe.get("name", "run")),
+        verdict=verdict(report),
+        summary=summary(report),
+        table=table(report),
+        keys=looks,
+        layered=[
+            look for look, row in zip(looks, report.rows, strict=True) if row.report.thresholds or row.report.firing_rates
+        ],
+        accuracy=accuracy(report),
+        broken=broken(report),
+        training=training(report),
+        layers=layers(report),
+        neurons=neurons(report),
+        report=report,
+        recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),
+    )
+
+
+def verdict(report: RunReport) -> str:
+    """The run in one sentence: what the best spiking network withstands, against its clean accuracy and the lowest row.
+
+    Networks are compared at the largest epsilon of any spiking one (of any network, where none spikes), each under the
+    attack that leaves it least.
+    """
+    if not report.rows:
+        return summary(report)
+    spiking = [row for row in report.rows if row.report.timesteps is not None]
+    eps = max(result.eps for row in spiking or report.rows for result in row.report.results)
+    worst = {i: result for i, row in enumerate(report.rows) if (result := strongest(row.report, eps))}
+    first = [i for i in worst if not spiking or report.rows[i].report.timesteps is not None]
+    best = max(first, key=lambda i: worst[i].robust.value)
+    lowest = min(worst, key=lambda i: worst[i].robust.value)
+    row, kept = report.rows[best], worst[best].robust
+    text = (
+        f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test images, "
+        f"{_called(row, best=len(first) > 1)} classifies {_percent(row.report.clean)} correctly, "
+        f"and still {_percent(kept)} under {worst[best].attack} at ε = {radius(eps)}, the strongest attack measured"
+    )
+    if lowest == best:
+        return text + "."
+    other = worst[lowest].robust
+    under = "" if worst[lowest].attack == worst[best].attack else f" under {worst[lowest].attack}"
+    apart = "" if other.high < kept.low else ", and the intervals overlap"
+    return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {_percent(other)}{under}{apart}."
+
+
+def strongest(report: Report, eps: float) -> Result | None:
+    """The result that leaves a network least at one epsilon; None where nothing was measured there."""
+    there = [result for result in report.results if math.isclose(result.eps, eps)]
+    return min(there, key=lambda result: result.robust.value, default=None)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Which member broke how many of one network's images first.
+
+    Arguments:
+        network, attack: whose images, and what attacked them.
+        correct: how many images were classified correctly before the attack.
+        shares: per member the share of those it broke, in ``[0, 1]``; none where ``correct`` is 0.
+        survived: the share that no member broke.
+    """
+
+    network: str
+    attack: str
+    correct: int
+    shares: dict[str, float]
+    survived: float
+
+
+def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
+    """All members, in the order in which they ran, and for every spiking network what its strongest attack's members broke.
+
+    The strongest attack is that at the network's largest epsilon.
+    """
+    found = []
+    for row in report.rows:
+        result = strongest(row.report, max(r.eps for r in row.report.results))
+        if row.report.timesteps is None or result is None:
+            continue
+        correct = sum(b != MISCLASSIFIED for b in result.broken_by)
+        shares = dict.fromkeys(map(_member, result.members), 0.0) if correct else {}
+        for number, member in enumerate(result.members if correct else ()):
+            shares[_member(member)] += result.broken_by.count(number) / correct
+        survived = result.broken_by.count(ROBUST) / correct if correct else math.nan
+        found.append(Broken(row.network, f"{result.attack}, ε = {radius(result.eps)}", correct, shares, survived))
+    return list(dict.fromkeys(member for column in found for member in column.shares)), found
+
+
+def _member(name: str) -> str:
+    """A gradient path's name, without the words that nearly all of them share."""
+    surrogate = re.fullmatch(r"Surrogate\(derivative=(.*), detach_reset=False\)", name)
+    return surrogate[1] if surrogate else name
+
+
+def _called(row: Row, *, best: bool = False) -> str:
+    return f"the {'best ' if best else ''}{'ANN' if row.report.timesteps is None else 'spiking network'} “{row.network}”"
+
+
+def _percent(share: Interval) -> str:
+    return f"{100 * share.value:.1f}\N{NO-BREAK SPACE}% ({100 * share.low:.1f} to {100 * share.high:.1f})"
