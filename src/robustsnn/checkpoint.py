@@ -1,21 +1,18 @@
-"""Weights, structure and recipe in one safetensors file; and the one way in which this project writes a file."""
+"""Weights, structure and recipe in one safetensors file."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from robustsnn import models
+from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build
 from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
 
@@ -30,51 +27,6 @@ class Header:
     recipe: dict[str, Any]
     metrics: dict[str, Any]
     spiking: dict[str, Any]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment there is either the old one or the whole new one.
-
-    Raises:
-        ValueError: the folder cannot be written; nothing is left behind.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another folder or free some space") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write named tensors and texts as a safetensors file, atomically."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # shares no memory
-    write_atomic(path, serialise(plain, metadata=dict(metadata)))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors and texts. Nothing in it is executed.
-
-    Raises:
-        ValueError: no such file, or no safetensors file.
-    """
-    if not path.is_file():
-        raise ValueError(f"no checkpoint at {path}: check the path, or make one with 'robustsnn run'")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}): it was cut short or is something else") from None
 
 
 def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> None:
@@ -129,7 +81,7 @@ def load(path: Path | str) -> nn.Module:
             )
             _shape_thresholds(net, tensors)
         net.load_state_dict(tensors)
-    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
+    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
         raise ValueError(f"the tensors of {path} do not fit its recipe: {' '.join(str(error).split())[:300]}") from None
     return net.eval()
 

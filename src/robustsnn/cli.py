@@ -26,7 +26,8 @@ from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, evaluate
 from robustsnn.models import MODELS
 from robustsnn.names import find
 from robustsnn.recipes import Listener, Recipe, Run, load_recipe, packaged, pipeline
-from robustsnn.recipes.recipe import Evaluation, explain, from_table
+from robustsnn.recipes.recipe import explain, from_table
+from robustsnn.recipes.sections import Evaluation
 from robustsnn.reporting import Row, RunReport, layers, summary, table, versions
 from robustsnn.spiking import SURROGATES
 from robustsnn.training import OBJECTIVES
@@ -160,7 +161,7 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     with terminal.bar:
         report = evaluate(
             net,
-            run.data().test,
+            run.data.test,
             settings.protocol,
             settings.eps,
             attacks=settings.attacks or None,

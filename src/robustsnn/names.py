@@ -41,9 +41,9 @@ def number(text: str | float) -> float:
     try:
         if not isinstance(text, str):
             return float(text)
-        over, _, under = text.partition("/")
-        return float(over) / float(under) if under else float(over)
-    except (ValueError, TypeError, ZeroDivisionError):
+        over, fraction, under = text.partition("/")
+        return float(over) / float(under) if fraction else float(over)
+    except (ValueError, TypeError, ArithmeticError):
         raise ValueError(f"{text!r} is no number: write 0.1 or a fraction such as 8/255") from None
 
 
@@ -58,14 +58,14 @@ def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:
     Raises:
         ValueError: an unknown name or field, a value out of range, or text that is no such call.
     """
+    unreadable = f"{kind} {text[:80]!r} cannot be read: write a name such as {next(iter(table))}(...)"
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise ValueError(f"{kind} {text!r} cannot be read: write a name such as {next(iter(table))}(...)") from None
-    try:
+        if not isinstance(tree, ast.Name | ast.Call):
+            raise ValueError(unreadable)
         return _value(kind, table, tree)
-    except RecursionError:
-        raise ValueError(f"{kind} is nested too deeply to be read") from None
+    except (SyntaxError, RecursionError, MemoryError, ArithmeticError):
+        raise ValueError(unreadable) from None
 
 
 def _value(kind: str, table: Mapping[str, Callable[..., Any]], node: ast.expr) -> Any:
@@ -85,8 +85,10 @@ def _value(kind: str, table: Mapping[str, Callable[..., Any]], node: ast.expr) -
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
             made = find(kind, table, name)
             named = {k.arg: _value(kind, table, k.value) for k in keywords if k.arg}
+            if len(named) < len(keywords):
+                raise ValueError(f"{kind} {name} is given an argument twice, or by **: name each of them once")
             return _call(kind, name, made, [_value(kind, table, a) for a in args], named)
-    raise ValueError(f"{kind} {ast.unparse(node)!r} cannot be read: only names, numbers and lists may stand there")
+    raise ValueError(f"{kind} {ast.unparse(node)[:80]!r} cannot be read: only names, numbers and lists may stand there")
 
 
 def _call(kind: str, name: str, made: Callable[..., Any], args: list[Any], named: dict[str, Any]) -> Any:

@@ -84,7 +84,7 @@ class _FromSeeds:
         if len(like) != len(self.seeds):
             raise ValueError(f"{len(self.seeds)} seeds were given for {len(like)} images: give one seed per image")
         self.draws += 1
-        seeds = _mix(self.seeds.to(like.device) + self.draws * _ODD)
+        seeds = _mix(self.seeds.to(like.device) ^ _mix(torch.tensor(self.draws, device=like.device)))
         position = torch.arange(like[0].numel() if len(like) else 0, device=like.device)
         bits = _mix(seeds[:, None] ^ _mix(position)[None, :])
         return ((bits >> 40) & 0xFFFFFF).to(like.dtype).div_(2.0**24).reshape(like.shape)
@@ -92,9 +92,6 @@ class _FromSeeds:
     def normal(self, like: Tensor) -> Tensor:
         radius = torch.log1p(-self.uniform(like)).mul_(-2).sqrt_()
         return radius * torch.cos(2 * math.pi * self.uniform(like))
-
-
-_ODD = 0x1E3779B97F4A7C15  # the golden ratio in 62 bits: successive draws start far apart
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -65,8 +65,11 @@ class L2:
 
 
 def _length(delta: Tensor) -> Tensor:
-    length: Tensor = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return length.view(-1, *[1] * (delta.dim() - 1))
+    """Euclidean length per image, never 0; scaled before it is squared, so that nothing underflows."""
+    flat = delta.flatten(1)
+    scale = flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(delta.dtype).tiny)
+    length: Tensor = (flat / scale).norm(dim=1, keepdim=True) * scale
+    return length.clamp_min(torch.finfo(delta.dtype).tiny).view(-1, *[1] * (delta.dim() - 1))
 
 
 def _radius(eps: float) -> None:

@@ -37,7 +37,7 @@ def ascend(
     Returns:
         The last iterate of every image, ``[N,C,H,W]``.
     """
-    adv = start.clone()
+    x, adv = x.detach(), start.detach().clone()
     alive = torch.arange(len(x), device=x.device)
     for _ in range(steps):
         gradient = input_gradient(model, adv[alive], losses, alive)
@@ -94,7 +94,7 @@ class FGSM:
     norm: Norm = "Linf"
 
     def __post_init__(self) -> None:
-        assert self.ball
+        ball(self.norm, self.eps)
 
     @property
     def ball(self) -> Ball:
@@ -115,7 +115,7 @@ class RFGSM:
     goal: Goal = CrossEntropy()
 
     def __post_init__(self) -> None:
-        assert self.ball
+        Linf(self.eps)
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha is the share of eps that the random step takes, in [0, 1], not {self.alpha}")
 
@@ -150,9 +150,9 @@ class PGD:
     norm: Norm = "Linf"
 
     def __post_init__(self) -> None:
-        assert self.ball
-        if self.steps < 1 or self.restarts < 1:
-            raise ValueError(f"PGD needs at least one step and one restart, not {self.steps} and {self.restarts}")
+        ball(self.norm, self.eps)
+        if any(not isinstance(count, int) or count < 1 for count in (self.steps, self.restarts)):
+            raise ValueError(f"PGD needs at least one step and one restart, whole numbers, not {self.steps}, {self.restarts}")
 
     @property
     def ball(self) -> Ball:
@@ -160,10 +160,10 @@ class PGD:
         return ball(self.norm, self.eps)
 
     def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        draw = noise(rng)
+        x, draw = x.detach(), noise(rng)
         losses = self.goal.on(model, x, y)
         everyone = torch.arange(len(x), device=x.device)
-        best, best_loss = x, torch.full((len(x),), -torch.inf, device=x.device)
+        best, best_loss = x.detach(), torch.full((len(x),), -torch.inf, device=x.device)
         for _ in range(self.restarts):
             start = self.start(x, self.ball, draw)
             step = 2.5 * self.eps / self.steps

@@ -82,7 +82,7 @@ def convert(
     if batch_norm not in ("reestimate", "reset"):
         raise ValueError(f"batch_norm must be 'reestimate' or 'reset', not {batch_norm!r}")
     used = [images_of(batch) for batch in islice(batches, limit)]
-    if not used:
+    if not used or not all(len(images) for images in used):
         raise ValueError("conversion needs at least one batch of calibration images")
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
     calibrated = calibrate(net, used, percentile, calibration_timesteps, on_layer=on_layer)
@@ -145,7 +145,17 @@ class _Probe(nn.Module):
 def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     """Firing order and first neurons, by a dry run at two time steps."""
     few = images[torch.arange(3) % len(images)]
-    once = rewire(body, lambda _, __: None).eval()(few)
+    together = ValueError(
+        f"{type(body).__name__} treats the images of a batch together (a fixed batch size or an operation over the batch), "
+        "so time cannot be folded into it: make it act on every image alone"
+    )
+    plain = rewire(body, lambda _, __: None).eval()
+    try:
+        once, alone = plain(few), torch.cat([plain(image[None]) for image in few])
+    except RuntimeError:
+        raise together from None
+    if once.shape != alone.shape or not torch.allclose(once, alone, rtol=1e-4, atol=1e-5):
+        raise together
     expected = torch.cat([once, once])
     for at_input in (False, True):
         reached: list[Slot] = []
@@ -159,10 +169,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
             continue
         if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
             return reached
-    raise ValueError(
-        f"{type(body).__name__} treats the images of a batch together (a fixed batch size or an operation over the batch), "
-        "so time cannot be folded into it: make it act on every image alone"
-    )
+    raise together
 
 
 @torch.no_grad()

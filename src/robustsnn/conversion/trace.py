@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,40 +90,63 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
             "loops that depend on the data"
         ) from error
     uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    traced = fx.GraphModule(evaluated, graph)
+    tree = rewire(ann, lambda _, __: None)
+    seen: set[str] = set()
     layers: list[Layer] = []
-    changed = False
+    changed = _read_in_place(graph, modules)
     for node in list(graph.nodes):
         if node.op == "call_module":
             module = modules[node.target]
             action = _judge_module(node.target, module, allow)
             if isinstance(module, nn.ReLU):
-                reused = uses[node.target] > 1
-                action = "spiking neurons" + (", a layer of their own for this use" if reused else "")
-                if reused or module.inplace:
-                    changed |= reused
-                    _put(traced, node, nn.ReLU(), node.target if not reused else None)
+                again = node.target in seen
+                seen.add(node.target)
+                action = "spiking neurons" + (", a layer of their own for this use" if uses[node.target] > 1 else "")
+                changed |= again
+                _put(tree, node, nn.ReLU(), None if again else node.target)
             layers.append(Layer(str(node.target), type(module).__name__, action))
         elif node.op in ("call_function", "call_method"):
             layer, replacement = _judge_function(node, allow)
             if replacement is not None:
                 changed = True
-                _put(traced, node, replacement)
+                _put(tree, node, replacement)
                 layers.append(Layer(str(node.target), type(replacement).__name__, layer))
     if not any(layer.action.startswith("spiking") for layer in layers):
         raise ValueError(f"{type(ann).__name__} has no ReLU: there is nothing that could become a spiking neuron")
     if not changed:
-        return rewire(ann, lambda _, m: nn.ReLU().train(m.training) if isinstance(m, nn.ReLU) else None), tuple(layers)
+        return tree, tuple(layers)
     graph.lint()
-    traced.recompile()
-    for name, module in traced.named_modules():
-        module.training = modules[name].training if name in modules else ann.training
-    return traced, tuple(layers)
+    return _module(tree, graph), tuple(layers)
+
+
+def _module(tree: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    """A module that runs ``graph`` on the very tree it was traced from, spare parts and unsaved buffers included."""
+    traced = fx.GraphModule(tree, graph)
+    for containers in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set", "training"):
+        traced.__dict__[containers] = tree.__dict__[containers]
+    del type(traced).__call__  # fx's own prints a traceback on every error; this falls back to that of nn.Module
+    return traced
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:
+    """Neurons give a new tensor, so whoever reads the input of an in-place activation later must read its output."""
+    changed = False
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        in_place = (
+            getattr(module, "inplace", False) or node.target in ("relu_", F.relu_, torch.relu_) or node.kwargs.get("inplace")
+        )
+        for source in node.all_input_nodes if in_place else ():
+            for reader in [user for user in source.users if order[user] > order[node]]:
+                reader.replace_input_with(source, node)
+                changed = True
+    return changed
 
 
 def _judge_module(place: Any, module: nn.Module, allow: Collection[str]) -> str:
@@ -165,17 +188,18 @@ def _check_max_pool(what: str, allow: Collection[str]) -> None:
         )
 
 
-def _put(traced: fx.GraphModule, node: fx.Node, module: nn.Module, place: str | None = None) -> None:
-    """Let ``node`` call ``module``, under a fresh name beside its owner (or at ``place``), recorded as its new target."""
+def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = None) -> None:
+    """Let ``node`` call ``module`` at ``place``, or under a fresh name in or beside its owner."""
     if place is None:
-        owner = _owner(node) if node.op != "call_module" else str(node.target)
-        stem = f"{owner}." if owner and node.op != "call_module" else f"{owner}_" if owner else ""
-        taken = {name for name, _ in traced.named_modules(remove_duplicate=False)}
+        beside = f"{node.target}_" if node.op == "call_module" else f"{_owner(node)}." if _owner(node) else ""
+        taken = {name for name, _ in tree.named_modules(remove_duplicate=False)}
         kind = type(module).__name__.lower()
-        place = next(name for i in range(1, len(taken) + 2) if (name := f"{stem}{kind}_{i}") not in taken)
-    traced.add_submodule(place, module)
-    keep = node.args[:1] or (node.kwargs["input"],)
-    node.op, node.target, node.args, node.kwargs = "call_module", place, keep, {}
+        place = next(name for i in range(1, len(taken) + 2) if (name := f"{beside}{kind}_{i}") not in taken)
+    parent, _, name = place.rpartition(".")
+    owner = tree.get_submodule(parent)
+    owner._modules[name] = module.train(owner.training)
+    node.args = node.args[:1] or (node.kwargs["input"],)
+    node.op, node.target, node.kwargs = "call_module", place, {}
 
 
 def _owner(node: fx.Node) -> str:

@@ -68,8 +68,8 @@ def worst_case(
                 return wrong(images, alive[index])
 
             judge: Judge | None = judged if rule == "any" else None
-            mine = image_seeds(seeds[alive], "member", number)
-            adv = member.attack(member.path(view), clean, labels, rng=mine, judge=judge)
+            mine = image_seeds(seeds[alive], str(member))
+            adv = member.attack(member.path(view), clean.clone(), labels, rng=mine, judge=judge)
             adv = member.attack.ball.project(torch.where(adv.isfinite(), adv, clean), clean)
             x_adv[alive] = adv
             broken_by[alive[wrong(adv, alive)]] = number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robustsnn.evaluation.protocols import Rule
 
@@ -56,6 +56,12 @@ class Result(BaseModel):
     members: tuple[str, ...]
     broken_by: tuple[int, ...]
 
+    @model_validator(mode="after")
+    def _check(self) -> Result:
+        if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
+            raise ValueError("broken_by names a member that is not there")
+        return self
+
     @property
     def clean(self) -> Interval:
         """Accuracy without an attack."""
@@ -81,10 +87,16 @@ class Report(BaseModel):
     images: int
     seed: int
     timesteps: int | None
-    results: tuple[Result, ...]
+    results: Annotated[tuple[Result, ...], Field(min_length=1)]
     thresholds: dict[str, float]
     firing_rates: dict[str, float]
     seconds: float
+
+    @model_validator(mode="after")
+    def _check(self) -> Report:
+        if any(len(result.broken_by) != self.images for result in self.results):
+            raise ValueError("every result needs one broken_by per image")
+        return self
 
     @property
     def clean(self) -> Interval:

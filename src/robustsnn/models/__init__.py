@@ -10,14 +10,29 @@ import torch
 from torch import nn
 
 from robustsnn.models.layers import Normalize, initialise
-from robustsnn.models.vgg import vgg
+from robustsnn.models.resnet import resnet
+from robustsnn.models.vgg import Plan, vgg
+from robustsnn.models.wideresnet import wideresnet
 from robustsnn.names import find
+
+VGG11: Plan = (64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512)
+VGG16: Plan = (64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512, "A")
+VGG11_64: Plan = (64, "A", 128, "A", 256, 256, "A", 512, 512, "A", 512, 512, "G")
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg": vgg,
-    "vggmini": partial(vgg, [8, "A", 16, 16, "A", 32], [64]),
-    "digits": partial(vgg, [16, 16, "A", 32], [64]),
+    "vggmini": partial(vgg, (8, "A", 16, 16, "A", 32), (64,)),
+    "digits": partial(vgg, (16, 16, "A", 32), (64,)),
+    "vgg11": partial(vgg, VGG11, (4096, 4096), dropout=0.2),
+    "vgg16": partial(vgg, VGG16, (4096, 4096), dropout=0.2),
+    "vgg11_64": partial(vgg, VGG11_64, (4096,), dropout=0.2),
+    "resnet20": partial(resnet, 20),
+    "resnet32": partial(resnet, 32),
+    "wideresnet16_4": partial(wideresnet, 16, 4),
+    "wideresnet28_2": partial(wideresnet, 28, 2),
+    "wideresnet28_4": partial(wideresnet, 28, 4),
 }
+"""Architectures by name; each takes classes, size, channels, mean, std, width and options of its own."""
 
 
 def create(
@@ -55,4 +70,4 @@ def create(
     return body
 
 
-__all__ = ["MODELS", "Normalize", "create", "vgg"]
+__all__ = ["MODELS", "Normalize", "create", "resnet", "vgg", "wideresnet"]

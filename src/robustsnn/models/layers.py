@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.seeds import generator
-from robustsnn.types import Images
+from robustsnn.types import Images, Logits
 
 
 class Normalize(nn.Module):
@@ -35,6 +35,33 @@ class Normalize(nn.Module):
                 "give images with that many channels or build the network for yours"
             )
         return (x - self.mean) / self.std
+
+
+class Body(nn.Module):
+    """``normalize -> features -> classifier``: the shape of every body of this package."""
+
+    def __init__(self, normalize: Normalize, features: nn.Sequential, classifier: nn.Sequential) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.features = features
+        self.classifier = classifier
+
+    def forward(self, x: Images) -> Logits:
+        return self.classifier(self.features(self.normalize(x)))  # type: ignore[no-any-return]
+
+
+def normalization(classes: int, size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalize:
+    """The normalisation of a body, once its arguments make sense; single statistics hold for all channels.
+
+    Raises:
+        ValueError: fewer than two classes, no channels or pixels, or statistics that do not fit the channels.
+    """
+    if classes < 2 or channels < 1 or size < 1:
+        raise ValueError(f"a network needs classes >= 2, channels and size >= 1, not {classes}, {channels}, {size}")
+    mean, std = (tuple(values) * channels if len(values) == 1 else tuple(values) for values in (mean, std))
+    if len(mean) != channels:
+        raise ValueError(f"mean and std have {len(mean)} values for {channels} channels: give one per channel")
+    return Normalize(mean, std)
 
 
 def initialise(body: nn.Module, seed: int) -> None:

@@ -7,23 +7,9 @@ from typing import Literal
 
 from torch import nn
 
-from robustsnn.models.layers import Normalize, scaled
-from robustsnn.types import Images, Logits
+from robustsnn.models.layers import Body, normalization, scaled
 
-Plan = Sequence[int | Literal["A"]]
-
-
-class Vgg(nn.Module):
-    """``normalize -> features -> classifier``; made by `vgg`."""
-
-    def __init__(self, normalize: Normalize, features: nn.Sequential, classifier: nn.Sequential) -> None:
-        super().__init__()
-        self.normalize = normalize
-        self.features = features
-        self.classifier = classifier
-
-    def forward(self, x: Images) -> Logits:
-        return self.classifier(self.features(self.normalize(x)))  # type: ignore[no-any-return]
+Plan = Sequence[int | Literal["A", "G"]]
 
 
 def vgg(
@@ -37,11 +23,11 @@ def vgg(
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
     width: float = 1.0,
-) -> Vgg:
+) -> Body:
     """A VGG of 3x3 convolutions.
 
     Arguments:
-        plan: channels of each convolution; ``"A"`` is a 2x2 average pool.
+        plan: channels of each convolution; ``"A"`` is a 2x2 average pool, ``"G"`` a global one.
         hidden: widths of the linear layers before the last one.
         classes, size, channels: number of classes, height (= width) and channels of the images.
         dropout: after every hidden linear layer.
@@ -50,34 +36,34 @@ def vgg(
         width: factor on all channels and hidden widths.
 
     Raises:
-        ValueError: a plan with anything but positive channels and "A", or more pools than the size allows.
+        ValueError: a plan with anything but positive channels, "A" and "G", or more pools than the size allows.
 
     >>> vgg([8, "A", 16], [32], classes=10, size=8, channels=1).classifier[1]
     Linear(in_features=256, out_features=32, bias=True)
     """
-    if classes < 2 or channels < 1 or size < 1:
-        raise ValueError(f"a network needs classes >= 2, channels and size >= 1, not {classes}, {channels}, {size}")
-    mean, std = (tuple(v) * channels if len(v) == 1 else tuple(v) for v in (mean, std))
-    if len(mean) != channels:
-        raise ValueError(f"mean and std have {len(mean)} values for {channels} channels: give one per channel")
-    normalize = Normalize(mean, std)
+    normalize = normalization(classes, size, channels, mean, std)
     features: list[nn.Module] = []
     for entry in plan:
         if entry == "A":
             size //= 2
+            if size < 1:
+                raise ValueError(f"plan {list(plan)} pools more often than the images' size allows: remove an 'A'")
             features.append(nn.AvgPool2d(2))
+        elif entry == "G":
+            size = 1
+            features.append(nn.AdaptiveAvgPool2d(1))
         elif isinstance(entry, int) and entry > 0:
             out = scaled(entry, width)
             features += [nn.Conv2d(channels, out, 3, padding=1, bias=conv_bias), nn.BatchNorm2d(out), nn.ReLU()]
             channels = out
         else:
-            raise ValueError(f"plan entry {entry!r} is neither a positive number of channels nor 'A' (average pool)")
-    if size < 1:
-        raise ValueError(f"plan {list(plan)} pools more often than the images' size allows: remove an 'A'")
+            raise ValueError(f"plan entry {entry!r} is neither a positive number of channels nor 'A' or 'G' (average pools)")
+    if any(not isinstance(units, int) or units < 1 for units in hidden):
+        raise ValueError(f"hidden widths must be whole numbers of at least 1, not {list(hidden)}")
     classifier: list[nn.Module] = [nn.Flatten()]
     inputs = channels * size * size
     for units in (scaled(h, width) for h in hidden):
         classifier += [nn.Linear(inputs, units), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
         inputs = units
     classifier.append(nn.Linear(inputs, classes))
-    return Vgg(normalize, nn.Sequential(*features), nn.Sequential(*classifier))
+    return Body(normalize, nn.Sequential(*features), nn.Sequential(*classifier))

@@ -3,96 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
 
 from robustsnn import checkpoint, models
 from robustsnn.conversion import convert as convert_network
-from robustsnn.data import Dataset, Images, load_dataset, split
 from robustsnn.evaluation import Report
 from robustsnn.evaluation import evaluate as evaluate_network
-from robustsnn.recipes.recipe import Recipe, Training
+from robustsnn.files import write_atomic
+from robustsnn.recipes.run import SHAPED_BY, Run
+from robustsnn.recipes.sections import Training
 from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
 from robustsnn.seeds import generator
 from robustsnn.training import AfterStep, Epoch, ThresholdFloor, best_epoch, train
-
-SHAPED_BY: dict[str, tuple[str, ...]] = {
-    "ann": ("seed", "data", "model", "pretrain"),
-    "converted": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion"),
-    "snn": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion", "finetune"),
-}
-"""The parts of a recipe that a checkpoint of a run depends on."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what happens: a line of text, and how much of a named task is done, in ``[0, 1]``."""
-
-    say: Callable[[str], None] = lambda line: None
-    progress: Callable[[str, float], None] = lambda what, share: None
-
-
-@dataclass(frozen=True)
-class Run:
-    """A recipe at work in a folder."""
-
-    recipe: Recipe
-    out: Path
-    listener: Listener = Listener()
-    label: str = "robust"
-
-    def baselines(self) -> Iterable[Run]:
-        """The runs to compare with, each in a folder of its own inside this one."""
-        for name in self.recipe.baselines:
-            yield replace(self, recipe=self.recipe.baseline(name), out=self.out / name, label=name)
-
-    def path(self, name: str) -> Path:
-        """The checkpoint ``ann``, ``converted`` or ``snn``."""
-        return self.out / f"{name}.safetensors"
-
-    def data(self) -> Dataset:
-        """The images, limited as the recipe says."""
-        return load_dataset(self.recipe.data.name).limited(self.recipe.data.limit, self.recipe.evaluation.limit)
-
-    def parts(self) -> tuple[Images, Images]:
-        """Training and validation images."""
-        return split(self.data().train, self.recipe.data.validation, self.recipe.seed)
-
-    def header(self) -> dict[str, Any]:
-        """The recipe as checkpoints hold it, the body's architecture complete."""
-        return self.recipe.table() | {"model": self.recipe.model.architecture(self.data(), self.recipe.seed)}
-
-    def finished(self, name: str) -> bool:
-        """Whether a checkpoint is there already.
-
-        Raises:
-            ValueError: it is there, but comes from a different recipe.
-        """
-        path = self.path(name)
-        if not path.exists():
-            return False
-        wanted, found = self.header(), checkpoint.read_header(path).recipe
-        if different := [key for key in SHAPED_BY[name] if wanted.get(key) != found.get(key)]:
-            raise ValueError(
-                f"{path} was made by a recipe with another {' and '.join(different)}: choose another --out, "
-                "or remove that file to make it anew"
-            )
-        path.with_suffix(".state").unlink(missing_ok=True)
-        return True
-
-    def open(self, name: str, stage: str) -> nn.Module:
-        """The network of an earlier stage.
-
-        Raises:
-            ValueError: that stage has not been run.
-        """
-        if not self.finished(name):
-            raise ValueError(f"{self.path(name)} is not there yet: run the stage {stage!r} with the same --out first")
-        return checkpoint.load(self.path(name))
 
 
 def prepare(run: Run) -> None:
@@ -100,7 +26,7 @@ def prepare(run: Run) -> None:
     models.create(**run.header()["model"])
     for name in SHAPED_BY:
         run.finished(name)
-    checkpoint.write_atomic(run.out / "recipe.toml", run.recipe.toml())
+    write_atomic(run.out / "recipe.toml", run.recipe.toml())
 
 
 def pretrain(run: Run) -> None:
@@ -173,7 +99,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         how.value(),
         how.schedule(),
         probe=how.attack(),
-        augment=run.recipe.data.augment(),
+        augment=run.recipe.data.augment(run.data.mean),
         after_step=after_step,
         seed=run.recipe.seed,
         state=run.path(name).with_suffix(".state"),
@@ -192,7 +118,7 @@ def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
     path = run.out / "metrics.jsonl"
     kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
     lines = kept + [json.dumps({"stage": stage, **row}) for row in rows]
-    checkpoint.write_atomic(path, ("\n".join(lines) + "\n").encode())
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
 def networks(run: Run) -> list[tuple[str, Run, str]]:
@@ -216,7 +142,7 @@ def evaluate(run: Run) -> RunReport:
         measured = _measure(source, source.open(kind, "finetune"), name)
         curves = {f"{r.label} {stage}": history for r in (run, *run.baselines()) for stage, history in _curves(r)}
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
-        checkpoint.write_atomic(path, report.to_json())
+        write_atomic(path, report.to_json())
     return report
 
 
@@ -225,7 +151,7 @@ def _measure(run: Run, net: nn.Module, name: str) -> Report:
     run.listener.say(f"{name}: evaluating")
     return evaluate_network(
         net,
-        run.data().test,
+        run.data.test,
         settings.protocol,
         settings.eps,
         attacks=settings.attacks or None,
@@ -252,8 +178,8 @@ def report(run: Run) -> RunReport:
     if not path.is_file():
         raise ValueError(f"no {path}: run the stage 'evaluate' first")
     value = read_report(path.read_bytes(), path)
-    checkpoint.write_atomic(run.out / "report.md", markdown(value).encode())
-    checkpoint.write_atomic(run.out / "report.html", page(value).encode())
+    write_atomic(run.out / "report.md", markdown(value).encode())
+    write_atomic(run.out / "report.html", page(value).encode())
     return value
 
 

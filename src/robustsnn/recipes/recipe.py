@@ -6,179 +6,18 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tomli_w
 import tyro
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from robustsnn.attacks import ATTACKS
-from robustsnn.conversion.convert import BatchNorm
-from robustsnn.data import DATASETS, Augment, Dataset
-from robustsnn.evaluation import PROTOCOLS
-from robustsnn.evaluation.protocols import Rule
-from robustsnn.models import MODELS
-from robustsnn.names import build, find, nearest, number
+from robustsnn.names import build, find, nearest
+from robustsnn.recipes.sections import Conversion, Data, Evaluation, Finetuning, Model, Neurons, Section, Training
 from robustsnn.spiking import SURROGATES, Dynamics
-from robustsnn.training import OBJECTIVES, Schedule
-from robustsnn.types import Attack, Objective
-
-Number = Annotated[
-    float,
-    BeforeValidator(number),
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NUMBER",
-        instance_from_str=lambda args: number(args[0]),
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [f"{value:g}"],
-    ),
-]
-"""A number that may be written as a fraction, such as 8/255."""
 
 
-def _named(kind: str, table: Mapping[str, Any]) -> Any:
-    def check(name: str) -> str:
-        find(kind, table, name)
-        return name
-
-    return AfterValidator(check)
-
-
-def _spelled(kind: str, table: Mapping[str, Any]) -> Any:
-    def check(text: str) -> str:
-        if text:
-            build(kind, table, text)
-        return text
-
-    return AfterValidator(check)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Data(_Section):
-    """Which images, and how they are varied in training."""
-
-    name: Annotated[str, _named("data set", DATASETS)] = Field("digits", description="data set")
-    limit: int | None = Field(None, ge=2, description="use at most that many training images")
-    validation: Number = Field(0.1, gt=0, lt=1, description="share of the training images that chooses the best epoch")
-    pad: int = Field(0, ge=0, description="random crop: pixels of zero padding on every side")
-    flip: bool = Field(False, description="mirror half of the images")
-
-    def augment(self) -> Augment:
-        """How training images are varied."""
-        return Augment(self.pad, self.flip)
-
-
-class Model(_Section):
-    """The ANN body. Further keys of a TOML file go to the architecture as they are."""
-
-    name: Annotated[str, _named("model", MODELS)] = Field("digits", description="architecture")
-    width: Number = Field(1.0, gt=0, description="factor on all widths")
-    options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="what else the architecture takes")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or "options" in values:
-            return values
-        own = {key: value for key, value in values.items() if key in cls.model_fields}
-        return own | {"options": {key: value for key, value in values.items() if key not in own}}
-
-    @model_serializer
-    def _flat(self) -> dict[str, Any]:
-        return {"name": self.name, "width": self.width, **self.options}
-
-    def architecture(self, data: Dataset, seed: int) -> dict[str, Any]:
-        """All arguments of `robustsnn.models.create`."""
-        shape = {"classes": data.train.classes, "size": data.size, "channels": data.channels}
-        return {**shape, "mean": list(data.mean), "std": list(data.std), "seed": seed, **self._flat()}
-
-
-class Neurons(_Section):
-    """Dynamics of the neurons; the number of time steps is a key of the recipe itself."""
-
-    leak: Number = Field(1.0, gt=0, le=1, description="part of the potential kept per time step; 1 is integrate-and-fire")
-    reset: Literal["zero", "subtract"] = Field("zero", description="what a spike does to the potential")
-    detach_reset: bool = Field(False, description="no gradient through the reset")
-    surrogate: Annotated[str, _spelled("surrogate", SURROGATES)] = Field("Triangle(1.0)", description="derivative in training")
-
-
-class Training(_Section):
-    """How a network is trained."""
-
-    objective: Annotated[str, _spelled("objective", OBJECTIVES)] = Field("Natural()", min_length=1, description="the loss")
-    epochs: int = Field(200, ge=1, description="passes over the training images")
-    batch: int = Field(64, ge=1, description="images per step")
-    lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
-    momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
-    probe: Annotated[str, _spelled("attack", ATTACKS)] = Field(
-        "PGD(eps=2/255, steps=10)", description="attack that chooses the best epoch; empty chooses by clean accuracy"
-    )
-
-    def value(self) -> Objective:
-        """The objective that the text spells."""
-        return build("objective", OBJECTIVES, self.objective)  # type: ignore[no-any-return]
-
-    def attack(self) -> Attack | None:
-        """The attack of validation."""
-        return build("attack", ATTACKS, self.probe) if self.probe else None
-
-    def schedule(self) -> Schedule:
-        """How long and how fast."""
-        return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay)
-
-
-class Finetuning(Training):
-    """How the converted network is trained further: weights and thresholds together."""
-
-    threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
-
-
-class Conversion(_Section):
-    """From ANN to SNN."""
-
-    scale: Number = Field(0.3, gt=0, description="factor on the calibrated thresholds")
-    percentile: Number = Field(99.7, gt=0, le=100, description="of what a layer receives")
-    timesteps: int = Field(100, ge=1, description="time steps of calibration")
-    batches: int = Field(11, ge=1, description="calibration batches")
-    batch: int = Field(64, ge=1, description="images per calibration batch")
-    batch_norm: BatchNorm = Field("reestimate", description="running statistics: found anew, or (0, 1) as published")
-    max_pool: bool = Field(False, description="admit max-pooling")
-
-
-class Evaluation(_Section):
-    """What is measured at the end."""
-
-    protocol: Annotated[str, _named("protocol", PROTOCOLS)] = Field("paper", description="attacks and gradient paths")
-    attacks: tuple[str, ...] = Field((), description="which of the protocol's attacks; none named runs all")
-    eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
-    rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
-    limit: int | None = Field(None, ge=1, description="use at most that many test images")
-    batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
-
-    @model_validator(mode="after")
-    def _check(self) -> Evaluation:
-        for name in self.attacks:
-            find(f"attack of protocol {self.protocol!r}:", PROTOCOLS[self.protocol].attacks, name)
-        if min(self.eps) < 0:
-            raise ValueError(f"eps must be at least 0, not {min(self.eps)}")
-        return self
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """A whole run: robust ANN, conversion, robust finetuning, evaluation."""
 
     name: str = Field(..., min_length=1, description="what the run is called")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result
-from robustsnn.reporting.plots import accuracy, keys, neurons, radius, training
-from robustsnn.reporting.report import Row, RunReport, layers, summary, table
+from robustsnn.reporting.plots import accuracy, keys, neurons, training
+from robustsnn.reporting.report import Row, RunReport, layers, radius, summary, table
 
 
 def page(report: RunReport) -> str:
@@ -108,18 +107,12 @@ def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
         if row.report.timesteps is None or result is None:
             continue
         correct = sum(b != MISCLASSIFIED for b in result.broken_by)
-        shares = dict.fromkeys(map(_member, result.members), 0.0) if correct else {}
+        shares = dict.fromkeys(result.members, 0.0) if correct else {}
         for number, member in enumerate(result.members if correct else ()):
-            shares[_member(member)] += result.broken_by.count(number) / correct
+            shares[member] += result.broken_by.count(number) / correct
         survived = result.broken_by.count(ROBUST) / correct if correct else math.nan
         found.append(Broken(row.network, f"{result.attack}, ε = {radius(result.eps)}", correct, shares, survived))
     return list(dict.fromkeys(member for column in found for member in column.shares)), found
-
-
-def _member(name: str) -> str:
-    """A gradient path's name, without the words that nearly all of them share."""
-    surrogate = re.fullmatch(r"Surrogate\(derivative=(.*), detach_reset=False\)", name)
-    return surrogate[1] if surrogate else name
 
 
 def _called(row: Row, *, best: bool = False) -> str:

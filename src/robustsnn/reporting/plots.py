@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from robustsnn.evaluation import Interval
-from robustsnn.reporting.report import RunReport, columns
+from robustsnn.reporting.report import RunReport, columns, radius
 from robustsnn.training import Epoch, best_epoch
 
 _COLOURS = 6  # the page defines as many, as --c0 and so on
@@ -65,16 +64,6 @@ class Key:
 def keys(report: RunReport) -> list[Key]:
     """The legend common to all figures of the networks."""
     return [Key(row.network, _GLYPHS[i % len(_GLYPHS)], i % _COLOURS) for i, row in enumerate(report.rows)]
-
-
-def radius(eps: float) -> str:
-    """An epsilon as people write it.
-
-    >>> radius(8 / 255), radius(0.01)
-    ('8/255', '0.01')
-    """
-    levels = eps * 255
-    return f"{round(levels)}/255" if levels > 0.5 and math.isclose(levels, round(levels), rel_tol=1e-6) else f"{eps:.3g}"
 
 
 def accuracy(report: RunReport) -> list[Picture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 from collections.abc import Sequence
 from typing import Any
@@ -80,6 +81,16 @@ def columns(report: RunReport) -> list[tuple[str, float]]:
     return list(dict.fromkeys((result.attack, result.eps) for row in report.rows for result in row.report.results))
 
 
+def radius(eps: float) -> str:
+    """An epsilon as people write it.
+
+    >>> radius(8 / 255), radius(0.01)
+    ('8/255', '0.01')
+    """
+    levels = eps * 255
+    return f"{round(levels)}/255" if levels > 0.5 and math.isclose(levels, round(levels), rel_tol=1e-6) else f"{eps:.3g}"
+
+
 def percent(interval: Interval, *, bounds: bool = True) -> str:
     """A share as percent, with its 95 % interval.
 
@@ -93,7 +104,7 @@ def percent(interval: Interval, *, bounds: bool = True) -> str:
 def table(report: RunReport, *, bounds: bool = True) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the accuracy table, in percent: clean, then the worst case per attack and epsilon."""
     pairs = columns(report)
-    head = ["network", "clean", *(f"{attack} ε={eps:.3g}" for attack, eps in pairs)]
+    head = ["network", "clean", *(f"{attack} ε={radius(eps)}" for attack, eps in pairs)]
     rows = []
     for row in report.rows:
         measured = {(result.attack, result.eps): result for result in row.report.results}
@@ -113,7 +124,7 @@ def layers(report: RunReport) -> tuple[list[str], list[list[str]]]:
 def _layer(report: Report, name: str) -> str:
     if name not in report.thresholds:
         return "-"
-    return f"{report.thresholds[name]:.3f} / {report.firing_rates[name]:.3f}"
+    return f"{report.thresholds[name]:.3f} / {report.firing_rates.get(name, math.nan):.3f}"
 
 
 def summary(report: RunReport) -> str:
@@ -141,4 +152,4 @@ def markdown(report: RunReport) -> str:
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines)

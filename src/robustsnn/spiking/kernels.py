@@ -55,9 +55,9 @@ class _Lif(torch.autograd.Function):
         grad_threshold = torch.zeros_like(grad[0])
         a = torch.zeros_like(grad[0])  # dL/dv[t], the potential after the reset
         for t in range(len(grad) - 1, -1, -1):
-            sigma = dynamics.surrogate(v_pre[t] - threshold)
             lost = v_pre[t] if dynamics.reset == "zero" else threshold  # what a spike takes from the potential
-            sigma *= grad[t] if dynamics.detach_reset else torch.addcmul(grad[t], a, lost, value=-1)
+            upstream = grad[t] if dynamics.detach_reset else torch.addcmul(grad[t], a, lost, value=-1)
+            sigma = dynamics.surrogate(v_pre[t] - threshold) * upstream
             grad_threshold -= sigma
             if dynamics.reset == "zero":
                 a.addcmul_(a, spikes[t], value=-1)

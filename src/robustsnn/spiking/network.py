@@ -103,6 +103,7 @@ class SpikingNetwork(nn.Module):
             return Neuron(threshold, dynamics, first=first[name]).train(module.training)
 
         self.body = rewire(body, place)
+        self.training = body.training
 
     @property
     def thresholds(self) -> dict[str, nn.Parameter]:

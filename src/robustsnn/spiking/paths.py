@@ -30,6 +30,9 @@ class Surrogate:
     derivative: SurrogateDerivative = field(default_factory=Triangle)
     detach_reset: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
+
     def __call__(self, net: nn.Module) -> SpikingNetwork:
         net = _spiking(self, net)
         return net.firing(fused_lif, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))

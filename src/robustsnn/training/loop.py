@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD
-from robustsnn.checkpoint import read_tensors, write_tensors
 from robustsnn.data import Augment, Images
+from robustsnn.files import read_tensors, write_tensors
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import SpikingNetwork, rewire
 from robustsnn.training.engine import Loss, cpu, randomness

@@ -1,16 +1,13 @@
-"""Images in memory: uint8 tensors with labels, batches and augmentation from an explicit generator."""
+"""Images in memory: uint8 tensors with labels, and batches of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from robustsnn.names import find
 from robustsnn.seeds import generator
 
 
@@ -66,6 +63,10 @@ class Images:
         """The images ``index``."""
         return replace(self, pixels=self.pixels[index], labels=self.labels[index])
 
+    def to(self, device: torch.device | str) -> Images:
+        """The same images on a device."""
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
     def first(self, count: int | None) -> Images:
         """The first ``count`` images (None: all)."""
         return self if count is None else self.take(torch.arange(min(count, len(self))))
@@ -74,7 +75,7 @@ class Images:
         """Batches ``(pixels, labels, index)`` in order, or shuffled by ``rng``; the last one may be smaller."""
         order = torch.arange(len(self)) if rng is None else torch.randperm(len(self), generator=rng)
         for index in order.split(size):
-            yield *self.batch(index), index
+            yield *self.batch(index.to(self.labels.device)), index
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,61 +118,3 @@ def split(images: Images, held_out: float, seed: int) -> tuple[Images, Images]:
     if not len(rest) or not len(held):
         raise ValueError(f"holding out {held_out} of {len(images)} images leaves a part empty: use more images")
     return images.take(rest), images.take(held)
-
-
-def digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8x8, 17 grey levels, embedded in that library; every fourth is for testing.
-
-    The split is stratified and fixed, so that figures compare. Source: UCI "Optical recognition of handwritten digits".
-    """
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    levels = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))
-    everything = Images(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
-    train, test = split(everything, held_out=0.25, seed=0)
-    return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
-
-
-DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits}
-
-
-def load_dataset(name: str) -> Dataset:
-    """A data set by name.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    return find("data set", DATASETS, name)()
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Random crop after zero padding and, if asked, horizontal flip, for a whole batch at once.
-
-    Arguments:
-        pad: pixels of zero padding on every side before the crop.
-        flip: mirror half of the images.
-    """
-
-    pad: int = 0
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.pad < 0:
-            raise ValueError(f"padding must be at least 0, not {self.pad}")
-
-    def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Augmented copies of ``x [N,C,H,W]``; ``rng`` decides."""
-        n, _, height, width = x.shape
-        rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
-        if self.flip:
-            mirrored = torch.rand(n, 1, generator=rng) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
-        if self.pad:
-            x = F.pad(x, [self.pad] * 4)
-            rows = rows + torch.randint(2 * self.pad + 1, (n, 1), generator=rng)
-            columns = columns + torch.randint(2 * self.pad + 1, (n, 1), generator=rng)
-        images = torch.arange(n)[:, None, None]
-        picked = x.movedim(1, -1)[images, rows[:, :, None], columns[:, None, :]]
-        return picked.movedim(-1, 1).contiguous()

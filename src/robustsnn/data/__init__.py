@@ -1,0 +1,7 @@
+"""Images in memory, where they come from, and how they are varied."""
+
+from robustsnn.data.augment import Augment
+from robustsnn.data.images import Dataset, Images, split
+from robustsnn.data.sources import DATASETS, check_name, digits, load_dataset
+
+__all__ = ["DATASETS", "Augment", "Dataset", "Images", "check_name", "digits", "load_dataset", "split"]

@@ -1,0 +1,86 @@
+"""Augmentation of whole batches, on their device, decided by an explicit generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How training images are varied; the default leaves them as they are. In this order:
+
+    Arguments:
+        resized_crop: a random part of 8 % to 100 % of the area, side ratio 3:4 to 4:3, stretched to full size.
+        pad: random crop after that many pixels of zero padding on every side.
+        flip: mirror half of the images.
+        cutout: side of one square per image, anywhere, that is filled with ``fill`` (DeVries & Taylor 2017).
+        fill: value per channel, usually the mean of the data.
+
+    Raises:
+        ValueError: padding or cutout below 0.
+    """
+
+    pad: int = 0
+    flip: bool = False
+    cutout: int = 0
+    fill: tuple[float, ...] = (0.0,)
+    resized_crop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pad < 0 or self.cutout < 0:
+            raise ValueError(f"padding and cutout must be at least 0, not {self.pad} and {self.cutout}")
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Augmented copies of ``x [N,C,H,W]``; ``rng``, a generator on the CPU, decides."""
+        if self.resized_crop:
+            x = _resized_crop(x, rng)
+        if self.pad or self.flip:
+            x = _crop_and_flip(x, self.pad, self.flip, rng)
+        if self.cutout:
+            x = _cutout(x, self.cutout, self.fill, rng)
+        return x
+
+
+def _crop_and_flip(x: Tensor, pad: int, flip: bool, rng: torch.Generator) -> Tensor:
+    n, _, height, width = x.shape
+    rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
+    if flip:
+        columns = torch.where(torch.rand(n, 1, generator=rng) < 0.5, columns.flip(1), columns)
+    if pad:
+        x = F.pad(x, [pad] * 4)
+        rows = rows + torch.randint(2 * pad + 1, (n, 1), generator=rng)
+        columns = columns + torch.randint(2 * pad + 1, (n, 1), generator=rng)
+    rows, columns = rows.to(x.device), columns.to(x.device)
+    images = torch.arange(n, device=x.device)[:, None, None]
+    picked = x.movedim(1, -1)[images, rows[:, :, None], columns[:, None, :]]
+    return picked.movedim(-1, 1).contiguous()
+
+
+def _cutout(x: Tensor, side: int, fill: tuple[float, ...], rng: torch.Generator) -> Tensor:
+    n, channels, height, width = x.shape
+    inside = []
+    for length in (height, width):
+        first = torch.randint(length, (n, 1), generator=rng) - side // 2
+        position = torch.arange(length)
+        inside.append(((position >= first) & (position < first + side)).to(x.device))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    value = torch.tensor(fill, dtype=x.dtype, device=x.device).expand(channels)[:, None, None]
+    return torch.where(hole, value, x)
+
+
+def _resized_crop(x: Tensor, rng: torch.Generator) -> Tensor:
+    n = len(x)
+    area = torch.empty(n).uniform_(0.08, 1, generator=rng)
+    ratio = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3), generator=rng).exp()
+    wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # shares of the sides
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = wide, high
+    theta[:, 0, 2] = (1 - wide) * (2 * torch.rand(n, generator=rng) - 1)
+    theta[:, 1, 2] = (1 - high) * (2 * torch.rand(n, generator=rng) - 1)
+    grid = F.affine_grid(theta.to(x.device), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,222 @@
+"""Where images come from: embedded digits, the data sets of the field, or any hub name, folder or parquet file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustsnn.data.images import Dataset, Images, split
+from robustsnn.files import read_tensors, write_tensors
+from robustsnn.names import nearest
+
+HERE = "ROBUSTSNN_DATA"
+"""Environment variable: a folder whose ``<name>/*.parquet`` stand for the data set ``<name>`` instead of the hub."""
+
+
+def digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8x8, 17 grey levels, embedded in that library; every fourth is for testing.
+
+    The split is stratified and fixed, so that figures compare. Source: UCI "Optical recognition of handwritten digits".
+    """
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    levels = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))
+    everything = Images(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
+    train, test = split(everything, held_out=0.25, seed=0)
+    return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A data set on the hub: where it is, what its columns are called, and how networks normalise its pixels."""
+
+    path: str
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    image: str = ""
+    label: str = ""
+    config: str | None = None
+
+
+HUB: dict[str, Hub] = {
+    "cifar10": Hub("uoft-cs/cifar10", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": Hub("uoft-cs/cifar100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), label="fine_label"),
+    "svhn": Hub("ufldl-stanford/svhn", (0.5,) * 3, (0.5,) * 3, config="cropped_digits"),
+    "tinyimagenet": Hub("zh-plus/tiny-imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "mnist": Hub("ylecun/mnist", (0.1307,), (0.3081,)),
+    "fashion_mnist": Hub("zalando-datasets/fashion_mnist", (0.2860,), (0.3530,)),
+}
+
+
+def load_dataset(name: str) -> Dataset:
+    """A data set by name, hub name (``owner/name``), folder of images or parquet files, or parquet file.
+
+    All but the embedded digits are decoded once into a cache (``~/.cache/robustsnn``, or ``XDG_CACHE_HOME``) that is mapped
+    into memory from then on and checked against its digest. Sets without test images give a fixed, stratified fifth.
+
+    Raises:
+        ValueError: an unknown name, files that cannot be read, or images that differ in size.
+    """
+    if name in DATASETS:
+        return DATASETS[name]()
+    check_name(name)
+    return _from_hub(name, Hub(name))
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it can stand for a data set.
+
+    Raises:
+        ValueError: neither a known name nor a path.
+    """
+    if name not in DATASETS and "/" not in name and not Path(name).exists():
+        raise ValueError(
+            f"unknown data set {name!r}: {nearest(name, DATASETS)}; or give owner/name on the hub, a folder or a .parquet file"
+        )
+    return name
+
+
+def _from_hub(name: str, hub: Hub) -> Dataset:
+    files = local_files(name)
+    source = _digest_files(files) if files else hub.path
+    cache = _cache_folder() / f"{hashlib.blake2b(f'{name} {source}'.encode(), digest_size=8).hexdigest()}.safetensors"
+    cached = _cached(cache) or _decode(name, hub, files, cache)
+    classes = int(max(cached["train.labels"].max(), cached["test.labels"].max())) + 1
+    train, test = (Images(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
+    mean, std = hub.mean, hub.std
+    if not mean:
+        sample = train.pixels[:5000].float() / 255
+        mean = tuple(round(float(v), 4) for v in sample.mean((0, 2, 3)))
+        std = tuple(round(float(v), 4) or 1.0 for v in sample.std((0, 2, 3)))
+    return Dataset(name, train, test, mean, std)
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits} | {
+    name: partial(_from_hub, name, hub) for name, hub in HUB.items()
+}
+
+
+def local_files(name: str) -> dict[str, list[Path]]:
+    """The parquet files that stand for a data set, by split; none where it is to come from the hub or is no parquet.
+
+    Raises:
+        ValueError: the folder that `HERE` names has no training images of that set.
+    """
+    path = Path(name)
+    if path.suffix == ".parquet":
+        return {"train": [path]}
+    folder = Path(os.environ[HERE]) / name if name in HUB and os.environ.get(HERE) else path
+    found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    splits = {
+        "train": [f for f in found if f.name.startswith("train")],
+        "test": [f for f in found if f.name.startswith(("test", "valid"))],
+    }
+    if folder != path and not splits["train"]:
+        raise ValueError(f"{HERE} is set, but {folder} has no train*.parquet: put it there, or unset {HERE} to use the hub")
+    return {part: files for part, files in splits.items() if files} or ({"train": found} if found else {})
+
+
+def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part, paths in files.items():
+        for path in paths:
+            try:
+                with path.open("rb") as file:
+                    digest.update(part.encode() + hashlib.file_digest(file, "blake2b").digest())
+            except OSError as error:
+                raise ValueError(f"cannot read {path}: {error.strerror}; check the path") from None
+    return digest.hexdigest()
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
+
+
+def _cached(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a cache file that is whole, else None: it is then made anew."""
+    if not path.exists():
+        return None
+    try:
+        tensors, texts = read_tensors(path)
+    except ValueError:
+        return None
+    return tensors if texts.get("digest") == _digest(tensors) else None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().numpy().data.cast("B"))
+    return digest.hexdigest()
+
+
+def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Path) -> dict[str, Tensor]:
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(f"data set {name!r} needs the extra 'data': pip install 'robustsnn[data]'") from None
+    quiet = datasets.utils.logging.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        if files:
+            texts = {part: [str(path) for path in paths] for part, paths in files.items()}
+            found = datasets.load_dataset("parquet", data_files=texts)
+        elif Path(name).is_dir():
+            found = datasets.load_dataset("imagefolder", data_dir=name)
+        else:
+            found = datasets.load_dataset(hub.path, hub.config)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(
+            f"cannot load data set {name!r} ({what}): check name and network, or set {HERE} to a folder that holds "
+            f"{name}/train*.parquet"
+        ) from None
+    finally:
+        if quiet:
+            datasets.enable_progress_bars()
+    tensors = {}
+    for part, split_names in {"train": ("train",), "test": ("test", "valid", "validation")}.items():
+        here = next((s for s in split_names if s in found), None)
+        if here:
+            tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = _tensors(name, hub, found[here])
+    if "test.pixels" not in tensors:
+        classes = int(tensors["train.labels"].max()) + 1
+        rest, held = split(Images(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
+        tensors = {"train.pixels": rest.pixels, "train.labels": rest.labels}
+        tensors |= {"test.pixels": held.pixels, "test.labels": held.labels}
+    write_tensors(cache, tensors, {"digest": _digest(tensors), "name": name})
+    return tensors
+
+
+def _tensors(name: str, hub: Hub, table: Any) -> tuple[Tensor, Tensor]:
+    """Pixels ``[N,C,H,W]`` uint8 and labels ``[N]`` of one split."""
+    import datasets
+
+    columns = table.column_names
+    image = hub.image or next((c for c in ("img", "image") if c in columns), columns[0])
+    label = hub.label or next((c for c in ("label", "labels", "fine_label", "class") if c in columns), columns[-1])
+    if not {image, label} <= set(columns) or image == label:
+        raise ValueError(f"data set {name!r} has columns {columns}: it needs one called 'image' and one called 'label'")
+    try:
+        if not isinstance(table.features[image], datasets.Image):
+            table = table.cast_column(image, datasets.Image())
+        mode = "L" if len(hub.mean or table[0][image].getbands()) == 1 else "RGB"
+        arrays = [np.asarray(row[image].convert(mode)) for row in table.select_columns([image])]
+        labels = torch.tensor(table[label][:], dtype=torch.int64)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"data set {name!r} cannot be decoded ({what}): check the columns {image!r} and {label!r}") from None
+    if sizes := {array.shape for array in arrays} - {arrays[0].shape}:
+        raise ValueError(f"images of {name!r} differ in size ({arrays[0].shape}, {next(iter(sizes))}): make them one size")
+    pixels = torch.from_numpy(np.stack(arrays))
+    return (pixels[:, None] if mode == "L" else pixels.permute(0, 3, 1, 2)).contiguous(), labels

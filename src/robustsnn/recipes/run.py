@@ -1,0 +1,90 @@
+"""A recipe at work in a folder: what is there already, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robustsnn import checkpoint
+from robustsnn.data import Dataset, Images, load_dataset, split
+from robustsnn.recipes.recipe import Recipe
+
+SHAPED_BY: dict[str, tuple[str, ...]] = {
+    "ann": ("seed", "data", "model", "pretrain"),
+    "converted": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion"),
+    "snn": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion", "finetune"),
+}
+"""The parts of a recipe that a checkpoint of a run depends on."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what happens: a line of text, and how much of a named task is done, in ``[0, 1]``."""
+
+    say: Callable[[str], None] = lambda line: None
+    progress: Callable[[str, float], None] = lambda what, share: None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe at work in a folder."""
+
+    recipe: Recipe
+    out: Path
+    listener: Listener = Listener()
+    label: str = "robust"
+
+    def baselines(self) -> Iterable[Run]:
+        """The runs to compare with, each in a folder of its own inside this one."""
+        for name in self.recipe.baselines:
+            yield replace(self, recipe=self.recipe.baseline(name), out=self.out / name, label=name)
+
+    def path(self, name: str) -> Path:
+        """The checkpoint ``ann``, ``converted`` or ``snn``."""
+        return self.out / f"{name}.safetensors"
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The images, limited as the recipe says."""
+        return load_dataset(self.recipe.data.name).limited(self.recipe.data.limit, self.recipe.evaluation.limit)
+
+    def parts(self) -> tuple[Images, Images]:
+        """Training and validation images."""
+        return split(self.data.train, self.recipe.data.validation, self.recipe.seed)
+
+    def header(self) -> dict[str, Any]:
+        """The recipe as checkpoints hold it, the body's architecture complete."""
+        return self.recipe.table() | {"model": self.recipe.model.architecture(self.data, self.recipe.seed)}
+
+    def finished(self, name: str) -> bool:
+        """Whether a checkpoint is there already.
+
+        Raises:
+            ValueError: it is there, but comes from a different recipe.
+        """
+        path = self.path(name)
+        if not path.exists():
+            return False
+        wanted, found = self.header(), checkpoint.read_header(path).recipe
+        if different := [key for key in SHAPED_BY[name] if wanted.get(key) != found.get(key)]:
+            raise ValueError(
+                f"{path} was made by a recipe with another {' and '.join(different)}: choose another --out, "
+                "or remove that file to make it anew"
+            )
+        path.with_suffix(".state").unlink(missing_ok=True)
+        return True
+
+    def open(self, name: str, stage: str) -> nn.Module:
+        """The network of an earlier stage.
+
+        Raises:
+            ValueError: that stage has not been run.
+        """
+        if not self.finished(name):
+            raise ValueError(f"{self.path(name)} is not there yet: run the stage {stage!r} with the same --out first")
+        return checkpoint.load(self.path(name))

@@ -1,0 +1,109 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustsnn.attacks import L2, Linf
+from robustsnn.attacks.balls import ball
+from robustsnn.seeds import generator, image_seeds, noise
+
+balls = st.one_of(*(st.floats(0, 2).map(make) for make in (Linf, L2)))
+
+
+def tensors(low, high):
+    pixel = st.floats(low, high, width=32)
+    return st.lists(pixel, min_size=12, max_size=12).map(lambda values: torch.tensor(values).view(2, 2, 3, 1))
+
+
+def distance(ball, adv, x):
+    delta = (adv - x).flatten(1)
+    return delta.abs().amax(1) if isinstance(ball, Linf) else delta.norm(dim=1)
+
+
+def assert_allowed(ball, adv, x):
+    assert (distance(ball, adv, x) <= ball.eps + 1e-6).all()
+    assert adv.min() >= 0
+    assert adv.max() <= 1
+
+
+@given(balls, tensors(0, 1), tensors(-10, 10))
+def test_projections_lie_in_ball_and_box(ball, x, adv):
+    assert_allowed(ball, ball.project(adv, x), x)
+
+
+@given(balls, tensors(0, 1), tensors(-10, 10))
+def test_projecting_twice_is_projecting_once(ball, x, adv):
+    once = ball.project(adv, x)
+    torch.testing.assert_close(ball.project(once, x), once, rtol=0, atol=1e-6)
+
+
+@given(balls, tensors(0, 1), tensors(0, 1))
+def test_what_is_allowed_is_left_where_it_is(ball, x, adv):
+    adv = x + (adv - x) * min(1, 0.99 * ball.eps / 4)  # no two images are further apart than sqrt(12) < 4
+    torch.testing.assert_close(ball.project(adv, x), adv, rtol=0, atol=1e-6)
+
+
+@given(tensors(0, 1), tensors(-2, 3), st.floats(0, 1), tensors(0, 1))
+def test_the_linf_projection_is_the_nearest_allowed_image(x, adv, eps, other):
+    projected, other = Linf(eps).project(adv, x), Linf(eps).project(other, x)
+    assert ((projected - adv).abs() <= (other - adv).abs() + 1e-6).all()
+
+
+def test_an_l2_projection_is_on_the_line_to_the_image():
+    x, adv = torch.full((1, 1, 1, 2), 0.5), torch.tensor([[[[0.8, 0.9]]]])
+    torch.testing.assert_close(L2(0.25).project(adv, x), torch.tensor([[[[0.65, 0.7]]]]))
+
+
+@given(balls, tensors(0, 1), st.integers(0, 2**31))
+def test_samples_lie_in_ball_and_box(ball, x, seed):
+    assert_allowed(ball, ball.sample(x, noise(generator(seed))), x)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.25), L2(0.25)], ids=repr)
+def test_samples_fill_the_ball(ball):
+    x = torch.full((4000, 1, 1, 2), 0.5)
+    delta = (ball.sample(x, noise(image_seeds(torch.arange(4000), 0, "test"))) - x).flatten(1)
+    radius = distance(ball, delta, torch.zeros_like(delta)) / ball.eps
+    assert radius.square().mean() == pytest.approx(0.5, abs=0.02)  # uniform on a square or a disc
+    assert delta.mean(0).abs().max() < 0.01
+    assert radius.max() > 0.99
+
+
+@pytest.mark.parametrize("ball", [Linf(0.25), L2(0.25)], ids=repr)
+def test_samples_leave_the_images_as_they_are(ball):
+    x = torch.rand(2, 1, 3, 3)
+    before = x.clone()
+    ball.project(ball.sample(x, noise(generator(0))), x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e-6, 1e-15, 1e-25])
+@pytest.mark.parametrize(
+    ("ball", "direction"), [(Linf(0.1), [1.0, -1.0, 0.0, 1.0]), (L2(0.1), [0.5, -0.7, 0.0, 0.1 * math.sqrt(26)])], ids=repr
+)
+def test_the_direction_has_size_one_however_small_the_gradient(ball, direction, scale):
+    direction = torch.tensor(direction).view(1, 1, 2, 2)
+    torch.testing.assert_close(ball.direction(direction * scale * 3), direction)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.1)], ids=repr)
+def test_where_the_gradient_is_zero_there_is_no_step(ball):
+    gradient = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
+    direction = ball.direction(gradient)
+    assert torch.equal(direction[0], torch.zeros(1, 2, 2))
+    assert direction[1].min() > 0
+
+
+@pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf])
+@pytest.mark.parametrize("make", [Linf, L2])
+def test_a_radius_that_is_none_is_refused(make, eps):
+    with pytest.raises(ValueError, match="eps must be a finite number of at least 0"):
+        make(eps)
+
+
+def test_balls_are_found_by_their_norm(unchecked):
+    assert (ball("Linf", 0.1), ball("L2", 0.2)) == (Linf(0.1), L2(0.2))
+    with pytest.raises(ValueError, match="'Linf' or 'L2', not 'L1'"):
+        ball("L1", 0.1)

@@ -1,0 +1,259 @@
+import importlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.attacks import (
+    ATTACKS,
+    FGSM,
+    L2,
+    PGD,
+    RFGSM,
+    CrossEntropy,
+    Gaussian,
+    KullbackLeibler,
+    Linf,
+    ascend,
+    input_gradient,
+)
+from robustsnn.seeds import generator, image_seeds
+
+EPS = 0.1
+EVERY_ATTACK = [
+    FGSM(EPS),
+    FGSM(EPS, norm="L2"),
+    RFGSM(EPS),
+    RFGSM(EPS, alpha=0.5, goal=KullbackLeibler()),
+    PGD(EPS, steps=4),
+    PGD(EPS, steps=3, norm="L2"),
+    PGD(EPS, steps=3, restarts=3),
+    PGD(EPS, steps=3, goal=KullbackLeibler(), start=Gaussian()),
+]
+every_attack = pytest.mark.parametrize("attack", EVERY_ATTACK, ids=repr)
+SEEDS = image_seeds(torch.arange(6), 0, "test")
+
+
+def linear(classes=2, *, low=0.2):
+    """A linear model on ``[N, 2, 8, 8]`` with two or more classes and no small difference of weights."""
+    weight = torch.rand(classes, 128, generator=generator(3, "linear")) * 0.1
+    weight[1] = weight[0] + (low + weight[1]) * torch.where(torch.arange(128) % 3 == 0, -0.1, 0.1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(128, classes))
+    model[1].weight.data, model[1].bias.data = weight, torch.zeros(classes)
+    return model
+
+
+def other_way(model, labels):
+    """For each image the gradient of (the other class's logit - its own)."""
+    difference = (model[1].weight[1] - model[1].weight[0]).detach().view(1, 2, 8, 8)
+    return torch.where(labels.view(-1, 1, 1, 1) == 0, difference, -difference)
+
+
+@every_attack
+def test_adversarial_images_lie_in_ball_and_box(net, images, labels, attack):
+    images = images.round()  # the box cuts the ball at every pixel
+    for rng in (generator(0), SEEDS):
+        adv = attack(net, images, labels, rng=rng)
+        delta = (adv - images).flatten(1)
+        size = delta.norm(dim=1) if getattr(attack, "norm", "Linf") == "L2" else delta.abs().amax(1)
+        assert (size <= EPS + 1e-6).all()
+        assert adv.min() >= 0
+        assert adv.max() <= 1
+        assert (size > 0).all()
+        assert (adv.shape, adv.dtype) == (images.shape, images.dtype)
+
+
+@every_attack
+@pytest.mark.parametrize("victim", ["ann", "net"])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_an_attack_leaves_network_images_and_global_generator_alone(
+    request, images, labels, attack, victim, training, unchanged
+):
+    model = request.getfixturevalue(victim).eval()
+    for module in model.modules():
+        module.training = training and not isinstance(module, nn.BatchNorm2d)
+    before = images.clone(), labels.clone(), SEEDS.clone()
+    with unchanged(model):
+        attack(model, images, labels, rng=SEEDS)
+        attack(model, images, labels, rng=generator(0))
+    assert all(map(torch.equal, (images, labels, SEEDS), before))
+
+
+@every_attack
+def test_an_attack_returns_images_without_a_graph(ann, images, labels, attack):
+    assert not attack(ann, images, labels, rng=SEEDS).requires_grad
+    assert not attack(ann, images.clone().requires_grad_(), labels, rng=SEEDS).requires_grad
+
+
+@every_attack
+def test_an_attack_works_where_gradients_are_switched_off(ann, images, labels, attack):
+    expected = attack(ann, images, labels, rng=SEEDS)
+    with torch.no_grad():
+        assert torch.equal(attack(ann, images, labels, rng=SEEDS), expected)
+
+
+@pytest.mark.parametrize("attack", [FGSM(EPS), PGD(EPS, 1), PGD(EPS, 5), PGD(EPS, 5, restarts=3)], ids=repr)
+def test_on_a_linear_model_the_worst_image_of_the_linf_ball_is_found(images, labels, attack):
+    model, labels = linear(), labels % 2
+    expected = (images + EPS * other_way(model, labels).sign()).clamp(0, 1)
+    torch.testing.assert_close(attack(model, images, labels, rng=SEEDS), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("attack", [FGSM(EPS, norm="L2"), PGD(EPS, 5, norm="L2", start=Gaussian(0.0))], ids=repr)
+def test_on_a_linear_model_the_worst_image_of_the_l2_ball_is_found(labels, attack):
+    model, labels, images = linear(), labels % 2, torch.full((6, 2, 8, 8), 0.5)
+    direction = other_way(model, labels)
+    expected = images + EPS * direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    torch.testing.assert_close(attack(model, images, labels, rng=SEEDS), expected, rtol=0, atol=1e-6)
+
+
+def test_rfgsm_is_a_corner_of_alpha_eps_and_a_gradient_step_of_the_rest():
+    model, x, y = linear(), torch.full((500, 2, 8, 8), 0.5), torch.zeros(500, dtype=torch.int64)
+    moved = (RFGSM(EPS, alpha=0.25)(model, x, y, rng=generator(0)) - x) * other_way(model, y).sign() / EPS
+    up, down = (torch.isclose(moved, torch.tensor(value), atol=1e-5) for value in (1.0, 0.5))
+    assert (up | down).all()
+    assert up.float().mean() == pytest.approx(0.5, abs=0.01)
+
+
+@every_attack
+def test_without_a_radius_nothing_moves(net, images, labels, attack):
+    assert torch.equal(type(attack)(eps=0.0, goal=attack.goal)(net, images, labels, rng=SEEDS), images)
+
+
+@every_attack
+@pytest.mark.parametrize(
+    "chosen", [[3], [5, 4, 3, 2, 1, 0], [1, 4], [2, 2, 2]], ids=["alone", "reversed", "among others", "repeated"]
+)
+def test_what_an_image_becomes_depends_on_itself_and_its_seed_alone(images, labels, attack, chosen):
+    model = linear(classes=4).double()
+    x = images.double()
+    everyone = attack(model, x, labels, rng=SEEDS)
+    some = attack(model, x[chosen], labels[chosen], rng=SEEDS[chosen])
+    torch.testing.assert_close(some, everyone[chosen], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("attack", [RFGSM(EPS), PGD(EPS, 3)], ids=repr)
+def test_randomness_comes_from_rng_alone(net, images, labels, attack):
+    draw = lambda rng: attack(net, images, labels, rng=rng)  # noqa: E731
+    for make in (generator, lambda seed: image_seeds(torch.arange(6), seed)):
+        assert torch.equal(draw(make(0)), draw(make(0)))
+        assert not torch.equal(draw(make(0)), draw(make(1)))
+
+
+def test_any_number_of_restarts_can_be_drawn_from_seeds(ann, images, labels):
+    assert PGD(EPS, 1, restarts=20)(ann, images, labels, rng=SEEDS).shape == images.shape
+
+
+class Judge:
+    """Calls each image broken at a call of its own, and keeps what it was shown."""
+
+    def __init__(self, breaks_at):
+        self.breaks_at = torch.tensor(breaks_at)
+        self.shown = []
+
+    def __call__(self, iterates, index):
+        self.shown.append((iterates.clone(), index.clone()))
+        return self.breaks_at[index] == len(self.shown)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_a_broken_image_keeps_the_iterate_that_broke_it_and_costs_nothing_more(ann, images, labels, norm):
+    judge, attack = Judge([2, 1, 9, 3, 9, 1]), PGD(EPS, 4, norm=norm)
+    calls = []
+    ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    adv = attack(ann, images, labels, rng=SEEDS, judge=judge)
+    assert [index.tolist() for _, index in judge.shown] == [[0, 1, 2, 3, 4, 5], [0, 2, 3, 4], [2, 3, 4], [2, 4]]
+    assert calls == [6, 4, 3, 2]
+    for image, when in enumerate([2, 1, 4, 3, 4, 1]):
+        iterates, index = judge.shown[when - 1]
+        assert torch.equal(adv[image], iterates[index == image][0])
+
+
+def test_a_judge_that_breaks_nothing_changes_nothing(ann, images, labels):
+    for attack in EVERY_ATTACK:
+        judged = attack(
+            ann, images, labels, rng=SEEDS, judge=lambda iterates, index: torch.zeros(len(index), dtype=torch.bool)
+        )
+        assert torch.equal(judged, attack(ann, images, labels, rng=SEEDS))
+
+
+def test_an_attack_ends_when_every_image_is_broken(ann, images, labels):
+    judge = Judge([1] * 6)
+    PGD(EPS, 10)(ann, images, labels, rng=SEEDS, judge=judge)
+    assert len(judge.shown) == 1
+
+
+def test_restarts_keep_an_image_that_broke_in_any_of_them(ann, images, labels):
+    judge = lambda iterates, index: iterates.flatten(1).sum(1) > thresholds[index]  # noqa: E731
+    each = [PGD(EPS, 2)(ann, images, labels, rng=image_seeds(torch.arange(6), seed)) for seed in range(8)]
+    thresholds = torch.stack(each).flatten(2).sum(2).median(0).values  # about every second run breaks an image
+    adv = PGD(EPS, 2, restarts=4)(ann, images, labels, rng=SEEDS, judge=judge)
+    alone = [PGD(EPS, 2)(ann, images, labels, rng=SEEDS, judge=judge)]
+    broken = judge(adv, torch.arange(6))
+    assert (broken >= judge(alone[0], torch.arange(6))).all()
+    assert broken.sum() > judge(alone[0], torch.arange(6)).sum()
+
+
+def test_without_a_judge_restarts_keep_the_highest_loss(ann, images, labels):
+    loss = lambda x: CrossEntropy().on(ann, images, labels)(ann(x), torch.arange(6))  # noqa: E731
+    losses = [loss(PGD(EPS, 2, restarts=n)(ann, images, labels, rng=SEEDS)) for n in (1, 2, 4)]
+    assert (losses[1] >= losses[0] - 1e-6).all()
+    assert (losses[2] >= losses[1] - 1e-6).all()
+    assert losses[2].sum() > losses[0].sum()
+
+
+def test_ascend_takes_projected_steps_along_the_gradient():
+    model, x, y = linear(), torch.full((2, 2, 8, 8), 0.5), torch.tensor([0, 1])
+    losses = CrossEntropy().on(model, x, y)
+    moved = ascend(model, x, losses, ball=Linf(0.1), start=x, step=0.03, steps=2)
+    torch.testing.assert_close(moved, x + 0.06 * other_way(model, y).sign())
+    assert torch.equal(ascend(model, x, losses, ball=L2(0.0), start=x, step=0.03, steps=2), x)
+
+
+def test_the_input_gradient_is_that_of_each_image_alone(ann, images, labels):
+    losses = CrossEntropy().on(ann, images, labels)
+    together = input_gradient(ann, images, losses, torch.arange(6))
+    alone = [input_gradient(ann, images[i : i + 1], losses, torch.tensor([i])) for i in range(6)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_no_images_are_no_trouble(net, images, labels):
+    for attack in EVERY_ATTACK:
+        assert attack(net, images[:0], labels[:0], rng=SEEDS[:0]).shape == (0, 2, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        *(
+            (lambda made=made, eps=eps: made(eps=eps), "eps")
+            for made in ATTACKS.values()
+            for eps in (-0.1, math.nan, math.inf)
+        ),
+        *((lambda alpha=alpha: RFGSM(alpha=alpha), "alpha") for alpha in (-0.1, 1.1, math.nan)),
+        *((lambda made=made: made(norm="L1"), "norm must be") for made in (FGSM, PGD)),
+        (lambda: PGD(steps=0), "at least one step"),
+        (lambda: PGD(steps=-3), "at least one step"),
+        (lambda: PGD(steps=2.5), "step"),
+        (lambda: PGD(restarts=0), "one restart"),
+    ],
+)
+def test_attacks_out_of_range_are_refused(make, line, unchecked):
+    with pytest.raises(ValueError, match=line):
+        make()
+
+
+@pytest.mark.parametrize("name", ["FGSM", "RFGSM", "PGD"])
+def test_attacks_out_of_range_are_refused_by_optimised_python_too(name):
+    room = vars(importlib.import_module("robustsnn.attacks.gradient"))
+    optimised = {"__name__": room["__name__"]}
+    exec(compile(Path(room["__file__"]).read_text(), room["__file__"], "exec", optimize=1), optimised)
+    with pytest.raises(ValueError, match="eps"):
+        optimised[name](eps=-0.1)
+
+
+def test_attacks_are_values_known_by_name():
+    assert PGD(EPS) == PGD(EPS) != PGD(EPS, steps=3)
+    assert {name: made.__name__ for name, made in ATTACKS.items()} == {name: name for name in ATTACKS}

@@ -1,0 +1,100 @@
+"""What all tests share: shapes checked at run time, one thread, a small body, images, and what it means to be unchanged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+SOURCE = Path(__file__).parents[1] / "src/robustsnn"
+UNCHECKED = ("models", "__init__")  # torch.fx traces bodies with proxies, which are no tensors
+install_import_hook(
+    [f"robustsnn.{room.stem}" for room in SOURCE.iterdir() if room.stem not in UNCHECKED], "typechecks.checked"
+)
+settings.register_profile("house", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("house")
+torch.set_num_threads(1)
+
+from robustsnn.conversion import spiking  # noqa: E402
+from robustsnn.models import create  # noqa: E402
+from robustsnn.seeds import generator  # noqa: E402
+from robustsnn.spiking import Dynamics  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _same_start() -> None:
+    """Modules that a test builds by torch's constructors are the same whatever ran before."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def unchecked():
+    """Arguments reach the library as at a user's: no run-time type checks in between."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def images():
+    """Six random images ``[6, 2, 8, 8]``."""
+    return torch.rand(6, 2, 8, 8, generator=generator(0, "test images"))
+
+
+@pytest.fixture
+def labels():
+    """Their labels, 4 classes."""
+    return torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+@pytest.fixture
+def ann():
+    """An untrained body whose batch norms have seen images, in eval mode."""
+    options = {"plan": [4, "A", 6], "hidden": [10], "conv_bias": True}
+    body = create("vgg", classes=4, size=8, channels=2, mean=(0.4, 0.6), std=(0.3, 0.2), seed=1, **options)
+    seen = torch.rand(3, 16, 2, 8, 8, generator=generator(1, "test images"))
+    for batch in seen:
+        body.train()(batch)
+    return body.eval()
+
+
+@pytest.fixture
+def net(ann, images):
+    """The same body with neurons that do fire, four time steps, in eval mode."""
+    return spiking(ann, images, Dynamics(4), threshold=0.5).eval()
+
+
+def picture(module: torch.nn.Module) -> dict[str, object]:
+    """Everything one could change about a module tree: identities, flags, attributes, hooks, tensors bit by bit, gradients."""
+
+    def tensor(value):
+        return None if value is None else (id(value), value.detach().numpy().tobytes(), value.grad is None)
+
+    return {
+        name: (
+            id(part),
+            part.training,
+            set(vars(part)),
+            {key: list(value) for key, value in vars(part).items() if key.endswith("hooks")},
+            {key: tensor(value) for key, value in [*part._parameters.items(), *part._buffers.items()]},
+        )
+        for name, part in module.named_modules(remove_duplicate=False)
+    }
+
+
+@pytest.fixture
+def unchanged():
+    """``with unchanged(module): ...`` fails where the block changes the module in any way, or the global generator."""
+
+    @contextmanager
+    def check(*modules: torch.nn.Module) -> Iterator[None]:
+        before, state = [picture(module) for module in modules], torch.get_rng_state()
+        yield
+        assert [picture(module) for module in modules] == before
+        assert torch.equal(torch.get_rng_state(), state), "the global generator was used"
+
+    return check

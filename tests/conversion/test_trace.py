@@ -1,0 +1,188 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from bodies import BODIES, Modules, Net, Reused, trained
+from torch import fx, nn
+
+from robustsnn.conversion import spiking, trace
+from robustsnn.spiking import Analog, Dynamics, Slot, SpikingNetwork
+
+every_body = pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+
+
+@every_body
+def test_the_body_computes_what_the_ann_does(body, images):
+    ann = trained(body)
+    torch.testing.assert_close(trace(ann)[0](images.clone()), ann(images.clone()))
+
+
+@every_body
+def test_the_body_has_one_relu_module_for_each_activation(body, images):
+    traced, layers = trace(trained(body))
+    relus = [name for name, module in traced.named_modules() if isinstance(module, nn.ReLU)]
+    assert len(relus) == body.activations
+    assert sorted(relus) == sorted(layer.place for layer in layers if layer.action.startswith("spiking neurons"))
+    assert not any(traced.get_submodule(name).inplace for name in relus)
+
+
+@every_body
+def test_tensors_keep_their_names_and_identity(body):
+    ann = trained(body)
+    traced, _ = trace(ann)
+    assert traced.state_dict().keys() == ann.state_dict().keys()
+    for name, tensor in [*ann.named_parameters(), *ann.named_buffers()]:
+        parent, _, last = name.rpartition(".")
+        assert getattr(traced.get_submodule(parent), last) is tensor
+
+
+@every_body
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_tracing_leaves_the_ann_as_it_is_and_keeps_its_flags(body, training, unchanged):
+    ann = trained(body).train(training)
+    with unchanged(ann):
+        traced, _ = trace(ann)
+    assert {module.training for module in traced.modules()} == {training}
+
+
+@every_body
+def test_spikes_stand_for_every_activation(body, images):
+    ann = trained(body)
+    net = spiking(ann, images, Dynamics(3), threshold=0.2).eval()
+    assert len(net.thresholds) == body.activations
+    assert net(images).std() > 0
+    net.steps(images).square().sum().backward()
+    assert all(threshold.grad is not None for threshold in net.thresholds.values())
+
+
+@every_body
+def test_nothing_is_printed(body, images, capfd):
+    spiking(trained(body), images)
+    assert capfd.readouterr() == ("", "")
+
+
+@every_body
+def test_with_relu_for_spikes_the_network_is_the_ann(body, images):
+    ann = trained(body)
+    torch.testing.assert_close(Analog()(spiking(ann, images))(images), ann(images))
+
+
+@every_body
+def test_running_the_first_part_once_changes_nothing(body, images):
+    net = spiking(trained(body), images, Dynamics(3), threshold=0.2).eval()
+    plain = Analog()(net)
+    repeated = SpikingNetwork(plain, net.dynamics, [Slot(slot.name) for slot in net.slots])
+    repeated = repeated.replace(dict.fromkeys(net.thresholds, 0.2)).eval()
+    torch.testing.assert_close(repeated.steps(images), net.steps(images))
+    assert any(slot.first for slot in net.slots) == body.begins_alike
+
+
+def test_a_plain_body_stays_what_it_is():
+    traced, _ = trace(Modules())
+    assert type(traced) is Modules
+    assert isinstance(trace(Reused())[0], fx.GraphModule)
+
+
+def test_the_account_lists_layers_in_order_of_execution():
+    _, layers = trace(Modules())
+    assert [(layer.place, layer.kind) for layer in layers] == [
+        *(("conv1", "Conv2d"), ("bn1", "BatchNorm2d"), ("relu1", "ReLU")),
+        *(("conv2", "Conv2d"), ("relu2", "ReLU"), ("fc", "Linear")),
+    ]
+    assert [layer.action for layer in layers] == ["kept", "kept", "spiking neurons", "kept", "spiking neurons", "kept"]
+
+
+def test_functional_dropout_becomes_a_module_that_obeys_the_flags():
+    class Dropped(nn.Module):
+        def forward(self, x):
+            return F.dropout(F.relu(x), 0.5, self.training)
+
+    traced, layers = trace(Dropped().eval())
+    x = torch.ones(1, 1, 20, 20)
+    assert torch.equal(traced(x), x)
+    assert set(traced.train()(x).unique().tolist()) == {0.0, 2.0}
+    assert [layer.kind for layer in layers] == ["ReLU", "Dropout"]
+
+
+def layers(*modules):
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Sequential(*modules))
+
+
+class Part(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Calls(Net):
+    """A body with a part that applies one function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.part = Part(function)
+
+    def forward(self, x):
+        return self.head(self.part(F.relu(self.conv2(self.conv1(x)))))
+
+
+def branches(x):
+    return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize(
+    ("ann", "line"),
+    [
+        (layers(nn.Sigmoid()), r"layer '2\.0' \(Sigmoid\).*nn.ReLU"),
+        (layers(nn.Identity(), nn.GELU()), r"layer '2\.1' \(GELU\).*nn.ReLU"),
+        (layers(nn.LeakyReLU()), r"layer '2\.0' \(LeakyReLU\)"),
+        (layers(nn.ReLU6()), r"layer '2\.0' \(ReLU6\)"),
+        (layers(nn.MaxPool2d(2)), r"layer '2\.0' \(MaxPool2d\).*average pool.*allow=\{'max_pool'\}"),
+        (Calls(torch.sigmoid), "sigmoid in module 'part'"),
+        (Calls(lambda x: x.sigmoid()), "sigmoid in module 'part'"),
+        (Calls(F.gelu), "gelu in module 'part'"),
+        (Calls(lambda x: x.clamp(min=0)), "clamp in module 'part'"),
+        (Calls(lambda x: x**2), "pow in module 'part'"),
+        (Calls(lambda x: F.max_pool2d(x, 1)), "max_pool2d.*in part.*average pool"),
+        (Calls(branches), "cannot follow the forward pass of Calls.*control flow.*without branches"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(128, 4)), "Sequential has no ReLU"),
+        (layers(nn.Softmax(1)), r"layer '2\.0' \(Softmax\)"),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, str) else "",
+)
+def test_what_no_spikes_can_stand_for_is_refused_by_name_and_with_a_remedy(ann, line, unchanged):
+    with unchanged(ann), pytest.raises(ValueError, match=line):
+        trace(ann)
+
+
+@pytest.mark.parametrize("ann", [layers(nn.MaxPool2d(2)), Calls(lambda x: F.max_pool2d(x, 1))], ids=["module", "function"])
+def test_max_pooling_may_be_allowed(ann, images):
+    body, account = trace(ann, allow={"max_pool"})
+    torch.testing.assert_close(body(images), ann(images))
+    assert any(layer.action.startswith("spiking") for layer in account)
+
+
+def test_nothing_but_max_pooling_can_be_allowed():
+    with pytest.raises(ValueError, match="only 'max_pool' can be allowed"):
+        trace(Modules(), allow={"sigmoid"})
+
+
+def reshape_to(count):
+    return lambda x: x.reshape(count, -1, 8, 8)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 8])
+def test_a_fixed_batch_size_is_refused(count, images):
+    with pytest.raises(ValueError, match="batch"):
+        spiking(Calls(reshape_to(count)), images)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [lambda x: x.sum(0, keepdim=True) + x, lambda x: x - x.mean(0, keepdim=True), lambda x: x + x[:1]],
+    ids=["sum", "mean", "first image"],
+)
+def test_a_body_that_mixes_images_is_refused(mix, images):
+    with pytest.raises(ValueError, match="treats the images of a batch together"):
+        spiking(Calls(mix), images)

@@ -1,0 +1,123 @@
+"""Evaluation as a whole: an attack at an epsilon is a vector of flags, and the same vector however it is computed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustsnn.data import Images
+from robustsnn.evaluation import MISCLASSIFIED, PROTOCOLS, ROBUST, Report, evaluate, firing_rates, members, worst_case
+from robustsnn.seeds import generator, image_seeds
+
+EPS = 0.05
+
+
+@pytest.fixture
+def data(net):
+    """Images that the network gets right but for the first one."""
+    x = torch.rand(9, 2, 8, 8, generator=generator(0, "test evaluate"))
+    y = net(x).argmax(1)
+    y[0] = (y[0] + 1) % 4
+    return Images(x, y, classes=4)
+
+
+def flags(report):
+    return {(result.attack, result.eps): result.broken_by for result in report.results}
+
+
+def test_a_report_holds_every_attack_at_every_radius(net, data):
+    report = evaluate(net, data, "quick", [0.0, EPS])
+    assert list(flags(report)) == [(name, eps) for name in ("FGSM", "PGD-10") for eps in (0.0, EPS)]
+    assert {result.rule for result in report.results} == {"any"}
+    assert (report.protocol, report.images, report.timesteps, report.seed) == ("quick", 9, 4, 0)
+    assert all(result.members == tuple(map(str, PROTOCOLS["quick"].paths)) for result in report.results)
+    assert report.thresholds == dict.fromkeys(net.thresholds, 0.5)
+    assert report.firing_rates == firing_rates(net, data)
+    assert report.seconds > 0
+
+
+def test_a_radius_of_zero_leaves_the_clean_accuracy(net, data):
+    report = evaluate(net, data, "quick", 0.0)
+    assert report.clean.value == pytest.approx(8 / 9)
+    assert all(result.robust == report.clean for result in report.results)
+    assert set(report.results[0].broken_by) == {ROBUST, MISCLASSIFIED}
+
+
+def test_the_flags_are_those_of_the_worst_case(net, data):
+    x, y = data.batch(torch.arange(9))
+    ensemble = members(PROTOCOLS["quick"].attacks["PGD-10"](EPS), PROTOCOLS["quick"].paths, net)
+    expected = worst_case(ensemble, net, x, y, rng=image_seeds(torch.arange(9), 7, "PGD-10"))[1]
+    report = evaluate(net, data, "quick", EPS, attacks=["PGD-10"], seed=7)
+    assert flags(report) == {("PGD-10", EPS): tuple(expected.tolist())}
+    assert len(set(expected.tolist())) > 2
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_the_batch_does_not_decide(batch, net, data):
+    assert flags(evaluate(net, data, "quick", EPS, batch=batch)) == flags(evaluate(net, data, "quick", EPS, batch=9))
+
+
+def test_fewer_images_are_the_beginning_of_more(net, data):
+    few, all_ = (flags(evaluate(net, images, "quick", EPS)) for images in (data.first(4), data))
+    assert few == {key: broken[:4] for key, broken in all_.items()}
+
+
+def test_a_plain_ann_is_measured_along_its_own_gradient(ann, data, unchanged):
+    with unchanged(ann):
+        report = evaluate(ann, data, "paper", EPS)
+    assert {result.members for result in report.results} == {("Plain()",)}
+    assert (report.timesteps, report.thresholds, report.firing_rates) == (None, {}, {})
+    assert set(report.results[0].broken_by) <= {ROBUST, MISCLASSIFIED, 0}
+
+
+def test_the_network_is_left_as_it_is(net, data, unchanged):
+    with unchanged(net):
+        evaluate(net, data, "quick", EPS)
+
+
+@pytest.mark.parametrize("kind", ["ann", "net"])
+def test_a_report_survives_json(kind, request, data):
+    report = evaluate(request.getfixturevalue(kind), data, "quick", [EPS, 8 / 255])
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_rule_of_ones_own_replaces_the_protocols(net, data):
+    any_, last = (evaluate(net, data, "quick", EPS, rule=rule, attacks=["PGD-10"]).results[0] for rule in ("any", "last"))
+    assert (any_.rule, last.rule) == ("any", "last")
+    assert any_.robust.value <= last.robust.value
+
+
+def test_progress_rises_to_one_for_every_attack(net, data):
+    told = {}
+    evaluate(net, data, "quick", EPS, batch=2, on_progress=lambda what, share: told.setdefault(what, []).append(share))
+    assert len(told) == 2
+    for shares in told.values():
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"protocol": "papper"}, r"unknown protocol 'papper': did you mean 'paper'\?"),
+        ({"attacks": ["PGD-11"]}, r"'PGD-11': did you mean 'PGD-10'\?"),
+        ({"attacks": []}, "at least one attack"),
+        ({"eps": -0.1}, "at least 0, not -0.1"),
+        ({"eps": [0.1, float("nan")]}, "finite"),
+        ({"eps": []}, "at least one eps"),
+        ({"rule": "best"}, "rule must be"),
+        ({"images": 0}, "needs images"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_cannot_be_measured_is_refused(wrong, line, net, data):
+    images = data.first(wrong.pop("images", None))
+    with pytest.raises(ValueError, match=line):
+        evaluate(net, images, **{"protocol": "quick", "eps": EPS, **wrong})
+
+
+def test_images_of_another_shape_are_refused_with_theirs_and_the_networks(net):
+    other = Images(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64), classes=4)
+    with pytest.raises(ValueError, match=r"\[N, 2, H, W\].*\[2, 3, 8, 8\]"):
+        evaluate(net, other, "quick", EPS)

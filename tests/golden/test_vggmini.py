@@ -1,0 +1,133 @@
+"""The published formulas' own numbers (shared/golden/README.md): an independent computation of the whole method."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from robustsnn.attacks import KullbackLeibler, Linf, ascend
+from robustsnn.conversion import calibrate, spiking
+from robustsnn.models import create
+from robustsnn.spiking import Analog, Dynamics, Exponential, Rate, Rectangle, StraightThrough, Surrogate, Triangle
+
+FILE = Path(os.environ.get("ROBUSTSNN_GOLDEN", Path(__file__).resolve().parents[3] / "shared/golden")) / "vggmini.npz"
+pytestmark = pytest.mark.skipif(not FILE.exists(), reason=f"no golden numbers at {FILE}; ROBUSTSNN_GOLDEN names their folder")
+
+PATHS = {
+    **{f"PCW.{width}": Surrogate(Triangle(width)) for width in (1.0, 2.0, 3.0, 0.5, 0.25)},
+    **{f"EXP-D.{rate}": Surrogate(Exponential(0.3, rate)) for rate in (0.5, 1.0, 2.0)},
+    **{f"EXP.{rate}": Surrogate(Exponential(1.0, rate)) for rate in (0.5, 1.0, 2.0)},
+    **{f"RECT.{width}": Surrogate(Rectangle(width)) for width in (0.25, 0.5, 1.0, 2.0, 4.0)},
+    "STE.1.0": Surrogate(StraightThrough()),
+    "BPTR": Rate(),
+    "ACT": Analog(),
+}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(FILE) as file:
+        return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+@pytest.fixture
+def x(golden):
+    return golden["x"].float() / 255
+
+
+@pytest.fixture
+def y(golden):
+    return golden["y"]
+
+
+def load(module, golden, prefix, rename=lambda name: name):
+    """Every golden tensor of ``prefix`` into its place; only the normalisation, a constant, is not among them."""
+    state = {rename(key.removeprefix(prefix)): value for key, value in golden.items() if key.startswith(prefix)}
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert {name.split(".")[-1] for name in missing} <= {"mean", "std", "num_batches_tracked"}
+
+
+@pytest.fixture
+def ann(golden):
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    body = create("vggmini", 10, mean=mean, std=std, conv_bias=True)
+    load(body, golden, "ann.")
+    return body.eval()
+
+
+@pytest.fixture
+def snn(ann, x, golden):
+    net = spiking(ann, x, Dynamics(4))
+    load(net, golden, "snn.", lambda name: "body." + name.replace("v_th", "threshold"))
+    return net.eval()
+
+
+def relative(ours, golden):
+    """Image by image, ``|ours - golden| / |golden|``."""
+    return (ours - golden).flatten(1).norm(dim=1) / golden.flatten(1).norm(dim=1)
+
+
+def test_ann_logits(ann, x, golden):
+    torch.testing.assert_close(ann(x), golden["ann_logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_calibrated_thresholds(ann, x, golden):
+    batches = golden["calib_x"].float().div(255).split(8)
+    found = calibrate(spiking(ann, x), batches, timesteps=16)
+    assert list(found.values()) == pytest.approx(golden["thresholds_T16_p99.7"].tolist(), rel=1e-4)
+
+
+def test_the_golden_network_has_the_calibrated_thresholds_at_scale(snn, golden):
+    expected = 0.3 * golden["thresholds_T16_p99.7"]
+    torch.testing.assert_close(torch.stack(list(snn.thresholds.values())).detach(), expected)
+
+
+def test_step_logits(snn, x, golden):
+    error = (snn.steps(x) - golden["snn_logits_t"]).abs().amax((0, 2))
+    assert (error <= 1e-4).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_gradients(snn, x, y, golden, name):
+    pixels = x.clone().requires_grad_()
+    cross_entropy(PATHS[name](snn)(pixels), y).backward()
+    error = relative(pixels.grad, golden[f"grad.{name}"])
+    assert error.median() <= 1e-3
+    assert error.quantile(0.9) <= 1e-2
+
+
+def test_all_gradients_are_compared(golden):
+    assert {key.removeprefix("grad.") for key in golden if key.startswith("grad.")} == set(PATHS)
+
+
+def test_rfgsm_example(snn, x, y, golden):
+    start = (x + golden["rfgsm_noise_sign"].float() / 255).clamp(0, 1)
+    losses = KullbackLeibler().on(snn, x, y)
+    adv = ascend(snn, x, losses, ball=Linf(2 / 255), start=start, step=1 / 255, steps=1)
+    assert ((adv - golden["rfgsm_adv"]).abs() <= 1e-6).float().mean() >= 0.99
+
+
+def test_the_inner_attack_of_robust_finetuning_is_that_example_for_random_noise(snn, x, y, golden):
+    from robustsnn.training import RobustFinetuning
+
+    attack = RobustFinetuning(eps=2 / 255, alpha=1 / 255, beta=2.0).attack()
+    adv = attack(snn, x, y, rng=torch.Generator().manual_seed(0))
+    ours, theirs = ((a - x).mul(255).round().int() for a in (adv, golden["rfgsm_adv"]))
+    inside = (x > 2.5 / 255) & (x < 252.5 / 255)
+    assert set(ours[inside].unique().tolist()) <= {-2, -1, 0, 1, 2}
+    assert (ours[inside] != 0).float().mean() == pytest.approx((theirs[inside] != 0).float().mean().item(), abs=0.05)
+
+
+def test_finetuning_loss_and_gradients_of_the_thresholds(snn, x, y, golden):
+    from robustsnn.training.objectives import trades_loss
+
+    snn.train()
+    loss = trades_loss(snn(x), snn(golden["rfgsm_adv"]), y, 2.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(golden["finetune_loss"].item(), abs=1e-3)
+    for name, threshold in snn.thresholds.items():
+        assert threshold.grad.item() == pytest.approx(golden[f"ftgrad.{name}.v_th"].item(), rel=1e-2), name

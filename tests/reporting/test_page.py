@@ -1,0 +1,282 @@
+"""The HTML page: well-formed, self-contained, escaped, the same every time, and there for every report."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import matplotlib
+import pytest
+
+from robustsnn.evaluation import PUBLISHED_PATHS, Report, Result
+from robustsnn.reporting import Row, RunReport, layers, page, table
+from robustsnn.reporting.page import broken, verdict
+from robustsnn.reporting.plots import accuracy, keys, neurons, radius, training
+from robustsnn.training import Epoch
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "base", "area", "col", "source", "wbr"}
+MEMBERS = tuple(str(path) for path in PUBLISHED_PATHS)
+HOSTILE = ("<script>alert(1)</script>", "$x_", "\" onload='alert(1)'", "_nolegend_", "a&amp;b\n\x07", "{{ 7 * 7 }}", "ε" * 300)
+
+
+def result(attack: str, eps: float, robust: int, correct: int = 90, members: tuple[str, ...] = MEMBERS) -> Result:
+    """A result over 100 images whose broken ones are dealt to the members in turn."""
+    lost = [i % len(members) for i in range(correct - robust)]
+    return Result(
+        attack=attack, eps=eps, rule="any", members=members, broken_by=(*[-1] * robust, *lost, *[-2] * (100 - correct))
+    )
+
+
+def row(network: str, *results: Result, timesteps: int | None = 8, layers: tuple[str, ...] = ("features.2", "head")) -> Row:
+    thresholds = {name: 0.5 + i for i, name in enumerate(layers)} if timesteps else {}
+    measured = {"results": results, "thresholds": thresholds, "firing_rates": dict.fromkeys(thresholds, 0.125)}
+    report = Report(protocol="paper", images=100, seed=0, timesteps=timesteps, seconds=1, **measured)
+    return Row(network=network, report=report)
+
+
+def run(*rows: Row, **update: object) -> RunReport:
+    report = RunReport(
+        recipe={"name": "small", "data": {"name": "digits"}},
+        command="robustsnn run small --out 'a & b'",
+        versions={"python": "3.11", "torch": "2"},
+        rows=rows,
+        curves={"pretrain": tuple(Epoch(e, 2.0 - e / 4, 0.1 * e, 0.05 * e, 0.1, 9.0) for e in range(6))},
+    )
+    return report.model_copy(update=update)
+
+
+ANN = row(
+    "ann",
+    result("FGSM", 8 / 255, 70, members=("Plain()",)),
+    result("PGD-20", 8 / 255, 60, members=("Plain()",)),
+    timesteps=None,
+)
+CONVERTED = row("converted", result("FGSM", 8 / 255, 20, 80), result("PGD-20", 8 / 255, 5, 80))
+FINETUNED = row("finetuned", result("FGSM", 8 / 255, 65), result("PGD-20", 8 / 255, 50))
+SWEEP = row("sweep", *(result(attack, k / 255, 80 - 5 * k) for attack in ("FGSM", "PGD-20") for k in (2, 4, 8)))
+USUAL = run(ANN, CONVERTED, FINETUNED)
+REPORTS = {
+    "usual": USUAL,
+    "nothing": RunReport(recipe={}, command="", versions={}),
+    "no rows": run(),
+    "ann only": run(ANN),
+    "several eps": run(ANN, SWEEP),
+    "no thresholds": run(row("snn", result("FGSM", 0.1, 3), layers=())),
+    "no curves": run(FINETUNED, curves={}),
+    "an empty stage": run(FINETUNED, curves={"pretrain": ()}),
+    "one epoch": run(FINETUNED, curves={"pretrain": (Epoch(0, 1.0, 0.5, 0.5, 0.1, 1.0),)}),
+    "nothing correct": run(row("snn", result("FGSM", 0.1, 0, 0))),
+    "nothing broken": run(row("snn", result("FGSM", 0.0, 100, 100))),
+    "many networks": run(*(row(f"n{i}", result("FGSM", 0.1, i)) for i in range(13))),
+    "same names": run(FINETUNED, FINETUNED),
+    "hostile": run(
+        *(row(name, result(HOSTILE[i % 2], 8 / 255, 50, members=HOSTILE), layers=HOSTILE) for i, name in enumerate(HOSTILE)),
+        recipe={"name": HOSTILE[0], HOSTILE[0]: HOSTILE[2]},
+        command=HOSTILE[0],
+        versions={HOSTILE[0]: HOSTILE[2]},
+        curves={name: (Epoch(0, 1.0, 0.5, 0.5, 0.1, 1.0),) for name in HOSTILE[:3]},
+    ),
+}
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, the texts, and whether every tag was closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(set(names)) == len(names), f"twice the same attribute: {tag} {names}"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module", params=REPORTS)
+def made(request: pytest.FixtureRequest) -> tuple[RunReport, str, Parsed]:
+    report = REPORTS[request.param]
+    text = page(report)
+    return report, text, Parsed(text)
+
+
+Made = tuple[RunReport, str, Parsed]
+
+
+def test_every_tag_is_closed_in_order(made: Made) -> None:
+    assert not made[2].open
+    assert [tag for tag, _ in made[2].tags][:2] == ["html", "head"]
+
+
+def test_nothing_is_fetched_and_nothing_runs(made: Made) -> None:
+    _, text, parsed = made
+    assert not re.search(r"https?://|@import", text)
+    assert not {"script", "iframe", "object", "embed", "img", "base", "form"} & {tag for tag, _ in parsed.tags}
+    for _, attributes in parsed.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "src"]
+        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+        assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)", attributes.get("style") or ""))
+    policy = next(meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_ids_are_unique_and_what_refers_to_them_finds_them(made: Made) -> None:
+    _, text, parsed = made
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    wanted = [*re.findall(r'(?:href="|url\()#([^")]*)', text), *re.findall(r'aria-(?:labelledby|describedby)="([^"]*)"', text)]
+    assert set(wanted) <= set(ids)
+
+
+def test_it_is_accessible(made: Made) -> None:
+    _, _, parsed = made
+    assert parsed.all("html")[0]["lang"] == "en"
+    assert any(meta.get("name") == "viewport" for meta in parsed.all("meta"))
+    headings = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(headings))
+    assert len(parsed.all("caption")) == len(parsed.all("table"))
+    assert all(cell.get("scope") in ("row", "col") for cell in parsed.all("th"))
+    assert len(parsed.all("figure")) == len(parsed.all("svg")) == len(parsed.all("figcaption"))
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in parsed.all("svg"))
+
+
+def test_figures_take_their_colours_from_the_page(made: Made) -> None:
+    svgs = re.findall(r"<svg.*?</svg>", made[1], flags=re.S)
+    used = {colour for svg in svgs for colour in re.findall(r"(?:fill|stroke): ?([^;\"]*)", svg)}
+    assert used <= {"none", "currentColor", "var(--muted)", "var(--line)", *(f"var(--c{i})" for i in range(6))}
+    assert all(f"{variable}: " in made[1] for variable in re.findall(r"var\((--c\d|--line|--muted)\)", made[1]))
+
+
+@pytest.mark.parametrize("name", ["usual", "several eps", "nothing"])
+def test_two_calls_agree(name: str) -> None:
+    assert page(REPORTS[name]) == page(REPORTS[name])
+
+
+def test_cells_of_the_tables_and_the_verdict_are_there(made: Made) -> None:
+    report, _, parsed = made
+    texts = {text.strip() for text in parsed.texts}
+    assert verdict(report) in texts
+    for head, lines in (table(report), layers(report)) if report.rows else ():
+        assert {cell.strip() for line in (head, *lines) if lines for cell in line} <= texts
+
+
+def test_hostile_names_stay_text() -> None:
+    report = run(*REPORTS["hostile"].rows[:2], recipe={"name": HOSTILE[0]}, curves={})
+    text = page(report)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "49" not in {part.strip() for part in Parsed(text).texts}
+    layers = neurons(report)[0].svg
+    assert ">$x_</text>" in layers
+    assert ">_nolegend_</text>" in layers
+
+
+def test_how_to_reproduce_is_there() -> None:
+    text = "".join(Parsed(page(USUAL)).texts)
+    assert USUAL.command in text
+    assert '"data": {\n    "name": "digits"\n  }' in text
+    assert all(part in text for item in USUAL.versions.items() for part in item)
+
+
+def test_sections_without_content_are_left_out() -> None:
+    assert "Training</h2>" in page(run())
+    assert "Training</h2>" not in page(run(curves={"pretrain": ()}))
+    assert "Thresholds and firing rates</h2>" not in page(run(ANN))
+    assert "broke which share" not in page(run(ANN))
+
+
+def test_verdict_is_of_the_best_spiking_network_under_its_strongest_attack() -> None:
+    text = verdict(USUAL).replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith("Of 100 test images, the best spiking network “finetuned” classifies 90.0 % (")
+    assert "still 50.0 % (40.4 to 59.6) under PGD-20 at ε = 8/255" in text
+    assert "the lowest, the spiking network “converted”, keeps 5.0 % (" in text
+    assert text.endswith(").")
+
+
+def test_verdict_says_where_intervals_overlap() -> None:
+    assert verdict(run(ANN, FINETUNED)).endswith(".")
+    near = row("near", result("FGSM", 8 / 255, 48))
+    assert "the intervals overlap" in verdict(run(near, FINETUNED))
+    assert "under FGSM, and the intervals overlap" in verdict(run(near, FINETUNED))
+    assert "overlap" not in verdict(USUAL)
+
+
+def test_verdict_without_spikes_says_so() -> None:
+    assert verdict(run(ANN)).startswith("No spiking network was measured; of 100 test images, the ANN “ann” ")
+    assert verdict(run()) == "Nothing was measured yet."
+
+
+def test_verdict_compares_at_the_largest_epsilon_only() -> None:
+    text = verdict(run(FINETUNED, row("easy", result("PGD-20", 2 / 255, 1))))
+    assert "easy" not in text
+    assert "lowest" not in text
+
+
+def test_shares_of_members_and_survivors_add_up() -> None:
+    members, columns = broken(USUAL)
+    assert [column.network for column in columns] == ["converted", "finetuned"]
+    assert [column.attack for column in columns] == ["PGD-20, ε = 8/255"] * 2
+    assert [column.correct for column in columns] == [80, 90]
+    assert len(members) == len(MEMBERS)
+    assert members[:2] == ["Triangle(width=1.0)", "Triangle(width=2.0)"]
+    for column in columns:
+        assert sum(column.shares.values()) + column.survived == pytest.approx(1)
+
+
+def test_nothing_correct_has_no_shares() -> None:
+    column = broken(REPORTS["nothing correct"])[1][0]
+    assert column.correct == 0
+    assert not column.shares
+
+
+def test_figures_are_as_many_as_there_is_to_show() -> None:
+    assert [len(draw(USUAL)) for draw in (accuracy, training, neurons)] == [1, 1, 2]
+    assert [len(draw(REPORTS["several eps"])) for draw in (accuracy, training, neurons)] == [2, 1, 2]
+    assert [len(draw(REPORTS["nothing"])) for draw in (accuracy, training, neurons)] == [0, 0, 0]
+
+
+def test_keys_tell_many_networks_apart() -> None:
+    looks = [(key.glyph, key.colour) for key in keys(REPORTS["many networks"])]
+    assert len(set(looks)) == len(looks)
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
+    before = dict(dict.items(matplotlib.rcParams))  # reading "backend" in the usual way would choose one
+    page(USUAL)
+    assert dict(dict.items(matplotlib.rcParams)) == before
+
+
+def test_settings_of_matplotlib_change_nothing() -> None:
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        text = page(USUAL)
+    assert text == page(USUAL)
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"), [(0, "0"), (2 / 255, "2/255"), (0.031372549, "8/255"), (0.1, "0.1"), (0.5, "0.5"), (1, "255/255")]
+)
+def test_radius_is_written_as_people_do(eps: float, text: str) -> None:
+    assert radius(eps) == text

@@ -1,0 +1,130 @@
+"""The report as a value: there and back, and its tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from robustsnn.evaluation import Report, Result, wilson
+from robustsnn.reporting import Row, RunReport, layers, markdown, read_report, summary, table, versions
+from robustsnn.reporting.report import columns, percent
+from robustsnn.training import Epoch
+
+
+def result(attack: str, eps: float, broken_by: tuple[int, ...], members: tuple[str, ...] = ("Plain()",)) -> Result:
+    return Result(attack=attack, eps=eps, rule="last", members=members, broken_by=broken_by)
+
+
+def row(network: str, *results: Result, timesteps: int | None = None, layers: tuple[str, ...] = ()) -> Row:
+    thresholds = {name: 0.5 + i for i, name in enumerate(layers)}
+    report = Report(
+        protocol="paper",
+        images=len(results[0].broken_by),
+        seed=3,
+        timesteps=timesteps,
+        results=results,
+        thresholds=thresholds,
+        firing_rates=dict.fromkeys(layers, 0.125),
+        seconds=1.5,
+    )
+    return Row(network=network, report=report)
+
+
+EPOCH = Epoch(epoch=0, loss=2.25, clean=0.5, robust=0.25, lr=0.1, seconds=3.0)
+REPORT = RunReport(
+    recipe={"name": "small", "pretrain": {"epochs": 2, "eps": 8 / 255, "probe": None, "plan": [8, "A"]}},
+    command="robustsnn run small",
+    versions={"robustsnn": "0", "python": "3"},
+    rows=(
+        row("ann", result("FGSM", 8 / 255, (-1, -1, 0, -2)), result("PGD-20", 8 / 255, (-1, 0, 0, -2))),
+        row("snn", result("PGD-20", 8 / 255, (-1, 1, -1, -1), ("a", "b")), timesteps=8, layers=("one", "two")),
+    ),
+    curves={"pretrain": (EPOCH, replace(EPOCH, epoch=1, loss=1.0)), "finetune": ()},
+)
+
+
+def test_json_there_and_back_changes_nothing() -> None:
+    assert read_report(REPORT.to_json(), "here") == REPORT
+    assert read_report(REPORT.to_json(), "here").to_json() == REPORT.to_json()
+
+
+def test_an_empty_run_survives_json_too() -> None:
+    empty = RunReport(recipe={}, command="", versions={})
+    assert read_report(empty.to_json(), "here") == empty
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", REPORT.to_json().replace(b'"broken_by"', b'"broken"')])
+def test_what_is_no_report_is_refused_with_its_place_and_a_remedy(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^run/report\.json is no report .*: evaluate the run again$"):
+        read_report(text, "run/report.json")
+
+
+def test_the_complaint_names_the_key() -> None:
+    text = REPORT.to_json().replace(b'"rule": "last"', b'"rule": "first"', 1)
+    with pytest.raises(ValueError, match=r"rows\.0\.report\.results\.0\.rule: "):
+        read_report(text, "here")
+
+
+def test_columns_are_every_pair_once_in_order_of_appearance() -> None:
+    assert columns(REPORT) == [("FGSM", 8 / 255), ("PGD-20", 8 / 255)]
+
+
+def test_table_shows_what_was_measured_with_its_wilson_interval() -> None:
+    head, (ann, snn) = table(REPORT)
+    assert head == ["network", "clean", "FGSM ε=8/255", "PGD-20 ε=8/255"]
+    assert ann == ["ann", *(percent(wilson(hits, 4)) for hits in (3, 2, 1))]
+    assert snn == ["snn", percent(wilson(4, 4)), "-", percent(wilson(3, 4))]
+
+
+def test_table_without_bounds_keeps_the_shares() -> None:
+    assert table(REPORT, bounds=False)[1] == [["ann", "75.0", "50.0", "25.0"], ["snn", "100.0", "-", "75.0"]]
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 7), (7, 7), (1, 7), (250, 500)])
+def test_percent_shows_share_and_interval_in_order(hits: int, count: int) -> None:
+    value, low, high = (
+        float(n) for n in percent(wilson(hits, count)).replace("(", "").replace(")", "").replace("-", " ").split()
+    )
+    assert 0 <= low <= value <= high <= 100
+    assert value == pytest.approx(100 * hits / count, abs=0.05)
+
+
+def test_layers_are_of_networks_with_thresholds_only() -> None:
+    head, lines = layers(REPORT)
+    assert head == ["neurons", "snn: threshold / rate"]
+    assert lines == [["one", "0.500 / 0.125"], ["two", "1.500 / 0.125"]]
+
+
+def test_layers_that_a_network_lacks_are_a_dash() -> None:
+    other = row("other", result("PGD-20", 8 / 255, (-1,)), timesteps=8, layers=("one",))
+    lines = layers(REPORT.model_copy(update={"rows": (*REPORT.rows, other)}))[1]
+    assert [line[2] for line in lines] == ["0.500 / 0.125", "-"]
+
+
+def test_markdown_is_a_table_of_the_same_cells() -> None:
+    text = markdown(REPORT)
+    assert text.startswith("# small\n")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    head, rows = table(REPORT)
+    assert cells[0] == head
+    assert cells[2:4] == rows
+    assert "robustsnn run small" in text
+
+
+def test_markdown_keeps_a_bar_in_a_name_inside_its_cell() -> None:
+    assert "| a\\|b |" in markdown(REPORT.model_copy(update={"rows": (row("a|b", result("FGSM", 0.1, (-1,))),)}))
+
+
+def test_nothing_measured_is_said() -> None:
+    assert summary(RunReport(recipe={}, command="", versions={})) == "Nothing was measured yet."
+
+
+def test_summary_names_protocol_rule_images_and_seed() -> None:
+    text = summary(REPORT)
+    assert all(part in text for part in ("paper", "last", "4 test images", "all 2 gradients", "seed 3"))
+
+
+def test_versions_name_what_figures_depend_on() -> None:
+    assert {"robustsnn", "python", "torch"} <= versions().keys()

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustsnn.seeds import generator
+from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle, lif
+from robustsnn.spiking.kernels import fused_lif, rate_lif
+
+surrogates = pytest.mark.parametrize(
+    "surrogate", [Triangle(1.0), Triangle(0.25), Exponential(0.3, 2.0), Rectangle(0.5), StraightThrough()], ids=repr
+)
+resets = pytest.mark.parametrize("reset", ["zero", "subtract"])
+leaks = pytest.mark.parametrize("leak", [1.0, 0.9, 0.5])
+detached = pytest.mark.parametrize("detach_reset", [False, True], ids=["through reset", "detached"])
+
+
+def problem(dtype, *, per_channel=False, expanded=False):
+    """Current, threshold and upstream gradient."""
+    rng = generator(0, "kernels")
+    current = torch.randn(1 if expanded else 6, 4, 3, 5, 5, generator=rng).to(dtype).mul(0.6).add(0.3)
+    threshold = torch.tensor([0.4, 0.8, 1.2], dtype=dtype).view(3, 1, 1) if per_channel else torch.tensor(0.7, dtype=dtype)
+    upstream = torch.randn(6, 4, 3, 5, 5, generator=rng).to(dtype)
+    return current, threshold, upstream
+
+
+def outcome(neuron, dynamics, current, threshold, upstream):
+    """Spikes, gradient of the current (before expansion) and of the threshold."""
+    current, threshold = current.clone().requires_grad_(), threshold.clone().requires_grad_()
+    spikes = neuron(current.expand(len(upstream), *current.shape[1:]), threshold, dynamics)
+    spikes.backward(upstream)
+    return spikes.detach(), current.grad, threshold.grad
+
+
+@surrogates
+@resets
+@leaks
+@detached
+@pytest.mark.parametrize("expanded", [False, True], ids=["current", "expanded"])
+@pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
+def test_fused_is_plain(surrogate, reset, leak, detach_reset, per_channel, expanded):
+    dynamics = Dynamics(leak=leak, reset=reset, detach_reset=detach_reset, surrogate=surrogate)
+    for dtype in (torch.float32, torch.float64):
+        given_problem = problem(dtype, per_channel=per_channel, expanded=expanded)
+        plain, fused = outcome(lif, dynamics, *given_problem), outcome(fused_lif, dynamics, *given_problem)
+        assert torch.equal(fused[0], plain[0])
+        assert 0.05 < plain[0].mean() < 0.95, "the problem is too easy"
+        tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+        for ours, reference in zip(fused[1:], plain[1:], strict=True):
+            torch.testing.assert_close(ours, reference, rtol=tolerance, atol=tolerance * float(plain[1].norm()))
+
+
+@resets
+@leaks
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_last_bit_of_a_potential_decides_alike_in_fused_and_plain(reset, leak, dtype):
+    """The last potential of every neuron is its very threshold."""
+    current = torch.rand(3, 500, generator=generator(0, "ties")).to(dtype).sort(0).values  # so that potentials rise
+    v = torch.zeros(500, dtype=dtype)
+    for step in current:
+        v = leak * v + step
+    dynamics = Dynamics(leak=leak, reset=reset)
+    assert torch.equal(lif(current, v, dynamics)[2], torch.ones(500, dtype=dtype))
+    assert torch.equal(fused_lif(current, v, dynamics), lif(current, v, dynamics))
+
+
+@given(
+    st.lists(st.integers(-4, 12), min_size=1, max_size=8), st.sampled_from([1.0, 0.5]), st.sampled_from(["zero", "subtract"])
+)
+def test_fused_fires_where_plain_does(eighths, leak, reset):
+    current = torch.tensor(eighths).div(8)[:, None]
+    dynamics = Dynamics(leak=leak, reset=reset)
+    assert torch.equal(fused_lif(current, torch.tensor(1.0), dynamics), lif(current, 1.0, dynamics))
+
+
+@resets
+@leaks
+def test_rate_fires_the_same_and_passes_gradients_where_neurons_ever_fired(reset, leak):
+    dynamics = Dynamics(leak=leak, reset=reset)
+    current, threshold, upstream = problem(torch.float32)
+    current = current - 0.3
+    spikes, gradient, of_threshold = outcome(rate_lif, dynamics, current, threshold, upstream)
+    assert torch.equal(spikes, lif(current, threshold, dynamics))
+    fired = (spikes.sum(0) > 0).float()
+    assert 0.05 < fired.mean() < 0.95, "the problem is too easy"
+    assert torch.equal(gradient, upstream * fired)
+    assert of_threshold is None
+
+
+@resets
+@pytest.mark.parametrize(
+    "make",
+    [lambda kept: lambda u: torch.ones(()).expand_as(u), lambda kept: lambda u: kept, lambda kept: torch.sigmoid],
+    ids=["expanded", "kept", "function"],
+)
+def test_any_function_of_the_potential_serves_as_surrogate(make, reset):
+    kept = torch.full((4, 3, 5, 5), 0.5)
+    dynamics = Dynamics(reset=reset, surrogate=make(kept))
+    given_problem = problem(torch.float32)
+    plain, fused = outcome(lif, dynamics, *given_problem), outcome(fused_lif, dynamics, *given_problem)
+    torch.testing.assert_close(fused[:2], plain[:2])
+    torch.testing.assert_close(fused[2], plain[2], rtol=1e-4, atol=1e-4)
+    assert (kept == 0.5).all(), "what the surrogate returned was written to"
+
+
+@resets
+@pytest.mark.parametrize("neuron", [fused_lif, rate_lif])
+def test_an_upstream_gradient_without_memory_of_its_own_is_as_good(neuron, reset):
+    current, threshold, upstream = problem(torch.float32)
+    ones = torch.ones(()).expand_as(upstream)
+    dynamics = Dynamics(reset=reset)
+    torch.testing.assert_close(
+        outcome(neuron, dynamics, current, threshold, ones), outcome(neuron, dynamics, current, threshold, ones.clone())
+    )
+
+
+def test_forward_keeps_only_its_input_and_no_copies_of_an_expanded_one():
+    saved = []
+    current, threshold = torch.rand(3, 4, requires_grad=True), torch.tensor(0.5, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        fused_lif(current.expand(8, 3, 4), threshold, Dynamics())
+    assert {tensor.data_ptr() for tensor in saved} == {current.data_ptr(), threshold.data_ptr()}
+
+
+@pytest.mark.parametrize("neuron", [fused_lif, rate_lif])
+def test_inputs_are_left_as_they_are(neuron):
+    current, threshold, upstream = problem(torch.float32)
+    before = [tensor.clone() for tensor in (current, threshold, upstream)]
+    outcome(neuron, Dynamics(), current, threshold, upstream)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip((current, threshold, upstream), before, strict=True))

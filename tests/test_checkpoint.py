@@ -1,0 +1,301 @@
+"""Checkpoints: a network there and back; a damaged file is refused by name; a file is whole or the old one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from robustsnn import checkpoint
+from robustsnn.checkpoint import load, read_header, save
+from robustsnn.conversion import convert
+from robustsnn.files import read_tensors, write_atomic, write_tensors
+from robustsnn.models import MODELS, create
+from robustsnn.seeds import generator
+from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle
+
+MODEL = {"name": "vgg", "plan": [4, "A", 6], "hidden": [10], "classes": 4, "size": 8, "channels": 2, "seed": 3}
+RECIPE = {"model": MODEL, "seed": 3, "note": "ε = 8/255"}
+X = torch.rand(5, 2, 8, 8, generator=generator(0, "test checkpoint"))
+
+
+def ann():
+    """A body whose batch norms have seen images."""
+    body = create(**MODEL)
+    body(X)
+    return body.eval()
+
+
+def snn(dynamics=Dynamics(3), body=None):
+    return convert(ann() if body is None else body, [X], dynamics, calibration_timesteps=4).eval()
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.safetensors"
+
+
+@pytest.mark.parametrize("make", [ann, snn])
+def test_a_network_comes_back_bit_by_bit(make, path):
+    net = make()
+    save(path, net, RECIPE, {"clean": 0.5})
+    back = load(path)
+    assert type(back).__name__ == type(net).__name__
+    assert same(back, net)
+    assert torch.equal(back(X), net(X))
+    assert not any(module.training for module in back.modules())
+    assert [p.requires_grad for p in back.parameters()] == [p.requires_grad for p in net.parameters()]
+
+
+@pytest.mark.parametrize(
+    "dynamics",
+    [
+        Dynamics(1),
+        Dynamics(5, leak=0.9, reset="subtract", detach_reset=True, surrogate=Exponential(0.3, 2.0)),
+        Dynamics(2, surrogate=StraightThrough()),
+        Dynamics(2, surrogate=Rectangle(0.25)),
+        Dynamics(2, surrogate=Triangle(1 / 3)),
+    ],
+    ids=str,
+)
+def test_dynamics_slots_and_thresholds_come_back(dynamics, path):
+    net = snn(dynamics)
+    save(path, net, RECIPE)
+    back = load(path)
+    assert back.dynamics == dynamics
+    assert back.slots == net.slots
+    assert any(slot.first for slot in net.slots)
+    assert {name: t.item() for name, t in back.thresholds.items()} == {name: t.item() for name, t in net.thresholds.items()}
+    assert len({t.item() for t in net.thresholds.values()}) == len(net.slots)
+
+
+def test_thresholds_of_every_neuron_come_back(path):
+    net = snn()
+    first = net.slots[0].name
+    net.thresholds[first].data = torch.linspace(0.1, 0.5, 4).view(4, 1, 1)
+    save(path, net, RECIPE)
+    assert same(load(path), net)
+    assert torch.equal(load(path)(X), net(X))
+
+
+def test_biases_that_conversion_added_come_back(path, monkeypatch):
+    def bare(classes, size, channels, **_):
+        inputs = channels * size * size
+        return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 6, bias=False), nn.ReLU(), nn.Linear(6, classes, bias=False))
+
+    monkeypatch.setitem(MODELS, "bare", bare)
+    model = {"name": "bare", "classes": 4, "size": 8, "channels": 2}
+    body = create(**model)
+    save(path, body, {"model": model})
+    assert same(load(path), body)
+    net = snn(body=body)
+    with torch.no_grad():
+        net.body[1].bias.fill_(0.25)
+    save(path, net, {"model": model})
+    assert torch.equal(load(path).body[1].bias, torch.full((6,), 0.25))
+    assert torch.equal(load(path)(X), net(X))
+
+
+def test_the_header_says_what_was_saved(path):
+    save(path, snn(), RECIPE, {"history": [{"loss": 0.1}], "best": 0})
+    header = read_header(path)
+    assert (header.kind, header.recipe, header.metrics) == ("snn", RECIPE, {"history": [{"loss": 0.1}], "best": 0})
+    assert set(header.spiking) == {"dynamics", "slots"}
+    save(path, ann(), RECIPE)
+    assert (read_header(path).kind, read_header(path).metrics, read_header(path).spiking) == ("ann", {}, {})
+
+
+def test_saving_and_loading_leave_network_and_generator_alone(path, unchanged):
+    net = snn()
+    with unchanged(net):
+        save(path, net, RECIPE)
+        load(path)
+
+
+def test_tensors_over_the_same_memory_may_be_saved(path):
+    whole = torch.arange(6.0)
+    write_tensors(path, {"whole": whole, "part": whole[2:4], "turned": whole.view(2, 3).T}, {"note": "x"})
+    tensors, texts = read_tensors(path)
+    assert torch.equal(tensors["part"], whole[2:4])
+    assert torch.equal(tensors["turned"], whole.view(2, 3).T)
+    assert texts == {"note": "x"}
+
+
+@pytest.mark.parametrize("recipe", [{}, {"model": "vgg"}], ids=str)
+def test_a_recipe_without_its_model_is_refused(recipe, path):
+    with pytest.raises(ValueError, match="model"):
+        save(path, ann(), recipe)
+    assert not path.exists()
+
+
+def refused(path):
+    """Both readers refuse the file in one line that names it."""
+    for read in (load, read_header):
+        with pytest.raises(ValueError, match="net\\.safetensors") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_a_folder_are_refused(path):
+    refused(path)
+    path.mkdir()
+    refused(path)
+
+
+@pytest.mark.parametrize("share", [0, 1, 7, 8, 9, 200, 0.1, 0.5, 0.9, -1])
+def test_a_file_cut_short_is_refused(share, path):
+    save(path, snn(), RECIPE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole)) if isinstance(share, float) else share])
+    refused(path)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """One file for all examples of a property."""
+    return tmp_path_factory.mktemp("scratch") / "net.safetensors"
+
+
+@given(content=st.binary(max_size=200) | st.binary(max_size=50).map(lambda tail: b"\x10\0\0\0\0\0\0\0{" + tail))
+def test_a_file_of_anything_is_refused(content, scratch):
+    scratch.write_bytes(content)
+    refused(scratch)
+
+
+@given(data=st.data())
+def test_a_header_with_flipped_bytes_is_read_or_refused_never_worse(data, scratch):
+    save(scratch, snn(), RECIPE)
+    content = bytearray(scratch.read_bytes())
+    end = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(8, end - 1))] = data.draw(st.integers(32, 126))
+    scratch.write_bytes(content)
+    for read in (load, read_header):
+        try:
+            read(scratch)
+        except ValueError as error:
+            assert "net.safetensors" in str(error)  # noqa: PT017
+
+
+def test_the_tensors_of_somebody_else_are_refused(path):
+    save_file({"weight": torch.zeros(3)}, path)
+    refused(path)
+    save_file({"weight": torch.zeros(3)}, path, metadata={"format": "pt"})
+    refused(path)
+
+
+DAMAGED = {
+    "another width": {"recipe": {"model": MODEL | {"hidden": [12]}}},
+    "another model": {"recipe": {"model": MODEL | {"name": "vggmini"}}},
+    "unknown model": {"recipe": {"model": MODEL | {"name": "vvg"}}},
+    "unknown option": {"recipe": {"model": MODEL | {"hiden": [10]}}},
+    "model of another type": {"recipe": {"model": [1]}},
+    "endless model": {"recipe": {"model": MODEL | {"width": float("inf")}}},
+    "no model": {"recipe": {}},
+    "list for a table": {"recipe": []},
+    "no dynamics": {"spiking": {}},
+    "unknown surrogate": {"spiking": {"dynamics": {"timesteps": 2, "surrogate": "Square(1)"}, "slots": []}},
+    "no surrogate but a number": {"spiking": {"dynamics": {"timesteps": 2, "surrogate": "3"}, "slots": []}},
+    "time steps below one": {"spiking": {"dynamics": {"timesteps": 0, "surrogate": "Triangle(1)"}, "slots": []}},
+    "slot that is none": {"spiking": {"dynamics": {"timesteps": 2, "surrogate": "Triangle(1)"}, "slots": [{"name": "x"}]}},
+    "unknown kind": {"kind": "brain"},
+    "kind that does not fit": {"kind": "ann"},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_header_that_does_not_fit_its_tensors_is_refused(damage, path):
+    save(path, snn(), RECIPE)
+    tensors, texts = read_tensors(path)
+    write_tensors(path, tensors, texts | {key: json.dumps(value) for key, value in DAMAGED[damage].items()})
+    with pytest.raises(ValueError, match="net\\.safetensors"):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000])
+def test_a_header_that_is_no_json_is_refused(text, path):
+    save(path, ann(), RECIPE)
+    tensors, texts = read_tensors(path)
+    write_tensors(path, tensors, texts | {"recipe": text})
+    refused(path)
+
+
+def test_nothing_in_a_checkpoint_is_executed(path, tmp_path):
+    save(path, snn(), RECIPE)
+    tensors, texts = read_tensors(path)
+    evil = {"timesteps": 2, "surrogate": f"__import__('pathlib').Path({str(tmp_path / 'pwned')!r}).touch()"}
+    write_tensors(path, tensors, texts | {"spiking": json.dumps({"dynamics": evil, "slots": []})})
+    with pytest.raises(ValueError, match="net\\.safetensors"):
+        load(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_file_is_written_with_the_folders_on_its_way(tmp_path):
+    path = tmp_path / "a" / "b" / "file"
+    write_atomic(path, b"one")
+    write_atomic(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(path.parent) == ["file"]
+
+
+@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        ("os.replace", errno.ENOSPC),
+        ("os.fsync", errno.ENOSPC),
+        ("os.fsync", errno.EIO),
+        ("os.chmod", errno.EPERM),
+        ("tempfile.mkstemp", errno.EROFS),
+        ("tempfile.mkstemp", errno.EACCES),
+        ("pathlib.Path.mkdir", errno.EACCES),
+    ],
+)
+def test_when_writing_fails_the_old_file_stays_and_nothing_else(place, code, existing, path, monkeypatch):
+    if existing:
+        save(path, ann(), RECIPE)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(place, fails)
+    with pytest.raises(ValueError, match=f"cannot write .*net\\.safetensors: {os.strerror(code)}; choose another folder"):
+        save(path, snn(), RECIPE)
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(path, monkeypatch):
+    write_atomic(path, b"old")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(path.parent) == ["net.safetensors"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+    (tmp_path / "runs").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot write"):
+        write_atomic(tmp_path / "runs" / "net.safetensors", b"x")
+
+
+def test_the_format_is_frozen():
+    assert checkpoint.FORMAT == "robustsnn-1"

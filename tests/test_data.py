@@ -1,0 +1,159 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustsnn.data import DATASETS, Augment, Images, load_dataset, split
+from robustsnn.seeds import generator
+
+PIXELS = (torch.arange(10 * 2 * 3 * 4) % 256).to(torch.uint8).view(10, 2, 3, 4)
+LABELS = torch.arange(10) % 3
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+def test_digits_are_all_there_and_split_class_by_class(digits):
+    assert len(digits.train) + len(digits.test) == 1797
+    assert (digits.channels, digits.size, digits.train.classes) == (1, 8, 10)
+    train, test = (part.labels.bincount(minlength=10) for part in (digits.train, digits.test))
+    assert ((test - 0.25 * (train + test)).abs() <= 0.5).all()
+
+
+def test_digits_are_those_of_scikit_learn_each_once(digits):
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    rows = torch.cat([digits.train.pixels, digits.test.pixels]).flatten(1).float() / 255 * 16
+    labelled = torch.cat([rows.round(), torch.cat([digits.train.labels, digits.test.labels])[:, None]], 1)
+    expected = torch.cat([torch.from_numpy(raw.data).float(), torch.from_numpy(raw.target)[:, None]], 1)
+    assert sorted(labelled.tolist()) == sorted(expected.tolist())
+
+
+def test_digits_are_normalised_by_their_own_statistics(digits):
+    pixels = digits.train.pixels.float() / 255
+    assert digits.mean == pytest.approx((pixels.mean().item(),), abs=5e-3)
+    assert digits.std == pytest.approx((pixels.std().item(),), abs=5e-3)
+
+
+def test_a_limited_data_set_is_the_beginning_of_the_whole(digits):
+    few = digits.limited(5, None)
+    assert torch.equal(few.train.pixels, digits.train.pixels[:5])
+    assert len(few.test) == len(digits.test)
+    assert len(digits.limited(10**6, 3).train) == len(digits.train)
+
+
+def test_an_unknown_data_set_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'digits'"):
+        load_dataset("digit")
+    assert "digits" in DATASETS
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "line"),
+    [
+        (PIXELS[0], LABELS, r"\[N,C,H,W\]"),
+        (PIXELS, LABELS[:9], r"labels \[N\]"),
+        (PIXELS, LABELS[:, None], r"labels \[N\]"),
+        (PIXELS, LABELS.int(), "int64"),
+        (PIXELS, LABELS + 1, "range over 1 .. 3"),
+        (PIXELS, LABELS - 1, "range over -1 .. 1"),
+        (PIXELS.double() / 255, LABELS, "uint8 or float32"),
+        (PIXELS.float(), LABELS, "divide by 255"),
+        (PIXELS.float() / 255 - 0.1, LABELS, r"in \[0, 1\]"),
+        (torch.full((10, 1, 1, 1), torch.nan), LABELS, "NaN"),
+        (torch.full((10, 1, 1, 1), torch.inf), LABELS, "infinity"),
+    ],
+)
+def test_images_that_are_none_are_refused(pixels, labels, line):
+    with pytest.raises(ValueError, match=line):
+        Images(pixels, labels, classes=3)
+
+
+@pytest.mark.parametrize("pixels", [PIXELS, PIXELS.float() / 255], ids=["uint8", "float32"])
+def test_a_batch_is_float_pixels_in_the_unit_interval(pixels):
+    index = torch.tensor([3, 1])
+    batch, labels = Images(pixels, LABELS, 3).batch(index)
+    assert torch.equal(batch, PIXELS[index].float() / 255)
+    assert torch.equal(labels, LABELS[index])
+
+
+@pytest.mark.parametrize("rng", [None, generator(0, "test")], ids=["in order", "shuffled"])
+def test_batches_hold_every_image_once_with_its_label_and_index(rng):
+    images = Images(PIXELS, LABELS, 3)
+    batches = list(images.batches(4, rng))
+    assert [len(labels) for _, labels, _ in batches] == [4, 4, 2]
+    order = torch.cat([index for *_, index in batches])
+    assert sorted(order.tolist()) == list(range(10))
+    assert (order.tolist() == list(range(10))) == (rng is None)
+    for pixels, labels, index in batches:
+        assert torch.equal(pixels, PIXELS[index].float() / 255)
+        assert torch.equal(labels, LABELS[index])
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=60), st.floats(0.1, 0.9), st.integers(0, 5))
+def test_a_split_is_a_stratified_partition(labels, held_out, seed):
+    labels = torch.tensor(labels)
+    images = Images(torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1), labels, 4)
+    taken = sum(round(held_out * int(count)) for count in labels.bincount())
+    if taken in (0, len(labels)):
+        with pytest.raises(ValueError, match="leaves a part empty"):
+            split(images, held_out, seed)
+        return
+    rest, held = split(images, held_out, seed)
+    parts = [part.pixels.flatten().tolist() for part in (rest, held)]
+    assert sorted(parts[0] + parts[1]) == list(range(len(labels)))
+    for label, count in enumerate(labels.bincount()):
+        assert abs((held.labels == label).sum() - held_out * count) <= 0.5
+    again = split(images, held_out, seed)
+    assert [part.pixels.flatten().tolist() for part in again] == parts
+
+
+def test_the_seed_decides_who_is_held_out():
+    images = Images(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1), torch.zeros(40, dtype=torch.int64), 1)
+    held = {tuple(split(images, 0.5, seed)[1].pixels.flatten().sort().values.tolist()) for seed in range(5)}
+    assert len(held) == 5
+
+
+@pytest.mark.parametrize("held_out", [0, 1, -0.5, 1.5, float("nan")])
+def test_a_share_outside_the_unit_interval_is_refused(held_out):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        split(Images(PIXELS, LABELS, 3), held_out, 0)
+
+
+def test_an_augmented_image_is_a_crop_of_the_padded_perhaps_mirrored_one_and_every_crop_occurs():
+    pad, image = 1, torch.arange(1.0, 25.0).view(1, 2, 3, 4) / 24
+    drawn = Augment(pad=pad, flip=True)(image.expand(600, -1, -1, -1), generator(0, "test"))
+    assert drawn.shape == (600, 2, 3, 4)
+    seen = torch.zeros(600, dtype=torch.int64)
+    for mirrored in (False, True):
+        padded = F.pad(image.flip(3) if mirrored else image, [pad] * 4)
+        for row in range(2 * pad + 1):
+            for column in range(2 * pad + 1):
+                same = (drawn == padded[:, :, row : row + 3, column : column + 4]).flatten(1).all(1)
+                assert 600 / 18 / 2 < same.sum() < 600 / 18 * 2
+                seen += same
+    assert (seen == 1).all()
+
+
+def test_without_padding_and_flip_nothing_changes():
+    x = PIXELS.float() / 255
+    assert torch.equal(Augment()(x, generator(0, "test")), x)
+
+
+def test_augmentation_is_a_pure_function_of_images_and_generator():
+    x = PIXELS.float() / 255
+    before, state = x.clone(), torch.get_rng_state()
+    first, again, other = (Augment(2, True)(x, generator(seed, "test")) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(x, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_negative_padding_is_refused():
+    with pytest.raises(ValueError, match="at least 0"):
+        Augment(pad=-1)

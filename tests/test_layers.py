@@ -1,0 +1,130 @@
+"""The house's plan, read off the source: who may import whom, and what may stand nowhere."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src/robustsnn"
+FLOORS = [
+    {"cli", "bench"},
+    {"recipes"},
+    {"reporting"},
+    {"deploy"},
+    {"evaluation"},
+    {"training"},
+    {"checkpoint"},
+    {"conversion"},
+    {"data"},
+    {"models"},
+    {"attacks"},
+    {"spiking"},
+    {"files", "names", "seeds", "types"},
+]
+ENTRY, GROUND = FLOORS[0], FLOORS[-1]
+FILES = sorted(SOURCE.rglob("*.py"))
+every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+
+
+def room(file):
+    """The first part of the module path inside the package: ``spiking`` for ``spiking/neuron.py``."""
+    return file.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def floor(name):
+    """0 is the top."""
+    return next(level for level, names in enumerate(FLOORS) if name in names)
+
+
+def imported(file):
+    """The rooms that a file imports from, ``__init__`` for the package itself."""
+    package = ["robustsnn", *file.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            modules = [f"{module}.{alias.name}" for alias in node.names] if module == "robustsnn" else [module]
+        else:
+            continue
+        for module in modules:
+            if module.split(".")[0] == "robustsnn":
+                first = module.split(".")[1] if "." in module else "__init__"
+                yield first if any(first in names for names in FLOORS) else "__init__"
+
+
+def calls(tree):
+    return [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def test_every_file_belongs_to_a_floor():
+    known = set.union(*FLOORS) | {"__init__", "__main__"}
+    homeless = [str(file.relative_to(SOURCE)) for file in FILES if room(file) not in known]
+    assert not homeless, f"{homeless} belong to no floor of the plan: put them into a room, or the room into FLOORS"
+
+
+@every_file
+def test_imports_point_down(file):
+    mine = room(file)
+    if mine in ("__init__", "__main__"):
+        return
+    for other in imported(file):
+        assert other != "__init__", "the package as a whole is above every room: import from the room itself"
+        lower = floor(other) > floor(mine)
+        assert lower or other == mine or {mine, other} <= GROUND, f"{mine} must not import {other}, which stands no lower"
+
+
+@every_file
+def test_files_stay_short(file):
+    assert len(file.read_text().splitlines()) <= 260
+
+
+@every_file
+def test_library_code_prints_nothing(file):
+    if room(file) not in ENTRY:
+        assert "print" not in calls(ast.parse(file.read_text()))
+
+
+GLOBAL_RANDOMNESS = re.compile(
+    r"(torch\.(random\.)?(manual_seed|seed)|(np|numpy)\.random\.(seed|rand\w*|normal)|random\.seed)$"
+)
+
+
+@every_file
+def test_library_code_never_seeds_the_global_generators(file):
+    assert [call for call in calls(ast.parse(file.read_text())) if GLOBAL_RANDOMNESS.match(call)] == []
+
+
+@every_file
+def test_nothing_is_pickled(file):
+    names = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    assert not names & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    assert not {"torch.save", "torch.load"} & set(calls(ast.parse(file.read_text())))
+
+
+@every_file
+def test_nothing_is_left_to_be_done(file):
+    text = file.read_text()
+    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", text)
+    assert not re.search(r"\bNotImplemented(Error)?\b", text)
+
+
+def test_a_wrong_import_would_be_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path)
+    file = tmp_path / "spiking" / "neuron.py"
+    file.parent.mkdir()
+    lines = [
+        "import robustsnn.training.loop",
+        "from robustsnn import cli, __version__",
+        "from ..data import Images",
+        "import torch",
+    ]
+    file.write_text("\n".join(["from __future__ import annotations", *lines]))
+    assert list(imported(file)) == ["training", "cli", "__init__", "data"]
