@@ -89,7 +89,7 @@ def test_convolutions_have_biases_only_if_asked(conv_bias):
 
 
 def test_convolutions_start_kaiming_normal_in_fan_out():
-    weight = create("vgg", 2, size=4, plan=[64, 64], hidden=[8]).features[3].weight
+    weight = create("vgg", 2, size=4, plan=[32, 64], hidden=[8]).features[3].weight
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert abs(weight.mean().item()) < 1e-3
 

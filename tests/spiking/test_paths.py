@@ -48,11 +48,18 @@ def test_a_path_leaves_the_network_as_it_is(net, images, labels, path, unchanged
 
 
 @every_path
-def test_a_path_takes_weights_and_flags_from_the_network(net, path):
-    view = path(net.train())
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_a_path_takes_weights_and_flags_from_the_network(net, path, training):
+    view = path(net.train(training))
     theirs = {id(parameter) for parameter in net.parameters()}
     assert {id(parameter) for parameter in view.parameters()} <= theirs
-    assert all(module.training for module in view.modules())
+    assert {module.training for module in view.modules()} == {training}
+
+
+@pytest.mark.parametrize("path", SPIKING, ids=repr)
+def test_a_path_can_be_taken_before_dynamics_are_replaced_or_after(net, images, labels, path):
+    before = gradient(path(net).replace(leak=0.9), images, labels)
+    assert torch.equal(before, gradient(path(net.replace(leak=0.9)), images, labels))
 
 
 @pytest.mark.parametrize("detach_reset", [False, True], ids=["through reset", "detached"])

@@ -13,23 +13,19 @@ from torch import Tensor
 from robustsnn.spiking.neuron import Dynamics
 
 
-def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
-    """Spikes ``[T, N, ...]`` alone, with one potential in place; no gradient."""
+def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics, v_pre: Tensor | None = None) -> Tensor:
+    """Spikes ``[T, N, ...]`` by one potential in place, no gradient; ``v_pre`` receives the potentials before the reset."""
     v = torch.zeros(torch.broadcast_shapes(current.shape[1:], threshold.shape), dtype=current.dtype, device=current.device)
     spikes = v.new_empty(len(current), *v.shape)
-    for step, fired in zip(current, spikes, strict=True):
-        v = _integrate(v, step, dynamics)
-        torch.ge(v, threshold, out=fired)
-        _reset(v, fired, threshold, dynamics)
+    for t, step in enumerate(current):
+        if dynamics.leak != 1:
+            v *= dynamics.leak
+        v += step
+        if v_pre is not None:
+            v_pre[t] = v
+        torch.ge(v, threshold, out=spikes[t])
+        v.addcmul_(v if dynamics.reset == "zero" else threshold, spikes[t], value=-1)
     return spikes
-
-
-def _integrate(v: Tensor, step: Tensor, dynamics: Dynamics) -> Tensor:
-    return (v if dynamics.leak == 1 else v.mul_(dynamics.leak)).add_(step)
-
-
-def _reset(v: Tensor, fired: Tensor, threshold: Tensor, dynamics: Dynamics) -> None:
-    v.addcmul_(v if dynamics.reset == "zero" else threshold, fired, value=-1)
 
 
 class _Lif(torch.autograd.Function):
@@ -45,12 +41,7 @@ class _Lif(torch.autograd.Function):
         current, threshold = ctx.saved_tensors
         dynamics: Dynamics = ctx.dynamics
         v_pre = torch.empty_like(grad)
-        spikes = torch.empty_like(grad)
-        v = torch.zeros_like(grad[0])
-        for t, step in enumerate(current):
-            v_pre[t] = _integrate(v, step, dynamics)
-            torch.ge(v, threshold, out=spikes[t])
-            _reset(v, spikes[t], threshold, dynamics)
+        spikes = _spikes(current, threshold, dynamics, v_pre)
         grad_current = torch.empty_like(grad)
         grad_threshold = torch.zeros_like(grad[0])
         a = torch.zeros_like(grad[0])  # dL/dv[t], the potential after the reset

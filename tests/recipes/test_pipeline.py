@@ -1,0 +1,308 @@
+"""A run in a folder: every file appears, nothing is done twice, and what does not fit is refused before it costs anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from robustsnn.checkpoint import load, read_header
+from robustsnn.files import read_tensors
+from robustsnn.recipes import Listener, Run, pipeline, run_all
+from robustsnn.recipes.recipe import from_table, from_toml
+from robustsnn.reporting import read_report
+
+TRAINING = {"epochs": 2, "batch": 32, "probe": "FGSM(eps=0.1)"}
+NATURAL = {"objective": "Natural()", "probe": ""}
+TINY = {
+    "name": "tiny",
+    "timesteps": 2,
+    "data": {"limit": 120},
+    "model": {"width": 0.25},
+    "pretrain": TRAINING | {"objective": "Adversarial(eps=0.1, steps=2)", "lr": 0.05},
+    "conversion": {"timesteps": 4, "batches": 2},
+    "finetune": TRAINING | {"objective": "RobustFinetuning(eps=0.1, alpha=0.05)", "lr": 0.01},
+    "evaluation": {"protocol": "quick", "attacks": ["FGSM"], "eps": [0.1], "limit": 20},
+    "baselines": {"natural": {"pretrain": NATURAL, "finetune": NATURAL}},
+}
+ROWS = ["robust ANN", "robust SNN, converted", "robust SNN, finetuned", "natural SNN, finetuned"]
+CHECKPOINTS = ["ann.safetensors", "converted.safetensors", "snn.safetensors"]
+
+
+def merged(table, changes):
+    return table | {k: merged(table[k], v) if isinstance(v, dict) and k in table else v for k, v in changes.items()}
+
+
+def tiny(out, **changes):
+    return Run(from_table(merged(TINY, changes), "test"), Path(out))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run, for looking only."""
+    out = tmp_path_factory.mktemp("finished")
+    run_all(tiny(out))
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _page_undrawn(monkeypatch):
+    """Drawing takes seconds, and has tests of its own; the fixture above does draw."""
+    monkeypatch.setattr(pipeline, "page", lambda report: report.command)
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def files(out):
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def accuracies(report):
+    return [(row.network, row.report.results, row.report.thresholds, row.report.firing_rates) for row in report.rows]
+
+
+def test_a_run_leaves_these_files_and_no_others(finished):
+    own = {"recipe.toml", "metrics.jsonl", *CHECKPOINTS}
+    reports = {"report.json", "report.md", "report.html"}
+    assert set(files(finished)) == own | reports | {f"natural/{name}" for name in own}
+
+
+def test_the_folder_says_by_what_recipe_it_was_made(finished):
+    run = tiny(finished)
+    assert from_toml((finished / "recipe.toml").read_text(), "there") == run.recipe
+    assert from_toml((finished / "natural/recipe.toml").read_text(), "there") == run.recipe.baseline("natural")
+    for name in CHECKPOINTS:
+        header = read_header(finished / name)
+        assert header.kind == ("ann" if name == "ann.safetensors" else "snn")
+        assert from_table(header.recipe, "there").finetune == run.recipe.finetune
+
+
+def test_the_networks_are_what_the_recipe_asked_for(finished):
+    converted, snn = (load(finished / f"{name}.safetensors") for name in ("converted", "snn"))
+    assert converted.dynamics == snn.dynamics == tiny(finished).recipe.dynamics()
+    calibrated = read_header(finished / "converted.safetensors").metrics["thresholds"]
+    assert {n: t.item() for n, t in converted.thresholds.items()} == pytest.approx({n: 0.3 * t for n, t in calibrated.items()})
+    assert all(t.item() >= 0.03 - 1e-7 for t in snn.thresholds.values())
+    assert any(not torch.equal(a, b) for a, b in zip(snn.parameters(), converted.parameters(), strict=True))
+
+
+def test_metrics_have_a_line_per_epoch_and_one_of_conversion(finished):
+    for out in (finished, finished / "natural"):
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        assert [line["stage"] for line in lines] == ["pretrain"] * 2 + ["convert"] + ["finetune"] * 2
+        for stage, name in (("pretrain", "ann"), ("finetune", "snn")):
+            history = read_header(out / f"{name}.safetensors").metrics["history"]
+            assert [line for line in lines if line["stage"] == stage] == [{"stage": stage, **epoch} for epoch in history]
+
+
+def test_the_report_has_a_row_per_network_and_a_curve_per_training(finished):
+    report = read_report((finished / "report.json").read_bytes(), "report.json")
+    assert [row.network for row in report.rows] == ROWS
+    assert set(report.curves) == {f"{label} {stage}" for label in ("robust", "natural") for stage in ("pretrain", "finetune")}
+    assert {row.report.images for row in report.rows} == {20}
+    assert report.recipe == tiny(finished).recipe.table()
+    assert all(name in (finished / "report.md").read_text() for name in ROWS)
+
+
+STAGES = ["train", "convert_network", "evaluate_network"]
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """Which of the expensive stages are called."""
+    calls = []
+    for name in STAGES:
+        real = getattr(pipeline, name)
+
+        def spy(*args, name=name, real=real, **options):
+            calls.append(name)
+            return real(*args, **options)
+
+        monkeypatch.setattr(pipeline, name, spy)
+    return calls
+
+
+def test_a_finished_run_does_nothing_twice(folder, done):
+    kept = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".jsonl", ".json")]
+    before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in kept]
+    report = run_all(tiny(folder))
+    assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in kept] == before
+    assert len(kept) == 9
+    assert done == []
+    assert [row.network for row in report.rows] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        ("snn.safetensors", ["train"]),
+        ("natural/snn.safetensors", ["train"]),
+        ("converted.safetensors", ["convert_network"]),
+        ("report.json", ["evaluate_network"] * 4),
+    ],
+)
+def test_what_was_lost_is_made_anew_and_is_the_same(lost, expected, folder, done):
+    before = accuracies(run_all(tiny(folder)))
+    tensors = {name: read_tensors(folder / name)[0] for name in CHECKPOINTS}
+    (folder / lost).unlink()
+    assert accuracies(run_all(tiny(folder))) == before
+    assert done == expected
+    for name in CHECKPOINTS:
+        again = read_tensors(folder / name)[0]
+        assert all(torch.equal(tensors[name][key], again[key]) for key in tensors[name] | again)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"finetune": {"lr": 0.02}}, ["snn.safetensors", "another finetune"]),
+        ({"conversion": {"scale": 0.5}}, ["converted.safetensors", "another conversion"]),
+        ({"neurons": {"leak": 0.9}}, ["converted.safetensors", "another neurons"]),
+        ({"timesteps": 3}, ["converted.safetensors", "another timesteps"]),
+        ({"pretrain": {"epochs": 3}}, ["ann.safetensors", "another pretrain"]),
+        ({"model": {"width": 0.5}}, ["ann.safetensors", "another model"]),
+        ({"data": {"limit": 119}}, ["ann.safetensors", "another data"]),
+        ({"seed": 1}, ["ann.safetensors", "another seed"]),
+        ({"baselines": {"natural": {"finetune": NATURAL | {"lr": 0.5}}}}, ["natural/snn.safetensors", "another finetune"]),
+    ],
+    ids=str,
+)
+def test_the_folder_of_another_recipe_is_refused_and_left_as_it_is(change, named, folder):
+    before = files(folder)
+    with pytest.raises(ValueError, match=r"choose another --out") as caught:
+        run_all(tiny(folder, **change))
+    assert all(word in str(caught.value) for word in named)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("change", [{"evaluation": {"eps": [0.05]}}, {"evaluation": {"limit": 10}}], ids=str)
+def test_another_evaluation_is_measured_anew_on_the_same_networks(change, folder, done):
+    before = {name: content for name, content in files(folder).items() if name.endswith(".safetensors")}
+    report = run_all(tiny(folder, **change))
+    assert done == ["evaluate_network"] * 4
+    assert [row.network for row in report.rows] == ROWS
+    assert {name: content for name, content in files(folder).items() if name.endswith(".safetensors")} == before
+
+
+@pytest.mark.parametrize("rows", range(4))
+def test_the_report_goes_on_at_the_row_where_it_stopped(rows, folder, done):
+    path = folder / "report.json"
+    whole = read_report(path.read_bytes(), path)
+    path.write_bytes(whole.model_copy(update={"rows": whole.rows[:rows]}).to_json())
+    report = pipeline.evaluate(tiny(folder))
+    assert accuracies(report) == accuracies(whole)
+    assert report.rows[:rows] == whole.rows[:rows]
+    assert done == ["evaluate_network"] * (4 - rows)
+
+
+def test_a_damaged_report_is_measured_anew_as_its_error_advises(folder):
+    whole = accuracies(run_all(tiny(folder)))
+    (folder / "report.json").write_bytes((folder / "report.json").read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"report\.json.*evaluate the run again"):
+        pipeline.report(tiny(folder))
+    assert accuracies(pipeline.evaluate(tiny(folder))) == whole
+
+
+def test_the_stages_one_by_one_are_the_run(finished, tmp_path):
+    run = tiny(tmp_path)
+    for stage in (pipeline.pretrain, pipeline.convert, pipeline.finetune, pipeline.evaluate):
+        stage(run)
+    whole = read_report((finished / "report.json").read_bytes(), "report.json")
+    assert accuracies(pipeline.report(run)) == accuracies(whole)
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing", "first"),
+    [
+        ("convert", "ann", "pretrain"),
+        ("finetune", "converted", "convert"),
+        ("evaluate", "ann", "pretrain"),
+        ("report", "report.json", "evaluate"),
+    ],
+)
+def test_a_stage_without_the_one_before_says_which_to_run(stage, missing, first, tmp_path):
+    with pytest.raises(ValueError, match=rf"{missing}.*run the stage '{first}'"):
+        getattr(pipeline, stage)(tiny(tmp_path))
+    assert files(tmp_path) == {}
+
+
+class Stop(Exception):
+    """What interrupts a run here."""
+
+
+def stopping(run, word):
+    """The run, interrupted by the first line that has the word in it."""
+
+    def say(line):
+        if word in line:
+            raise Stop
+
+    return Run(run.recipe, run.out, Listener(say=say))
+
+
+@pytest.mark.parametrize("change", [{"conversion": {"scale": 0.6}}, {"timesteps": 3}], ids=str)
+def test_finetuning_never_goes_on_from_another_conversion(change, folder):
+    """Stopped in finetuning, converted anew as the error advises: the old state must not be taken up."""
+    for name in ("snn.safetensors", "report.json", "metrics.jsonl"):
+        (folder / name).unlink()
+    with pytest.raises(Stop):
+        pipeline.finetune(stopping(tiny(folder), "epoch 1/2"))
+    (folder / "converted.safetensors").unlink()
+    run = tiny(folder, **change)
+    pipeline.convert(run)
+    try:
+        pipeline.finetune(run)
+    except ValueError as error:
+        assert "snn.state" in str(error)  # noqa: PT017
+        return
+    found = read_tensors(run.path("snn"))[0]
+    (folder / "snn.safetensors").unlink()
+    pipeline.finetune(run)
+    clean = read_tensors(run.path("snn"))[0]
+    assert all(torch.equal(found[name], clean[name]) for name in clean)
+
+
+def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder):
+    for name in ("snn.safetensors", "report.json"):
+        (folder / name).unlink()
+    with pytest.raises(Stop):
+        pipeline.finetune(stopping(tiny(folder), "epoch 1/2"))
+    assert (folder / "snn.state").exists()
+    pipeline.finetune(tiny(folder))
+    assert not (folder / "snn.state").exists()
+    lines = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(lines) == sorted(["pretrain"] * 2 + ["convert"] + ["finetune"] * 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": {"name": "vgg", "plan": ["A"] * 5, "hidden": [4]}},
+        {"baselines": {"natural": {"model": {"name": "vgg", "plan": ["A"] * 5, "hidden": [4]}}}},
+    ],
+    ids=["run", "baseline"],
+)
+def test_a_body_that_cannot_be_built_is_refused_before_anything_is_trained(wrong, tmp_path, done):
+    with pytest.raises(ValueError, match="pools more often"):
+        run_all(tiny(tmp_path, **wrong))
+    assert done == []
+
+
+def test_everything_is_told_in_shares_that_rise(tmp_path):
+    lines, shares = [], {}
+    listener = Listener(lines.append, lambda what, share: shares.setdefault(what, []).append(share))
+    run = tiny(tmp_path, baselines={"natural": {}})
+    run_all(Run(run.recipe, run.out, listener))
+    assert {"robust pretrain", "robust conversion", "robust finetune", "robust ANN: FGSM at 0.1"} <= set(shares)
+    for told in shares.values():
+        assert told == sorted(told)
+        assert told[-1] == 1
+    assert sum("epoch 2/2" in line for line in lines) == 4
+    assert not any("\n" in line for line in lines)
