@@ -22,7 +22,7 @@ from rich.table import Table
 from robustsnn import checkpoint
 from robustsnn.attacks import ATTACKS
 from robustsnn.data import DATASETS
-from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, evaluate
+from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
 from robustsnn.models import MODELS
 from robustsnn.names import find
 from robustsnn.recipes import Listener, Recipe, Run, load_recipe, packaged, pipeline
@@ -155,21 +155,10 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     header = checkpoint.read_header(path)
     recipe = from_table(header.recipe, str(path))
     settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}")
-    net = checkpoint.load(path)
-    run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent)
     terminal = Terminal()
+    run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
     with terminal.bar:
-        report = evaluate(
-            net,
-            run.data.test,
-            settings.protocol,
-            settings.eps,
-            attacks=settings.attacks or None,
-            rule=settings.rule,
-            seed=recipe.seed,
-            batch=settings.batch,
-            on_progress=terminal.progress,
-        )
+        report = pipeline.measure(run, checkpoint.load(path), path.name)
     command = " ".join(("robustsnn evaluate", *args))
     row = Row(network=path.name, report=report)
     terminal.report(RunReport(recipe=recipe.table(), command=command, versions=versions(), rows=(row,)))

@@ -65,6 +65,33 @@ class Reused(Net):
         return self.head(self.relu(self.conv2(self.relu(self.conv2(x)))))
 
 
+class Aliased(Net):
+    """One activation module under two names."""
+
+    activations = 2
+
+    def __init__(self):
+        super().__init__()
+        self.relu1 = self.relu2 = nn.ReLU()
+
+    def forward(self, x):
+        return self.head(self.relu2(self.conv2(self.relu1(self.bn1(self.conv1(x))))))
+
+
+class Twice(Net):
+    """A block of one set of weights run twice, whose shortcut passes the image on."""
+
+    activations = 4
+    begins_alike = False
+
+    def __init__(self):
+        super().__init__()
+        self.block = BasicBlock(4, 4, 1)
+
+    def forward(self, x):
+        return self.head(self.conv2(self.block(self.block(self.bn1(self.conv1(x))))))
+
+
 class Dropped(Net):
     activations = 2
 
@@ -175,7 +202,7 @@ class Spare(Net):
 
 
 BODIES = [
-    *(Modules, Functional, Keyword, Methods, Reused, Dropped, Residual, Mixed, Dense),
+    *(Modules, Functional, Keyword, Methods, Reused, Aliased, Twice, Dropped, Residual, Mixed, Dense),
     *(FromInput, InputsReadAgain, Spare),
 ]
 

@@ -1,3 +1,6 @@
+import copy
+from contextlib import suppress
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,9 +52,20 @@ def test_spikes_stand_for_every_activation(body, images):
     ann = trained(body)
     net = spiking(ann, images, Dynamics(3), threshold=0.2).eval()
     assert len(net.thresholds) == body.activations
+    account = [layer.place for layer in net.conversion_report.layers if layer.action.startswith("spiking neurons")]
+    assert list(net.thresholds) == account
     assert net(images).std() > 0
     net.steps(images).square().sum().backward()
     assert all(threshold.grad is not None for threshold in net.thresholds.values())
+
+
+@every_body
+def test_a_deep_copy_of_the_network_is_another_like_it(body, images):
+    net = spiking(trained(body), images, Dynamics(3), threshold=0.2).eval()
+    clone = copy.deepcopy(net)
+    assert torch.equal(clone(images), net(images))
+    assert clone.state_dict().keys() == net.state_dict().keys()
+    assert not set(map(id, clone.parameters())) & set(map(id, net.parameters()))
 
 
 @every_body
@@ -166,6 +180,21 @@ def test_max_pooling_may_be_allowed(ann, images):
 def test_nothing_but_max_pooling_can_be_allowed():
     with pytest.raises(ValueError, match="only 'max_pool' can be allowed"):
         trace(Modules(), allow={"sigmoid"})
+
+
+def test_an_ann_is_followed_exactly_or_refused(images):
+    """Here an activation writes through a view into what is read later."""
+
+    class ThroughView(Net):
+        def forward(self, x):
+            x = self.bn1(self.conv1(x))
+            F.relu_(x.flatten(1))
+            return self.head(self.conv2(x))
+
+    ann = trained(ThroughView)
+    with suppress(ValueError):
+        net = spiking(ann, images)
+        torch.testing.assert_close(Analog()(net)(images), ann(images))
 
 
 def reshape_to(count):

@@ -182,7 +182,7 @@ def test_mart_pushes_down_the_strongest_wrong_class_even_behind_the_true_one():
     moved = torch.tensor([[4.0, 1.0, 3.0, 0.0]], requires_grad=True)
     loss = mart_loss(torch.zeros(1, 4), moved, torch.tensor([0]), beta=0.0)
     p = moved.detach().softmax(1)[0]
-    assert float(loss) == pytest.approx(-log(p[0]) - log(1.0001 - p[2]), abs=1e-5)
+    assert loss.item() == pytest.approx(-log(p[0]) - log(1.0001 - p[2]), abs=1e-5)
 
 
 @given(LOGITS, st.integers(0, 3), st.floats(0, 10))

@@ -139,14 +139,15 @@ def evaluate(run: Run) -> RunReport:
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
             continue
-        measured = _measure(source, source.open(kind, "finetune"), name)
+        measured = measure(source, source.open(kind, "finetune"), name)
         curves = {f"{r.label} {stage}": history for r in (run, *run.baselines()) for stage, history in _curves(r)}
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
         write_atomic(path, report.to_json())
     return report
 
 
-def _measure(run: Run, net: nn.Module, name: str) -> Report:
+def measure(run: Run, net: nn.Module, name: str) -> Report:
+    """What the recipe's evaluation gives for a network."""
     settings = run.recipe.evaluation
     run.listener.say(f"{name}: evaluating")
     return evaluate_network(

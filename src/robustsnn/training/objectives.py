@@ -1,12 +1,14 @@
 """What training minimises, as values called ``objective(net, x, y, rng=...) -> scalar``.
 
-Inner attacks run on a view of the network in eval mode; the network itself stays as it is (usually in train mode) for the
-outer forward passes, so that its batch norms see clean and adversarial images.
+A robust objective has two parts: ``attack()``, the inner maximisation, and ``loss(net, x, adversarial, y)``. The attack runs
+on a view of the network in eval mode; the network itself stays as it is (usually in train mode) for the forward passes of
+the loss, so that its batch norms see clean and adversarial images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,63 +29,6 @@ def trades_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> T
     return F.cross_entropy(clean, y) + beta * kl_divergence(clean, adversarial).mean()
 
 
-@dataclass(frozen=True)
-class Natural:
-    """``CE(f(x), y)``: no robustness."""
-
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
-        return F.cross_entropy(net(x), y)
-
-
-@dataclass(frozen=True)
-class Adversarial:
-    """``CE(f(x'), y)`` with x' from PGD (Madry et al. 2018)."""
-
-    eps: float = 2 / 255
-    steps: int = 10
-
-    def attack(self) -> Attack:
-        """The inner maximisation."""
-        return PGD(self.eps, self.steps)
-
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
-        return F.cross_entropy(net(attacked(net, self.attack(), x, y, rng)), y)
-
-
-@dataclass(frozen=True)
-class Trades:
-    """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' maximising the divergence (Zhang et al. 2019)."""
-
-    beta: float = 6.0
-    eps: float = 2 / 255
-    steps: int = 10
-
-    def attack(self) -> Attack:
-        """The inner maximisation."""
-        return PGD(self.eps, self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
-
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
-        adversarial = attacked(net, self.attack(), x, y, rng)
-        return trades_loss(net(x), net(adversarial), y, self.beta)
-
-
-@dataclass(frozen=True)
-class Mart:
-    """Boosted cross-entropy on x' plus a divergence weighted by misclassification (Wang et al. 2020)."""
-
-    beta: float = 4.0
-    eps: float = 2 / 255
-    steps: int = 10
-
-    def attack(self) -> Attack:
-        """The inner maximisation."""
-        return PGD(self.eps, self.steps, start=Gaussian(0.001))
-
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
-        adversarial = attacked(net, self.attack(), x, y, rng)
-        return mart_loss(net(x), net(adversarial), y, self.beta)
-
-
 def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Tensor:
     """The loss of MART from logits on clean and adversarial images."""
     p_adv = adversarial.softmax(1)
@@ -94,24 +39,100 @@ def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Ten
     return F.cross_entropy(adversarial, y) + margin + beta * weighted
 
 
+class _Robust(Protocol):
+    """An objective of the form ``min over weights, max over images``."""
+
+    def __post_init__(self) -> None:
+        self.attack()  # a radius or a number of steps out of range is refused here
+
+    def attack(self) -> Attack:
+        """The inner maximisation."""
+        ...
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        """The loss on clean and adversarial images."""
+        ...
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+        return self.loss(net, x, attacked(net, self.attack(), x, y, rng), y)
+
+
 @dataclass(frozen=True)
-class RobustFinetuning:
+class Natural:
+    """``CE(f(x), y)``: no robustness."""
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+        return F.cross_entropy(net(x), y)
+
+
+@dataclass(frozen=True)
+class Adversarial(_Robust):
+    """``CE(f(x'), y)`` with x' from PGD (Madry et al. 2018)."""
+
+    eps: float = 2 / 255
+    steps: int = 10
+
+    def attack(self) -> Attack:
+        return PGD(self.eps, self.steps)
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        return F.cross_entropy(net(adversarial), y)
+
+
+@dataclass(frozen=True)
+class Trades(_Robust):
+    """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' maximising the divergence (Zhang et al. 2019)."""
+
+    beta: float = 6.0
+    eps: float = 2 / 255
+    steps: int = 10
+
+    def attack(self) -> Attack:
+        return PGD(self.eps, self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        return trades_loss(net(x), net(adversarial), y, self.beta)
+
+
+@dataclass(frozen=True)
+class Mart(_Robust):
+    """Boosted cross-entropy on x' plus a divergence weighted by misclassification (Wang et al. 2020)."""
+
+    beta: float = 4.0
+    eps: float = 2 / 255
+    steps: int = 10
+
+    def attack(self) -> Attack:
+        return PGD(self.eps, self.steps, start=Gaussian(0.001))
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        return mart_loss(net(x), net(adversarial), y, self.beta)
+
+
+@dataclass(frozen=True)
+class RobustFinetuning(_Robust):
     """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' one random and one gradient step away.
 
     The step of size ``alpha`` is random, the rest of ``eps`` climbs ``KL(f(x) || f(.))`` through the network's own
     surrogate (Ozdenizci & Legenstein 2024, section 4.3).
+
+    Raises:
+        ValueError: ``alpha`` outside ``[0, eps]``.
     """
 
     eps: float = 2 / 255
     alpha: float = 1 / 255
     beta: float = 2.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= self.eps:
+            raise ValueError(f"alpha, the random step, must be in [0, eps = {self.eps:g}], not {self.alpha:g}")
+        super().__post_init__()
+
     def attack(self) -> Attack:
-        """The inner maximisation."""
         return RFGSM(self.eps, self.alpha / self.eps if self.eps else 0.0, goal=KullbackLeibler())
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
-        adversarial = attacked(net, self.attack(), x, y, rng)
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
         return trades_loss(net(x), net(adversarial), y, self.beta)
 
 

@@ -1,0 +1,415 @@
+"""The command line: what it prints, and that every mistake is one line, an exit code, and nothing half done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from robustsnn import checkpoint, cli
+from robustsnn.cli import KINDS, main
+from robustsnn.data import DATASETS, Images, digits
+from robustsnn.evaluation import PUBLISHED_PATHS
+from robustsnn.models import MODELS
+from robustsnn.recipes import load_recipe, pipeline
+from robustsnn.recipes.recipe import from_toml
+from robustsnn.training import OBJECTIVES
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+SMALL = """
+name = "small"
+timesteps = 2
+data.limit = 60
+model.width = 0.25
+pretrain = {epochs = 1, probe = ""}
+conversion = {timesteps = 2, batches = 1}
+finetune = {epochs = 1, probe = ""}
+evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A folder with ``small.toml`` and what ``robustsnn run`` made of it in ``run``."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "small.toml").write_text(SMALL)
+    assert main(["run", str(folder / "small.toml"), "--out", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def small(here):
+    (here / "small.toml").write_text(SMALL)
+    return "small.toml"
+
+
+@pytest.fixture
+def said(capsys):
+    """``said(*args)``: exit code, and what was printed on both channels."""
+
+    def call(*args):
+        try:
+            code = main([str(arg) for arg in args])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def refused(said):
+    """``refused(*args)``: the one line that a mistake costs."""
+
+    def call(*args):
+        code, _, error = said(*args)
+        assert code != 0
+        (line,) = error.splitlines()
+        assert line.startswith("robustsnn: ")
+        assert "internal error" not in line
+        assert "Traceback" not in line
+        return line
+
+    return call
+
+
+@pytest.mark.parametrize("args", [(), ("--help",), ("-h",), ("help",)], ids=str)
+def test_help_shows_every_command_and_kind(args, said):
+    code, out, error = said(*args)
+    assert (code, error) == (0, "")
+    assert all(word in out for word in (*cli.STAGES, "list", "info", *KINDS))
+
+
+@pytest.mark.parametrize("command", ["run", "finetune"])
+def test_help_of_a_recipe_lists_every_key(command, said, here):
+    code, out, error = said(command, "digits", "--help")
+    assert (code or 0, error) == (0, "")
+    table = load_recipe("digits").table()
+    keys = [f"{s}.{k}" for s in ("data", "pretrain", "conversion", "finetune", "evaluation") for k in table[s]]
+    assert "--finetune.lr " in out
+    assert [key for key in keys if f"--{key.replace('_', '-')}" not in out] == []
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("args", [("run", "--help"), ("evaluate", "-h"), ("list", "--help"), ("info", "--help")], ids=" ".join)
+def test_help_is_help_wherever_it_is_asked_for(args, said):
+    code, out, error = said(*args)
+    assert (code or 0, error) == (0, "")
+    assert "usage" in out.lower() or "robustsnn run RECIPE" in out
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("recipes", ["digits"]),
+        ("models", MODELS),
+        ("datasets", DATASETS),
+        ("objectives", OBJECTIVES),
+        ("attacks", ["FGSM", "PGD", "RFGSM"]),
+        ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
+        ("paths", map(str, PUBLISHED_PATHS)),
+        ("protocols", ["quick: FGSM, PGD-10 x 4 paths", "paper: "]),
+    ],
+)
+def test_list_has_a_line_per_name(kind, names, said):
+    code, out, _ = said("list", kind)
+    assert code == 0
+    assert [name for name in names if not any(line.startswith(name) for line in out.splitlines())] == []
+    assert len(out.splitlines()) == len(KINDS[kind]())
+
+
+def test_every_kind_is_tested():
+    (mark,) = test_list_has_a_line_per_name.pytestmark
+    assert {kind for kind, _ in mark.args[1]} == set(KINDS)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ann", "ann"), ("converted", "snn"), ("snn", "snn")])
+def test_info_says_what_a_checkpoint_holds(name, kind, said, ran):
+    path = ran / "run" / f"{name}.safetensors"
+    code, out, _ = said("info", path)
+    assert code == 0
+    assert out.startswith(f"{path}: {kind}, 2,7")
+    assert "recipe.name: small" in out
+    assert ("spiking.slots" in out) == (kind == "snn")
+
+
+def test_a_checkpoint_is_evaluated_as_its_recipe_says_but_for_the_flags(said, ran):
+    code, out, error = said("evaluate", ran / "run/snn.safetensors", "--eps", "0.05", "8/255", "--limit", "5")
+    assert (code, error) == (0, "")
+    assert "Protocol quick, rule any" in out
+    assert "over 5 test images" in out
+    flat = out.replace("\n", " ")
+    assert "0.05" in flat
+    assert "8/255" in flat
+    assert "PGD" not in flat
+
+
+def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
+    """The README: "any checkpoint"."""
+    model = checkpoint.read_header(ran / "run/snn.safetensors").recipe["model"]
+    checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "run/snn.safetensors"), {"model": model})
+    code, _, error = said("evaluate", "own.safetensors", "--protocol", "quick", "--attacks", "FGSM", "--limit", "5")
+    assert (code, error) == (0, "")
+
+
+def test_flags_change_the_recipe(small, here, said):
+    flags = ("--finetune.lr", "1/50", "--evaluation.eps", "8/255", "0.1", "--neurons.leak", "0.9", "--seed", "3")
+    assert said("pretrain", small, "--out", "there", *flags)[0] == 0
+    recipe = from_toml((here / "there/recipe.toml").read_text(), "there")
+    assert (recipe.finetune.lr, recipe.evaluation.eps, recipe.neurons.leak, recipe.seed) == (0.02, (8 / 255, 0.1), 0.9, 3)
+
+
+def test_without_out_a_run_lives_under_its_name(small, here, said):
+    assert said("pretrain", small)[0] == 0
+    assert (here / "runs/small/ann.safetensors").exists()
+
+
+def test_the_stages_one_after_the_other_are_a_run(small, said, ran):
+    for name in ("pretrain", "convert", "finetune", "evaluate", "report"):
+        code, out, error = said(name, small, "--out", "there")
+        assert (code, error) == (0, "")
+    assert "report.html" in out
+    again = said("run", small, "--out", "there")
+    table = out[: out.index("Protocol")]
+    assert table in again[1]
+    assert table in said("report", ran / "small.toml", "--out", ran / "run")[1]
+
+
+def test_without_a_terminal_lines_are_plain(small, said):
+    _, out, _ = said("run", small, "--out", "there")
+    assert [character for character in out if not character.isprintable() and character != "\n"] == []
+    assert "small.toml" not in out
+    assert "robust ANN" in out
+
+
+def test_a_table_is_not_cut_where_there_is_no_terminal(said, ran):
+    """A name or figure that is cut off cannot be read back from a log."""
+    out = said("evaluate", ran / "run/snn.safetensors", "--eps", *(str(n / 100) for n in range(1, 10)), "--limit", "2")[1]
+    assert "…" not in out
+    assert "snn.safetensors" in out
+
+
+def test_an_interrupt_is_130_and_a_line(small, said, monkeypatch):
+    def interrupt(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.STAGES, "run", interrupt)
+    code, _, error = said("run", small)
+    assert code == 130
+    assert error == "robustsnn: stopped; the same command continues where it stopped\n"
+
+
+def test_a_bug_is_a_line_too_and_shows_where_when_asked(small, said, monkeypatch):
+    def bug(run):
+        raise KeyError("lost")
+
+    monkeypatch.setitem(cli.STAGES, "run", bug)
+    code, _, error = said("run", small)
+    assert code == 1
+    assert error.startswith("robustsnn: internal error: KeyError: 'lost'")
+    monkeypatch.setenv("ROBUSTSNN_DEBUG", "1")
+    assert "Traceback" in said("run", small)[2]
+
+
+def assert_found(pattern, line):
+    __tracebackhide__ = True
+    assert re.search(pattern, line), f"{pattern!r} is not in {line!r}"
+
+
+WRONG_COMMANDS = [
+    ("runn digits", "did you mean 'run'"),
+    ("run", "usage: robustsnn run RECIPE"),
+    ("run digts", "did you mean 'digits'"),
+    ("run nowhere.toml", "cannot read recipe nowhere.toml: No such file"),
+    ("list", "usage: robustsnn list KIND"),
+    ("list modles", "did you mean 'models'"),
+    ("info", "usage: robustsnn info FILE"),
+    ("info nowhere.safetensors", "no checkpoint at nowhere.safetensors"),
+    ("evaluate nowhere.safetensors", "no checkpoint at nowhere.safetensors"),
+    ("convert digits", r"ann\.safetensors is not there yet: run the stage 'pretrain'"),
+    ("report digits", r"report\.json: run the stage 'evaluate'"),
+]
+
+
+@pytest.mark.parametrize(("line", "complaint"), WRONG_COMMANDS)
+def test_a_wrong_command_is_one_line(line, complaint, refused, here):
+    assert_found(complaint, refused(*line.split()))
+    assert sorted(path.name for path in here.rglob("*") if path.is_file()) in ([], ["recipe.toml"])
+
+
+WRONG_FLAGS = [
+    ("--finetune.lrr 3", r"--finetune\.lr\b"),
+    ("--fintune.lr 3", r"--finetune\.lr\b"),
+    ("--finetune.lr abc", r"'abc' is no number"),
+    ("--finetune.lr", r"finetune\.lr"),
+    ("--finetune.lr -1", r"finetune.*lr.*greater than 0"),
+    ("--finetune.epochs 1.5", r"finetune\.epochs.*1\.5"),
+    ("--timesteps 0", r"timesteps.*greater than or equal to 1"),
+    ("--timesteps -3", r"timesteps.*greater than or equal to 1"),
+    ("--evaluation.eps -0.1", r"eps must be at least 0, not -0\.1"),
+    ("--evaluation.eps 8/255 -4/255", r"eps must be at least 0"),
+    ("--evaluation.eps 8/0", r"evaluation\.eps.*8/0"),
+    ("--evaluation.protocol papr", r"did you mean 'paper'"),
+    ("--evaluation.attacks PGD-2O", r"did you mean 'PGD-20'"),
+    ("--model.name vg", r"did you mean 'vgg'"),
+    ("--model.width 0", r"width.*greater than 0"),
+    ("--data.name digit", r"did you mean 'digits'"),
+    ("--data.flip maybe", r"maybe"),
+    ("--pretrain.objective Trade()", r"did you mean 'Trades'"),
+    ("--pretrain.objective Trades(bta=3)", r"did you mean 'beta'"),
+    ("--finetune.probe PDG(eps=0.1)", r"did you mean 'PGD'"),
+    ("--neurons.surrogate Tringle()", r"did you mean 'Triangle'"),
+    ("--neurons.reset none", r"reset.*zero"),
+]
+
+
+@pytest.mark.parametrize(("flags", "complaint"), WRONG_FLAGS)
+def test_a_wrong_flag_is_one_line_and_nothing_is_begun(flags, complaint, refused, here):
+    assert_found(complaint, refused("run", "digits", *flags.split()))
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", ["--finetune.lr -1", "--evaluation.eps -0.1", "--model.name vg", "--data.validation 2"])
+def test_a_wrong_value_is_explained_in_our_words_not_in_those_of_a_library(flags, refused, here):
+    line = refused("run", "digits", *flags.split())
+    assert flags.split()[0].removeprefix("--") in line
+    assert not any(word in line for word in ("pydantic", "validation error", "input_value"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [("--eps -0.1", r"at least 0, not -0\.1"), ("--protocol papr", "did you mean 'paper'"), ("--epz 0.1", r"--eps\b")],
+)
+def test_a_wrong_flag_for_a_checkpoint_is_one_line(flags, complaint, refused, ran):
+    assert_found(complaint, refused("evaluate", ran / "run/snn.safetensors", *flags.split()))
+
+
+WRONG_RECIPES = [
+    ("name =", r"small\.toml is no valid TOML"),
+    ("", r"small\.toml: name: Field required"),
+    (SMALL + "finetun.lr = 1", r"unknown key 'finetun': did you mean 'finetune'"),
+    (SMALL.replace("model.width", "model.widht"), r"widht.*did you mean 'width'"),
+    (SMALL.replace("timesteps = 2\n", "timesteps = 0\n"), r"timesteps: .*greater than or equal to 1"),
+    (SMALL.replace("eps = [0.1]", "eps = [-0.1]"), r"eps must be at least 0, not -0\.1"),
+    (SMALL.replace("data.limit = 60", 'data.name = "digit"'), r"data\.name: .*did you mean 'digits'"),
+    (SMALL.replace("data.limit = 60", "data.limit = 2"), r"holding out .* leaves a part empty"),
+    (SMALL.replace("model.width = 0.25", 'model = {name = "vgg", plan = ["B"], hidden = [4]}'), r"plan entry 'B'"),
+    (SMALL.replace('{epochs = 1, probe = ""}', '{objective = "Trades(eps=-1)"}', 1), r"-1"),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), WRONG_RECIPES)
+def test_a_wrong_recipe_is_one_line_and_nothing_is_trained(text, complaint, refused, small, here):
+    Path(small).write_text(text)
+    assert_found(complaint, refused("run", small, "--out", "there"))
+    assert list(here.rglob("*.safetensors*")) == []
+
+
+@pytest.mark.parametrize("command", ["info", "evaluate"])
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "random", "empty"])
+def test_a_damaged_checkpoint_is_one_line_that_names_it(damage, command, refused, here, ran):
+    path = here / "broken.safetensors"
+    whole = (ran / "run/snn.safetensors").read_bytes()
+    path.write_bytes({"truncated": whole[:-100], "random": bytes(range(256)) * 10}.get(damage, b""))
+    if damage == "foreign":
+        save_file({"weight": torch.zeros(2)}, path)
+    assert "broken.safetensors" in refused(command, path)
+
+
+@pytest.mark.parametrize("name", ["ann", "converted", "snn"])
+def test_a_damaged_checkpoint_of_a_run_is_not_trained_over(name, refused, small, said):
+    assert said("run", small, "--out", "there")[0] == 0
+    path = Path(f"there/{name}.safetensors")
+    path.write_bytes(path.read_bytes()[:500])
+    assert f"{name}.safetensors" in refused("run", small, "--out", "there")
+    assert path.stat().st_size == 500
+
+
+def images(change):
+    """The data set of the demo with something wrong with its training images."""
+    data = digits()
+    train = data.train.first(60)
+    fields = {"pixels": train.pixels.float() / 255, "labels": train.labels.clone(), "classes": 10}
+    change(fields)
+    return replace(data, train=Images(**fields))
+
+
+BAD_IMAGES = {
+    "above one": (lambda f: f["pixels"].mul_(255), r"pixels must be in \[0, 1\]"),
+    "below zero": (lambda f: f["pixels"].sub_(0.5), r"pixels must be in \[0, 1\]"),
+    "NaN": (lambda f: f["pixels"][3, 0, 2].fill_(torch.nan), "NaN"),
+    "labels out of range": (lambda f: f["labels"][5].fill_(10), r"labels must be 0 \.\. 9"),
+    "negative labels": (lambda f: f["labels"][5].fill_(-1), r"labels must be 0 \.\. 9"),
+    "no channels": (lambda f: f.update(pixels=f["pixels"][:, 0]), r"\[N,C,H,W\]"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_IMAGES)
+def test_images_that_are_none_are_one_line(what, refused, small, here, monkeypatch):
+    change, complaint = BAD_IMAGES[what]
+    monkeypatch.setitem(DATASETS, "digits", lambda: images(change))
+    assert_found(complaint, refused("run", small, "--out", "there"))
+    assert list(here.rglob("*.safetensors*")) == []
+
+
+def test_images_with_other_channels_than_the_network_are_one_line(refused, ran, monkeypatch):
+    data = digits()
+    wide = replace(data.test, pixels=data.test.pixels.expand(-1, 3, -1, -1))
+    monkeypatch.setitem(DATASETS, "digits", lambda: replace(data, test=wide))
+    assert_found(r"\[N, 1, H, W\].*3", refused("evaluate", ran / "run/snn.safetensors"))
+
+
+def test_a_layer_that_cannot_be_converted_is_one_line_that_names_it(refused, small, here, monkeypatch):
+    def squashed(classes, size, channels, **_):
+        inputs = channels * size * size
+        return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 4), nn.Sigmoid(), nn.Linear(4, classes))
+
+    monkeypatch.setitem(MODELS, "squashed", squashed)
+    Path(small).write_text(SMALL.replace("model.width = 0.25", 'model.name = "squashed"'))
+    assert_found(r"Sigmoid", refused("run", small, "--out", "there"))
+    assert not (here / "there/converted.safetensors").exists()
+    assert (here / "there/ann.safetensors").exists()
+
+
+def test_a_loss_that_explodes_is_one_line(refused, small, here):
+    line = refused("run", small, "--out", "there", "--pretrain.lr", "1e30", "--pretrain.batch", "8")
+    assert "lower the learning rate" in line
+    assert not (here / "there/ann.safetensors").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(refused, small, here):
+    (here / "there").write_text("a file")
+    assert_found("cannot write there", refused("run", small, "--out", "there"))
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate_network"])
+def test_a_disk_that_is_full_is_one_line_and_leaves_whole_files_only(stage, refused, small, here, said, monkeypatch):
+    real = getattr(pipeline, stage)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    def then_full(*args, **options):
+        monkeypatch.setattr("os.fsync", full)
+        return real(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, stage, then_full)
+        assert "No space left on device" in refused("run", small, "--out", "there")
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert [path.name for path in here.rglob(".*")] == []
+    assert said("run", small, "--out", "there")[0] == 0
