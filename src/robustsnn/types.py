@@ -39,7 +39,7 @@ class Ball(Protocol):
         ...
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """The allowed image nearest to ``adv``."""
+        """An allowed image near ``adv``; ``adv`` itself where it is allowed."""
         ...
 
     def direction(self, grad: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ EQUATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("surrogate", "equation"), EQUATIONS, ids=repr)
+@pytest.mark.parametrize(("surrogate", "equation"), EQUATIONS, ids=[repr(surrogate) for surrogate, _ in EQUATIONS])
 def test_a_surrogate_is_its_equation(surrogate, equation):
     expected = torch.tensor([equation(float(u)) for u in U])
     torch.testing.assert_close(surrogate(U), expected)

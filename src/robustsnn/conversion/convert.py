@@ -114,6 +114,7 @@ def spiking(
     traced, layers = trace(ann, allow)
     body = rewire(traced, lambda _, m: _with_bias(m) if isinstance(m, nn.Linear) and m.bias is None else None)
     slots = _slots(body, images)
+    _check_same(ann, body, images)
     report = ConversionReport(layers, {}, 1.0, tuple(slot.name for slot in slots if slot.first))
     net = SpikingNetwork(body, dynamics, slots, report)
     with torch.no_grad():
@@ -126,6 +127,17 @@ def _with_bias(linear: nn.Linear) -> nn.Module:
     copy = rewire(linear, lambda _, __: None)
     copy._parameters["bias"] = nn.Parameter(linear.weight.new_zeros(linear.out_features))
     return copy
+
+
+@torch.no_grad()
+def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
+    few = images[:3]
+    expected, found = (rewire(net, lambda _, __: None).eval()(few.clone()) for net in (ann, body))
+    if not torch.allclose(expected, found, rtol=1e-4, atol=1e-5):
+        raise ValueError(
+            f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a tensor that is "
+            "read under another name (a view); use out-of-place operations"
+        )
 
 
 class _Probe(nn.Module):

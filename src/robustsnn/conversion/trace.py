@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -79,7 +80,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     """
     if unknown := set(allow) - {"max_pool"}:
         raise ValueError(f"allow={sorted(unknown)}: only 'max_pool' can be allowed")
-    modules = dict(ann.named_modules())
+    modules = dict(ann.named_modules(remove_duplicate=False))
     evaluated = rewire(ann, lambda _, __: None).eval()
     tracer = _Tracer()
     try:
@@ -111,6 +112,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
                 changed = True
                 _put(tree, node, replacement)
                 layers.append(Layer(str(node.target), type(replacement).__name__, layer))
+    changed |= _drop_spare_names(tree, {str(node.target) for node in graph.nodes if node.op == "call_module"}, modules)
     if not any(layer.action.startswith("spiking") for layer in layers):
         raise ValueError(f"{type(ann).__name__} has no ReLU: there is nothing that could become a spiking neuron")
     if not changed:
@@ -124,8 +126,31 @@ def _module(tree: nn.Module, graph: fx.Graph) -> fx.GraphModule:
     traced = fx.GraphModule(tree, graph)
     for containers in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set", "training"):
         traced.__dict__[containers] = tree.__dict__[containers]
-    del type(traced).__call__  # fx's own prints a traceback on every error; this falls back to that of nn.Module
+    kind: Any = type(traced)
+    del kind.__call__  # fx's own prints a traceback on every error; this falls back to that of nn.Module
+    kind.__deepcopy__ = _deepcopy  # fx's own forgets what the graph does not call
     return traced
+
+
+def _deepcopy(traced: fx.GraphModule, memo: dict[int, Any]) -> fx.GraphModule:
+    copied: fx.GraphModule = object.__new__(type(traced))
+    memo[id(traced)] = copied
+    copied.__dict__.update(copy.deepcopy(traced.__dict__, memo))
+    return copied
+
+
+def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, nn.Module]) -> bool:
+    """One activation module may have several names; keep those that the graph calls."""
+    used = {id(modules[name]) for name in called if name in modules}
+    spare = [
+        name
+        for name, module in dict(tree.named_modules(remove_duplicate=False)).items()
+        if isinstance(module, nn.ReLU) and name not in called and id(modules.get(name)) in used
+    ]
+    for name in spare:
+        parent, _, child = name.rpartition(".")
+        tree.get_submodule(parent)._modules[child] = nn.Identity().train(tree.training)
+    return bool(spare)
 
 
 class _Tracer(fx.Tracer):

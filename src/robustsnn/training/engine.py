@@ -41,7 +41,9 @@ def randomness(*purpose: int | str) -> Iterator[None]:
         if torch.cuda.is_available():  # pragma: no cover - needs a GPU
             before = torch.cuda.get_rng_state()
             torch.cuda.manual_seed(derive(*purpose))
-            yield
-            torch.cuda.set_rng_state(before)
+            try:
+                yield
+            finally:
+                torch.cuda.set_rng_state(before)
         else:
             yield
