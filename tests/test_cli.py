@@ -247,12 +247,12 @@ WRONG_COMMANDS = [
 @pytest.mark.parametrize(("line", "complaint"), WRONG_COMMANDS)
 def test_a_wrong_command_is_one_line(line, complaint, refused, here):
     assert_found(complaint, refused(*line.split()))
-    assert sorted(path.name for path in here.rglob("*") if path.is_file()) in ([], ["recipe.toml"])
+    assert list(here.iterdir()) == []
 
 
 WRONG_FLAGS = [
-    ("--finetune.lrr 3", r"--finetune\.lr\b"),
-    ("--fintune.lr 3", r"--finetune\.lr\b"),
+    ("--finetune.lrr 3", r"finetune\.lrr.*did you mean 'lr'"),
+    ("--fintune.lr 3", r"did you mean 'finetune'"),
     ("--finetune.lr abc", r"'abc' is no number"),
     ("--finetune.lr", r"finetune\.lr"),
     ("--finetune.lr -1", r"finetune.*lr.*greater than 0"),
@@ -285,13 +285,17 @@ def test_a_wrong_flag_is_one_line_and_nothing_is_begun(flags, complaint, refused
 @pytest.mark.parametrize("flags", ["--finetune.lr -1", "--evaluation.eps -0.1", "--model.name vg", "--data.validation 2"])
 def test_a_wrong_value_is_explained_in_our_words_not_in_those_of_a_library(flags, refused, here):
     line = refused("run", "digits", *flags.split())
-    assert flags.split()[0].removeprefix("--") in line
+    assert all(word in line for word in re.findall(r"\w+", flags.split()[0]))
     assert not any(word in line for word in ("pydantic", "validation error", "input_value"))
 
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
-    [("--eps -0.1", r"at least 0, not -0\.1"), ("--protocol papr", "did you mean 'paper'"), ("--epz 0.1", r"--eps\b")],
+    [
+        ("--eps -0.1", r"at least 0, not -0\.1"),
+        ("--protocol papr", "did you mean 'paper'"),
+        ("--epz 0.1", r"epz.*did you mean 'eps'"),
+    ],
 )
 def test_a_wrong_flag_for_a_checkpoint_is_one_line(flags, complaint, refused, ran):
     assert_found(complaint, refused("evaluate", ran / "run/snn.safetensors", *flags.split()))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import tyro
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -26,7 +23,8 @@ from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
 from robustsnn.models import MODELS
 from robustsnn.names import find
 from robustsnn.recipes import Listener, Recipe, Run, load_recipe, packaged, pipeline
-from robustsnn.recipes.recipe import explain, from_table
+from robustsnn.recipes.flags import parse
+from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.sections import Evaluation
 from robustsnn.reporting import Row, RunReport, layers, summary, table, versions
 from robustsnn.spiking import SURROGATES
@@ -77,6 +75,8 @@ class Terminal:
 
     def __init__(self) -> None:
         self.console = Console(soft_wrap=True, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = 1000  # a file has room for whole tables
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -134,14 +134,11 @@ def stage(name: str, args: Sequence[str]) -> None:
         raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
     recipe = load_recipe(args[0])
     default = RunArguments(recipe, Path("runs") / recipe.name)
-    chosen = parse(RunArguments, default, args[1:], f"robustsnn {name} {args[0]}")
-    # once more as a whole: flags are checked one by one, a recipe also as a whole
-    run = Run(from_table(chosen.recipe.table(), "recipe"), chosen.out)
+    chosen = parse(RunArguments, default, args[1:], f"robustsnn {name} {args[0]}", recipe)
     terminal = Terminal()
-    run = Run(run.recipe, run.out, terminal.listener())
+    # once more as a whole: flags are checked one by one
+    run = Run(from_table(chosen.recipe.table(), "recipe"), chosen.out, terminal.listener())
     with terminal.bar:
-        if name != "run":
-            pipeline.prepare(run)
         result = STAGES[name](run)
     if isinstance(result, RunReport):
         terminal.report(result)
@@ -153,8 +150,8 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
     path, rest = Path(args[0]), args[1:]
     header = checkpoint.read_header(path)
-    recipe = from_table(header.recipe, str(path))
-    settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}")
+    recipe = from_table({"name": path.stem, **header.recipe}, str(path))
+    settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}", recipe, "evaluation.")
     terminal = Terminal()
     run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
     with terminal.bar:
@@ -186,31 +183,15 @@ def info(args: Sequence[str]) -> None:
                 print(f"{name}.{key}: {entry}")
 
 
-Parsed = TypeVar("Parsed")
-
-
-def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str) -> Parsed:
-    """Flags into a value by tyro, its complaints into one line."""
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, default=default, args=list(args), prog=program, config=(tyro.conf.AvoidSubcommands,))
-    except ValidationError as error:
-        raise ValueError(explain(error)) from None
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        words = " ".join(complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
-        words = words.removeprefix("Parsing error ").removeprefix("Unrecognized options ")
-        raise ValueError(words or "the flags cannot be read") from None
-
-
 def command(args: Sequence[str]) -> None:
     """Find the command that the arguments name, and do it."""
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return None
     name, rest = args[0], args[1:]
+    if rest and rest[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return None
     if name == "evaluate" and rest and rest[0].endswith(".safetensors"):
         return evaluate_checkpoint(rest)
     simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info}

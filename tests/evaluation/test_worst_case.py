@@ -200,6 +200,22 @@ def test_a_generator_draws_the_seeds_of_the_images():
     assert not torch.equal(first, other)
 
 
+def test_a_members_random_start_is_its_own_and_the_same_in_every_ensemble():
+    drawn = []
+
+    class Recorder(PGD):
+        def __call__(self, model, x, y, *, rng, judge=None):
+            drawn.append(rng)
+            return x
+
+    _, net, x, y = victims()
+    one, other = (Member(Recorder(EPS, 3), path) for path in (Rate(), Analog()))
+    for ensemble in ((one, other), (other,)):
+        worst_case(ensemble, net, x, y, rng=SEEDS)
+    assert torch.equal(drawn[1], drawn[2])
+    assert not (drawn[0] == drawn[1]).any()
+
+
 def test_without_images_nothing_is_broken():
     _, net, x, y = victims()
     adv, flags = worst_case(ENSEMBLE, net, x[:0], y[:0], rng=SEEDS[:0])

@@ -34,7 +34,7 @@ NETWORKS = [f"{folder}{name}.safetensors" for folder in ("", "natural/") for nam
 
 KILLS = {
     "pretrain": "robust pretrain: epoch 2/6",
-    "convert": "robust pretrain: kept epoch",
+    "convert": "natural pretrain: kept epoch",
     "finetune": "robust finetune: epoch 2/6",
     "evaluate": "robust SNN, finetuned: evaluating",
 }
@@ -42,7 +42,7 @@ KILLS = {
 
 WITNESSES = {
     "pretrain": ("ann.state", "ann.safetensors"),
-    "convert": ("ann.safetensors", "converted.safetensors"),
+    "convert": ("natural/ann.safetensors", "converted.safetensors"),
     "finetune": ("snn.state", "snn.safetensors"),
     "evaluate": ("report.json", "report.md"),
 }

@@ -183,7 +183,7 @@ MISTAKES = [
     ({"conversion": {"batch_norm": "rest"}}, r"conversion\.batch_norm: .*'reestimate' or 'reset'"),
     ({"evaluation": {"protocol": "papr"}}, r"evaluation\.protocol: .*did you mean 'paper'\?"),
     ({"evaluation": {"attacks": ["PGD-21"]}}, r"evaluation: .*did you mean 'PGD-20'\?"),
-    ({"evaluation": {"eps": [-0.1]}}, r"evaluation: .*at least 0, not -0\.1"),
+    ({"evaluation": {"eps": [-0.1]}}, r"evaluation\.eps.*at least 0, not -0\.1"),
     ({"evaluation": {"eps": []}}, r"evaluation\.eps"),
     ({"evaluation": {"rule": "first"}}, r"evaluation\.rule"),
 ]

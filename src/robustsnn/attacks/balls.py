@@ -73,8 +73,8 @@ def _length(delta: Tensor) -> Tensor:
 
 
 def _radius(eps: float) -> None:
-    if not (math.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps must be a finite number of at least 0, not {eps}; pixels are in [0, 1]")
+    if not isinstance(eps, int | float) or not 0 <= eps < math.inf:
+        raise ValueError(f"eps must be a finite number of at least 0, not {eps!r}; pixels are in [0, 1]")
 
 
 def ball(norm: Norm, eps: float) -> Ball:

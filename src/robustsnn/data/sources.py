@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.data.images import Dataset, Images, split
-from robustsnn.files import read_tensors, write_tensors
+from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.names import nearest
 
 HERE = "ROBUSTSNN_DATA"
@@ -79,7 +79,7 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: neither a known name nor a path.
     """
-    if name not in DATASETS and "/" not in name and not Path(name).exists():
+    if name not in DATASETS and "/" not in name and not (name and Path(name).exists()):
         raise ValueError(
             f"unknown data set {name!r}: {nearest(name, DATASETS)}; or give owner/name on the hub, a folder or a .parquet file"
         )
@@ -150,14 +150,7 @@ def _cached(path: Path) -> dict[str, Tensor] | None:
         tensors, texts = read_tensors(path)
     except ValueError:
         return None
-    return tensors if texts.get("digest") == _digest(tensors) else None
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].contiguous().numpy().data.cast("B"))
-    return digest.hexdigest()
+    return tensors if texts.get("digest") == digest(tensors) else None
 
 
 def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Path) -> dict[str, Tensor]:
@@ -194,7 +187,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         rest, held = split(Images(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
         tensors = {"train.pixels": rest.pixels, "train.labels": rest.labels}
         tensors |= {"test.pixels": held.pixels, "test.labels": held.labels}
-    write_tensors(cache, tensors, {"digest": _digest(tensors), "name": name})
+    write_tensors(cache, tensors, {"digest": digest(tensors), "name": name})
     return tensors
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from robustsnn.models.layers import Normalize, initialise
 from robustsnn.models.resnet import resnet
 from robustsnn.models.vgg import Plan, vgg
 from robustsnn.models.wideresnet import wideresnet
-from robustsnn.names import find
+from robustsnn.names import find, nearest
 
 VGG11: Plan = (64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512)
 VGG16: Plan = (64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512, "A")
@@ -61,6 +62,11 @@ def create(
     torch.Size([2, 10])
     """
     architecture = find("model", MODELS, name)
+    known = inspect.signature(architecture).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for option in options:
+        if option not in known and not takes_any:
+            raise ValueError(f"model {name!r} has no option {option!r}: {nearest(option, known)}")
     with torch.random.fork_rng(devices=[]):  # torch's constructors draw weights of their own: spare the caller's generator
         try:
             body = architecture(classes=classes, size=size, channels=channels, mean=mean, std=std, **options)

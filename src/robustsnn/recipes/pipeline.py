@@ -21,28 +21,55 @@ from robustsnn.seeds import generator
 from robustsnn.training import AfterStep, Epoch, ThresholdFloor, best_epoch, train
 
 
-def prepare(run: Run) -> None:
-    """Make sure of the recipe before anything long starts: the body can be built and the folder be written."""
-    models.create(**run.header()["model"])
-    for name in SHAPED_BY:
-        run.finished(name)
-    write_atomic(run.out / "recipe.toml", run.recipe.toml())
+def prepared(run: Run, needs: str = "") -> Iterable[Run]:
+    """The run and its baselines, once it is sure that bodies can be built and that the folders hold what they should.
+
+    Raises:
+        ValueError: a body that cannot be built, a folder that holds another run, or the checkpoint ``needs`` is not there;
+            nothing has been written then.
+    """
+    everyone = run.everyone()
+    for each in everyone:
+        models.create(**each.header()["model"])
+        for name in SHAPED_BY:
+            each.finished(name)
+        if needs:
+            each.require(needs)
+    for each in everyone:
+        write_atomic(each.out / "recipe.toml", each.recipe.toml())
+    return everyone
 
 
 def pretrain(run: Run) -> None:
-    """Train the ANN: ``ann.safetensors``."""
+    """Train the ANN of the run and of its baselines: ``ann.safetensors``."""
+    for each in prepared(run):
+        _pretrain(each)
+
+
+def convert(run: Run) -> None:
+    """Convert the ANNs: ``converted.safetensors``."""
+    for each in prepared(run, "ann"):
+        _convert(each)
+
+
+def finetune(run: Run) -> None:
+    """Train weights and thresholds of the converted networks: ``snn.safetensors``."""
+    for each in prepared(run, "converted"):
+        _finetune(each)
+
+
+def _pretrain(run: Run) -> None:
     if run.finished("ann"):
         return run.listener.say(f"{run.label} ANN: already trained")
     net = models.create(**run.header()["model"])
     return _train(run, "pretrain", "ann", net, run.recipe.pretrain, ())
 
 
-def convert(run: Run) -> None:
-    """Convert the ANN: ``converted.safetensors``."""
+def _convert(run: Run) -> None:
     if run.finished("converted"):
         return run.listener.say(f"{run.label} SNN: already converted")
     settings = run.recipe.conversion
-    ann = run.open("ann", "pretrain")
+    ann = run.open("ann")
     images, _ = run.parts()
     order = generator(run.recipe.seed, "calibration")
     batches = [x for x, _, _ in images.batches(settings.batch, order)][: settings.batches]
@@ -71,11 +98,10 @@ def convert(run: Run) -> None:
     return run.listener.say(f"{run.label} SNN: converted, thresholds " + ", ".join(f"{t:.3g}" for t in calibrated.values()))
 
 
-def finetune(run: Run) -> None:
-    """Train weights and thresholds of the converted network: ``snn.safetensors``."""
+def _finetune(run: Run) -> None:
     if run.finished("snn"):
         return run.listener.say(f"{run.label} SNN: already finetuned")
-    net = run.open("converted", "convert")
+    net = run.open("converted")
     return _train(run, "finetune", "snn", net, run.recipe.finetune, (ThresholdFloor(run.recipe.finetune.threshold_floor),))
 
 
@@ -125,7 +151,7 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
     """What a run's table shows: name, the run it comes from, and its checkpoint."""
     rows = [(f"{run.label} ANN", run, "ann"), (f"{run.label} SNN, converted", run, "converted")]
     rows.append((f"{run.label} SNN, finetuned", run, "snn"))
-    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.baselines()]
+    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone()[1:]]
 
 
 def evaluate(run: Run) -> RunReport:
@@ -133,14 +159,17 @@ def evaluate(run: Run) -> RunReport:
     path = run.out / "report.json"
     report = RunReport(recipe=run.recipe.table(), command=f"robustsnn run {run.recipe.name}", versions=versions())
     if path.exists():
-        before = read_report(path.read_bytes(), path)
-        if before.recipe == report.recipe:
-            report = before
+        try:
+            before = read_report(path.read_bytes(), path)
+        except ValueError as error:
+            run.listener.say(f"measuring anew: {error}")
+        else:
+            report = before if before.recipe == report.recipe else report
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
             continue
-        measured = measure(source, source.open(kind, "finetune"), name)
-        curves = {f"{r.label} {stage}": history for r in (run, *run.baselines()) for stage, history in _curves(r)}
+        measured = measure(source, source.open(kind), name)
+        curves = {f"{r.label} {stage}": history for r in run.everyone() for stage, history in _curves(r)}
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
         write_atomic(path, report.to_json())
     return report
@@ -185,12 +214,7 @@ def report(run: Run) -> RunReport:
 
 
 def run_all(run: Run) -> RunReport:
-    """Every stage that is not done yet, for the run and its baselines."""
-    everyone = (run, *run.baselines())
-    for each in everyone:
-        prepare(each)
-    for each in everyone:
-        for stage in (pretrain, convert, finetune):
-            stage(each)
-    evaluate(run)
+    """Every stage that is not done yet."""
+    for stage in (pretrain, convert, finetune, evaluate):
+        stage(run)
     return report(run)

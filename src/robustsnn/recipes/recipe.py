@@ -48,8 +48,8 @@ class Recipe(Section):
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names."""
-        if not name.isidentifier():
-            raise ValueError(f"baseline {name!r}: use letters, digits and '_' only, since it names a folder")
+        if not name.isidentifier() or name == "robust":
+            raise ValueError(f"baseline {name!r}: use letters, digits and '_', and not 'robust', which is the run itself")
         changes = dict(self.baselines[name])
         return from_table(_merged(self.table() | {"baselines": {}}, changes), f"baseline {name!r}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,9 @@ SHAPED_BY: dict[str, tuple[str, ...]] = {
     "snn": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion", "finetune"),
 }
 """The parts of a recipe that a checkpoint of a run depends on."""
+
+MADE_BY = {"ann": "pretrain", "converted": "convert", "snn": "finetune"}
+"""The stage that makes each checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class Run:
     listener: Listener = Listener()
     label: str = "robust"
 
-    def baselines(self) -> Iterable[Run]:
-        """The runs to compare with, each in a folder of its own inside this one."""
-        for name in self.recipe.baselines:
-            yield replace(self, recipe=self.recipe.baseline(name), out=self.out / name, label=name)
+    def everyone(self) -> tuple[Run, ...]:
+        """This run, then those to compare it with, each in a folder of its own inside this one."""
+        names = self.recipe.baselines
+        return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in names)
 
     def path(self, name: str) -> Path:
         """The checkpoint ``ann``, ``converted`` or ``snn``."""
@@ -79,12 +82,16 @@ class Run:
         path.with_suffix(".state").unlink(missing_ok=True)
         return True
 
-    def open(self, name: str, stage: str) -> nn.Module:
+    def open(self, name: str) -> nn.Module:
         """The network of an earlier stage.
 
         Raises:
             ValueError: that stage has not been run.
         """
-        if not self.finished(name):
-            raise ValueError(f"{self.path(name)} is not there yet: run the stage {stage!r} with the same --out first")
+        self.require(name)
         return checkpoint.load(self.path(name))
+
+    def require(self, name: str) -> None:
+        """Raise ValueError where the stage that makes a checkpoint has not been run."""
+        if not self.finished(name):
+            raise ValueError(f"{self.path(name)} is not there yet: run the stage {MADE_BY[name]!r} with the same --out first")

@@ -33,6 +33,16 @@ Number = Annotated[
 """A number that may be written as a fraction, such as 8/255."""
 
 
+def _radius(eps: float) -> float:
+    if eps < 0:
+        raise ValueError(f"eps must be at least 0, not {eps:g}")
+    return eps
+
+
+Radius = Annotated[Number, AfterValidator(_radius)]
+"""The radius of a ball, in units of pixels in [0, 1]."""
+
+
 def _named(kind: str, table: Mapping[str, Any]) -> Any:
     def check(name: str) -> str:
         find(kind, table, name)
@@ -41,9 +51,9 @@ def _named(kind: str, table: Mapping[str, Any]) -> Any:
     return AfterValidator(check)
 
 
-def _spelled(kind: str, table: Mapping[str, Any]) -> Any:
+def _spelled(kind: str, table: Mapping[str, Any], *, optional: bool = False) -> Any:
     def check(text: str) -> str:
-        if text:
+        if text or not optional:
             build(kind, table, text)
         return text
 
@@ -109,13 +119,13 @@ class Neurons(Section):
 class Training(Section):
     """How a network is trained."""
 
-    objective: Annotated[str, _spelled("objective", OBJECTIVES)] = Field("Natural()", min_length=1, description="the loss")
+    objective: Annotated[str, _spelled("objective", OBJECTIVES)] = Field("Natural()", description="the loss")
     epochs: int = Field(200, ge=1, description="passes over the training images")
     batch: int = Field(64, ge=1, description="images per step")
     lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
-    probe: Annotated[str, _spelled("attack", ATTACKS)] = Field(
+    probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] = Field(
         "PGD(eps=2/255, steps=10)", description="attack that chooses the best epoch; empty chooses by clean accuracy"
     )
 
@@ -155,7 +165,9 @@ class Evaluation(Section):
 
     protocol: Annotated[str, _named("protocol", PROTOCOLS)] = Field("paper", description="attacks and gradient paths")
     attacks: tuple[str, ...] = Field((), description="which of the protocol's attacks; none named runs all")
-    eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
+    eps: tuple[Annotated[Number, Field(ge=0)], ...] = Field(
+        (2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii"
+    )
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
@@ -164,6 +176,4 @@ class Evaluation(Section):
     def _check(self) -> Evaluation:
         for name in self.attacks:
             find(f"attack of protocol {self.protocol!r}:", PROTOCOLS[self.protocol].attacks, name)
-        if min(self.eps) < 0:
-            raise ValueError(f"eps must be at least 0, not {min(self.eps)}")
         return self

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks import PGD
 from robustsnn.data import Augment, Images
-from robustsnn.files import read_tensors, write_tensors
+from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import SpikingNetwork, rewire
 from robustsnn.training.engine import Loss, cpu, randomness
@@ -39,7 +39,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
             raise ValueError(f"epochs and batch must be at least 1, not {self.epochs} and {self.batch}")
-        if not (math.isfinite(self.lr) and self.lr > 0 and 0 <= self.momentum < 1 and self.weight_decay >= 0):
+        if not (0 < self.lr < math.inf and 0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 "lr must be > 0, momentum in [0, 1) and weight_decay >= 0, not "
                 f"{self.lr}, {self.momentum}, {self.weight_decay}"
@@ -120,7 +120,8 @@ def train(
     fabric = fabric or cpu()
     optimizer = torch.optim.SGD(net.parameters(), schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
     loss_of, optimizer = fabric.setup(Loss(net, objective), optimizer)
-    keeper = _Keeper(state, repr((objective, schedule, augment, after_step, seed, len(images))), net, optimizer)
+    what = repr((objective, schedule, probe, augment, after_step, seed, len(images), digest(net.state_dict())))
+    keeper = _Keeper(state, what, net, optimizer)
     history, best = keeper.resume()
     for epoch in range(len(history), schedule.epochs):
         started, total, lr = time.perf_counter(), 0.0, schedule.rate(epoch)

@@ -7,6 +7,7 @@ the loss, so that its batch norms see clean and adversarial images.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +44,9 @@ class _Robust(Protocol):
     """An objective of the form ``min over weights, max over images``."""
 
     def __post_init__(self) -> None:
+        beta = getattr(self, "beta", 0.0)
+        if not isinstance(beta, int | float) or not 0 <= beta < math.inf:
+            raise ValueError(f"beta of {type(self).__name__} must be a finite number of at least 0, not {beta!r}")
         self.attack()  # a radius or a number of steps out of range is refused here
 
     def attack(self) -> Attack:

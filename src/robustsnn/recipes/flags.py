@@ -1,0 +1,58 @@
+"""The keys of a recipe as flags: read by tyro, complained about in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import TypeVar
+
+import tyro
+
+from robustsnn.recipes.recipe import Recipe, from_table
+
+Parsed = TypeVar("Parsed")
+
+
+def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str, recipe: Recipe, section: str = "") -> Parsed:
+    """Flags into a value.
+
+    Arguments:
+        kind, default: what to read, and its values where no flag is given.
+        args: the flags; program: what help calls the command.
+        recipe: whose keys they are, with ``section`` (``"evaluation."``) before each.
+
+    Raises:
+        ValueError: a wrong flag or value, in one line.
+        SystemExit: help was asked for and given.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, default=default, args=list(args), prog=program, config=(tyro.conf.AvoidSubcommands,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        _check_values(recipe, args, section)
+        words = " ".join(complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
+        words = words.removeprefix("Parsing error ").removeprefix("Unrecognized options ")
+        raise ValueError(words or "the flags cannot be read") from None
+
+
+def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:
+    """Put the flags into the recipe's table as they stand: its own check names a wrong value better than tyro does.
+
+    Raises:
+        ValueError: a wrong value; keys that do not exist are left to tyro, which knows the flags.
+    """
+    changed = recipe.model_dump(mode="json")
+    for i, arg in enumerate(args):
+        *path, last = f"{section}{arg.removeprefix('--')}".replace("-", "_").split(".")
+        place = changed
+        for part in path:
+            place = place[part] if isinstance(place.get(part), dict) else {}
+        if arg.startswith("--") and last in place:
+            values = list(takewhile(lambda value: not value.startswith("--"), args[i + 1 :]))
+            place[last] = values if isinstance(place[last], list) or len(values) != 1 else values[0]
+    from_table(changed, "flags")
