@@ -41,18 +41,18 @@ def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str
 
 
 def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:
-    """Put the flags into the recipe's table as they stand: its own check names a wrong value better than tyro does.
+    """Put the flags into the recipe's table as they stand: its own check names a wrong key or value better than tyro does.
 
     Raises:
-        ValueError: a wrong value; keys that do not exist are left to tyro, which knows the flags.
+        ValueError: a wrong key or value.
     """
     changed = recipe.model_dump(mode="json")
     for i, arg in enumerate(args):
         *path, last = f"{section}{arg.removeprefix('--')}".replace("-", "_").split(".")
         place = changed
         for part in path:
-            place = place[part] if isinstance(place.get(part), dict) else {}
-        if arg.startswith("--") and last in place:
+            place = place.setdefault(part, {}) if isinstance(place.get(part, {}), dict) else {}
+        if arg.startswith("--") and last != "out":
             values = list(takewhile(lambda value: not value.startswith("--"), args[i + 1 :]))
-            place[last] = values if isinstance(place[last], list) or len(values) != 1 else values[0]
+            place[last] = values if isinstance(place.get(last), list) or len(values) != 1 else values[0]
     from_table(changed, "flags")

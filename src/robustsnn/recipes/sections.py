@@ -165,9 +165,7 @@ class Evaluation(Section):
 
     protocol: Annotated[str, _named("protocol", PROTOCOLS)] = Field("paper", description="attacks and gradient paths")
     attacks: tuple[str, ...] = Field((), description="which of the protocol's attacks; none named runs all")
-    eps: tuple[Annotated[Number, Field(ge=0)], ...] = Field(
-        (2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii"
-    )
+    eps: tuple[Radius, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
