@@ -16,7 +16,7 @@ from torch import nn
 from robustsnn import checkpoint
 from robustsnn.checkpoint import load, read_header, save
 from robustsnn.conversion import convert
-from robustsnn.files import read_tensors, write_atomic, write_tensors
+from robustsnn.files import PART, read_tensors, remove_leftovers, write_atomic, write_tensors
 from robustsnn.models import MODELS, create
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle
@@ -304,3 +304,10 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
 
 def test_the_format_is_frozen():
     assert checkpoint.FORMAT == "robustsnn-1"
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    write_atomic(tmp_path / "kept.json", b"{}")
+    (tmp_path / f".ann.state.x1y2{PART}").write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]

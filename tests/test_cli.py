@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from robustsnn.evaluation import PUBLISHED_PATHS
 from robustsnn.models import MODELS
 from robustsnn.recipes import load_recipe, pipeline
 from robustsnn.recipes.recipe import from_toml
+from robustsnn.reporting import read_report
 from robustsnn.training import OBJECTIVES
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -186,6 +188,15 @@ def test_the_stages_one_after_the_other_are_a_run(small, said, ran):
     table = out[: out.index("Protocol")]
     assert table in again[1]
     assert table in said("report", ran / "small.toml", "--out", ran / "run")[1]
+
+
+def test_the_report_names_a_command_that_makes_the_same_run_again(small, here, said):
+    table = said("run", small, "--out", "there", "--seed", "3")[1].partition("network ")[2].partition("The report")[0]
+    command = shlex.split(read_report((here / "there/report.json").read_bytes(), "there").command)
+    assert command[0] == "robustsnn"
+    code, out, error = said(*command[1:], "--out", "again")
+    assert (code, error) == (0, "")
+    assert table in out
 
 
 def test_without_a_terminal_lines_are_plain(small, said):

@@ -86,6 +86,56 @@ def load(path: Path | str) -> nn.Module:
     return net.eval()
 
 
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """The named tensors of a weights file from anywhere: safetensors, or a ``.pt`` or ``.pth`` state dict.
+
+    A state dict inside another one (under ``state_dict`` or ``model``) and the prefix ``module.`` are unwrapped. Nothing in
+    the file is executed.
+
+    Raises:
+        ValueError: no such file, or one that holds anything but tensors.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        what = " ".join(str(error).split())[:200]
+        raise ValueError(f"cannot read weights from {path} ({what}): give a state dict of tensors, or safetensors") from None
+    while isinstance(found, Mapping) and (inner := found.get("state_dict", found.get("model"))) is not None:
+        found = inner
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Fill a network in place from the layout of the published code, and return it.
+
+    There, tensors are named ``features.N`` and ``classifier.N`` by position, as in this project's bodies, and a layer's
+    threshold is ``v_th``; normalisation is not part of the network.
+
+    Arguments:
+        net: an ANN body (``create("resnet20", ...)``), or a `SpikingNetwork` made of one.
+        tensors: by published name.
+
+    Raises:
+        ValueError: names or shapes that do not fit.
+    """
+    head = "body." if isinstance(net, SpikingNetwork) else ""
+    renamed = {head + name.replace(".v_th", ".threshold"): value for name, value in tensors.items()}
+    own = net.state_dict()
+    given = {name for name in own if not name.endswith(("normalize.mean", "normalize.std", "num_batches_tracked"))}
+    if missing := sorted(given - set(renamed)):
+        raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?")
+    try:
+        net.load_state_dict(own | renamed)
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit this architecture: {' '.join(str(error).split())[:300]}") from None
+    return net
+
+
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
     if texts.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT})")

@@ -247,11 +247,6 @@ def stopping(run, word):
     return Run(run.recipe, run.out, Listener(say=say))
 
 
-def alone(run):
-    """The run without those to compare it with."""
-    return Run(run.recipe.model_copy(update={"baselines": {}}), run.out)
-
-
 @pytest.mark.parametrize("change", [{"conversion": {"scale": 0.6}}, {"timesteps": 3}], ids=str)
 def test_finetuning_never_goes_on_from_another_conversion(change, folder):
     """Stopped in finetuning, converted anew as the error advises: the old state must not be taken up."""
@@ -262,7 +257,7 @@ def test_finetuning_never_goes_on_from_another_conversion(change, folder):
     for each in (folder, folder / "natural"):
         (each / "converted.safetensors").unlink()
         (each / "snn.safetensors").unlink(missing_ok=True)
-    run = alone(tiny(folder, **change))
+    run = tiny(folder, **change)
     pipeline.convert(run)
     try:
         pipeline.finetune(run)

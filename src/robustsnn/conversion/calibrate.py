@@ -48,13 +48,11 @@ def calibrate(
     used = [images_of(batch) for batch in islice(batches, limit)]
     if not used or not all(len(images) for images in used):
         raise ValueError("calibration needs at least one batch of images")
-    dynamics = net.replace(timesteps=timesteps)
-    view = rewire(dynamics, lambda _, m: batch_statistics(m) if isinstance(m, _BatchNorm) else None).eval()
-    assert isinstance(view, SpikingNetwork)
+    view = calibrating(net, timesteps)
     found: dict[str, float] = {}
     for name in net.thresholds:
         prefix = view.replace(found)
-        threshold = max(_received(prefix, name, images, percentile) for images in used)
+        threshold = max(received(prefix, name, images, percentile) for images in used)
         if not threshold > 0:
             raise ValueError(
                 f"the neurons of {name!r} receive nothing above 0 at percentile {percentile} (it is {threshold:.4g}), so no "
@@ -77,6 +75,14 @@ def images_of(batch: Tensor | tuple[Tensor, ...]) -> Tensor:
     return images
 
 
+def calibrating(net: SpikingNetwork, timesteps: int) -> SpikingNetwork:
+    """A view as calibration runs it: that many time steps, batch statistics in its batch norms, otherwise in eval mode."""
+    longer = net.replace(timesteps=timesteps)
+    view = rewire(longer, lambda _, m: batch_statistics(m) if isinstance(m, _BatchNorm) else None).eval()
+    assert isinstance(view, SpikingNetwork)
+    return view
+
+
 def batch_statistics(norm: nn.Module) -> nn.Module:
     """A copy of a batch norm over the same parameters that always uses the batch's statistics and keeps none."""
     copy = rewire(norm, lambda _, __: None)
@@ -92,8 +98,12 @@ class _Received(Exception):
 
 
 @torch.no_grad()
-def _received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
-    """The percentile of everything the neurons ``name`` receive on a batch; nothing behind them is computed."""
+def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
+    """The percentile of everything the neurons ``name`` receive on a batch ``[N,C,H,W]``; nothing behind them is computed.
+
+    Raises:
+        ValueError: the forward pass never gets there.
+    """
 
     class Record(nn.Module):
         def __init__(self, repeats: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +14,8 @@ from robustsnn import checkpoint, models
 from robustsnn.conversion import convert as convert_network
 from robustsnn.evaluation import Report
 from robustsnn.evaluation import evaluate as evaluate_network
-from robustsnn.files import write_atomic
+from robustsnn.files import remove_leftovers, write_atomic
+from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import SHAPED_BY, Run
 from robustsnn.recipes.sections import Training
 from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
@@ -36,6 +38,7 @@ def prepared(run: Run, needs: str = "") -> Iterable[Run]:
         if needs:
             each.require(needs)
     for each in everyone:
+        remove_leftovers(each.out)
         write_atomic(each.out / "recipe.toml", each.recipe.toml())
     return everyone
 
@@ -157,7 +160,7 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
 def evaluate(run: Run) -> RunReport:
     """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped."""
     path = run.out / "report.json"
-    report = RunReport(recipe=run.recipe.table(), command=f"robustsnn run {run.recipe.name}", versions=versions())
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=versions())
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
@@ -173,6 +176,13 @@ def evaluate(run: Run) -> RunReport:
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
         write_atomic(path, report.to_json())
     return report
+
+
+def _command(run: Run) -> str:
+    """What makes the same run again: the packaged recipe if it is that, else the one in the run's folder."""
+    name = run.recipe.name
+    same = name in packaged() and load_recipe(name) == run.recipe
+    return shlex.join(("robustsnn", "run", name if same else str(run.out / "recipe.toml")))
 
 
 def measure(run: Run, net: nn.Module, name: str) -> Report:
