@@ -157,3 +157,39 @@ def test_augmentation_is_a_pure_function_of_images_and_generator():
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="at least 0"):
         Augment(pad=-1)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_cutout_fills_one_square_per_image_with_the_mean_anywhere(side):
+    x = torch.ones(400, 2, 6, 6)
+    cut = Augment(cutout=side, fill=(0.25, 0.5))(x, generator(0, "test"))
+    holes = cut[:, 0] != 1
+    assert torch.equal(holes, cut[:, 1] != 1)
+    assert set(cut[:, 0].unique().tolist()) == {0.25, 1.0}
+    rows, columns = holes.any(2).sum(1), holes.any(1).sum(1)
+    assert torch.equal(holes.flatten(1).sum(1), rows * columns)  # a rectangle, cut off at most at the border
+    assert (rows.max(), columns.max()) == (side, side)
+    assert holes.any(0).all()
+
+
+def test_a_resized_crop_shows_a_part_of_the_image_at_full_size():
+    ramp = torch.linspace(0, 1, 16).expand(500, 1, 16, 16)
+    seen = Augment(resized_crop=True)(ramp, generator(0, "test"))
+    spread = seen[:, 0, 0, -1] - seen[:, 0, 0, 0]
+    assert seen.shape == ramp.shape
+    assert (seen.diff(dim=3) >= -1e-6).all()  # neither mirrored nor turned
+    assert (seen[:, :, :1] - seen).abs().max() < 1e-5
+    assert 0.1 < float(spread.min()) < 0.5
+    assert float(spread.max()) > 0.9
+    assert float(seen.min()) >= 0
+    assert float(seen.max()) <= 1
+
+
+def test_all_augmentation_is_decided_by_the_generator():
+    x = torch.rand(20, 3, 8, 8, generator=generator(1, "test"))
+    everything = Augment(2, True, 3, (0.1, 0.2, 0.3), True)
+    state = torch.get_rng_state()
+    first, again, other = (everything(x, generator(seed, "test")) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
