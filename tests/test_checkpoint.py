@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robustsnn import checkpoint
-from robustsnn.checkpoint import load, read_header, save
-from robustsnn.conversion import convert
+from robustsnn.checkpoint import import_published, load, read_header, read_weights, save
+from robustsnn.conversion import convert, spiking
 from robustsnn.files import PART, read_tensors, remove_leftovers, write_atomic, write_tensors
 from robustsnn.models import MODELS, create
 from robustsnn.seeds import generator
@@ -311,3 +312,54 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / f".ann.state.x1y2{PART}").write_bytes(b"half")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+
+
+def published(net):
+    """The state dict of a spiking network as the published code names it."""
+    state = {name.removeprefix("body."): value for name, value in net.state_dict().items()}
+    return {name.replace(".threshold", ".v_th"): v for name, v in state.items() if not name.startswith("normalize.")}
+
+
+def narrow(seed, threshold):
+    ann = create("resnet20", 4, 8, 2, width=0.25, seed=seed)
+    return spiking(ann, torch.rand(2, 2, 8, 8, generator=generator(0, "test")), Dynamics(3), threshold).eval()
+
+
+@pytest.mark.parametrize(
+    "wrapped", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": {f"module.{n}": v for n, v in s.items()}}]
+)
+def test_weights_in_the_published_layout_come_in_from_a_pth(wrapped, tmp_path):
+    source, x = narrow(1, 0.7), torch.rand(3, 2, 8, 8, generator=generator(1, "test"))
+    torch.save(wrapped(published(source)), tmp_path / "weights.pth")
+    net = import_published(narrow(2, 1.0), read_weights(tmp_path / "weights.pth"))
+    assert torch.equal(net(x), source(x))
+
+
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
+    net, tensors = narrow(1, 1.0), published(narrow(2, 0.5))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    lacking = {name: value for name, value in tensors.items() if name != "features.3.act1.v_th"}
+    with pytest.raises(ValueError, match=r"lack 'body\.features\.3\.act1\.threshold'"):
+        import_published(net, lacking)
+    with pytest.raises(ValueError, match="do not fit"):
+        import_published(net, tensors | {"features.99.weight": torch.zeros(1)})
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", None], ids=["empty", "text", "code"])
+def test_a_foreign_weights_file_is_never_executed(content, tmp_path):
+    class Code:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "executed",)
+
+    path = tmp_path / "weights.pth"
+    torch.save({"a": Code()}, path) if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pth"):
+        read_weights(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_file_that_holds_no_tensors_is_refused(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="no state dict"):
+        read_weights(tmp_path / "weights.pth")

@@ -129,10 +129,11 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     given = {name for name in own if not name.endswith(("normalize.mean", "normalize.std", "num_batches_tracked"))}
     if missing := sorted(given - set(renamed)):
         raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?")
-    try:
-        net.load_state_dict(own | renamed)
-    except RuntimeError as error:
-        raise ValueError(f"the weights do not fit this architecture: {' '.join(str(error).split())[:300]}") from None
+    for name, value in renamed.items():
+        if name not in own or own[name].shape != value.shape:
+            here = list(own[name].shape) if name in own else "no such tensor"
+            raise ValueError(f"the weights do not fit this architecture: {name} is {list(value.shape)}, here {here}")
+    net.load_state_dict(own | renamed)
     return net
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -137,9 +138,10 @@ class PGD:
 
     Arguments:
         eps: radius of the ball.
-        steps: gradient steps of size ``2.5 * eps / steps``.
+        steps: gradient steps of size ``stride * eps / steps``.
         restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
         goal, start, norm: what to maximise, where to begin, which ball.
+        stride: how far all steps together reach, in units of ``eps``.
     """
 
     eps: float = 8 / 255
@@ -148,9 +150,12 @@ class PGD:
     goal: Goal = CrossEntropy()
     start: Start = Uniform()
     norm: Norm = "Linf"
+    stride: float = 2.5
 
     def __post_init__(self) -> None:
         ball(self.norm, self.eps)
+        if not 0 < self.stride < math.inf:
+            raise ValueError(f"stride, the steps' total in units of eps, must be greater than 0, not {self.stride}")
         if any(not isinstance(count, int) or count < 1 for count in (self.steps, self.restarts)):
             raise ValueError(f"PGD needs at least one step and one restart, whole numbers, not {self.steps}, {self.restarts}")
 
@@ -166,7 +171,7 @@ class PGD:
         best, best_loss = x.detach(), torch.full((len(x),), -torch.inf, device=x.device)
         for _ in range(self.restarts):
             start = self.start(x, self.ball, draw)
-            step = 2.5 * self.eps / self.steps
+            step = self.stride * self.eps / self.steps
             adv = ascend(model, x, losses, ball=self.ball, start=start, step=step, steps=self.steps, judge=judge)
             if self.restarts == 1:
                 return adv

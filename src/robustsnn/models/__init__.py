@@ -66,7 +66,7 @@ def create(
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for option in options:
         if option not in known and not takes_any:
-            raise ValueError(f"model {name!r} has no option {option!r}: {nearest(option, known)}")
+            raise ValueError(f"model {name!r}: no option {option!r}, {nearest(option, known)}")
     with torch.random.fork_rng(devices=[]):  # torch's constructors draw weights of their own: spare the caller's generator
         try:
             body = architecture(classes=classes, size=size, channels=channels, mean=mean, std=std, **options)

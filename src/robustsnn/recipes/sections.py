@@ -16,7 +16,7 @@ from robustsnn.evaluation.protocols import Rule
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES
-from robustsnn.training import OBJECTIVES, Schedule
+from robustsnn.training import Schedule, objective
 from robustsnn.types import Attack, Objective
 
 Number = Annotated[
@@ -58,6 +58,11 @@ def _spelled(kind: str, table: Mapping[str, Any], *, optional: bool = False) -> 
         return text
 
     return AfterValidator(check)
+
+
+def _checked_objective(text: str) -> str:
+    objective(text)
+    return text
 
 
 class Section(BaseModel):
@@ -119,7 +124,7 @@ class Neurons(Section):
 class Training(Section):
     """How a network is trained."""
 
-    objective: Annotated[str, _spelled("objective", OBJECTIVES)] = Field("Natural()", description="the loss")
+    objective: Annotated[str, AfterValidator(_checked_objective)] = Field("Natural()", description="the loss")
     epochs: int = Field(200, ge=1, description="passes over the training images")
     batch: int = Field(64, ge=1, description="images per step")
     lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
@@ -131,7 +136,7 @@ class Training(Section):
 
     def value(self) -> Objective:
         """The objective that the text spells."""
-        return build("objective", OBJECTIVES, self.objective)  # type: ignore[no-any-return]
+        return objective(self.objective)
 
     def attack(self) -> Attack | None:
         """The attack of validation."""

@@ -59,6 +59,20 @@ class _Spike(torch.autograd.Function):
         return grad * ctx.surrogate(u), None
 
 
+def membrane(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
+    """Potentials before the reset, and spikes, of the neurons that `lif` defines, both ``[T, N, ...]`` and differentiable."""
+    v = torch.zeros_like(current[0])
+    potentials, spikes = [], []
+    for step in current:
+        v = dynamics.leak * v + step
+        s: Tensor = _Spike.apply(v - threshold, dynamics.surrogate)  # type: ignore[no-untyped-call]
+        potentials.append(v)
+        spikes.append(s)
+        fired = s.detach() if dynamics.detach_reset else s
+        v = (1 - fired) * v if dynamics.reset == "zero" else v - fired * threshold
+    return torch.stack(potentials), torch.stack(spikes)
+
+
 def lif(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tensor:
     """Spikes of leaky integrate-and-fire neurons, by autograd through every step.
 
@@ -78,12 +92,4 @@ def lif(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tenso
     >>> lif(torch.tensor([[0.6], [0.6], [0.6]]), 1.0, Dynamics()).flatten()
     tensor([0., 1., 0.])
     """
-    v = torch.zeros_like(current[0])
-    spikes = []
-    for step in current:
-        v = dynamics.leak * v + step
-        s: Tensor = _Spike.apply(v - threshold, dynamics.surrogate)  # type: ignore[no-untyped-call]
-        fired = s.detach() if dynamics.detach_reset else s
-        v = (1 - fired) * v if dynamics.reset == "zero" else v - fired * threshold
-        spikes.append(s)
-    return torch.stack(spikes)
+    return membrane(current, threshold, dynamics)[1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy as shallow_copy
 from types import MethodType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Swap = Callable[[str, nn.Module], nn.Module | None]
 
@@ -47,6 +47,25 @@ def rewire(net: nn.Module, swap: Swap) -> nn.Module:
         return placed[id(module)]
 
     return visit("", net)
+
+
+def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A view of ``net`` in which some parameters or buffers, by their names, are other tensors.
+
+    They may depend on the parameters of ``net``: gradients then flow back to those.
+
+    Raises:
+        ValueError: a name that ``net`` does not have.
+    """
+    view = rewire(net, lambda _, __: None)
+    for name, tensor in tensors.items():
+        path, _, last = name.rpartition(".")
+        module = view.get_submodule(path)
+        place = module._parameters if last in module._parameters else module._buffers
+        if last not in place:
+            raise ValueError(f"{type(net).__name__} has no tensor {name!r}: give names of its state_dict")
+        place[last] = tensor  # type: ignore[assignment]
+    return view
 
 
 def _shallow(name: str, module: nn.Module) -> nn.Module:

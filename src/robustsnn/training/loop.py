@@ -17,7 +17,7 @@ from robustsnn.attacks import PGD
 from robustsnn.data import Augment, Images
 from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.seeds import generator, image_seeds
-from robustsnn.spiking import SpikingNetwork, rewire
+from robustsnn.spiking import rewire
 from robustsnn.training.engine import Loss, cpu, randomness
 from robustsnn.types import Attack, Objective
 
@@ -66,17 +66,18 @@ AfterStep = Callable[[nn.Module], None]
 """Acts on a network's parameters after an optimiser step."""
 
 
+Stop = Callable[[Sequence["Epoch"]], bool]
+"""Whether training should end after the epochs so far."""
+
+
 @dataclass(frozen=True)
-class ThresholdFloor:
-    """``threshold <- max(threshold, floor)`` after every step."""
+class CatastrophicOverfitting:
+    """Stop once robust validation accuracy has fallen by more than ``drop`` below its best (Wong et al. 2020)."""
 
-    floor: float = 0.03
+    drop: float = 0.2
 
-    @torch.no_grad()
-    def __call__(self, net: nn.Module) -> None:
-        if isinstance(net, SpikingNetwork):
-            for threshold in net.thresholds.values():
-                threshold.clamp_(min=self.floor)
+    def __call__(self, history: Sequence[Epoch]) -> bool:
+        return history[-1].robust < best_epoch(history).robust - self.drop
 
 
 def train(
@@ -89,6 +90,7 @@ def train(
     probe: Attack | None = PGD(2 / 255, 10),
     augment: Augment = Augment(),
     after_step: Sequence[AfterStep] = (),
+    stop: Stop = lambda history: False,
     seed: int = 0,
     fabric: Fabric | None = None,
     state: Path | None = None,
@@ -103,6 +105,7 @@ def train(
         objective: for example ``Trades(beta=6)``.
         probe: the attack of validation, from the same random starts every epoch; None chooses by clean accuracy.
         after_step: what acts on parameters after every optimiser step.
+        stop: asked after every epoch whether to end early, for example ``CatastrophicOverfitting()``.
         seed: of order, augmentation and inner attacks; every epoch draws afresh from (seed, epoch).
         fabric: where to run; one CPU process if None.
         state: a file that keeps the training state after every epoch; if it is there, training continues from it.
@@ -124,6 +127,8 @@ def train(
     keeper = _Keeper(state, what, net, optimizer)
     history, best = keeper.resume()
     for epoch in range(len(history), schedule.epochs):
+        if history and stop(history):
+            break
         started, total, lr = time.perf_counter(), 0.0, schedule.rate(epoch)
         for group in optimizer.param_groups:
             group["lr"] = lr

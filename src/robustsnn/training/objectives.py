@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, kl_divergence
-from robustsnn.spiking import rewire
-from robustsnn.types import Attack, Images, Labels, Logits, Objective
+from robustsnn.spiking import rewire, with_tensors
+from robustsnn.types import Attack, Images, Labels, Logits
 
 
 def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: torch.Generator) -> Images:
@@ -40,7 +40,7 @@ def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Ten
     return F.cross_entropy(adversarial, y) + margin + beta * weighted
 
 
-class _Robust(Protocol):
+class Robust(Protocol):
     """An objective of the form ``min over weights, max over images``."""
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class Natural:
 
 
 @dataclass(frozen=True)
-class Adversarial(_Robust):
+class Adversarial(Robust):
     """``CE(f(x'), y)`` with x' from PGD (Madry et al. 2018)."""
 
     eps: float = 2 / 255
@@ -84,7 +84,7 @@ class Adversarial(_Robust):
 
 
 @dataclass(frozen=True)
-class Trades(_Robust):
+class Trades(Robust):
     """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' maximising the divergence (Zhang et al. 2019)."""
 
     beta: float = 6.0
@@ -99,7 +99,7 @@ class Trades(_Robust):
 
 
 @dataclass(frozen=True)
-class Mart(_Robust):
+class Mart(Robust):
     """Boosted cross-entropy on x' plus a divergence weighted by misclassification (Wang et al. 2020)."""
 
     beta: float = 4.0
@@ -114,7 +114,65 @@ class Mart(_Robust):
 
 
 @dataclass(frozen=True)
-class RobustFinetuning(_Robust):
+class FastAdversarial(Robust):
+    """``CE(f(x'), y)`` with x' one step of 1.25 eps from a random start (Wong et al. 2020).
+
+    Fast, and prone to catastrophic overfitting: train with ``stop=CatastrophicOverfitting()``.
+    """
+
+    eps: float = 2 / 255
+
+    def attack(self) -> Attack:
+        return PGD(self.eps, steps=1, stride=1.25)
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        return F.cross_entropy(net(adversarial), y)
+
+
+@dataclass(frozen=True)
+class WeightPerturbed(Robust):
+    """Adversarial weight perturbation (AWP, Wu et al. 2020) around a robust objective.
+
+    The loss is taken at weights ``w + gamma * |w| * g / |g|`` per convolution and linear layer, where ``g`` is the gradient of
+    the inner loss at ``w``; norms, biases and thresholds are left out. The network's own weights never change.
+
+    Arguments:
+        inner: the objective; its adversarial images serve both losses.
+        gamma: relative size of the perturbation; 0.01 for adversarial training, 0.005 for TRADES.
+
+    Raises:
+        ValueError: ``inner`` is not robust, or ``gamma`` is out of range.
+    """
+
+    inner: Robust
+    gamma: float = 0.005
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.inner, "loss"):
+            raise ValueError(f"WeightPerturbed wraps a robust objective such as Trades(), not {self.inner}")
+        if not 0 <= self.gamma < math.inf:
+            raise ValueError(f"gamma must be a finite number of at least 0, not {self.gamma}")
+
+    def attack(self) -> Attack:
+        return self.inner.attack()
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        weights = {
+            f"{name}.weight": module.weight
+            for name, module in net.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        }
+        scratch = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()})
+        gradients = torch.autograd.grad(self.inner.loss(scratch, x, adversarial, y), list(weights.values()))
+        steps = (
+            self.gamma * w.norm() / g.norm().clamp_min(1e-20) * g for w, g in zip(weights.values(), gradients, strict=True)
+        )
+        moved = {name: w + step.detach() for (name, w), step in zip(weights.items(), steps, strict=True)}
+        return self.inner.loss(with_tensors(net, moved), x, adversarial, y)
+
+
+@dataclass(frozen=True)
+class RobustFinetuning(Robust):
     """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' one random and one gradient step away.
 
     The step of size ``alpha`` is random, the rest of ``eps`` climbs ``KL(f(x) || f(.))`` through the network's own
@@ -138,12 +196,3 @@ class RobustFinetuning(_Robust):
 
     def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
         return trades_loss(net(x), net(adversarial), y, self.beta)
-
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "Natural": Natural,
-    "Adversarial": Adversarial,
-    "Trades": Trades,
-    "Mart": Mart,
-    "RobustFinetuning": RobustFinetuning,
-}

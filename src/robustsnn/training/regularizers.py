@@ -1,0 +1,132 @@
+"""Regularisers that compose with any objective: ``Regularized(objective, regularizer, weight)``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.spiking import Dynamics, SpikingNetwork, membrane
+from robustsnn.types import Images, Labels, Objective
+
+
+class Regularizer(Protocol):
+    """A value called on network and batch that returns a scalar to be kept small."""
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Regularized:
+    """``objective + weight * regularizer``.
+
+    Raises:
+        ValueError: a weight that is negative or not finite.
+    """
+
+    objective: Objective
+    regularizer: Regularizer
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"the weight of a regulariser must be finite and at least 0, not {self.weight}")
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+        loss = self.objective(net, x, y, rng=rng)
+        return loss + self.weight * self.regularizer(net, x, y) if self.weight else loss
+
+
+@dataclass(frozen=True)
+class SparseGradients:
+    """Sparsity of input gradients (SR, Liu et al. 2024): ``mean(((f(x + h d) - f(x)) / h)**2)``, ``d = sign(df/dx)``.
+
+    ``f`` is the ratio of the probabilities of the true class and the runner-up, so the finite difference estimates the
+    L1 norm of its gradient.
+    """
+
+    h: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.h < math.inf:
+            raise ValueError(f"h, the step of the finite difference, must be greater than 0, not {self.h}")
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
+        pixels = x.detach().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(_ratio(net(pixels), y).sum(), pixels)
+        moved = x + self.h * gradient.sign()
+        return ((_ratio(net(moved), y) - _ratio(net(x), y)) / self.h).square().mean()
+
+
+def _ratio(logits: Tensor, y: Tensor) -> Tensor:
+    true = logits.gather(1, y[:, None])[:, 0]
+    runner_up = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    return (true - runner_up).exp()
+
+
+@dataclass(frozen=True)
+class MembraneMargin:
+    """Keep potentials away from the threshold (TGO): mean of ``max(0, delta - |v - threshold|)``, averaged over layers."""
+
+    delta: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < math.inf:
+            raise ValueError(f"delta, the margin, must be greater than 0, not {self.delta}")
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
+        distances = distances_to_threshold(net, x)
+        return torch.stack([(self.delta - u.abs()).clamp(min=0).mean() for u in distances]).mean()
+
+
+@dataclass(frozen=True)
+class PotentialOverlap:
+    """Share of each layer's potentials that fall into the surrogate's window (MPD-SGR), were they normally distributed.
+
+    For ``u = v - threshold`` with mean m and deviation s it is ``Phi((w/2 - m)/s) - Phi((-w/2 - m)/s)``, averaged over layers:
+    the smaller, the less gradient passes from the input.
+    """
+
+    window: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window < math.inf:
+            raise ValueError(f"the window must be greater than 0, not {self.window}")
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
+        return torch.stack([self._overlap(u) for u in distances_to_threshold(net, x)]).mean()
+
+    def _overlap(self, u: Tensor) -> Tensor:
+        mean, scale = u.mean(), u.std().clamp_min(1e-6) * math.sqrt(2)
+        ends = (self.window / 2 - mean) / scale, (-self.window / 2 - mean) / scale
+        return (ends[0].erf() - ends[1].erf()) / 2
+
+
+def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
+    """``v - threshold`` before the reset of every layer of neurons, ``[T, N, ...]`` in firing order, differentiable.
+
+    Raises:
+        ValueError: ``net`` does not spike.
+    """
+    if not isinstance(net, SpikingNetwork):
+        raise ValueError(f"membrane potentials need a SpikingNetwork, not {type(net).__name__}: use this in finetuning")
+    found: list[Tensor] = []
+
+    def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+        potentials, spikes = membrane(current, threshold, dynamics)
+        found.append(potentials - threshold)
+        return spikes
+
+    net.firing(fire)(x)
+    return found
+
+
+REGULARIZERS: dict[str, type[Regularizer]] = {
+    "SparseGradients": SparseGradients,
+    "MembraneMargin": MembraneMargin,
+    "PotentialOverlap": PotentialOverlap,
+}

@@ -1,0 +1,42 @@
+"""Objectives as recipes spell them: ``Regularized(Trades(beta=6), SparseGradients(), 0.01)``."""
+
+from __future__ import annotations
+
+from robustsnn.names import build
+from robustsnn.training.objectives import (
+    Adversarial,
+    FastAdversarial,
+    Mart,
+    Natural,
+    RobustFinetuning,
+    Trades,
+    WeightPerturbed,
+)
+from robustsnn.training.regularizers import REGULARIZERS, Regularized
+from robustsnn.types import Objective
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "Natural": Natural,
+    "Adversarial": Adversarial,
+    "FastAdversarial": FastAdversarial,
+    "Trades": Trades,
+    "Mart": Mart,
+    "WeightPerturbed": WeightPerturbed,
+    "RobustFinetuning": RobustFinetuning,
+    "Regularized": Regularized,
+}
+
+
+def objective(text: str) -> Objective:
+    """The objective that a text spells.
+
+    Raises:
+        ValueError: text that cannot be read, or a regulariser alone.
+
+    >>> objective("WeightPerturbed(Trades(beta=6), gamma=0.01)").gamma
+    0.01
+    """
+    value = build("objective", {**OBJECTIVES, **REGULARIZERS}, text)
+    if type(value).__name__ not in OBJECTIVES:
+        raise ValueError(f"{text} is a regulariser: write Regularized(Natural(), {text}, 0.1) or around another objective")
+    return value  # type: ignore[no-any-return]
