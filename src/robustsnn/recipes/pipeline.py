@@ -128,7 +128,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         how.value(),
         how.schedule(),
         probe=how.attack(),
-        augment=run.recipe.data.augment(run.data.mean),
+        augment=run.recipe.data.augment(how.cutout, run.data.mean),
         after_step=after_step,
         seed=run.recipe.seed,
         state=run.path(name).with_suffix(".state"),

@@ -79,12 +79,11 @@ class Data(Section):
     validation: Number = Field(0.1, gt=0, lt=1, description="share of the training images that chooses the best epoch")
     pad: int = Field(0, ge=0, description="random crop: pixels of zero padding on every side")
     flip: bool = Field(False, description="mirror half of the images")
-    cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     resized_crop: bool = Field(False, description="random part of 8 to 100 %% of the area, stretched to full size")
 
-    def augment(self, mean: tuple[float, ...]) -> Augment:
+    def augment(self, cutout: int, mean: tuple[float, ...]) -> Augment:
         """How training images are varied; ``mean`` fills what cutout removes."""
-        return Augment(self.pad, self.flip, self.cutout, mean, self.resized_crop)
+        return Augment(self.pad, self.flip, cutout, mean, self.resized_crop)
 
 
 class Model(Section):
@@ -130,6 +129,7 @@ class Training(Section):
     lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
+    cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] = Field(
         "PGD(eps=2/255, steps=10)", description="attack that chooses the best epoch; empty chooses by clean accuracy"
     )
