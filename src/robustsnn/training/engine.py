@@ -38,7 +38,7 @@ def randomness(*purpose: int | str) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(*purpose).get_state())
-        if torch.cuda.is_available():  # pragma: no cover - needs a GPU
+        if torch.cuda.is_available():
             before = torch.cuda.get_rng_state()
             torch.cuda.manual_seed(derive(*purpose))
             try:
