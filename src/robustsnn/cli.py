@@ -18,12 +18,13 @@ from rich.table import Table
 
 from robustsnn import checkpoint
 from robustsnn.attacks import ATTACKS
+from robustsnn.bench import bench
 from robustsnn.data import DATASETS
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
 from robustsnn.models import MODELS
 from robustsnn.names import find
 from robustsnn.recipes import Listener, Recipe, Run, load_recipe, packaged, pipeline
-from robustsnn.recipes.flags import parse
+from robustsnn.recipes.flags import for_protocol, parse
 from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.sections import Evaluation
 from robustsnn.reporting import Row, RunReport, layers, summary, table, versions
@@ -55,6 +56,7 @@ USAGE = (
     + """
   robustsnn info FILE.safetensors
                           what a checkpoint holds
+  robustsnn bench         how fast this machine is, as ratios within one run
 
 RECIPE is a packaged name (see 'robustsnn list recipes') or a TOML file. 'robustsnn run RECIPE --help' lists every key.
 """
@@ -133,6 +135,7 @@ def stage(name: str, args: Sequence[str]) -> None:
     if not args or args[0].startswith("-"):
         raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
     recipe = load_recipe(args[0])
+    recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, args)})
     default = RunArguments(recipe, Path("runs") / recipe.name)
     chosen = parse(RunArguments, default, args[1:], f"robustsnn {name} {args[0]}", recipe)
     terminal = Terminal()
@@ -151,6 +154,7 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     path, rest = Path(args[0]), args[1:]
     header = checkpoint.read_header(path)
     recipe = from_table({"name": path.stem, **header.recipe}, str(path))
+    recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, rest)})
     settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}", recipe, "evaluation.")
     terminal = Terminal()
     run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
@@ -183,6 +187,19 @@ def info(args: Sequence[str]) -> None:
                 print(f"{name}.{key}: {entry}")
 
 
+def speed(args: Sequence[str]) -> None:
+    """``bench``."""
+    if args:
+        raise ValueError("usage: robustsnn bench")
+    rows = [
+        [t.what, f"{t.plain:.3f}", f"{t.ours:.3f}", f"{t.plain / t.ours:.2f}", f"{t.floor:.3f}", f"{t.ours / t.floor:.2f}"]
+        for t in bench()
+    ]
+    terminal = Terminal()
+    terminal.table(["ResNet-20, width 0.5, T = 8, batch 16", "plain s", "ours s", "ratio", "floor s", "ours/floor"], rows)
+    terminal.say("Medians of repeats in turns; floor: the same network with ReLU on every step's copy of the image.")
+
+
 def command(args: Sequence[str]) -> None:
     """Find the command that the arguments name, and do it."""
     if not args or args[0] in ("-h", "--help", "help"):
@@ -194,7 +211,7 @@ def command(args: Sequence[str]) -> None:
         return None
     if name == "evaluate" and rest and rest[0].endswith(".safetensors"):
         return evaluate_checkpoint(rest)
-    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info}
+    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed}
     stages = {stage_name: lambda rest: stage(name, rest) for stage_name in STAGES}
     return find("command", {**stages, **simple}, name)(rest)
 

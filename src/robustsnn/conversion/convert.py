@@ -164,8 +164,11 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     plain = rewire(body, lambda _, __: None).eval()
     try:
         once, alone = plain(few), torch.cat([plain(image[None]) for image in few])
-    except RuntimeError:
-        raise together from None
+    except RuntimeError as error:
+        raise ValueError(
+            f"{type(body).__name__} cannot run on the calibration images {list(few.shape)} "
+            f"({' '.join(str(error).split())[:150]}): give images as it was trained on, and let it take batches of any size"
+        ) from None
     if once.shape != alone.shape or not torch.allclose(once, alone, rtol=1e-4, atol=1e-5):
         raise together
     expected = torch.cat([once, once])

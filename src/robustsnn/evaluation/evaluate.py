@@ -118,6 +118,8 @@ def evaluate(
     names = list(chosen.attacks) if attacks is None else list(attacks)
     if not len(data) or not radii or not names:
         raise ValueError("evaluation needs images, at least one eps and at least one attack")
+    if max(radii) > 1:
+        raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {max(radii):g}: 8 grey levels are 8/255")
     started = time.perf_counter()
     judge_by = rule or chosen.rule
     results = []

@@ -22,6 +22,9 @@ class Interval(BaseModel):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
 
 def wilson(hits: int, count: int) -> Interval:
     """The Wilson score interval at 95 % (Wilson 1927).

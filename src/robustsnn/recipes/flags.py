@@ -9,8 +9,10 @@ from itertools import takewhile
 from typing import TypeVar
 
 import tyro
+from pydantic import ValidationError
 
-from robustsnn.recipes.recipe import Recipe, from_table
+from robustsnn.recipes.recipe import Recipe, explain, from_table
+from robustsnn.recipes.sections import Evaluation
 
 Parsed = TypeVar("Parsed")
 
@@ -31,6 +33,8 @@ def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(kind, default=default, args=list(args), prog=program, config=(tyro.conf.AvoidSubcommands,))
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -38,6 +42,12 @@ def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str
         words = " ".join(complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
         words = words.removeprefix("Parsing error ").removeprefix("Unrecognized options ")
         raise ValueError(words or "the flags cannot be read") from None
+
+
+def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
+    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own."""
+    named = {arg.rpartition(".")[2].removeprefix("--") for arg in args if arg.startswith("--")}
+    return evaluation.model_copy(update={"attacks": ()}) if "protocol" in named and "attacks" not in named else evaluation
 
 
 def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:
@@ -48,11 +58,13 @@ def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:
     """
     changed = recipe.model_dump(mode="json")
     for i, arg in enumerate(args):
+        if not arg.startswith("--"):
+            continue
         *path, last = f"{section}{arg.removeprefix('--')}".replace("-", "_").split(".")
         place = changed
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place.get(part, {}), dict) else {}
-        if arg.startswith("--") and last != "out":
+        if last != "out":
             values = list(takewhile(lambda value: not value.startswith("--"), args[i + 1 :]))
             place[last] = values if isinstance(place.get(last), list) or len(values) != 1 else values[0]
     from_table(changed, "flags")

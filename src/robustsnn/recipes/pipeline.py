@@ -116,9 +116,10 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
 
     def on_epoch(epoch: Epoch) -> None:
         history.append(epoch)
+        robust = f"  robust {epoch.robust:.1%}" if how.probe else ""
         run.listener.say(
             f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"
-            f"  robust {epoch.robust:.1%}  ({epoch.seconds:.1f} s)"
+            f"{robust}  ({epoch.seconds:.1f} s)"
         )
 
     figures = train(
@@ -182,7 +183,8 @@ def _command(run: Run) -> str:
     """What makes the same run again: the packaged recipe if it is that, else the one in the run's folder."""
     name = run.recipe.name
     same = name in packaged() and load_recipe(name) == run.recipe
-    return shlex.join(("robustsnn", "run", name if same else str(run.out / "recipe.toml")))
+    again = ("--out", str(run.out.with_name(f"{run.out.name}-again")))
+    return shlex.join(("robustsnn", "run", *((name,) if same else (str(run.out / "recipe.toml"), *again))))
 
 
 def measure(run: Run, net: nn.Module, name: str) -> Report:

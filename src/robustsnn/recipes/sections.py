@@ -36,6 +36,8 @@ Number = Annotated[
 def _radius(eps: float) -> float:
     if eps < 0:
         raise ValueError(f"eps must be at least 0, not {eps:g}")
+    if eps > 1:
+        raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {eps:g}: write {eps:g}/255?")
     return eps
 
 
@@ -79,7 +81,7 @@ class Data(Section):
     validation: Number = Field(0.1, gt=0, lt=1, description="share of the training images that chooses the best epoch")
     pad: int = Field(0, ge=0, description="random crop: pixels of zero padding on every side")
     flip: bool = Field(False, description="mirror half of the images")
-    resized_crop: bool = Field(False, description="random part of 8 to 100 %% of the area, stretched to full size")
+    resized_crop: bool = Field(False, description="random part of 8 to 100 % of the area, stretched to full size")
 
     def augment(self, cutout: int, mean: tuple[float, ...]) -> Augment:
         """How training images are varied; ``mean`` fills what cutout removes."""

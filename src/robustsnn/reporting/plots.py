@@ -133,7 +133,7 @@ def _curves(report: RunReport, attack: str, key: str) -> Picture:
 
 
 def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
-    kept, steps = best_epoch(epochs), [e.epoch for e in epochs]
+    kept, steps = best_epoch(epochs), [e.epoch + 1 for e in epochs]
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
@@ -141,21 +141,20 @@ def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
         above.plot(steps, [e.loss for e in epochs], color=_INK, marker=marker)
         above.set_ylabel("loss")
         below.plot(steps, [100 * e.clean for e in epochs], color=_colour(0), marker=marker, linestyle="--", label="clean")
-        below.plot(steps, [100 * e.robust for e in epochs], color=_colour(1), marker=marker, label="robust")
+        if any(e.robust != e.clean for e in epochs):  # natural training measures no robustness
+            below.plot(steps, [100 * e.robust for e in epochs], color=_colour(1), marker=marker, label="robust")
         below.set(ylim=(0, 101), xlabel="epoch", ylabel="validation %")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axes in (above, below):
-            axes.axvline(kept.epoch, color=_MUTED, linewidth=1, linestyle=":")
+            axes.axvline(kept.epoch + 1, color=_MUTED, linewidth=1, linestyle=":")
         below.legend(loc="best")
         figure.align_ylabels()
 
     accuracies = f"clean {100 * kept.clean:.1f} %, robust {100 * kept.robust:.1f} %"
-    caption = (
-        f"{name}: {len(epochs)} epochs in {_duration(sum(e.seconds for e in epochs))}; epoch {kept.epoch} (dotted) was kept."
-    )
+    caption = f"{name}: {len(epochs)} epochs in {_duration(sum(e.seconds for e in epochs))}; epoch {kept.epoch + 1} (dotted) was kept."
     label = (
         f"Training of stage {name}: loss from {epochs[0].loss:.3g} to {epochs[-1].loss:.3g} in {len(epochs)} epochs; "
-        f"validation accuracy at the kept epoch {kept.epoch}: {accuracies}."
+        f"validation accuracy at the kept epoch {kept.epoch + 1}: {accuracies}."
     )
     return _picture(key, 3.6, label, caption, draw)
 
