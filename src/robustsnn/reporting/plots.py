@@ -151,7 +151,8 @@ def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
         figure.align_ylabels()
 
     accuracies = f"clean {100 * kept.clean:.1f} %, robust {100 * kept.robust:.1f} %"
-    caption = f"{name}: {len(epochs)} epochs in {_duration(sum(e.seconds for e in epochs))}; epoch {kept.epoch + 1} (dotted) was kept."
+    took = _duration(sum(e.seconds for e in epochs))
+    caption = f"{name}: {len(epochs)} epochs in {took}; epoch {kept.epoch + 1} (dotted) was kept."
     label = (
         f"Training of stage {name}: loss from {epochs[0].loss:.3g} to {epochs[-1].loss:.3g} in {len(epochs)} epochs; "
         f"validation accuracy at the kept epoch {kept.epoch + 1}: {accuracies}."

@@ -144,7 +144,7 @@ class WeightPerturbed(Robust):
         ValueError: ``inner`` is not robust, or ``gamma`` is out of range.
     """
 
-    inner: Robust
+    inner: Robust = Trades()
     gamma: float = 0.005
 
     def __post_init__(self) -> None:
