@@ -5,18 +5,29 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
+import torch
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.S)
+from robustsnn.recipes.recipe import from_toml
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-@pytest.mark.parametrize("code", BLOCKS)
-def test_python_of_the_readme_runs(code, capsys):
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+
+
+def test_python_of_the_readme_runs(capsys, tmp_path, monkeypatch):
+    """One block after the other, in the same names."""
+    monkeypatch.chdir(tmp_path)
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert 0 <= names["report"].results[0].robust.value <= names["report"].clean.value <= 1
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), names)
     assert "torch.Size([8, 64, 10])" in capsys.readouterr().out
+    assert 0 <= names["report"].result("PGD-10", 0.1).robust.value <= names["report"].clean.value <= 1
+    assert isinstance(names["load"]("snn.safetensors"), torch.nn.Module)
 
 
-def test_the_readme_shows_python():
-    assert BLOCKS
+def test_the_recipe_of_the_readme_is_one():
+    (text,) = blocks("toml")
+    recipe = from_toml(text, "README.md")
+    assert (recipe.name, recipe.evaluation.eps, list(recipe.baselines)) == ("mine", (19 / 255, 38 / 255), ["natural"])
