@@ -112,10 +112,8 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
     images, validation = run.parts()
     steps = -(-len(images) // how.batch)
     what = f"{run.label} {stage}"
-    history: list[Epoch] = []
 
     def on_epoch(epoch: Epoch) -> None:
-        history.append(epoch)
         robust = f"  robust {epoch.robust:.1%}" if how.probe else ""
         run.listener.say(
             f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"

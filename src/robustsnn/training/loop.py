@@ -153,7 +153,7 @@ def train(
         clean, robust = validate(net, validation, probe, seed)
         figures = Epoch(epoch, total / len(images), clean, robust, lr, time.perf_counter() - started)
         history = (*history, figures)
-        if best is None or (robust, clean) > _merit(history[:-1]):
+        if best is None or best_epoch(history) is figures:
             best = _copied(net)
         keeper.keep(history, best)
         on_epoch(figures)
@@ -166,11 +166,6 @@ def train(
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
     """The epoch whose weights training keeps: the first of the best by robust, then clean validation accuracy."""
     return max(history, key=lambda e: (e.robust, e.clean))
-
-
-def _merit(history: Sequence[Epoch]) -> tuple[float, float]:
-    best = best_epoch(history)
-    return best.robust, best.clean
 
 
 def validate(net: nn.Module, images: Images, attack: Attack | None, seed: int, batch: int = 256) -> tuple[float, float]:
