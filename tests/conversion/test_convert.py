@@ -214,3 +214,8 @@ def test_what_cannot_be_converted_is_refused(ann, change, line, unchecked, uncha
     arguments = {"ann": ann, "batches": batches(), **FAST} | change
     with unchanged(arguments["ann"]), pytest.raises(ValueError, match=line):
         convert(**arguments)
+
+
+def test_images_that_the_ann_cannot_take_are_named(ann):
+    with pytest.raises(ValueError, match=r"\[3, 2, 16, 16\]"):
+        convert(ann, [torch.rand(4, 2, 16, 16)], **FAST)

@@ -136,7 +136,9 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
     )
     _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
     chosen = best_epoch(figures)
-    checkpoint.save(run.path(name), net, run.header(), {"history": [asdict(e) for e in figures], "best": chosen.epoch})
+    checkpoint.save(
+        run.path(name), net, run.header(), {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1}
+    )
     run.finished(name)
     run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
 
