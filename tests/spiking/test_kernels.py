@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle, lif
-from robustsnn.spiking.kernels import fused_lif, rate_lif
+from robustsnn.spiking.kernels import fused_lif, through
+from robustsnn.spiking.paths import Rate
+
+rate_lif = through(Rate._rule)
 
 surrogates = pytest.mark.parametrize(
     "surrogate", [Triangle(1.0), Triangle(0.25), Exponential(0.3, 2.0), Rectangle(0.5), StraightThrough()], ids=repr
@@ -128,3 +131,30 @@ def test_inputs_are_left_as_they_are(neuron):
     before = [tensor.clone() for tensor in (current, threshold, upstream)]
     outcome(neuron, Dynamics(), current, threshold, upstream)
     assert all(torch.equal(tensor, copy) for tensor, copy in zip((current, threshold, upstream), before, strict=True))
+
+
+@resets
+@detached
+@pytest.mark.parametrize("expanded", [False, True], ids=["current", "expanded"])
+@pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
+def test_a_start_and_a_trained_leak_are_fused_as_in_plain(reset, detach_reset, per_channel, expanded):
+    current, threshold, upstream = problem(torch.float64, per_channel=per_channel, expanded=expanded)
+
+    def run(neuron):
+        leak = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+        dynamics = Dynamics(leak=leak, reset=reset, detach_reset=detach_reset, start=0.5)
+        return *outcome(neuron, dynamics, current, threshold, upstream), leak.grad
+
+    plain, fused = run(lif), run(fused_lif)
+    assert torch.equal(fused[0], plain[0])
+    assert plain[3].abs() > 1e-3
+    for ours, reference in zip(fused[1:], plain[1:], strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
+
+
+def test_half_a_threshold_at_the_start_rounds_the_rate_to_the_nearest():
+    current = torch.tensor([0.3, 0.4, 0.6, 0.7]).expand(4, 4)
+    rounded = lif(current, 1.0, Dynamics(4, reset="subtract", start=0.5)).mean(0)
+    floored = lif(current, 1.0, Dynamics(4, reset="subtract")).mean(0)
+    assert rounded.tolist() == [0.25, 0.5, 0.5, 0.75]
+    assert floored.tolist() == [0.25, 0.25, 0.5, 0.5]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, Neuron, Rectangle, Slot, SpikingNetwork, lif
+from robustsnn.spiking import Dynamics, Neuron, Rectangle, Slot, SpikingNetwork, Surrogate, Triangle, lif
 
 
 def body():
@@ -175,3 +175,18 @@ def test_state_dict_and_deep_copy_carry_a_network(net, images):
 def test_steps_of_random_bodies_are_finite_and_of_the_right_shape():
     x = torch.rand(0, 2, 8, 8, generator=generator(0))
     assert SpikingNetwork(body(), Dynamics(3)).steps(x).shape == (3, 0, 3)
+
+
+def test_a_trained_leak_is_a_parameter_of_every_layer_that_views_share():
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    net = SpikingNetwork(body, Dynamics(4, leak=0.9, train_leak=True)).replace({"2": 0.1, "4": 0.05})
+    assert {name: round(leak.item(), 4) for name, leak in net.leaks.items()} == {"2": 0.9, "4": 0.9}
+    fixed = net.replace(train_leak=False)
+    assert not fixed.leaks
+    assert torch.equal(fixed(x), net(x))
+    view = Surrogate(Triangle(2.0))(net)
+    assert all(view.leaks[name] is leak for name, leak in net.leaks.items())
+    net(x).square().sum().backward()
+    assert all(leak.grad is not None and leak.grad.abs() > 0 for leak in net.leaks.values())
+    assert float(net.replace(leak=0.5).leaks["2"].detach()) == 0.5

@@ -28,22 +28,44 @@ class Slot:
 
 
 class Neuron(nn.Module):
-    """A layer of neurons with one trainable threshold, in the slot of a ReLU.
+    """A layer of neurons with a trainable threshold (and leak, where the dynamics say so), in the slot of a ReLU.
 
     Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
     """
 
-    def __init__(self, threshold: nn.Parameter, dynamics: Dynamics, *, first: bool = False, fire: Fire = fused_lif) -> None:
+    def __init__(
+        self,
+        threshold: nn.Parameter,
+        dynamics: Dynamics,
+        *,
+        first: bool = False,
+        fire: Fire = fused_lif,
+        leak: nn.Parameter | None = None,
+    ) -> None:
         super().__init__()
+        if dynamics.train_leak and leak is None:
+            leak = nn.Parameter(torch.as_tensor(dynamics.leak).detach().to(threshold.device, threshold.dtype).clone())
         self.threshold = threshold
+        self.leak = leak
         self.dynamics = dynamics
         self.first = first
         self.fire = fire
 
+    def changed(
+        self, *, threshold: nn.Parameter | None = None, dynamics: Dynamics | None = None, fire: Fire | None = None
+    ) -> Neuron:
+        """A like layer over the same parameters, with another threshold, other dynamics, or another way to fire."""
+        threshold = self.threshold if threshold is None else threshold
+        dynamics = dynamics or self.dynamics
+        same_leak = (dynamics.leak, dynamics.train_leak) == (self.dynamics.leak, self.dynamics.train_leak)
+        leak = self.leak if same_leak else None
+        return Neuron(threshold, dynamics, first=self.first, fire=fire or self.fire, leak=leak)
+
     def forward(self, x: Tensor) -> Tensor:
-        steps = self.dynamics.timesteps
+        dynamics = self.dynamics if self.leak is None else replace(self.dynamics, leak=self.leak)
+        steps = dynamics.timesteps
         current = x.expand(steps, *x.shape) if self.first else x.unflatten(0, (steps, -1))
-        return self.fire(current, self.threshold, self.dynamics).flatten(0, 1)
+        return self.fire(current, self.threshold, dynamics).flatten(0, 1)
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"
@@ -99,7 +121,6 @@ class SpikingNetwork(nn.Module):
             if name not in first:
                 return None
             threshold = module.threshold if isinstance(module, Neuron) else nn.Parameter(_like(body, 1.0))
-            assert isinstance(threshold, nn.Parameter)
             return Neuron(threshold, dynamics, first=first[name]).train(module.training)
 
         self.body = rewire(body, place)
@@ -109,6 +130,11 @@ class SpikingNetwork(nn.Module):
     def thresholds(self) -> dict[str, nn.Parameter]:
         """The trainable thresholds by module path, in firing order."""
         return {name: neuron.threshold for name, neuron in self.neurons.items()}
+
+    @property
+    def leaks(self) -> dict[str, nn.Parameter]:
+        """The trainable leaks by module path, in firing order; none unless ``dynamics.train_leak``."""
+        return {name: neuron.leak for name, neuron in self.neurons.items() if neuron.leak is not None}
 
     @property
     def neurons(self) -> dict[str, Neuron]:
@@ -145,7 +171,7 @@ class SpikingNetwork(nn.Module):
     def firing(self, fire: Fire, dynamics: Dynamics | None = None) -> SpikingNetwork:
         """A view whose neurons fire by another function of the same forward pass: what a gradient path needs."""
         dynamics = dynamics or self.dynamics
-        return self.rewired(lambda _, n: Neuron(n.threshold, dynamics, first=n.first, fire=fire), dynamics)
+        return self.rewired(lambda _, neuron: neuron.changed(dynamics=dynamics, fire=fire), dynamics)
 
     def replace(self, thresholds: Mapping[str, float | Tensor] | None = None, **dynamics: Any) -> SpikingNetwork:
         """A view over the same weights with other thresholds (by module path) or other fields of `Dynamics`.
@@ -170,7 +196,7 @@ class SpikingNetwork(nn.Module):
             threshold = thresholds.get(name, neuron.threshold)
             if not isinstance(threshold, nn.Parameter):
                 threshold = nn.Parameter(_like(self.body, threshold))
-            return Neuron(threshold, changed, first=neuron.first, fire=neuron.fire)
+            return neuron.changed(threshold=threshold, dynamics=changed)
 
         return self.rewired(change, changed)
 

@@ -24,24 +24,32 @@ class Dynamics:
         reset: after a spike the potential becomes ``"zero"`` or loses the threshold (``"subtract"``).
         detach_reset: no gradient through the reset.
         surrogate: the derivative that stands for that of a spike.
+        start: potential before the first step, in units of the threshold, in ``[0, 1)``; 0.5 rounds instead of flooring.
+        train_leak: every layer's leak is a trained parameter that begins at ``leak``.
 
     Raises:
         ValueError: a value outside its range.
     """
 
     timesteps: int = 8
-    leak: float = 1.0
+    leak: float | Tensor = 1.0
     reset: Reset = "zero"
     detach_reset: bool = False
     surrogate: SurrogateDerivative = Triangle(1.0)
+    start: float = 0.0
+    train_leak: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.timesteps, bool) or not isinstance(self.timesteps, int) or self.timesteps < 1:
             raise ValueError(f"timesteps must be a whole number of at least 1, not {self.timesteps!r}")
-        if not (math.isfinite(self.leak) and 0 < self.leak <= 1):
-            raise ValueError(f"leak must be in (0, 1], not {self.leak}; 1 is integrate-and-fire")
+        # a tensor only inside a layer whose leak is trained
+        leak = float(self.leak.detach()) if isinstance(self.leak, Tensor) else self.leak
+        if not (math.isfinite(leak) and 0 < leak <= 1):
+            raise ValueError(f"leak must be in (0, 1], not {leak}; 1 is integrate-and-fire")
         if self.reset not in ("zero", "subtract"):
             raise ValueError(f"reset must be 'zero' or 'subtract', not {self.reset!r}")
+        if not 0 <= self.start < 1:
+            raise ValueError(f"start is the first potential in units of the threshold, in [0, 1), not {self.start}")
         if not callable(self.surrogate):
             raise ValueError(f"surrogate must be a value such as Triangle(1.0), not {self.surrogate!r}")
 
@@ -61,7 +69,7 @@ class _Spike(torch.autograd.Function):
 
 def membrane(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
     """Potentials before the reset, and spikes, of the neurons that `lif` defines, both ``[T, N, ...]`` and differentiable."""
-    v = torch.zeros_like(current[0])
+    v = torch.zeros_like(current[0]) + dynamics.start * threshold
     potentials, spikes = [], []
     for step in current:
         v = dynamics.leak * v + step
@@ -76,7 +84,7 @@ def membrane(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> 
 def lif(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tensor:
     """Spikes of leaky integrate-and-fire neurons, by autograd through every step.
 
-        v_pre[t] = leak * v[t-1] + current[t]              v[-1] = 0
+        v_pre[t] = leak * v[t-1] + current[t]              v[-1] = start * threshold
         s[t]     = 1 if v_pre[t] >= threshold else 0
         v[t]     = (1 - s[t]) * v_pre[t]                   reset "zero"
         v[t]     = v_pre[t] - s[t] * threshold             reset "subtract"

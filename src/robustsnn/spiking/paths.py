@@ -5,11 +5,13 @@ Every path but `Analog` leaves the forward pass exactly as it is.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from robustsnn.spiking.kernels import fused_lif, rate_lif
+from robustsnn.spiking.kernels import Firing, fused_lif, recursion, through
 from robustsnn.spiking.network import Neuron, SpikingNetwork
 from robustsnn.spiking.rewire import rewire
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
@@ -43,7 +45,74 @@ class Rate:
     """Back-propagation through rates ("BPTR"): the gradient passes where a neuron fired at least once."""
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return _spiking(self, net).firing(rate_lif)
+        return _spiking(self, net).firing(through(self._rule))
+
+    @staticmethod
+    def _rule(grad: Tensor, firing: Firing) -> Tensor:
+        return grad * firing.spikes.amax(0)
+
+
+@dataclass(frozen=True)
+class RateApproximation:
+    """Rate gradient approximation (RGA; Bu et al. 2023): the firing rate as a function of the mean current.
+
+    With ``a = mean_t I / threshold`` and leak ``l`` the gradient, averaged over time, is multiplied by 0.2 for
+    ``0 <= a <= 1 - l``, by ``(1 - 0.2 (1 - l)) / (l + 1)`` for ``1 - l < a <= 2``, and else by 0.
+    """
+
+    def __call__(self, net: nn.Module) -> SpikingNetwork:
+        return _spiking(self, net).firing(through(self._rule))
+
+    @staticmethod
+    def _rule(grad: Tensor, firing: Firing) -> Tensor:
+        a, leak = firing.current.mean(0) / firing.threshold, firing.dynamics.leak
+        low = ((a >= 0) & (a <= 1 - leak)).to(grad.dtype) * 0.2
+        high = ((a > 1 - leak) & (a <= 2)).to(grad.dtype) * ((1 - 0.2 * (1 - leak)) / (leak + 1))
+        return (grad.mean(0) * (low + high)).expand_as(grad)
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Hybrid adversarial attack with rate-averaged gradients (HART): surrogate times gradient, averaged over time at the
+    current of every neuron, and nothing through the potential from step to step."""
+
+    width: float = 1.0
+
+    def __call__(self, net: nn.Module) -> SpikingNetwork:
+        surrogate = Triangle(self.width)
+
+        def rule(grad: Tensor, firing: Firing) -> Tensor:
+            return (grad * surrogate(firing.v_pre - firing.threshold)).mean(0).expand_as(grad)
+
+        return _spiking(self, net).firing(through(rule))
+
+
+@dataclass(frozen=True)
+class PotentialDependent:
+    """Back-propagation through time with a surrogate as wide as the potentials are spread (PDSG).
+
+    ``g(u) = exp(-(u - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s)``, where s is the standard deviation of the potentials of all steps
+    so far, over the positions of a channel (or all neurons of a linear layer); 0 becomes 1. It is taken image by image, so
+    that an image's result does not depend on those it is attacked with.
+    """
+
+    def __call__(self, net: nn.Module) -> SpikingNetwork:
+        return _spiking(self, net).firing(through(self._rule))
+
+    @staticmethod
+    def _rule(grad: Tensor, firing: Firing) -> Tensor:
+        v = firing.v_pre
+        space = tuple(range(3, v.dim())) or (2,)
+        count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
+        mean, square = (x.mean(space, keepdim=True).cumsum(0) / count for x in (v, v.square()))
+        spread = (square - mean.square()).clamp(min=0).sqrt()
+        spread = torch.where(spread < 1e-6, 1.0, spread)
+
+        def derivative(t: int, u: Tensor) -> Tensor:
+            s = spread[t]
+            return torch.exp(-((u - s / 2) ** 2) / (2 * s**2)) / (math.sqrt(2 * math.pi) * s)
+
+        return recursion(grad, v, firing.spikes, firing.threshold, firing.dynamics, derivative)[0]
 
 
 @dataclass(frozen=True)

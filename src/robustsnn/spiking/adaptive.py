@@ -1,0 +1,94 @@
+"""Adaptive sharpness surrogate gradients: a path that learns, image by image, while an attack goes on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.spiking.kernels import Firing, potentials, recursion, through
+from robustsnn.spiking.network import Fire, SpikingNetwork
+from robustsnn.spiking.neuron import Dynamics
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Back-propagation through time, sharp where a neuron's potential stays near the threshold (ASSG, arXiv 2512.22522).
+
+    Per image, neuron and step ``m <- 0.9 m + 0.1 |u|`` and ``d <- 0.9 d + 0.1 ||u| - m|`` follow every forward pass of a
+    run, from 1 and 0. With ``w = 2/pi tan(pi a)`` and ``k = w / (m + 1.5 d + 1e-4)`` the derivative is
+    ``k / (2 (1 + (pi/2 k u)^2))``.
+
+    Arguments:
+        a: share of the gradient that may vanish, in (0, 0.5); 0.41 to 0.45 are the published ones.
+
+    Raises:
+        ValueError: ``a`` out of range.
+    """
+
+    a: float = 0.43
+
+    def __post_init__(self) -> None:
+        if not 0 < self.a < 0.5:
+            raise ValueError(f"a of Adaptive must be in (0, 0.5), not {self.a}")
+
+    def __call__(self, net: nn.Module) -> AdaptiveView:
+        if not isinstance(net, SpikingNetwork):
+            raise ValueError(f"{self} needs a SpikingNetwork, not {type(net).__name__}; the path of an ANN is Plain()")
+        return AdaptiveView(net, 2 / math.pi * math.tan(math.pi * self.a))
+
+
+class AdaptiveView(nn.Module):
+    """A network that remembers, from one forward pass of a run to the next, how far each image's potentials were off."""
+
+    def __init__(self, net: SpikingNetwork, sharpness: float) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+        self.memory: dict[str, tuple[Tensor, Tensor]] = {}
+        self.count = 0
+        self.index: Tensor | None = None
+        self.net = net.rewired(lambda name, neuron: neuron.changed(fire=self._fire(name)))
+
+    def begin(self, count: int) -> None:
+        """A new run on ``count`` images."""
+        self.memory, self.count, self.index = {}, count, None
+
+    def follow(self, index: Tensor) -> None:
+        """The next batch holds these images of the run."""
+        self.index = index
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.index is None or len(self.index) != len(x):
+            self.begin(len(x))
+            self.index = torch.arange(len(x), device=x.device)
+        return self.net(x)  # type: ignore[no-any-return]
+
+    def _fire(self, name: str) -> Fire:
+        def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+            with torch.no_grad():
+                k = self._sharpness(name, (potentials(current, threshold, dynamics) - threshold).abs_())
+
+            def rule(grad: Tensor, firing: Firing) -> Tensor:
+                def derivative(t: int, u: Tensor) -> Tensor:
+                    return k[t] / (2 * (1 + (math.pi / 2 * k[t] * u) ** 2))
+
+                return recursion(grad, firing.v_pre, firing.spikes, threshold, dynamics, derivative)[0]
+
+            return through(rule)(current, threshold, dynamics)
+
+        return fire
+
+    def _sharpness(self, name: str, distance: Tensor) -> Tensor:
+        """``k`` after one more look at ``|u| [T, n, ...]`` of the images at hand."""
+        steps, _, *shape = distance.shape
+        if name not in self.memory:
+            whole = (steps, self.count, *shape)
+            self.memory[name] = distance.new_ones(whole), distance.new_zeros(whole)
+        mean, deviation = (kept[:, self.index] for kept in self.memory[name])
+        mean = 0.9 * mean + 0.1 * distance
+        deviation = 0.9 * deviation + 0.1 * (distance - mean).abs()
+        for kept, new in zip(self.memory[name], (mean, deviation), strict=True):
+            kept[:, self.index] = new
+        return self.sharpness / (mean + 1.5 * deviation + 1e-4)
