@@ -196,7 +196,7 @@ class Dead(nn.Sequential):
     [
         ({"scale": 0.0}, "scale must be greater than 0"),
         ({"scale": math.nan}, "scale must be greater than 0"),
-        ({"batch_norm": "keep"}, "batch_norm must be"),
+        ({"batch_norm": "kept"}, "batch_norm must be"),
         ({"percentile": 0.0}, "percentile must be"),
         ({"calibration_timesteps": 0}, "timesteps must be"),
         ({"allow": {"sigmoid"}}, "only 'max_pool'"),

@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.spiking.network import Neuron, SpikingNetwork
+from robustsnn.conversion.frontier import CHUNK, frontier
+from robustsnn.spiking.network import SpikingNetwork
 from robustsnn.spiking.rewire import rewire
 
-CHUNK = 1 << 22  # values looked at together: bounds the memory of the percentile
+Granularity = Literal["layer", "channel"]
+"""Whether a layer has one threshold, or each of its channels."""
+Batches = Iterable[Tensor | tuple[Tensor, ...]]
+OnLayer = Callable[[str, float], None]
+
+
+@overload
+def calibrate(
+    net: SpikingNetwork,
+    batches: Batches,
+    percentile: float = ...,
+    timesteps: int = ...,
+    *,
+    granularity: Literal["layer"] = ...,
+    limit: int = ...,
+    on_layer: OnLayer = ...,
+) -> dict[str, float]: ...
+
+
+@overload
+def calibrate(
+    net: SpikingNetwork,
+    batches: Batches,
+    percentile: float = ...,
+    timesteps: int = ...,
+    *,
+    granularity: Literal["channel"],
+    limit: int = ...,
+    on_layer: OnLayer = ...,
+) -> dict[str, Tensor]: ...
+
+
+@overload
+def calibrate(
+    net: SpikingNetwork,
+    batches: Batches,
+    percentile: float = ...,
+    timesteps: int = ...,
+    *,
+    granularity: Granularity,
+    limit: int = ...,
+    on_layer: OnLayer = ...,
+) -> dict[str, float] | dict[str, Tensor]: ...
 
 
 def calibrate(
     net: SpikingNetwork,
-    batches: Iterable[Tensor | tuple[Tensor, ...]],
+    batches: Batches,
     percentile: float = 99.7,
     timesteps: int = 100,
     *,
+    granularity: Granularity = "layer",
     limit: int = 11,
-    on_layer: Callable[[str, float], None] = lambda name, threshold: None,
-) -> dict[str, float]:
+    on_layer: OnLayer = lambda name, threshold: None,
+) -> dict[str, float] | dict[str, Tensor]:
     """Thresholds at scale 1, by module path in firing order.
 
     One layer at a time: the network runs ``timesteps`` steps with batch statistics in its batch norms, layers already
@@ -35,31 +81,43 @@ def calibrate(
         batches: images ``[N,C,H,W]`` or tuples that begin with images; the first ``limit`` are used.
         percentile: in (0, 100].
         timesteps: ``T`` of this pass.
-        on_layer: told each layer's name and threshold when it is found.
+        granularity: one threshold per ``"layer"``, or one per ``"channel"`` of what it receives ``[T*N,C,...]``. A channel
+            that receives nothing above 0 has no reason to fire and gets the largest threshold of its layer.
+        on_layer: told each layer's name and threshold (the mean of its channels') when it is found.
+
+    Returns:
+        Numbers, or tensors ``[C,1,...]`` that broadcast over ``[N,C,...]``; `SpikingNetwork.replace` takes both.
 
     Raises:
-        ValueError: no batches, a percentile out of range, images that are not finite, or a layer that receives nothing
+        ValueError: no batches, an argument out of range, images that are not finite, or a layer that receives nothing
             above 0.
 
     Source: Ozdenizci & Legenstein 2024, section 4; after Sengupta et al. 2019.
     """
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile must be in (0, 100], not {percentile}")
+    if granularity not in get_args(Granularity):
+        raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
     used = [images_of(batch) for batch in islice(batches, limit)]
     if not used or not all(len(images) for images in used):
         raise ValueError("calibration needs at least one batch of images")
     view = calibrating(net, timesteps)
-    found: dict[str, float] = {}
-    for name in net.thresholds:
-        prefix = view.replace(found)
-        threshold = max(received(prefix, name, images, percentile) for images in used)
-        if not threshold > 0:
+    course = frontier(view, used)
+    receive = course.receive if course else partial(_from_the_images, used)
+    found: dict[str, Any] = {}
+    for name, neuron in view.neurons.items():
+        look = partial(percentiles, percentile=percentile, repeats=timesteps if neuron.first else 1, granularity=granularity)
+        threshold = torch.stack(receive(view, name, look)).amax(0)
+        largest = threshold.max()
+        if not largest > 0:
             raise ValueError(
-                f"the neurons of {name!r} receive nothing above 0 at percentile {percentile} (it is {threshold:.4g}), so no "
+                f"the neurons of {name!r} receive nothing above 0 at percentile {percentile} (it is {largest:.4g}), so no "
                 "threshold fits: use a higher percentile, other calibration images, or train the ANN longer"
             )
-        found[name] = threshold
-        on_layer(name, threshold)
+        threshold = torch.where(threshold > 0, threshold, largest)
+        found[name] = float(threshold) if granularity == "layer" else threshold
+        view = view.replace({name: found[name]})
+        on_layer(name, float(threshold.mean()))
     return found
 
 
@@ -93,37 +151,49 @@ def batch_statistics(norm: nn.Module) -> nn.Module:
 class _Received(Exception):
     """Ends a forward pass at the layer whose input was wanted."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
 
 
-@torch.no_grad()
 def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
     """The percentile of everything the neurons ``name`` receive on a batch ``[N,C,H,W]``; nothing behind them is computed.
 
     Raises:
         ValueError: the forward pass never gets there.
     """
+    repeats = net.dynamics.timesteps if net.neurons[name].first else 1
+    (value,) = _from_the_images([images], net, name, partial(percentiles, percentile=percentile, repeats=repeats))
+    return float(value)
+
+
+@torch.no_grad()
+def _from_the_images(
+    batches: Sequence[Tensor], net: SpikingNetwork, name: str, look: Callable[[Tensor], Tensor]
+) -> list[Tensor]:
+    """As `Frontier.receive`, whatever the body is: every batch runs from the images to the neurons ``name``."""
 
     class Record(nn.Module):
-        def __init__(self, repeats: int) -> None:
-            super().__init__()
-            self.repeats = repeats
-
         def forward(self, x: Tensor) -> Tensor:
-            raise _Received(exact_percentile(x.flatten(), percentile, self.repeats))
+            raise _Received(look(x))
 
-    steps = net.dynamics.timesteps
-    view = net.rewired(lambda path, neuron: Record(steps if neuron.first else 1) if path == name else _same(neuron))
-    try:
-        view(images)
-    except _Received as received:
-        return received.value
-    raise ValueError(f"the neurons of {name!r} are never reached: remove the layer from the network")
+    view = net.rewired(lambda path, neuron: Record() if path == name else neuron.changed())
+    seen = []
+    for images in batches:
+        try:
+            view(images)
+        except _Received as received:
+            seen.append(received.value)
+        else:
+            raise ValueError(f"the neurons of {name!r} are never reached: remove the layer from the network")
+    return seen
 
 
-def _same(neuron: Neuron) -> Neuron:
-    return Neuron(neuron.threshold, neuron.dynamics, first=neuron.first, fire=neuron.fire)
+def percentiles(x: Tensor, percentile: float, repeats: int = 1, granularity: Granularity = "layer") -> Tensor:
+    """The percentile of all values ``[N,C,...]``, or that of every channel, ``[C,1,...]``, as `exact_percentile` has it."""
+    if granularity == "layer":
+        return x.new_tensor(exact_percentile(x.flatten(), percentile, repeats))
+    found = [exact_percentile(channel.flatten(), percentile, repeats) for channel in x.unbind(1)]
+    return x.new_tensor(found).view(-1, *[1] * (x.dim() - 2))
 
 
 def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> float:

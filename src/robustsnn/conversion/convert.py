@@ -6,19 +6,20 @@ import copy
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.conversion.calibrate import calibrate, images_of
-from robustsnn.conversion.trace import Layer, trace
+from robustsnn.conversion.calibrate import Granularity, calibrate, images_of
+from robustsnn.conversion.trace import Layer, rectified, trace
+from robustsnn.models import QCFS
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics
 from robustsnn.spiking.rewire import rewire
 
-BatchNorm = Literal["reestimate", "reset"]
+BatchNorm = Literal["reestimate", "reset", "keep"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ConversionReport:
 
     Arguments:
         layers: every layer in order of execution, with what became of it.
-        calibrated: thresholds at scale 1 by module path, in firing order.
+        calibrated: thresholds at scale 1 by module path, in firing order; their mean where a layer has one per channel.
         scale: what they were multiplied by.
         runs_once: the neurons fed by the part that is the same at every step; empty where the image is repeated instead.
     """
@@ -52,6 +53,7 @@ def convert(
     calibration_timesteps: int = 100,
     batch_norm: BatchNorm = "reestimate",
     *,
+    granularity: Granularity = "layer",
     allow: Collection[str] = (),
     limit: int = 11,
     on_layer: Callable[[str, float], None] = lambda name, threshold: None,
@@ -65,7 +67,8 @@ def convert(
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
         batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
-            to (0, 1), as published.
+            to (0, 1), as published; ``"keep"`` leaves those of the ANN.
+        granularity: one threshold per ``"layer"`` or per ``"channel"``.
         allow: ``{"max_pool"}`` admits max-pooling.
         on_layer: told each layer's name and threshold when it is found.
 
@@ -75,28 +78,33 @@ def convert(
     Raises:
         ValueError: a layer that cannot be converted (named, with the remedy), or arguments out of range.
 
+    Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
+    ``batch_norm="keep"`` and ``Dynamics(reset="subtract", start=0.5)``.
+
     Source: Ozdenizci & Legenstein 2024, section 4.
     """
     if not scale > 0:
         raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
-    if batch_norm not in ("reestimate", "reset"):
-        raise ValueError(f"batch_norm must be 'reestimate' or 'reset', not {batch_norm!r}")
+    if batch_norm not in get_args(BatchNorm):
+        raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     used = [images_of(batch) for batch in islice(batches, limit)]
     if not used or not all(len(images) for images in used):
         raise ValueError("conversion needs at least one batch of calibration images")
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
-    calibrated = calibrate(net, used, percentile, calibration_timesteps, on_layer=on_layer)
-    with torch.no_grad():
-        for name, threshold in net.thresholds.items():
-            threshold.fill_(scale * calibrated[name])
-        if batch_norm == "reset":
-            for module in net.modules():
-                if isinstance(module, _BatchNorm):
-                    module.reset_running_stats()
-        else:
-            reestimate(net, used)
-    report = net.conversion_report
-    net.conversion_report = ConversionReport(report.layers, calibrated, scale, report.runs_once)
+    found: dict[str, Tensor] = {name: m.threshold.detach() for name, m in ann.named_modules() if isinstance(m, QCFS)}
+    if set(found) != set(net.thresholds):
+        settings: Any = {"limit": limit, "on_layer": on_layer}
+        calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)
+        found = {name: torch.as_tensor(value) for name, value in calibrated.items()} | found
+    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
+    net = net.replace({name: scale * value for name, value in found.items()})
+    net.conversion_report = ConversionReport(layers, {n: float(v.mean()) for n, v in found.items()}, scale, runs_once)
+    if batch_norm == "reset":
+        for module in net.modules():
+            if isinstance(module, _BatchNorm):
+                module.reset_running_stats()
+    elif batch_norm == "reestimate":
+        reestimate(net, used)
     return net
 
 
@@ -114,7 +122,7 @@ def spiking(
     traced, layers = trace(ann, allow)
     body = rewire(traced, lambda _, m: _with_bias(m) if isinstance(m, nn.Linear) and m.bias is None else None)
     slots = _slots(body, images)
-    _check_same(ann, body, images)
+    _check_same(rectified(ann), body, images)
     report = ConversionReport(layers, {}, 1.0, tuple(slot.name for slot in slots if slot.first))
     net = SpikingNetwork(body, dynamics, slots, report)
     with torch.no_grad():

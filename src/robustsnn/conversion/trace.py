@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from robustsnn.models import Normalize
+from robustsnn.models import QCFS, Normalize
 from robustsnn.spiking.rewire import rewire
 
 KEPT_MODULES: tuple[type[nn.Module], ...] = (
@@ -62,7 +62,7 @@ class Layer:
 
 
 def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple[Layer, ...]]:
-    """A body over the tensors of ``ann`` with one ``nn.ReLU`` module per activation.
+    """A body over the tensors of ``ann`` with one ``nn.ReLU`` module per activation (also in the place of a `QCFS`).
 
     Where every activation of ``ann`` already is an ``nn.ReLU`` module used once, the body is a view of ``ann`` itself;
     otherwise it is a ``torch.fx.GraphModule`` in which functional, method and reused activations (and functional dropout)
@@ -80,6 +80,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     """
     if unknown := set(allow) - {"max_pool"}:
         raise ValueError(f"allow={sorted(unknown)}: only 'max_pool' can be allowed")
+    ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))
     evaluated = rewire(ann, lambda _, __: None).eval()
     tracer = _Tracer()
@@ -119,6 +120,11 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
         return tree, tuple(layers)
     graph.lint()
     return _module(tree, graph), tuple(layers)
+
+
+def rectified(ann: nn.Module) -> nn.Module:
+    """A view in which every `QCFS` is the ReLU that it rounds."""
+    return rewire(ann, lambda _, module: nn.ReLU().train(module.training) if isinstance(module, QCFS) else None)
 
 
 def _module(tree: nn.Module, graph: fx.Graph) -> fx.GraphModule:

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustsnn.models.layers import Normalize, initialise
+from robustsnn.models.layers import Normalize, initialise, weight_layers
+from robustsnn.models.outside import outside
+from robustsnn.models.qcfs import QCFS
 from robustsnn.models.resnet import resnet
 from robustsnn.models.vgg import Plan, vgg
 from robustsnn.models.wideresnet import wideresnet
-from robustsnn.names import find, nearest
+from robustsnn.names import build, find, nearest
 
 VGG11: Plan = (64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512)
 VGG16: Plan = (64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512, "A")
@@ -35,6 +37,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """Architectures by name; each takes classes, size, channels, mean, std, width and options of its own."""
 
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"ReLU": nn.ReLU, "QCFS": QCFS}
+"""What may stand in the activation slots of a body."""
+
 
 def create(
     name: str,
@@ -44,6 +49,7 @@ def create(
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
     seed: int = 0,
+    activation: str = "ReLU()",
     **options: Any,
 ) -> nn.Module:
     """An untrained ANN body by name; its weights depend on the arguments alone.
@@ -53,6 +59,7 @@ def create(
         classes, size, channels: what the images are like.
         mean, std: normalisation of pixels in ``[0, 1]``, built into the network.
         seed: of the initial weights.
+        activation: what stands in every activation slot, such as ``"QCFS(levels=4)"``.
         options: what else the architecture takes.
 
     Raises:
@@ -72,8 +79,12 @@ def create(
             body = architecture(classes=classes, size=size, channels=channels, mean=mean, std=std, **options)
         except TypeError as error:
             raise ValueError(f"model {name!r}: {error}") from None
+    for module in list(body.modules()):
+        for slot, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, slot, build("activation", ACTIVATIONS, activation))
     initialise(body, seed)
     return body
 
 
-__all__ = ["MODELS", "Normalize", "create", "resnet", "vgg", "wideresnet"]
+__all__ = ["ACTIVATIONS", "MODELS", "QCFS", "Normalize", "create", "outside", "resnet", "vgg", "weight_layers", "wideresnet"]

@@ -88,3 +88,11 @@ def scaled(channels: int, width: float) -> int:
     if not width > 0:
         raise ValueError(f"width must be greater than 0, not {width}; 1 is the published size")
     return max(1, round(channels * width))
+
+
+WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+def weight_layers(net: nn.Module) -> dict[str, WeightLayer]:
+    """The convolutions and linear layers of a network by module path: those whose ``weight`` maps inputs to outputs."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, WeightLayer)}
