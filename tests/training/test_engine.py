@@ -1,4 +1,4 @@
-"""The scope of torch's global randomness, and network and objective as one module."""
+"""The scope of torch's global randomness, and a loss as a module."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from robustsnn.seeds import generator
 from robustsnn.training import Natural
 from robustsnn.training.engine import Loss, cpu, randomness
+from robustsnn.training.objectives import passes
 
 
 def drawn(*purpose):
@@ -35,10 +36,11 @@ def test_after_the_scope_the_global_generator_is_as_it_was(error):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_network_and_objective_are_one_module_with_the_networks_parameters(net, images, labels):
-    loss = Loss(net, Natural())
+def test_a_loss_is_a_module_with_the_networks_parameters(net, images, labels):
+    loss = Loss(net)
     rng = generator(0, "test")
-    assert torch.equal(loss(images, labels, rng), Natural()(net, images, labels, rng=rng))
+    (loss_on,) = passes(Natural(), images, labels, rng)
+    assert torch.equal(loss(loss_on), Natural()(net, images, labels, rng=rng))
     assert list(map(id, loss.parameters())) == list(map(id, net.parameters()))
 
 

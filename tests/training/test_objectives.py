@@ -16,6 +16,7 @@ from robustsnn.training import (
     OBJECTIVES,
     Adversarial,
     FastAdversarial,
+    Hire,
     Mart,
     Natural,
     RobustFinetuning,
@@ -210,5 +211,6 @@ def test_defaults_are_the_published_constants():
         Mart(beta=4, eps=2 / 255, steps=10),
         WeightPerturbed(Trades(beta=6, eps=2 / 255, steps=10), gamma=0.005),
         RobustFinetuning(eps=2 / 255, alpha=1 / 255, beta=2),
+        Hire(eps=2 / 255, periods=2),
     ]
     assert list(OBJECTIVES) == [make.__name__ for make in OBJECTIVES.values()]

@@ -1,7 +1,18 @@
 """Training: objectives as values, regularisers that compose with them, one loop for ANN and SNN."""
 
-from robustsnn.training.after_step import Retraction, ThresholdFloor
-from robustsnn.training.loop import AfterStep, CatastrophicOverfitting, Epoch, Schedule, best_epoch, train, validate
+from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
+from robustsnn.training.hire import Hire
+from robustsnn.training.loop import (
+    STOPS,
+    AfterStep,
+    CatastrophicOverfitting,
+    Epoch,
+    Schedule,
+    Stop,
+    best_epoch,
+    train,
+    validate,
+)
 from robustsnn.training.objectives import (
     Adversarial,
     FastAdversarial,
@@ -11,16 +22,22 @@ from robustsnn.training.objectives import (
     Trades,
     WeightPerturbed,
 )
+from robustsnn.training.pruning import KeepZeros, prune
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
 from robustsnn.training.spelled import OBJECTIVES, objective
 
 __all__ = [
+    "AFTER_STEP",
     "OBJECTIVES",
+    "STOPS",
     "Adversarial",
     "AfterStep",
     "CatastrophicOverfitting",
     "Epoch",
     "FastAdversarial",
+    "Hire",
+    "KeepZeros",
+    "LeakRange",
     "Mart",
     "MembraneMargin",
     "Natural",
@@ -30,11 +47,13 @@ __all__ = [
     "RobustFinetuning",
     "Schedule",
     "SparseGradients",
+    "Stop",
     "ThresholdFloor",
     "Trades",
     "WeightPerturbed",
     "best_epoch",
     "objective",
+    "prune",
     "train",
     "validate",
 ]

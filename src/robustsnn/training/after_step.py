@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from robustsnn.models import weight_layers
 from robustsnn.models.resnet import Mix
 from robustsnn.spiking import SpikingNetwork
 
@@ -23,6 +25,19 @@ class ThresholdFloor:
         if isinstance(net, SpikingNetwork):
             for threshold in net.thresholds.values():
                 threshold.clamp_(min=self.floor)
+
+
+@dataclass(frozen=True)
+class LeakRange:
+    """Trained leaks stay in ``[lowest, 1]``."""
+
+    lowest: float = 0.01
+
+    @torch.no_grad()
+    def __call__(self, net: nn.Module) -> None:
+        if isinstance(net, SpikingNetwork):
+            for leak in net.leaks.values():
+                leak.clamp_(self.lowest, 1)
 
 
 @dataclass(frozen=True)
@@ -44,13 +59,20 @@ class Retraction:
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
+        for layer in weight_layers(net).values():
+            rows = layer.weight.flatten(1)
+            retracted = (1 + self.beta) * rows - self.beta * (rows @ rows.T @ rows)
+            layer.weight.copy_(retracted.view_as(layer.weight))
         for module in net.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                rows = module.weight.flatten(1)
-                retracted = (1 + self.beta) * rows - self.beta * (rows @ rows.T @ rows)
-                module.weight.copy_(retracted.view_as(module.weight))
-            elif isinstance(module, Mix):
+            if isinstance(module, Mix):
                 module.comb.copy_(_into_simplex(module.comb))
+
+
+AFTER_STEP: dict[str, Callable[[], Callable[[nn.Module], None]]] = {
+    "LeakRange": LeakRange,
+    "Retraction": Retraction,
+    "ThresholdFloor": ThresholdFloor,
+}
 
 
 def _into_simplex(weights: Tensor) -> Tensor:

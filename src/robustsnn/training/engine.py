@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.seeds import derive, generator
-from robustsnn.types import Objective
+from robustsnn.training.objectives import Pass
 
 
 def cpu() -> Fabric:
@@ -19,15 +19,14 @@ def cpu() -> Fabric:
 
 
 class Loss(nn.Module):
-    """Network and objective as one module, so that an engine that wraps modules (DDP, precision) sees a single forward."""
+    """A loss of the network as a module, so that an engine that wraps modules (DDP, precision) sees a single forward."""
 
-    def __init__(self, net: nn.Module, objective: Objective) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.objective = objective
 
-    def forward(self, x: Tensor, y: Tensor, rng: torch.Generator) -> Tensor:
-        return self.objective(self.net, x, y, rng=rng)
+    def forward(self, loss: Pass) -> Tensor:
+        return loss(self.net)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import rewire
 from robustsnn.training.engine import Loss, cpu, randomness
+from robustsnn.training.objectives import passes
 from robustsnn.types import Attack, Objective
 
 
@@ -80,6 +81,9 @@ class CatastrophicOverfitting:
         return history[-1].robust < best_epoch(history).robust - self.drop
 
 
+STOPS: dict[str, Callable[..., Stop]] = {"CatastrophicOverfitting": CatastrophicOverfitting}
+
+
 def train(
     net: nn.Module,
     images: Images,
@@ -121,8 +125,9 @@ def train(
     if not len(images) or not len(validation):
         raise ValueError("training needs images to learn from and images to validate on")
     fabric = fabric or cpu()
+    images, validation = images.to(fabric.device), validation.to(fabric.device)
     optimizer = torch.optim.SGD(net.parameters(), schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
-    loss_of, optimizer = fabric.setup(Loss(net, objective), optimizer)
+    loss_of, optimizer = fabric.setup(Loss(net), optimizer)
     what = repr((objective, schedule, probe, augment, after_step, seed, len(images), digest(net.state_dict())))
     keeper = _Keeper(state, what, net, optimizer)
     history, best = keeper.resume()
@@ -135,20 +140,22 @@ def train(
         net.train()
         rng = generator(seed, "epoch", epoch)
         for step, (x, y, index) in enumerate(images.batches(schedule.batch, rng)):
-            x, y = fabric.to_device((augment(x, rng), y))
-            optimizer.zero_grad()
-            with randomness(seed, "dropout", epoch, step):
-                loss = loss_of(x, y, rng)
-                fabric.backward(loss)
-            if not loss.isfinite():
-                raise FloatingPointError(
-                    f"the loss became {float(loss.detach())} at epoch {epoch}, step {step}: "
-                    f"lower the learning rate (now {lr:.4g})"
-                )
-            optimizer.step()
-            for act in after_step:
-                act(net)
-            total += float(loss.detach()) * len(index)
+            x = augment(x, rng)
+            losses = []
+            for loss_on in passes(objective, x, y, rng):
+                optimizer.zero_grad()
+                with randomness(seed, "dropout", epoch, step):
+                    loss = loss_of(loss_on)
+                    fabric.backward(loss)
+                losses.append(float(loss.detach()))
+                if not math.isfinite(losses[-1]):
+                    raise FloatingPointError(
+                        f"the loss became {losses[-1]} at epoch {epoch}, step {step}: lower the learning rate (now {lr:.4g})"
+                    )
+                optimizer.step()
+                for act in after_step:
+                    act(net)
+            total += sum(losses) / len(losses) * len(index)
             on_step(epoch, step)
         clean, robust = validate(net, validation, probe, seed)
         figures = Epoch(epoch, total / len(images), clean, robust, lr, time.perf_counter() - started)

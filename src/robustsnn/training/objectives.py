@@ -8,16 +8,36 @@ the loss, so that its batch norms see clean and adversarial images.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, kl_divergence
+from robustsnn.models import weight_layers
 from robustsnn.spiking import rewire, with_tensors
-from robustsnn.types import Attack, Images, Labels, Logits
+from robustsnn.types import Attack, Images, Labels, Logits, Objective
+
+Pass = Callable[[nn.Module], Tensor]
+"""The loss of one step of the optimiser, as a function of the network."""
+
+
+@runtime_checkable
+class SeveralSteps(Protocol):
+    """An objective that takes several steps of the optimiser per batch: it goes on once the caller has taken one."""
+
+    def passes(self, x: Images, y: Labels, rng: torch.Generator) -> Iterator[Pass]: ...
+
+
+def passes(objective: Objective, x: Images, y: Labels, rng: torch.Generator) -> Iterator[Pass]:
+    """The losses of a batch, one per step of the optimiser."""
+    if isinstance(objective, SeveralSteps):
+        yield from objective.passes(x, y, rng)
+    else:
+        yield lambda net: objective(net, x, y, rng=rng)
 
 
 def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: torch.Generator) -> Images:
@@ -157,11 +177,7 @@ class WeightPerturbed(Robust):
         return self.inner.attack()
 
     def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
-        weights = {
-            f"{name}.weight": module.weight
-            for name, module in net.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        }
+        weights = {f"{name}.weight": layer.weight for name, layer in weight_layers(net).items()}
         scratch = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()})
         gradients = torch.autograd.grad(self.inner.loss(scratch, x, adversarial, y), list(weights.values()))
         steps = (

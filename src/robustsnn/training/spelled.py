@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robustsnn.names import build
+from robustsnn.training.hire import Hire
 from robustsnn.training.objectives import (
     Adversarial,
     FastAdversarial,
@@ -23,6 +24,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "Mart": Mart,
     "WeightPerturbed": WeightPerturbed,
     "RobustFinetuning": RobustFinetuning,
+    "Hire": Hire,
     "Regularized": Regularized,
 }
 

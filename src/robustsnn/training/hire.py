@@ -1,0 +1,85 @@
+"""HIRE-SNN: noise that is crafted in passing, while the time steps of one presentation go by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustsnn.attacks import Linf
+from robustsnn.spiking import Dynamics, Neuron, SpikingNetwork, membrane
+from robustsnn.training.objectives import Pass
+from robustsnn.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class Hire:
+    """The T steps fall into ``periods``; after each, weights take a step, and the noise on the images one of ``eps`` along
+    the sign of its gradient, which came with the same backward pass (Kundu et al. 2021).
+
+    The noise is 0 at first, so the first period sees clean images. Potentials carry over from period to period, gradients
+    do not. The loss of a period is the cross-entropy of the logits averaged over all steps so far.
+
+    Raises:
+        ValueError: no period, or a radius out of range.
+    """
+
+    eps: float = 2 / 255
+    periods: int = 2
+
+    def __post_init__(self) -> None:
+        Linf(self.eps)
+        if not isinstance(self.periods, int) or self.periods < 1:
+            raise ValueError(f"periods must be a whole number of at least 1, not {self.periods!r}")
+
+    def passes(self, x: Images, y: Labels, rng: torch.Generator) -> Iterator[Pass]:
+        """The loss of each period as a function of the network; between them the caller runs backward and steps."""
+        for _, loss in self._periods(x, y):
+            yield loss
+
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+        """The mean of the periods' losses at the same weights."""
+        losses = []
+        for noise, loss in self._periods(x, y):
+            losses.append(loss(net))
+            losses[-1].backward(inputs=[noise], retain_graph=True)
+        return torch.stack(losses).mean()
+
+    def _periods(self, x: Images, y: Labels) -> Iterator[tuple[Tensor, Pass]]:
+        noisy, potentials, logits = x.clone(), dict[str, Tensor](), list[Tensor]()
+        for _ in range(self.periods):
+            noisy = noisy.detach().requires_grad_()
+
+            def loss(net: nn.Module, noisy: Tensor = noisy) -> Tensor:
+                logits.append(self._period(net, potentials)(noisy))
+                return F.cross_entropy(torch.stack([*(before.detach() for before in logits[:-1]), logits[-1]]).mean(0), y)
+
+            yield noisy, loss
+            assert noisy.grad is not None
+            noisy = Linf(self.eps).project(noisy.detach() + self.eps * noisy.grad.sign(), x)
+
+    def _period(self, net: nn.Module, potentials: dict[str, Tensor]) -> SpikingNetwork:
+        """A view for the steps of one period, which begins with, and leaves behind, the layers' ``potentials``."""
+        if not isinstance(net, SpikingNetwork) or net.dynamics.timesteps % self.periods:
+            raise ValueError(f"Hire needs a spiking network whose time steps fall into {self.periods} equal periods")
+        shorter = replace(net.dynamics, timesteps=net.dynamics.timesteps // self.periods)
+
+        def carried(name: str, neuron: Neuron) -> Neuron:
+            fire = neuron.fire
+
+            def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+                if name in potentials:  # what was left of them comes in with the first step
+                    first = current[:1] + dynamics.leak * potentials[name]
+                    current, dynamics = torch.cat([first, current[1:]]), replace(dynamics, start=0.0)
+                with torch.no_grad():
+                    v, s = membrane(current, threshold, dynamics)
+                    lost = v[-1] if dynamics.reset == "zero" else threshold
+                    potentials[name] = v[-1] - s[-1] * lost
+                return fire(current, threshold, dynamics)
+
+            return neuron.changed(dynamics=shorter, fire=fire_on)
+
+        return net.rewired(carried, shorter)
