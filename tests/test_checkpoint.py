@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,10 +135,9 @@ def test_tensors_over_the_same_memory_may_be_saved(path):
     assert texts == {"note": "x"}
 
 
-@pytest.mark.parametrize("recipe", [{}, {"model": "vgg"}], ids=str)
-def test_a_recipe_without_its_model_is_refused(recipe, path):
+def test_a_model_that_is_no_table_of_arguments_is_refused(path):
     with pytest.raises(ValueError, match="model"):
-        save(path, ann(), recipe)
+        save(path, ann(), {"model": "vgg"})
     assert not path.exists()
 
 
@@ -363,3 +363,100 @@ def test_a_file_that_holds_no_tensors_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match="no state dict"):
         read_weights(tmp_path / "weights.pth")
+
+
+class Foreign(nn.Module):
+    """A body of somebody else: functional activations, a buffer that is not saved, a linear layer without bias."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, width, 3), nn.BatchNorm2d(width)
+        self.register_buffer("shift", torch.tensor(0.5), persistent=False)
+        self.hidden, self.fc = nn.Linear(36 * width, 6, bias=False), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = (self.norm(self.conv(x - self.shift))).relu()
+        return self.fc(self.hidden(x.flatten(1)).relu())
+
+
+def foreign_ann():
+    body = Foreign()
+    body(X)
+    return body.eval()
+
+
+def foreign_snn():
+    return snn(body=foreign_ann())
+
+
+every_foreign = pytest.mark.parametrize("make", [foreign_ann, foreign_snn])
+
+
+@every_foreign
+def test_a_network_from_outside_comes_back_given_a_body_like_it(make, path, unchanged):
+    net, body = make(), Foreign()
+    save(path, net, recipe={})
+    with unchanged(body, net):
+        back = load(path, body)
+    assert same(back, net)
+    assert torch.equal(back(X), net(X))
+    assert not torch.equal(body.eval()(X), net(X))
+    assert not any(module.training for module in back.modules())
+    assert not set(map(id, back.parameters())) & set(map(id, body.parameters()))
+
+
+@every_foreign
+@pytest.mark.parametrize(
+    ("recipe", "made"), [({}, "elsewhere"), ({"model": {"ann": "mynets:make", "seed": 0}}, "by 'mynets:make'")], ids=str
+)
+def test_without_a_body_it_is_refused_with_what_to_do(make, recipe, made, path):
+    save(path, make(), recipe)
+    with pytest.raises(ValueError, match=rf"{made}.*load\(path, body\).*--ann package\.module:factory") as caught:
+        load(path)
+    assert "net.safetensors" in str(caught.value)
+
+
+@every_foreign
+@pytest.mark.parametrize("body", [Foreign(5), ann(), nn.Sequential(nn.Flatten(), nn.Linear(128, 4))], ids=type)
+def test_a_body_that_does_not_fit_is_refused(make, body, path, unchanged):
+    save(path, make(), recipe={})
+    with unchanged(body), pytest.raises(ValueError, match=r"net\.safetensors do not fit") as caught:
+        load(path, body)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"ann": "pwning:make"},
+        {"ann": "os:system", "command": "touch pwned"},
+        {"name": "vgg", "ann": "os:system"},
+        {"name": "pwning:make"},
+        {"name": "vgg", "activation": "os.system('touch pwned')"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("body", [None, Foreign()], ids=["no body", "body"])
+def test_what_a_header_names_is_never_imported_or_run(model, body, path, tmp_path, monkeypatch):
+    (tmp_path / "pwning.py").write_text("import pathlib; pathlib.Path('pwned').touch()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    net = foreign_snn()
+    save(path, net, {"ann": "pwning:make", "model": model})
+    if body is None:
+        with pytest.raises(ValueError, match=r"net\.safetensors"):
+            load(path)
+    else:
+        assert torch.equal(load(path, body)(X), net(X))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.safetensors", "pwning.py"]
+    assert "pwning" not in sys.modules
+
+
+@pytest.mark.parametrize("model", [None, 3, ["ann"], "ann", "name"], ids=str)
+def test_a_header_whose_model_is_no_table_is_refused(model, path):
+    save(path, ann(), recipe={})
+    tensors, texts = read_tensors(path)
+    write_tensors(path, tensors, texts | {"recipe": json.dumps({"model": model})})
+    with pytest.raises(ValueError, match=r"net\.safetensors"):
+        load(path)
+    assert torch.equal(load(path, ann())(X), ann()(X))

@@ -17,7 +17,7 @@ from robustsnn.cli import KINDS, main
 from robustsnn.data import DATASETS, Images, digits
 from robustsnn.evaluation import PUBLISHED_PATHS
 from robustsnn.models import MODELS
-from robustsnn.recipes import load_recipe, pipeline
+from robustsnn.recipes import load_recipe, measuring, pipeline
 from robustsnn.recipes.recipe import from_toml
 from robustsnn.reporting import read_report
 from robustsnn.training import OBJECTIVES
@@ -408,7 +408,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(refused, small, here):
 
 @pytest.mark.parametrize("stage", ["train", "evaluate_network"])
 def test_a_disk_that_is_full_is_one_line_and_leaves_whole_files_only(stage, refused, small, here, said, monkeypatch):
-    real = getattr(pipeline, stage)
+    module = measuring if stage == "evaluate_network" else pipeline
+    real = getattr(module, stage)
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -418,7 +419,7 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_whole_files_only(stage, refu
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, stage, then_full)
+        patch.setattr(module, stage, then_full)
         assert "No space left on device" in refused("run", small, "--out", "there")
     monkeypatch.undo()
     monkeypatch.chdir(here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import models
+from robustsnn.conversion import trace
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build
 from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
@@ -35,14 +37,14 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: M
     Arguments:
         path: the file, by convention ``*.safetensors``; replaced as a whole or not at all.
         net: an ANN body or a `SpikingNetwork`.
-        recipe: values JSON can hold; ``recipe["model"]`` must be the arguments of `robustsnn.models.create` that make the
-            body, for `load` to build it again.
+        recipe: values JSON can hold; ``recipe["model"]`` is the arguments of `robustsnn.models.create` that make the body,
+            for `load` to build it again. Without it, `load` must be given the body.
         metrics: values JSON can hold.
 
     Raises:
-        ValueError: ``recipe`` has no model, or the file cannot be written.
+        ValueError: a model that is no table of arguments, or a file that cannot be written.
     """
-    if not isinstance(recipe.get("model"), Mapping):
+    if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
@@ -62,18 +64,36 @@ def read_header(path: Path | str) -> Header:
     return _header(Path(path), read_tensors(Path(path))[1])
 
 
-def load(path: Path | str) -> nn.Module:
-    """The network of a checkpoint, on the CPU, in eval mode.
+def count(path: Path | str) -> int:
+    """How many parameters a checkpoint holds; statistics of batch norms and normalisation are none."""
+    no_parameters = ("running_mean", "running_var", "num_batches_tracked", "normalize.mean", "normalize.std")
+    return sum(tensor.numel() for name, tensor in read_tensors(Path(path))[0].items() if not name.endswith(no_parameters))
+
+
+def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
+    """The network of a checkpoint, on the CPU, in eval mode. Loading never runs code that a file names.
+
+    Arguments:
+        path: the file.
+        body: an ANN like the one that was saved or converted, where that is none of `robustsnn.models`; left as it is.
 
     Raises:
-        ValueError: no such file, no checkpoint of this project, or one whose tensors do not fit its recipe.
+        ValueError: no such file, no checkpoint of this project, one whose tensors do not fit its recipe, or one that needs a
+            body.
     """
     path = Path(path)
     tensors, texts = read_tensors(path)
     header = _header(path, texts)
+    model = header.recipe.get("model", {})
+    if body is None and not (isinstance(model, dict) and "name" in model):
+        made = f"by {model['ann']!r}, which loading does not run" if "ann" in model else "elsewhere"
+        raise ValueError(
+            f"the body of {path} was made {made}: load(path, body) takes one, --ann package.module:factory makes one"
+        )
     try:
-        net = models.create(**header.recipe["model"])
+        net = models.create(**model) if body is None else copy.deepcopy(body)
         if header.kind == "snn":
+            net, _ = trace(net, allow={"max_pool"})
             dynamics = dict(header.spiking["dynamics"])
             dynamics["surrogate"] = build("surrogate", SURROGATES, dynamics["surrogate"])
             net = SpikingNetwork(

@@ -21,9 +21,9 @@ from robustsnn.attacks import ATTACKS
 from robustsnn.bench import bench
 from robustsnn.data import DATASETS
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
-from robustsnn.models import MODELS
+from robustsnn.models import MODELS, outside
 from robustsnn.names import find
-from robustsnn.recipes import Listener, Recipe, Run, load_recipe, packaged, pipeline
+from robustsnn.recipes import Listener, Recipe, Run, load_recipe, measuring, packaged, pipeline
 from robustsnn.recipes.flags import for_protocol, parse
 from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.sections import Evaluation
@@ -39,7 +39,7 @@ KINDS: dict[str, Callable[[], Sequence[str]]] = {
     "attacks": lambda: list(ATTACKS),
     "surrogates": lambda: list(SURROGATES),
     "paths": lambda: [str(path) for path in PUBLISHED_PATHS],
-    "protocols": lambda: [f"{name}: {', '.join(p.attacks)} x {len(p.paths)} paths" for name, p in PROTOCOLS.items()],
+    "protocols": lambda: [f"{name}: {', '.join(p.ensembles)}" for name, p in PROTOCOLS.items()],
 }
 
 USAGE = (
@@ -50,7 +50,7 @@ USAGE = (
   robustsnn pretrain | convert | finetune | evaluate | report RECIPE [--out DIR] [--section.key value ...]
                           one stage of it
   robustsnn evaluate FILE.safetensors [--eps 8/255 ...] [--protocol NAME] ...
-                          measure a checkpoint
+                          measure a checkpoint (--ann package.module:factory makes a body from outside)
   robustsnn list KIND     KIND: """
     + ", ".join(KINDS)
     + """
@@ -125,8 +125,8 @@ STAGES: dict[str, Callable[[Run], Any]] = {
     "pretrain": pipeline.pretrain,
     "convert": pipeline.convert,
     "finetune": pipeline.finetune,
-    "evaluate": pipeline.evaluate,
-    "report": pipeline.report,
+    "evaluate": measuring.evaluate,
+    "report": measuring.report,
 }
 
 
@@ -151,15 +151,20 @@ def stage(name: str, args: Sequence[str]) -> None:
 
 def evaluate_checkpoint(args: Sequence[str]) -> None:
     """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
-    path, rest = Path(args[0]), args[1:]
+    path, rest, body = Path(args[0]), list(args[1:]), None
     header = checkpoint.read_header(path)
+    if "--ann" in rest:
+        place = rest.index("--ann")
+        ann = "".join(rest[place + 1 : place + 2])
+        del rest[place : place + 2]
+        body = outside(**{**header.recipe.get("model", {}), "ann": ann})
     recipe = from_table({"name": path.stem, **header.recipe}, str(path))
     recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, rest)})
     settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}", recipe, "evaluation.")
     terminal = Terminal()
     run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
     with terminal.bar:
-        report = pipeline.measure(run, checkpoint.load(path), path.name)
+        report = measuring.measure(run, checkpoint.load(path, body), path.name, path.with_suffix(".evaluation"))
     command = " ".join(("robustsnn evaluate", *args))
     row = Row(network=path.name, report=report)
     terminal.report(RunReport(recipe=recipe.table(), command=command, versions=versions(), rows=(row,)))
@@ -179,8 +184,7 @@ def info(args: Sequence[str]) -> None:
         raise ValueError("usage: robustsnn info FILE.safetensors")
     path = Path(args[0])
     header = checkpoint.read_header(path)
-    net = checkpoint.load(path)
-    print(f"{path}: {header.kind}, {sum(p.numel() for p in net.parameters()):,} parameters")
+    print(f"{path}: {header.kind}, {checkpoint.count(path):,} parameters")
     for name, value in {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}.items():
         for key, entry in value.items():
             if key != "history":
@@ -218,6 +222,7 @@ def command(args: Sequence[str]) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point: 0, or 2 after one line on the error channel, or 130 when interrupted."""
+    sys.path.append("")  # so that --ann finds modules in the folder where the command is given
     try:
         command(sys.argv[1:] if args is None else args)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import torch
 
 from robustsnn.checkpoint import load, read_header
 from robustsnn.files import read_tensors
-from robustsnn.recipes import Listener, Run, pipeline, run_all
+from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
 from robustsnn.reporting import read_report
 
@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _page_undrawn(monkeypatch):
     """Drawing takes seconds, and has tests of its own; the fixture above does draw."""
-    monkeypatch.setattr(pipeline, "page", lambda report: report.command)
+    monkeypatch.setattr(measuring, "page", lambda report: report.command)
 
 
 @pytest.fixture
@@ -111,21 +111,21 @@ def test_the_report_has_a_row_per_network_and_a_curve_per_training(finished):
     assert all(name in (finished / "report.md").read_text() for name in ROWS)
 
 
-STAGES = ["train", "convert_network", "evaluate_network"]
+STAGES = {"train": pipeline, "convert_network": pipeline, "evaluate_network": measuring}
 
 
 @pytest.fixture
 def done(monkeypatch):
     """Which of the expensive stages are called."""
     calls = []
-    for name in STAGES:
-        real = getattr(pipeline, name)
+    for name, module in STAGES.items():
+        real = getattr(module, name)
 
         def spy(*args, name=name, real=real, **options):
             calls.append(name)
             return real(*args, **options)
 
-        monkeypatch.setattr(pipeline, name, spy)
+        monkeypatch.setattr(module, name, spy)
     return calls
 
 
@@ -196,7 +196,7 @@ def test_the_report_goes_on_at_the_row_where_it_stopped(rows, folder, done):
     path = folder / "report.json"
     whole = read_report(path.read_bytes(), path)
     path.write_bytes(whole.model_copy(update={"rows": whole.rows[:rows]}).to_json())
-    report = pipeline.evaluate(tiny(folder))
+    report = measuring.evaluate(tiny(folder))
     assert accuracies(report) == accuracies(whole)
     assert report.rows[:rows] == whole.rows[:rows]
     assert done == ["evaluate_network"] * (4 - rows)
@@ -206,16 +206,16 @@ def test_a_damaged_report_is_measured_anew_as_its_error_advises(folder):
     whole = accuracies(run_all(tiny(folder)))
     (folder / "report.json").write_bytes((folder / "report.json").read_bytes()[:100])
     with pytest.raises(ValueError, match=r"report\.json.*evaluate the run again"):
-        pipeline.report(tiny(folder))
-    assert accuracies(pipeline.evaluate(tiny(folder))) == whole
+        measuring.report(tiny(folder))
+    assert accuracies(measuring.evaluate(tiny(folder))) == whole
 
 
 def test_the_stages_one_by_one_are_the_run(finished, tmp_path):
     run = tiny(tmp_path)
-    for stage in (pipeline.pretrain, pipeline.convert, pipeline.finetune, pipeline.evaluate):
+    for stage in (pipeline.pretrain, pipeline.convert, pipeline.finetune, measuring.evaluate):
         stage(run)
     whole = read_report((finished / "report.json").read_bytes(), "report.json")
-    assert accuracies(pipeline.report(run)) == accuracies(whole)
+    assert accuracies(measuring.report(run)) == accuracies(whole)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from robustsnn.attacks import PGD
 from robustsnn.data import digits
 from robustsnn.models import create
-from robustsnn.recipes import load_recipe, packaged
+from robustsnn.recipes import Run, load_recipe, packaged
 from robustsnn.recipes.recipe import Recipe, from_table, from_toml
 from robustsnn.spiking import Dynamics, Exponential
 from robustsnn.training import RobustFinetuning, Schedule, Trades
@@ -74,7 +76,9 @@ def test_every_packaged_recipe_and_its_baselines_can_be_run(name):
         assert each.name == name
         for training in (each.pretrain, each.finetune):
             assert training.value()
-            assert training.schedule()
+            assert not training.epochs or training.schedule()
+            assert training.stops()
+            assert isinstance(training.acts(), tuple)
             assert (training.attack() is None) == (training.probe == "")
         assert each.dynamics().timesteps == each.timesteps
 
@@ -180,7 +184,7 @@ MISTAKES = [
     ({"data": {"name": ""}}, r"data\.name"),
     ({"data": {"validation": 1}}, r"data\.validation: .*less than 1"),
     ({"model": {"name": "vg"}}, r"model\.name: .*did you mean 'vgg'\?"),
-    ({"conversion": {"batch_norm": "rest"}}, r"conversion\.batch_norm: .*'reestimate' or 'reset'"),
+    ({"conversion": {"batch_norm": "rest"}}, r"conversion\.batch_norm: .*'reestimate', 'reset' or 'keep'"),
     ({"evaluation": {"protocol": "papr"}}, r"evaluation\.protocol: .*did you mean 'paper'\?"),
     ({"evaluation": {"attacks": ["PGD-21"]}}, r"evaluation: .*did you mean 'PGD-20'\?"),
     ({"evaluation": {"eps": [-0.1]}}, r"evaluation\.eps.*at least 0, not -0\.1"),
@@ -263,3 +267,45 @@ def test_a_file_that_is_no_toml_is_named(content, tmp_path):
         load_recipe(str(path))
     with pytest.raises(ValueError, match=r"cannot read recipe"):
         load_recipe(str(path / "my.toml"))
+
+
+def test_a_recipe_extends_another_key_by_key(tmp_path):
+    base, own = tmp_path / "base.toml", tmp_path / "own.toml"
+    base.write_text('name = "base"\nseed = 3\n[pretrain]\nepochs = 7\nlr = 0.5\n[baselines.slow]\npretrain = { lr = 0.1 }\n')
+    own.write_text(f'extends = "{base}"\nname = "own"\n[pretrain]\nepochs = 2\n[baselines.slow.pretrain]\nbatch = 8\n')
+    found = load_recipe(str(own))
+    assert (found.name, found.seed, found.pretrain.epochs, found.pretrain.lr) == ("own", 3, 2, 0.5)
+    slow = found.baseline("slow").pretrain
+    assert (slow.epochs, slow.lr, slow.batch) == (2, 0.1, 8)
+    assert from_toml(found.toml().decode(), "written") == found
+
+
+@pytest.mark.parametrize("base", ['"own.toml"', "3", '"nowhere.toml"', '"digts"'])
+def test_a_recipe_that_extends_itself_or_nothing_is_refused(base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.toml").write_text(f'extends = {base}\nname = "own"\n')
+    with pytest.raises(ValueError, match=r"extends|nowhere\.toml|did you mean 'digits'"):
+        load_recipe("own.toml")
+
+
+def test_one_of_the_baselines_is_a_recipe_of_its_own():
+    alone = load_recipe("cifar10-small:snn_rat")
+    assert (alone.name, alone.conversion.threshold, alone.pretrain.epochs) == ("cifar10-small-snn_rat", 1.0, 0)
+    assert alone.baselines == {}
+    with pytest.raises(ValueError, match="did you mean 'natural'"):
+        load_recipe("digits:naturl")
+
+
+def test_what_is_compared_can_be_chosen(tmp_path):
+    two = {"a": {"seed": 1}, "b": {"seed": 2}}
+    labels = {key: [run.label for run in Run(recipe(baselines=two, **chosen), tmp_path).everyone()] for key, chosen in
+              {"all": {}, "one": {"compare": ["b"]}, "none": {"compare": []}}.items()}  # fmt: skip
+    assert labels == {"all": ["robust", "a", "b"], "one": ["robust", "b"], "none": ["robust"]}
+    with pytest.raises(ValueError, match="did you mean 'a'"):
+        recipe(baselines=two, compare=["aa"])
+
+
+def test_the_width_of_an_ann_from_outside_is_its_own_matter():
+    assert recipe(ann="nets:make", model={"depth": 3}).ann == "nets:make"
+    with pytest.raises(ValueError, match=r"model\.width cannot change an ANN from outside"):
+        recipe(ann="nets:make", model={"width": 0.5})

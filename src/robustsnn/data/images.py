@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ class Images:
         pixels: ``[N,C,H,W]``, uint8 (read as value / 255) or float32 in ``[0, 1]``.
         labels: int64 ``[N]``, each in ``0 .. classes - 1``.
         classes: number of classes.
+        ids: int64 ``[N]``, what an image is called wherever it goes; its place, if not given. Random starts follow it.
 
     Raises:
         ValueError: shapes, types, values or labels that are none of this.
@@ -27,8 +28,13 @@ class Images:
     pixels: Tensor
     labels: Tensor
     classes: int
+    ids: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
+        if not len(self.ids):
+            object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
+        if self.ids.shape != self.labels.shape or self.ids.dtype != torch.int64:
+            raise ValueError(f"ids must be int64 {list(self.labels.shape)}, not {self.ids.dtype} {list(self.ids.shape)}")
         if self.pixels.dim() != 4 or self.labels.shape != self.pixels.shape[:1]:
             raise ValueError(
                 f"images must be [N,C,H,W] with labels [N], not {list(self.pixels.shape)} with {list(self.labels.shape)}"
@@ -61,21 +67,22 @@ class Images:
 
     def take(self, index: Tensor) -> Images:
         """The images ``index``."""
-        return replace(self, pixels=self.pixels[index], labels=self.labels[index])
+        return replace(self, pixels=self.pixels[index], labels=self.labels[index], ids=self.ids[index])
 
     def to(self, device: torch.device | str) -> Images:
         """The same images on a device."""
-        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
     def first(self, count: int | None) -> Images:
         """The first ``count`` images (None: all)."""
         return self if count is None else self.take(torch.arange(min(count, len(self))))
 
     def batches(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Batches ``(pixels, labels, index)`` in order, or shuffled by ``rng``; the last one may be smaller."""
+        """Batches ``(pixels, labels, ids)`` in order, or shuffled by ``rng``; the last one may be smaller."""
         order = torch.arange(len(self)) if rng is None else torch.randperm(len(self), generator=rng)
         for index in order.split(size):
-            yield *self.batch(index.to(self.labels.device)), index
+            index = index.to(self.labels.device)
+            yield *self.batch(index), self.ids[index]
 
 
 @dataclass(frozen=True, eq=False)

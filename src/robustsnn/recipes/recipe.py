@@ -12,8 +12,19 @@ import tomli_w
 import tyro
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from robustsnn.data import Dataset
 from robustsnn.names import build, find, nearest
-from robustsnn.recipes.sections import Conversion, Data, Evaluation, Finetuning, Model, Neurons, Section, Training
+from robustsnn.recipes.sections import (
+    Conversion,
+    Data,
+    Evaluation,
+    Finetuning,
+    Model,
+    Neurons,
+    Pruning,
+    Section,
+    Training,
+)
 from robustsnn.spiking import SURROGATES, Dynamics
 
 
@@ -23,35 +34,49 @@ class Recipe(Section):
     name: str = Field(..., min_length=1, description="what the run is called")
     seed: int = Field(0, ge=0, description="of initial weights, order, augmentation, attacks")
     timesteps: int = Field(8, ge=1, description="time steps T of the spiking network")
+    ann: str = Field("", description="an ANN from outside, package.module:factory, instead of [model]; runs that code")
+    weights: str = Field("", description="a trained ANN's weights (.safetensors, .pth), instead of pre-training")
     data: Data = Data()
     model: Model = Model()
     neurons: Neurons = Neurons()
     pretrain: Training = Training()
+    prune: Pruning = Pruning()
     conversion: Conversion = Conversion()
     finetune: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()
     baselines: Annotated[dict[str, dict[str, Any]], tyro.conf.Suppress] = Field(
         {}, description="runs to compare with: by name, the keys in which they differ"
     )
+    compare: tuple[str, ...] | None = Field(None, description="which of the baselines run along; not given: all of them")
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         for name in self.baselines:
             self.baseline(name)
+        for name in self.compare or ():
+            find("baseline", self.baselines, name)
+        if self.ann and self.model.width != 1:
+            raise ValueError("model.width cannot change an ANN from outside: remove it, or give its factory an option")
         return self
+
+    def architecture(self, data: Dataset) -> dict[str, Any]:
+        """All arguments of `robustsnn.models.create`, or of `robustsnn.models.outside` where ``ann`` names a factory."""
+        if self.ann:
+            return {"ann": self.ann, "seed": self.seed, **self.model.options}
+        return self.model.architecture(data, self.seed)
 
     def dynamics(self) -> Dynamics:
         """Dynamics of the spiking network."""
         n = self.neurons
         surrogate = build("surrogate", SURROGATES, n.surrogate)
-        return Dynamics(self.timesteps, n.leak, n.reset, n.detach_reset, surrogate)
+        return Dynamics(self.timesteps, n.leak, n.reset, n.detach_reset, surrogate, n.start, n.train_leak)
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names."""
         if not name.isidentifier() or name == "robust":
             raise ValueError(f"baseline {name!r}: use letters, digits and '_', and not 'robust', which is the run itself")
-        changes = dict(self.baselines[name])
-        return from_table(_merged(self.table() | {"baselines": {}}, changes), f"baseline {name!r}")
+        alone = {key: value for key, value in self.table().items() if key not in ("baselines", "compare")}
+        return from_table(merged(alone, find("baseline", self.baselines, name)), f"baseline {name!r}")
 
     def table(self) -> dict[str, Any]:
         """The recipe as nested tables of plain values, as TOML and JSON hold them."""
@@ -70,28 +95,50 @@ def packaged() -> dict[str, str]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """A packaged recipe by name, or one from a TOML file by path.
+    """A packaged recipe by name, or one from a TOML file by path; ``NAME:BASELINE`` is one of its baselines, alone.
 
     Raises:
-        ValueError: no such recipe or file, no TOML, or a wrong key or value.
+        ValueError: no such recipe, baseline or file, no TOML, or a wrong key or value.
     """
+    whole, colon, baseline = name.rpartition(":")
+    if not colon or name.endswith(".toml"):
+        return from_toml(_text(name), _where(name))
+    recipe = load_recipe(whole).baseline(baseline)
+    return recipe.model_copy(update={"name": f"{recipe.name}-{baseline}"})
+
+
+def _text(name: str) -> str:
     if not name.endswith(".toml"):
-        return from_toml(find("recipe (or give the path of a .toml file)", packaged(), name), f"recipe {name!r}")
+        return find("recipe (or give the path of a .toml file)", packaged(), name)
     try:
-        return from_toml(Path(name).read_text(encoding="utf-8"), name)
+        return Path(name).read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"cannot read recipe {name}: {error.strerror}; check the path") from None
     except UnicodeDecodeError:
         raise ValueError(f"{name} is no text file in UTF-8, so it is no TOML recipe") from None
 
 
+def _where(name: str) -> str:
+    return name if name.endswith(".toml") else f"recipe {name!r}"
+
+
 def from_toml(text: str, where: str) -> Recipe:
     """A recipe from TOML; ``where`` names its place in errors."""
+    return from_table(_extended(text, where, ()), where)
+
+
+def _extended(text: str, where: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """The table of a TOML text, over that of the recipe which it ``extends``."""
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is no valid TOML: {error}") from None
-    return from_table(table, where)
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if not isinstance(base, str) or base in above:
+        raise ValueError(f"{where}: extends = {base!r} must name another recipe, and not one that extends this one")
+    return merged(_extended(_text(base), _where(base), (*above, base)), table)
 
 
 def from_table(table: Mapping[str, Any], where: str) -> Recipe:
@@ -119,8 +166,9 @@ def explain(error: ValidationError) -> str:
     return f"unknown key {'.'.join(path)!r}: {nearest(path[-1], section.model_fields)}"
 
 
-def _merged(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with some keys changed, tables inside it key by key."""
     return table | {
-        key: _merged(table[key], value) if isinstance(value, dict) and isinstance(table.get(key), dict) else value
+        key: merged(table[key], value) if isinstance(value, dict) and isinstance(table.get(key), dict) else value
         for key, value in changes.items()
     }

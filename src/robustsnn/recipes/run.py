@@ -10,18 +10,21 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn import checkpoint
+from robustsnn import checkpoint, models
 from robustsnn.data import Dataset, Images, load_dataset, split
 from robustsnn.recipes.recipe import Recipe
 
+_ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
+_CONVERTED = (*_ANN, "prune", "timesteps", "neurons", "conversion")
 SHAPED_BY: dict[str, tuple[str, ...]] = {
-    "ann": ("seed", "data", "model", "pretrain"),
-    "converted": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion"),
-    "snn": ("seed", "data", "model", "pretrain", "timesteps", "neurons", "conversion", "finetune"),
+    "ann": _ANN,
+    "pruned": (*_ANN, "prune"),
+    "converted": _CONVERTED,
+    "snn": (*_CONVERTED, "finetune"),
 }
 """The parts of a recipe that a checkpoint of a run depends on."""
 
-MADE_BY = {"ann": "pretrain", "converted": "convert", "snn": "finetune"}
+MADE_BY = {"ann": "pretrain", "pruned": "pretrain", "converted": "convert", "snn": "finetune"}
 """The stage that makes each checkpoint."""
 
 
@@ -44,11 +47,11 @@ class Run:
 
     def everyone(self) -> tuple[Run, ...]:
         """This run, then those to compare it with, each in a folder of its own inside this one."""
-        names = self.recipe.baselines
+        names = self.recipe.baselines if self.recipe.compare is None else self.recipe.compare
         return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in names)
 
     def path(self, name: str) -> Path:
-        """The checkpoint ``ann``, ``converted`` or ``snn``."""
+        """The checkpoint ``ann``, ``pruned``, ``converted`` or ``snn``."""
         return self.out / f"{name}.safetensors"
 
     @cached_property
@@ -62,7 +65,15 @@ class Run:
 
     def header(self) -> dict[str, Any]:
         """The recipe as checkpoints hold it, the body's architecture complete."""
-        return self.recipe.table() | {"model": self.recipe.model.architecture(self.data, self.recipe.seed)}
+        return self.recipe.table() | {"model": self.recipe.architecture(self.data)}
+
+    def body(self) -> nn.Module:
+        """The untrained ANN.
+
+        Raises:
+            ValueError: it cannot be made.
+        """
+        return (models.outside if self.recipe.ann else models.create)(**self.recipe.architecture(self.data))
 
     def finished(self, name: str) -> bool:
         """Whether a checkpoint is there already.
@@ -89,7 +100,7 @@ class Run:
             ValueError: that stage has not been run.
         """
         self.require(name)
-        return checkpoint.load(self.path(name))
+        return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None)
 
     def require(self, name: str) -> None:
         """Raise ValueError where the stage that makes a checkpoint has not been run."""

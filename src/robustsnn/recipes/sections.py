@@ -9,14 +9,15 @@ import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from robustsnn.attacks import ATTACKS
+from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
-from robustsnn.evaluation import PROTOCOLS
+from robustsnn.evaluation import Audit, protocol
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES
-from robustsnn.training import Schedule, objective
+from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective
 from robustsnn.types import Attack, Objective
 
 Number = Annotated[
@@ -58,6 +59,15 @@ def _spelled(kind: str, table: Mapping[str, Any], *, optional: bool = False) -> 
         if text or not optional:
             build(kind, table, text)
         return text
+
+    return AfterValidator(check)
+
+
+def _spelled_each(kind: str, table: Mapping[str, Any]) -> Any:
+    def check(texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            build(kind, table, text)
+        return texts
 
     return AfterValidator(check)
 
@@ -119,6 +129,8 @@ class Neurons(Section):
     leak: Number = Field(1.0, gt=0, le=1, description="part of the potential kept per time step; 1 is integrate-and-fire")
     reset: Literal["zero", "subtract"] = Field("zero", description="what a spike does to the potential")
     detach_reset: bool = Field(False, description="no gradient through the reset")
+    start: Number = Field(0.0, ge=0, lt=1, description="first potential, in units of the threshold")
+    train_leak: bool = Field(False, description="train every layer's leak, which begins at 'leak'")
     surrogate: Annotated[str, _spelled("surrogate", SURROGATES)] = Field("Triangle(1.0)", description="derivative in training")
 
 
@@ -126,7 +138,7 @@ class Training(Section):
     """How a network is trained."""
 
     objective: Annotated[str, AfterValidator(_checked_objective)] = Field("Natural()", description="the loss")
-    epochs: int = Field(200, ge=1, description="passes over the training images")
+    epochs: int = Field(200, ge=0, description="passes over the training images; 0 leaves the network as it is")
     batch: int = Field(64, ge=1, description="images per step")
     lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
@@ -135,6 +147,21 @@ class Training(Section):
     probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] = Field(
         "PGD(eps=2/255, steps=10)", description="attack that chooses the best epoch; empty chooses by clean accuracy"
     )
+
+    after_step: Annotated[tuple[str, ...], _spelled_each("after_step", AFTER_STEP)] = Field(
+        (), description="what acts on parameters after every step, such as Retraction(beta=2e-3)"
+    )
+    stop: Annotated[str, _spelled("stop", STOPS, optional=True)] = Field(
+        "", description="when to end early, such as CatastrophicOverfitting(drop=0.2)"
+    )
+
+    def acts(self) -> tuple[AfterStep, ...]:
+        """What acts on parameters after every step."""
+        return tuple(build("after_step", AFTER_STEP, text) for text in self.after_step)
+
+    def stops(self) -> Stop:
+        """Whether to end after the epochs so far."""
+        return build("stop", STOPS, self.stop) if self.stop else lambda history: False
 
     def value(self) -> Objective:
         """The objective that the text spells."""
@@ -149,10 +176,21 @@ class Training(Section):
         return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay)
 
 
+class Pruning(Section):
+    """The trained ANN made sparse: the smallest weights are removed, the others trained on as in pre-training."""
+
+    sparsity: Number = Field(0.0, ge=0, lt=1, description="share of all weights that is removed, for good; 0: no pruning")
+    epochs: int = Field(20, ge=1, description="passes over the training images")
+    lr: Number = Field(0.01, gt=0, description="first learning rate")
+
+
 class Finetuning(Training):
     """How the converted network is trained further: weights and thresholds together."""
 
     threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
+
+    def acts(self) -> tuple[AfterStep, ...]:
+        return *super().acts(), ThresholdFloor(self.threshold_floor), LeakRange()
 
 
 class Conversion(Section):
@@ -163,22 +201,33 @@ class Conversion(Section):
     timesteps: int = Field(100, ge=1, description="time steps of calibration")
     batches: int = Field(11, ge=1, description="calibration batches")
     batch: int = Field(64, ge=1, description="images per calibration batch")
-    batch_norm: BatchNorm = Field("reestimate", description="running statistics: found anew, or (0, 1) as published")
+    batch_norm: BatchNorm = Field("reestimate", description="running statistics: found anew, (0, 1) as published, or kept")
+    granularity: Granularity = Field("layer", description="one threshold per layer or per channel")
+    threshold: Number | None = Field(None, gt=0, description="the same threshold everywhere; not given: calibrated ones")
     max_pool: bool = Field(False, description="admit max-pooling")
 
 
 class Evaluation(Section):
     """What is measured at the end."""
 
-    protocol: Annotated[str, _named("protocol", PROTOCOLS)] = Field("paper", description="attacks and gradient paths")
-    attacks: tuple[str, ...] = Field((), description="which of the protocol's attacks; none named runs all")
+    protocol: str = Field("paper", description="attacks and gradient paths: a known name, or a .toml file of one's own")
+    attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
     eps: tuple[Radius, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
+    audit_images: int = Field(64, ge=0, description="images on which the result is audited; 0: no audit")
+    audit_steps: int = Field(1000, ge=1, description="steps of the audit's long attack on images that survived")
+    audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")
+    transfer: tuple[str, ...] = Field((), description="checkpoints whose adversarial examples are tried too, where asked for")
 
     @model_validator(mode="after")
     def _check(self) -> Evaluation:
+        ensembles = protocol(self.protocol).ensembles
         for name in self.attacks:
-            find(f"attack of protocol {self.protocol!r}:", PROTOCOLS[self.protocol].attacks, name)
+            find(f"attack of protocol {self.protocol!r}:", ensembles, name)
         return self
+
+    def audit(self) -> Audit:
+        """How thoroughly the result is audited."""
+        return Audit(self.audit_images, self.audit_steps, self.audit_queries)

@@ -1,0 +1,107 @@
+"""The stages of a run that measure and tell: evaluate, report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from robustsnn import checkpoint
+from robustsnn.evaluation import Report
+from robustsnn.evaluation import evaluate as evaluate_network
+from robustsnn.files import write_atomic
+from robustsnn.recipes.recipe import load_recipe, packaged
+from robustsnn.recipes.run import Run
+from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
+from robustsnn.training import Epoch
+
+
+def networks(run: Run) -> list[tuple[str, Run, str]]:
+    """What a run's table shows: name, the run it comes from, and its checkpoint."""
+    rows = [(f"{run.label} ANN", run, "ann")]
+    if run.recipe.prune.sparsity:
+        rows.append((f"{run.label} ANN, pruned", run, "pruned"))
+    rows += [(f"{run.label} SNN, converted", run, "converted"), (f"{run.label} SNN, finetuned", run, "snn")]
+    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone()[1:]]
+
+
+def evaluate(run: Run) -> RunReport:
+    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped."""
+    path = run.out / "report.json"
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=versions())
+    if path.exists():
+        try:
+            before = read_report(path.read_bytes(), path)
+        except ValueError as error:
+            run.listener.say(f"measuring anew: {error}")
+        else:
+            report = before if before.recipe == report.recipe else report
+    for name, source, kind in networks(run):
+        if any(row.network == name for row in report.rows):
+            continue
+        measured = measure(run, source.open(kind), name, source.path(kind).with_suffix(".evaluation"))
+        curves = {f"{r.label} {stage}": history for r in run.everyone() for stage, history in _curves(r)}
+        report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
+        write_atomic(path, report.to_json())
+    return report
+
+
+def _command(run: Run) -> str:
+    """What makes the same run again: the packaged recipe if it is that, else the one in the run's folder."""
+    name = run.recipe.name
+    same = name in packaged() and load_recipe(name) == run.recipe
+    again = ("--out", str(run.out.with_name(f"{run.out.name}-again")))
+    return shlex.join(("robustsnn", "run", *((name,) if same else (str(run.out / "recipe.toml"), *again))))
+
+
+def sources(run: Run, name: str) -> Iterable[tuple[str, nn.Module]]:
+    """Networks whose adversarial examples are tried on the network ``name``: those of the run's folder that are another, and
+    the checkpoints that the recipe names."""
+    for other, source, kind in networks(run):
+        if other != name and kind in ("ann", "snn") and source.path(kind).exists():
+            yield other, source.open(kind)
+    for path in run.recipe.evaluation.transfer:
+        yield path, checkpoint.load(path)
+
+
+def measure(run: Run, net: nn.Module, name: str, state: Path) -> Report:
+    """What the recipe's evaluation gives for a network; ``state`` keeps what is found until it is complete."""
+    settings = run.recipe.evaluation
+    run.listener.say(f"{name}: evaluating")
+    return evaluate_network(
+        net,
+        run.data.test,
+        settings.protocol,
+        settings.eps,
+        attacks=settings.attacks or None,
+        rule=settings.rule,
+        seed=run.recipe.seed,
+        batch=settings.batch,
+        sources=dict(sources(run, name)),
+        check=settings.audit(),
+        state=state,
+        on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
+    )
+
+
+def _curves(run: Run) -> Iterable[tuple[str, tuple[Epoch, ...]]]:
+    for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("finetune", "snn")):
+        if run.finished(name) and (history := checkpoint.read_header(run.path(name)).metrics.get("history")):
+            yield stage, tuple(Epoch(**epoch) for epoch in history)
+
+
+def report(run: Run) -> RunReport:
+    """Write ``report.md`` and ``report.html`` from ``report.json``.
+
+    Raises:
+        ValueError: nothing has been evaluated in this folder.
+    """
+    path = run.out / "report.json"
+    if not path.is_file():
+        raise ValueError(f"no {path}: run the stage 'evaluate' first")
+    value = read_report(path.read_bytes(), path)
+    write_atomic(run.out / "report.md", markdown(value).encode())
+    write_atomic(run.out / "report.html", page(value).encode())
+    return value

@@ -1,0 +1,265 @@
+"""A run that begins with somebody else's ANN: ``--ann package.module:factory`` and ``--weights FILE``."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from robustsnn import checkpoint
+from robustsnn.cli import main
+from robustsnn.models import create, outside
+from robustsnn.reporting import read_report
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+MYNETS = """
+import torch.nn.functional as F
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(1, channels, 3, bias=False), nn.BatchNorm2d(channels)
+        self.fc1, self.fc2 = nn.Linear(36 * channels, 8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn(self.conv((x - 0.3) / 0.4)))
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+class Twice(nn.Module):
+    def forward(self, x):
+        return x, x
+
+def make(channels=3):
+    return Net(channels)
+
+def narrow():
+    return Net(1)
+
+def two_outputs():
+    return nn.Sequential(Net(1), Twice())
+
+def few_classes():
+    return nn.Sequential(Net(1), nn.Linear(10, 3))
+
+def colour():
+    return nn.Sequential(nn.Conv2d(3, 1, 1), Net(1))
+"""
+SMALL = """
+name = "small"
+timesteps = 2
+data.limit = 60
+pretrain = {epochs = 1, probe = ""}
+conversion = {timesteps = 2, batches = 1}
+finetune = {epochs = 1, probe = ""}
+evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 6}
+"""
+RUN = ("run", "small.toml", "--out", "there")
+ANN = ("--ann", "mynets:make")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A working folder with a recipe and the module ``mynets``, as at a user's."""
+    (tmp_path / "mynets.py").write_text(MYNETS)
+    (tmp_path / "small.toml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("mynets", None)
+
+
+@pytest.fixture
+def said(capsys):
+    """``said(*args)``: exit code, and what was printed on both channels."""
+
+    def call(*args):
+        code = main([str(arg) for arg in args])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def refused(said):
+    """``refused(*args)``: the one line that a mistake costs."""
+
+    def call(*args):
+        code, _, error = said(*args)
+        (line,) = error.splitlines()
+        assert code == 2
+        assert line.startswith("robustsnn: error: ")
+        return line
+
+    return call
+
+
+@pytest.fixture
+def state(here, monkeypatch):
+    """What training elsewhere made of the factory's network."""
+    monkeypatch.syspath_prepend(here)
+    return outside("mynets:make", seed=5).state_dict()
+
+
+def weights(state, name):
+    """A file of them."""
+    save_file(state, name) if name.endswith(".safetensors") else torch.save(state, name)
+    return "--weights", name
+
+
+def stages():
+    return [json.loads(line)["stage"] for line in Path("there/metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_trained_weights_are_converted_finetuned_and_measured_but_not_trained(name, state, said):
+    code, out, error = said(*RUN, *ANN, *weights(state, name))
+    assert (code, error) == (0, "")
+    assert f"robust ANN: weights of {name}" in out
+    assert stages() == ["convert", "finetune"]
+    ann, converted, snn = (load_file(f"there/{kind}.safetensors") for kind in ("ann", "converted", "snn"))
+    assert ann.keys() == state.keys()
+    assert all(torch.equal(ann[key], value) for key, value in state.items())
+    assert torch.equal(converted["body.fc1.weight"], state["fc1.weight"])
+    assert not torch.equal(snn["body.fc1.weight"], state["fc1.weight"])
+    thresholds = checkpoint.read_header("there/converted.safetensors").metrics["thresholds"]
+    assert len(thresholds) == 2
+    assert all(value > 0 for value in thresholds.values())
+    report = read_report(Path("there/report.json").read_bytes(), "there")
+    assert [row.network for row in report.rows] == ["robust ANN", "robust SNN, converted", "robust SNN, finetuned"]
+    assert Path("there/report.html").exists()
+
+
+def test_without_weights_it_is_trained_from_its_first_weights(said):
+    assert said("pretrain", *RUN[1:], *ANN, "--seed", "3")[0] == 0
+    assert stages() == ["pretrain"]
+    first = outside("mynets:make", seed=3).state_dict()
+    found = load_file("there/ann.safetensors")
+    assert found.keys() == first.keys()
+    assert not torch.equal(found["fc1.weight"], first["fc1.weight"])
+
+
+def test_a_run_of_it_is_continued_and_nothing_is_done_twice(state, said):
+    flags = (*RUN, *ANN, *weights(state, "w.pth"))
+    first = said(*flags)[1]
+    code, again, error = said(*flags)
+    assert (code, error) == (0, "")
+    assert [word in again for word in ("already trained", "already converted", "already finetuned")] == [True] * 3
+    assert again[again.index("network ") :] == first[first.index("network ") :]
+
+
+def test_other_weights_are_another_run(state, said, refused):
+    assert said("pretrain", *RUN[1:], *ANN, *weights(state, "w.pth"))[0] == 0
+    assert "another weights" in refused(*RUN, *ANN, *weights(state, "v.pth"))
+    assert "another ann" in refused(*RUN, "--weights", "w.pth")
+
+
+def test_the_model_of_a_recipe_holds_the_options_of_the_factory(said):
+    Path("small.toml").write_text(f'ann = "mynets:make"\nmodel.channels = 5\n{SMALL}')
+    assert said("convert", *RUN[1:])[0] == 2
+    assert said("pretrain", *RUN[1:])[0] == said("convert", *RUN[1:])[0] == 0
+    assert load_file("there/ann.safetensors")["conv.weight"].shape[0] == 5
+    assert said("evaluate", "there/converted.safetensors", *ANN)[0] == 0
+
+
+def test_its_checkpoints_are_measured_given_the_factory(state, said, refused):
+    assert said(*RUN, *ANN, *weights(state, "w.pth"))[0] == 0
+    code, out, error = said("evaluate", "there/snn.safetensors", *ANN, "--limit", "4")
+    assert (code, error) == (0, "")
+    assert "over 4 test images" in out
+    assert said("evaluate", "there/snn.safetensors", "--ann=mynets:make", "--limit", "4")[1] == out
+    assert "--ann package.module:factory" in refused("evaluate", "there/snn.safetensors")
+    assert "no factory 'maek'" in refused("evaluate", "there/snn.safetensors", "--ann", "mynets:maek")
+    assert "do not fit" in refused("evaluate", "there/snn.safetensors", "--ann", "mynets:narrow")
+    assert said("info", "there/snn.safetensors")[0] == 0
+
+
+def test_a_checkpoint_saved_by_hand_is_measured_given_the_factory(state, said):
+    net = outside("mynets:make")
+    checkpoint.save("own.safetensors", net, recipe={})
+    code, _, error = said("evaluate", "own.safetensors", *ANN, "--protocol", "quick", "--attacks", "FGSM", "--limit", "4")
+    assert (code, error) == (0, "")
+
+
+def assert_found(pattern, line):
+    __tracebackhide__ = True
+    assert re.search(pattern, line), f"{pattern!r} is not in {line!r}"
+
+
+class Code:
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+WRONG = {
+    "other.pth": (lambda state: create("digits", 10, 8, 1).state_dict(), "are they of this architecture"),
+    "wider.pth": (lambda state: state | {"fc2.bias": torch.zeros(20)}, r"fc2\.bias is \[20\], here \[10\]"),
+    "more.pth": (lambda state: state | {"fc3.bias": torch.zeros(20)}, r"fc3\.bias"),
+    "code.pth": (lambda state: state | {"evil": Code()}, r"code\.pth"),
+    "text.pth": (None, r"text\.pth"),
+    "text.safetensors": (None, r"text\.safetensors"),
+    "nowhere.pth": (None, r"nowhere\.pth"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_weights_are_one_line_and_nothing_is_begun(name, state, said, refused, here):
+    make, complaint = WRONG[name]
+    if make is not None:
+        torch.save(make(state), name)
+    elif name.startswith("text"):
+        Path(name).write_text("no weights at all")
+    before = sorted(here.iterdir())
+    assert_found(complaint, refused(*RUN, *ANN, "--weights", name))
+    assert set(here.iterdir()) - {here / "__pycache__"} == set(before) - {here / "__pycache__"}
+    assert said("pretrain", *RUN[1:], *ANN, *weights(state, "right.pth"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("ann", "complaint"),
+    [
+        ("mynets", "write package.module:factory"),
+        ("mynet:make", "No module named 'mynet'"),
+        ("mynets:maek", "did you mean 'make'"),
+        ("mynets:F", "no factory 'F'"),
+        ("os:getcwd", "makes a str"),
+        ("mynets:two_outputs", r"mynets:two_outputs.*gives (a )?tuple"),
+        ("mynets:few_classes", r"mynets:few_classes.*\[2, 3\].*\[2, 10\]"),
+        ("mynets:colour", r"mynets:colour' on images \[2, 1, 8, 8\]"),
+    ],
+)
+def test_an_ann_that_cannot_be_made_or_used_is_one_line_and_nothing_is_begun(ann, complaint, refused, here):
+    assert_found(complaint, refused(*RUN, "--ann", ann))
+    assert not (here / "there").exists()
+
+
+def test_a_packaged_network_may_begin_with_the_weights_of_another_run(said):
+    assert said("pretrain", "small.toml", "--out", "first")[0] == 0
+    code, out, error = said(*RUN, "--weights", "first/ann.safetensors", "--seed", "7")
+    assert (code, error) == (0, "")
+    assert "robust ANN: weights of first/ann.safetensors" in out
+    assert stages() == ["convert", "finetune"]
+    first, there = (load_file(f"{folder}/ann.safetensors") for folder in ("first", "there"))
+    assert all(torch.equal(there[key], value) for key, value in first.items())
+    assert said("evaluate", "there/snn.safetensors", "--limit", "4")[0] == 0
+
+
+def test_a_baseline_with_a_training_of_its_own_does_not_begin_with_the_weights_of_the_run(state, said):
+    Path("small.toml").write_text(SMALL + "baselines.natural.pretrain.lr = 0.01\nbaselines.unscaled.conversion.scale = 1\n")
+    assert said("pretrain", *RUN[1:], *ANN, *weights(state, "w.pth"))[0] == 0
+    ann, natural, unscaled = (load_file(f"there/{folder}ann.safetensors") for folder in ("", "natural/", "unscaled/"))
+    assert torch.equal(unscaled["fc1.weight"], ann["fc1.weight"])
+    assert not torch.equal(natural["fc1.weight"], ann["fc1.weight"])
+
+
+@pytest.mark.parametrize("name", ["state_dict", "model_state_dict", "model", "net"])
+def test_weights_may_lie_in_the_file_that_a_training_wrote(name, state, said):
+    parallel = {f"module.{key}": value for key, value in state.items()}
+    assert said("pretrain", *RUN[1:], *ANN, *weights({name: parallel, "epoch": 3, "optimizer": {}}, "w.pth"))[0] == 0
+    assert torch.equal(load_file("there/ann.safetensors")["fc1.weight"], state["fc1.weight"])

@@ -1,0 +1,30 @@
+"""A run that prunes: what is removed from the ANN stays removed to the end, and the report counts what is left."""
+
+import torch
+
+from robustsnn import load
+from robustsnn.evaluation.energy import stored_weights
+from robustsnn.recipes import Run, load_recipe, run_all
+from robustsnn.recipes.recipe import from_table, merged
+
+TINY = {
+    "compare": [], "timesteps": 2, "data": {"limit": 80}, "model": {"width": 0.5}, "prune": {"sparsity": 0.75, "epochs": 1},
+    "pretrain": {"epochs": 1, "probe": ""}, "finetune": {"epochs": 1, "probe": ""},
+    "conversion": {"timesteps": 5, "batches": 1}, "evaluation": {"limit": 10, "protocol": "quick", "attacks": ["FGSM"]},
+}  # fmt: skip
+
+
+def test_the_mask_of_the_pruned_ann_is_that_of_the_finetuned_network(tmp_path):
+    recipe = from_table(merged(load_recipe("digits").table(), TINY), "test")
+    report = run_all(Run(recipe, tmp_path))
+    pruned, snn = load(tmp_path / "pruned.safetensors"), load(tmp_path / "snn.safetensors")
+    stored, count = stored_weights(snn)
+    assert stored == count - round(0.75 * count)
+    for name, weight in pruned.named_parameters():
+        if weight.dim() > 1:
+            assert torch.equal(weight == 0, snn.get_parameter(f"body.{name}") == 0), name
+    rows = {row.network: row.report.weights for row in report.rows}
+    assert rows["robust ANN"] == (count, count)
+    assert [rows[f"robust {kind}"] for kind in ("ANN, pruned", "SNN, converted", "SNN, finetuned")] == [(stored, count)] * 3
+    assert f"{stored:,} of {count:,}" in (tmp_path / "report.md").read_text()
+    assert set(report.curves) == {"robust pretrain", "robust prune", "robust finetune"}
