@@ -7,7 +7,7 @@ the batch it is time-major: ``[T*N, ...]``. Pixels are float32 in ``[0, 1]``; no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,6 +28,23 @@ Judge = Callable[[Tensor, Tensor], Tensor]
 
 Classifier = Callable[[Tensor], Tensor]
 """Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A classifier with a memory per image, which an attack tells what its batches hold."""
+
+    def begin(self, count: int) -> None:
+        """A new run of an attack on ``count`` images: forget everything. Batches hold all of them until `follow` says else."""
+        ...
+
+    def follow(self, index: Tensor) -> None:
+        """The next batch holds these images ``[n]`` of the run."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Pixels ``[n,C,H,W]`` to logits ``[n,K]``."""
+        ...
 
 
 class Ball(Protocol):

@@ -26,6 +26,7 @@ def report(*results):
         timesteps=2,
         results=results,
         thresholds={"a": 1.0},
+        weights=(5, 5),
         firing_rates={"a": 0.5},
         seconds=1.0,
     )

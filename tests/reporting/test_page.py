@@ -30,7 +30,12 @@ def result(attack: str, eps: float, robust: int, correct: int = 90, members: tup
 
 def row(network: str, *results: Result, timesteps: int | None = 8, layers: tuple[str, ...] = ("features.2", "head")) -> Row:
     thresholds = {name: 0.5 + i for i, name in enumerate(layers)} if timesteps else {}
-    measured = {"results": results, "thresholds": thresholds, "firing_rates": dict.fromkeys(thresholds, 0.125)}
+    measured = {
+        "results": results,
+        "thresholds": thresholds,
+        "firing_rates": dict.fromkeys(thresholds, 0.125),
+        "weights": (9, 9),
+    }
     report = Report(protocol="paper", images=100, seed=0, timesteps=timesteps, seconds=1, **measured)
     return Row(network=network, report=report)
 

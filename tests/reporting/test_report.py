@@ -25,6 +25,7 @@ def row(network: str, *results: Result, timesteps: int | None = None, layers: tu
         timesteps=timesteps,
         results=results,
         thresholds=thresholds,
+        weights=(12_000, 12_000),
         firing_rates=dict.fromkeys(layers, 0.125),
         seconds=1.5,
     )
@@ -128,3 +129,12 @@ def test_summary_names_protocol_rule_images_and_seed() -> None:
 
 def test_versions_name_what_figures_depend_on() -> None:
     assert {"robustsnn", "python", "torch"} <= versions().keys()
+
+
+def test_weights_of_sparse_networks_are_counted_below_the_layers() -> None:
+    sparse = REPORT.rows[-1].model_copy(
+        update={"report": REPORT.rows[-1].report.model_copy(update={"weights": (1_200, 12_000)}), "network": "sparse"}
+    )
+    lines = layers(REPORT.model_copy(update={"rows": (*REPORT.rows, sparse)}))[1]
+    assert lines[-1][0] == "weights that are not 0"
+    assert lines[-1][-1] == "1,200 of 12,000"

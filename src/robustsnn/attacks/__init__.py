@@ -1,24 +1,52 @@
 """Attacks: values that hold hyper-parameters only, called as ``attack(model, x, y, rng=...)``. They know nothing of spikes."""
 
+from robustsnn.attacks.apgd import APGD, TargetedAPGD, auto_ascend
 from robustsnn.attacks.balls import L2, Linf
-from robustsnn.attacks.goals import CrossEntropy, KullbackLeibler, kl_divergence
-from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, Gaussian, Uniform, ascend, input_gradient
+from robustsnn.attacks.corners import CornerNoise, UniformNoise
+from robustsnn.attacks.fab import FAB
+from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
+from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, Boundary, Gaussian, Uniform, ascend, input_gradient
+from robustsnn.attacks.sapgd import SAPGD
+from robustsnn.attacks.square import Square
 from robustsnn.types import Attack
 
-ATTACKS: dict[str, type[Attack]] = {"FGSM": FGSM, "RFGSM": RFGSM, "PGD": PGD}
+ATTACKS: dict[str, type[Attack]] = {
+    "FGSM": FGSM,
+    "RFGSM": RFGSM,
+    "PGD": PGD,
+    "APGD": APGD,
+    "TargetedAPGD": TargetedAPGD,
+    "SAPGD": SAPGD,
+    "FAB": FAB,
+    "Square": Square,
+    "UniformNoise": UniformNoise,
+    "CornerNoise": CornerNoise,
+}
 
 __all__ = [
+    "APGD",
     "ATTACKS",
+    "DLR",
+    "FAB",
     "FGSM",
     "L2",
     "PGD",
     "RFGSM",
+    "SAPGD",
+    "Boundary",
+    "CornerNoise",
     "CrossEntropy",
     "Gaussian",
     "KullbackLeibler",
     "Linf",
+    "Margin",
+    "Square",
+    "TargetedAPGD",
+    "TargetedDLR",
     "Uniform",
+    "UniformNoise",
     "ascend",
+    "auto_ascend",
     "input_gradient",
     "kl_divergence",
 ]

@@ -1,4 +1,4 @@
-"""What an attack maximises, one value per image."""
+"""What an attack maximises, one value per image, and how it asks the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustsnn.types import Classifier, Images, Labels, Logits, PerImage
+from robustsnn.types import Classifier, Following, Images, Labels, Logits, PerImage
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """``losses(logits [n,K], index [n]) -> [n]`` for the images ``index`` of the batch an attack runs on."""
@@ -35,12 +35,111 @@ class KullbackLeibler:
     """``KL(f(x) || f(adv))``: distance from the network's own answer on the clean image, no label needed."""
 
     def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
-        with torch.no_grad():
-            clean = model(x)
+        clean = clean_logits(model, x)
         return lambda logits, index: kl_divergence(clean[index], logits)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """``max_{i != y} z_i - z_y``: above 0 where the image is misclassified. Needs two or more classes."""
+
+    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+        return lambda logits, index: _margin(logits, y[index])
+
+
+@dataclass(frozen=True)
+class DLR:
+    """Difference of logits ratio (Croce & Hein 2020, eq. 6), blind to the logits' shift and scale.
+
+    ``(max_{i != y} z_i - z_y) / (z_(1) - z_(3))`` with ``z_(k)`` the k-th largest logit; two classes have no third and fall
+    back to the margin.
+    """
+
+    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+        def losses(logits: Tensor, index: Tensor) -> Tensor:
+            margin = _margin(logits, y[index])
+            if logits.shape[1] < 3:
+                return margin
+            largest = logits.topk(3, dim=1).values
+            return margin / (largest[:, 0] - largest[:, 2]).clamp_min(_SMALLEST)
+
+        return losses
+
+
+@dataclass(frozen=True)
+class TargetedDLR:
+    """Difference of logits ratio towards one wrong class ``t`` (Croce & Hein 2020, eq. 7).
+
+    ``(z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2)``; fewer than four classes fall back to ``z_t - z_y``.
+
+    Arguments:
+        rank: which wrong class ``t`` is, counted from 1, the likeliest by the clean image's logits; at most K - 1.
+    """
+
+    rank: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rank, int) or self.rank < 1:
+            raise ValueError(f"rank counts wrong classes from 1, the likeliest, not {self.rank!r}")
+
+    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+        wrong = _wrong_classes(clean_logits(model, x), y)
+        if self.rank > wrong.shape[1]:
+            raise ValueError(f"rank {self.rank} is that of a wrong class, of which this model has {wrong.shape[1]}")
+        target = wrong[:, self.rank - 1]
+
+        def losses(logits: Tensor, index: Tensor) -> Tensor:
+            margin = _at(logits, target[index]) - _at(logits, y[index])
+            if logits.shape[1] < 4:
+                return margin
+            largest = logits.topk(4, dim=1).values
+            return margin / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2).clamp_min(_SMALLEST)
+
+        return losses
 
 
 def kl_divergence(p: Logits, q: Logits) -> PerImage:
     """``KL(softmax(p) || softmax(q))`` summed over classes; gradients flow through both."""
     log_p = F.log_softmax(p, 1)
     return (log_p.exp() * (log_p - F.log_softmax(q, 1))).sum(1)
+
+
+def begin(model: Classifier, count: int) -> None:
+    """Tell a model that follows its images that a run on ``count`` of them begins."""
+    if isinstance(model, Following):
+        model.begin(count)
+
+
+def answer(model: Classifier, x: Tensor, index: Tensor) -> Tensor:
+    """Logits ``[n,K]`` of ``x [n,C,H,W]``, iterates of the images ``index [n]`` of the run."""
+    if isinstance(model, Following):
+        model.follow(index)
+    return model(x)
+
+
+def clean_logits(model: Classifier, x: Images) -> Logits:
+    """The model's answer on the images of a batch as they are, without a graph."""
+    begin(model, len(x))
+    with torch.no_grad():
+        return answer(model, x, torch.arange(len(x), device=x.device))
+
+
+_SMALLEST = 1e-12
+"""A ratio's denominator is 0 where the largest logits are equal."""
+
+
+def _at(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes[:, None])[:, 0]
+
+
+def _margin(logits: Tensor, y: Tensor) -> Tensor:
+    if logits.shape[1] < 2:
+        raise ValueError(f"a margin needs two or more classes, but the model's logits are {tuple(logits.shape)}")
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - _at(logits, y)
+
+
+def _wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
+    """``[N,K-1]``, the likeliest first."""
+    order = logits.argsort(dim=1, descending=True, stable=True)
+    wrong: Tensor = order[order != y[:, None]]
+    return wrong.view(len(y), logits.shape[1] - 1)

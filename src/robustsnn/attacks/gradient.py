@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import Ball, Linf, Norm, ball
-from robustsnn.attacks.goals import CrossEntropy, Goal, Losses
+from robustsnn.attacks.balls import L2, Ball, Linf, Norm, ball
+from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, answer, begin
 from robustsnn.seeds import Noise, noise
-from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
+from robustsnn.types import Classifier, Images, Judge, Labels, Logits, PerImage, Randomness
+
+Move = Callable[[Tensor, Tensor], Tensor]
+"""``move(gradient [n,C,H,W], index [n]) -> [n,C,H,W]``: the step that the images ``index`` of the batch take."""
 
 
 def ascend(
@@ -22,7 +25,7 @@ def ascend(
     *,
     ball: Ball,
     start: Images,
-    step: float,
+    step: float | Move,
     steps: int,
     judge: Judge | None = None,
 ) -> Images:
@@ -33,6 +36,7 @@ def ascend(
         x: clean images ``[N,C,H,W]``.
         losses: what to maximise, image by image.
         start: where to begin, inside the ball.
+        step: the size of every step, or what makes a step of a gradient.
         judge: asked after every step; an image it calls broken keeps that iterate and costs nothing more.
 
     Returns:
@@ -40,9 +44,11 @@ def ascend(
     """
     x, adv = x.detach(), start.detach().clone()
     alive = torch.arange(len(x), device=x.device)
+    begin(model, len(x))
     for _ in range(steps):
         gradient = input_gradient(model, adv[alive], losses, alive)
-        moved = ball.project(adv[alive] + step * ball.direction(gradient), x[alive])
+        delta = step(gradient, alive) if callable(step) else step * ball.direction(gradient)
+        moved = ball.project(adv[alive] + delta, x[alive])
         adv[alive] = moved
         if judge is not None:
             alive = alive[~judge(moved, alive)]
@@ -53,11 +59,52 @@ def ascend(
 
 def input_gradient(model: Classifier, x: Images, losses: Losses, index: Tensor) -> Images:
     """Gradient of each image's own loss with respect to its pixels, ``[N,C,H,W]``."""
+    return differentiate(model, x, losses, index)[2]
+
+
+def differentiate(model: Classifier, x: Images, losses: Losses, index: Tensor) -> tuple[Logits, PerImage, Images]:
+    """Logits ``[N,K]``, loss ``[N]`` and the loss's gradient ``[N,C,H,W]`` of each image, by one forward and one backward."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        total = losses(model(x), index).sum()
-        (gradient,) = torch.autograd.grad(total, x)
-    return gradient
+        logits = answer(model, x, index)
+        loss = losses(logits, index)
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+    return logits.detach(), loss.detach(), gradient
+
+
+Run = Callable[[Tensor, Judge | None], Tensor]
+"""``run(chosen [n], judge) -> [n,C,H,W]``: one run on some of a batch's images, numbered anew from 0 for the judge."""
+
+
+def best_of(runs: Sequence[Run], model: Classifier, x: Images, worth: Losses, judge: Judge | None) -> Images:
+    """What the best of several runs found, image by image.
+
+    Arguments:
+        runs: made one after the other on the images that none has broken yet.
+        model, x: what is attacked, and the clean images ``[N,C,H,W]``.
+        worth: of two results that break nothing, the one with the higher value is kept.
+        judge: numbers images as ``x`` does; what it calls broken is kept and costs nothing more.
+    """
+    everyone = alive = torch.arange(len(x), device=x.device)
+    if len(runs) == 1:
+        return runs[0](everyone, judge)
+    best, highest = x.detach().clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    for run in runs:
+        if not len(alive):
+            break
+        adv = run(alive, None if judge is None else among(judge, alive))
+        broken = torch.zeros_like(alive, dtype=torch.bool) if judge is None else judge(adv, alive)
+        with torch.no_grad():
+            value = worth(answer(model, adv, everyone[: len(alive)]), alive).to(highest.dtype)
+        better = broken | (value > highest[alive])
+        best[alive[better]], highest[alive[better]] = adv[better], value[better]
+        alive = alive[~broken]
+    return best
+
+
+def among(function: Callable[[Tensor, Tensor], Tensor], chosen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Losses, or a judge, of a batch, as they are for the batch of its ``chosen`` images."""
+    return lambda values, index: function(values, chosen[index])
 
 
 Start = Callable[[Tensor, Ball, Noise], Tensor]
@@ -80,6 +127,33 @@ class Gaussian:
 
     def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
         return ball.project(x + self.scale * noise.normal(x), x)
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """On the ball's surface, projected: ``x + eps * r / ||r||``, ``r`` uniform in a cube (L∞) or normal (L2)."""
+
+    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
+        if isinstance(ball, L2):
+            return ball.project(x + ball.eps * ball.direction(noise.normal(x)), x)
+        r = 2 * noise.uniform(x) - 1
+        return ball.project(x + ball.eps * r / largest(r.abs()), x)
+
+
+def largest(values: Tensor) -> Tensor:
+    """The largest of each image's values ``[N,C,H,W]``, never 0, ``[N,1,1,1]``."""
+    return values.amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+
+
+def at_least_one(attack: object, **counts: int) -> None:
+    """Refuse an attack whose counts, named in the singular, are not whole numbers of at least 1.
+
+    Raises:
+        ValueError: naming the attack and the count.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{type(attack).__name__} needs at least one {name}, a whole number, not {count!r}")
 
 
 @dataclass(frozen=True)
@@ -156,8 +230,7 @@ class PGD:
         ball(self.norm, self.eps)
         if not 0 < self.stride < math.inf:
             raise ValueError(f"stride, the steps' total in units of eps, must be greater than 0, not {self.stride}")
-        if any(not isinstance(count, int) or count < 1 for count in (self.steps, self.restarts)):
-            raise ValueError(f"PGD needs at least one step and one restart, whole numbers, not {self.steps}, {self.restarts}")
+        at_least_one(self, step=self.steps, restart=self.restarts)
 
     @property
     def ball(self) -> Ball:
@@ -167,18 +240,11 @@ class PGD:
     def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
         x, draw = x.detach(), noise(rng)
         losses = self.goal.on(model, x, y)
-        everyone = torch.arange(len(x), device=x.device)
-        best, best_loss = x.detach(), torch.full((len(x),), -torch.inf, device=x.device)
-        for _ in range(self.restarts):
-            start = self.start(x, self.ball, draw)
+
+        def run(chosen: Tensor, judge: Judge | None) -> Tensor:
+            start = self.start(x, self.ball, draw)[chosen]
             step = self.stride * self.eps / self.steps
-            adv = ascend(model, x, losses, ball=self.ball, start=start, step=step, steps=self.steps, judge=judge)
-            if self.restarts == 1:
-                return adv
-            with torch.no_grad():
-                loss = losses(model(adv), everyone)
-            if judge is not None:
-                loss = torch.where(judge(adv, everyone), torch.inf, loss)
-            better = loss > best_loss
-            best, best_loss = torch.where(better.view(-1, 1, 1, 1), adv, best), torch.where(better, loss, best_loss)
-        return best
+            worth = among(losses, chosen)
+            return ascend(model, x[chosen], worth, ball=self.ball, start=start, step=step, steps=self.steps, judge=judge)
+
+        return best_of([run] * self.restarts, model, x, losses, judge)

@@ -1,24 +1,34 @@
-"""Evaluation: members, protocols, the worst case, and the report of what was measured."""
+"""Evaluation: members, protocols, the worst case, the audit, and the report of what was measured."""
 
+from robustsnn.evaluation.audit import Audit
 from robustsnn.evaluation.energy import firing_rates
-from robustsnn.evaluation.evaluate import evaluate, worst_case
-from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, members
-from robustsnn.evaluation.protocols import PROTOCOLS, Protocol
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Interval, Report, Result, wilson
+from robustsnn.evaluation.evaluate import evaluate
+from robustsnn.evaluation.members import PATHS, PUBLISHED_PATHS, Group, Member, Sources, Strongest, Transfer, members
+from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Interval, Report, Result, wilson
+from robustsnn.evaluation.worst import worst_case
 
 __all__ = [
     "MISCLASSIFIED",
+    "PATHS",
     "PROTOCOLS",
     "PUBLISHED_PATHS",
     "ROBUST",
+    "Audit",
+    "Check",
+    "Group",
     "Interval",
     "Member",
     "Protocol",
     "Report",
     "Result",
+    "Sources",
+    "Strongest",
+    "Transfer",
     "evaluate",
     "firing_rates",
     "members",
+    "protocol",
     "wilson",
     "worst_case",
 ]

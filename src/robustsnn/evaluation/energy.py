@@ -1,4 +1,4 @@
-"""What a network spends: spikes per neuron and time step."""
+"""What a network spends: spikes per neuron and time step, weights to store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.data import Images
-from robustsnn.spiking import Neuron, SpikingNetwork
+from robustsnn.models import weight_layers
+from robustsnn.spiking import SpikingNetwork
 
 
 def thresholds(net: nn.Module) -> dict[str, float]:
@@ -21,7 +22,7 @@ def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, fl
     """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
     if not isinstance(net, SpikingNetwork):
         return {}
-    view = net.rewired(lambda _, n: Neuron(n.threshold, n.dynamics, first=n.first, fire=n.fire)).eval()
+    view = net.rewired(lambda _, neuron: neuron.changed()).eval()
     total = dict.fromkeys(view.thresholds, 0.0)
     for name, neuron in view.neurons.items():
 
@@ -32,3 +33,9 @@ def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, fl
     for x, _, _ in data.batches(batch):
         view(x.to(next(net.parameters(), x).device))
     return {name: value / len(data) for name, value in total.items()}
+
+
+def stored_weights(net: nn.Module) -> tuple[int, int]:
+    """How many weights of convolutions and linear layers are not 0, and how many there are."""
+    weights = [layer.weight for layer in weight_layers(net).values()]
+    return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)

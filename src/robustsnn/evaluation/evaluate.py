@@ -1,161 +1,183 @@
-"""What a network withstands: an image is robust only if it survives every member of an ensemble."""
+"""Clean and worst-case accuracy under a protocol, resumable, with its audit."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.data import Images
-from robustsnn.evaluation.energy import firing_rates, thresholds
-from robustsnn.evaluation.members import Member, members
-from robustsnn.evaluation.protocols import PROTOCOLS, Rule
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Report, Result
+from robustsnn.evaluation.audit import Audit, Subject, audit
+from robustsnn.evaluation.energy import firing_rates, stored_weights, thresholds
+from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, members
+from robustsnn.evaluation.pilot import pilot, pilots
+from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.protocols import protocol as find_protocol
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
+from robustsnn.evaluation.state import Progress, State, carried
+from robustsnn.evaluation.worst import Cost, attempt, evaluating, wrong
+from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.seeds import image_seeds
-from robustsnn.spiking import SpikingNetwork, rewire
-from robustsnn.types import Judge, Randomness
+from robustsnn.spiking import Plain, SpikingNetwork
+from robustsnn.types import GradientPath
 
-
-def worst_case(
-    members: Sequence[Member],
-    net: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    *,
-    rng: Randomness,
-    rule: Rule = "any",
-    on_member: Callable[[int, int], None] = lambda member, survivors: None,
-) -> tuple[Tensor, Tensor]:
-    """Run members one after the other on the images that still survive.
-
-    Judging is done here, on the network's own forward pass in float32, on images clipped once more to the attack's ball and
-    the box.
-
-    Arguments:
-        members: in the order in which they run.
-        net: ANN or `SpikingNetwork`; judged, and attacked, as a view in eval mode, itself untouched.
-        x: images ``[N,C,H,W]`` in ``[0, 1]``; y: labels ``[N]``.
-        rng: a generator, or one seed per image, of which each member derives its own.
-        rule: ``"any"`` judges every iterate of an attack, ``"last"`` the one it returns.
-        on_member: told each member's index and how many images survive it.
-
-    Returns:
-        ``x_adv [N,C,H,W]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
-        broke the image, -1 robust, -2 misclassified clean.
-    """
-    if rule not in ("any", "last"):
-        raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
-    view = rewire(net, lambda _, __: None).eval()
-    seeds = _seeds(rng, len(x)).to(x.device)
-
-    def wrong(images: Tensor, index: Tensor) -> Tensor:
-        with torch.no_grad():
-            predicted: Tensor = view(images).argmax(1)
-        return predicted != y[index]
-
-    everyone = torch.arange(len(x), device=x.device)
-    broken_by = torch.where(wrong(x, everyone), MISCLASSIFIED, ROBUST)
-    x_adv = x.clone()
-    for number, member in enumerate(members):
-        alive = everyone[broken_by == ROBUST]
-        if len(alive):
-            clean, labels = x[alive], y[alive]
-
-            def judged(images: Tensor, index: Tensor, alive: Tensor = alive) -> Tensor:
-                return wrong(images, alive[index])
-
-            judge: Judge | None = judged if rule == "any" else None
-            mine = image_seeds(seeds[alive], str(member))
-            adv = member.attack(member.path(view), clean.clone(), labels, rng=mine, judge=judge)
-            adv = member.attack.ball.project(torch.where(adv.isfinite(), adv, clean), clean)
-            x_adv[alive] = adv
-            broken_by[alive[wrong(adv, alive)]] = number
-        on_member(number, int((broken_by == ROBUST).sum()))
-    return x_adv, broken_by
-
-
-def _seeds(rng: Randomness, count: int) -> Tensor:
-    if isinstance(rng, torch.Generator):
-        return torch.randint(2**62, (count,), generator=rng, device=rng.device)
-    if len(rng) != count:
-        raise ValueError(f"{len(rng)} seeds were given for {count} images: give one seed per image")
-    return rng
+PILOTS = 64
+"""Images on which a pilot ranks the gradient paths."""
 
 
 def evaluate(
     net: nn.Module,
     data: Images,
-    protocol: str = "paper",
+    protocol: str = "rigorous",
     eps: float | Sequence[float] = 8 / 255,
     *,
     attacks: Sequence[str] | None = None,
     rule: Rule | None = None,
     seed: int = 0,
     batch: int = 250,
+    sources: Mapping[str, nn.Module] = {},
+    pilot_images: Images | None = None,
+    check: Audit = Audit(),
+    state: Path | None = None,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Report:
     """Measure clean and worst-case accuracy under a protocol.
 
     Arguments:
-        net: ANN or `SpikingNetwork` that maps pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits; untouched.
-        data: the images to judge on.
-        protocol: one of ``quick``, ``paper``.
-        eps: radius or radii of the L-infinity ball, pixels in ``[0, 1]``.
+        net: `SpikingNetwork`, or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits; untouched.
+        data: the images to judge on. Random starts follow their ids.
+        protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, or the path of a TOML file (see `protocols.protocol`).
+        eps: radius or radii of the L-infinity ball, pixels in ``[0, 1]``. Under the rule ``"any"`` what a smaller one broke
+            is not attacked again.
         attacks: names of the protocol's ensembles to run; None runs all.
         rule: overrides the protocol's rule of success.
         seed: of random starts, which depend on (seed, member, image) and on nothing else.
         batch: images attacked together; does not change the result.
+        sources: networks whose adversarial examples are tried too, by name.
+        pilot_images: on which a ranked protocol ranks its paths; some of ``data`` if None.
+        check: how thoroughly the result is audited.
+        state: a file that keeps what is found; if it is there, the evaluation continues from it. Removed at the end.
         on_progress: told what runs and the share done.
 
     Raises:
-        ValueError: an unknown protocol or attack, eps below 0, no images.
+        ValueError: an unknown protocol or attack, eps out of range, no images, or a state of another evaluation.
     """
-    chosen = find("protocol", PROTOCOLS, protocol)
+    chosen = find_protocol(protocol)
     radii = tuple(eps) if isinstance(eps, Sequence) else (eps,)
-    names = list(chosen.attacks) if attacks is None else list(attacks)
+    names = list(chosen.ensembles) if attacks is None else list(attacks)
     if not len(data) or not radii or not names:
         raise ValueError("evaluation needs images, at least one eps and at least one attack")
     if max(radii) > 1:
         raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {max(radii):g}: 8 grey levels are 8/255")
+    groups = {name: find(f"attack of protocol {protocol!r}:", chosen.ensembles, name) for name in names}
     started = time.perf_counter()
-    judge_by = rule or chosen.rule
-    results = []
+    before = digest(net.state_dict())
+    device = next(net.parameters(), data.labels).device
+    victim = Victim(net, evaluating(net), data.to(device), rule or chosen.rule, seed, batch, on_progress)
+    images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
+    origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
+    kept = State.resume(state, repr((before, images, chosen, names, radii, victim.rule, seed, origins)))
+    clean = victim.clean()
+    paths: dict[GradientPath, PathFigures] = {}
+    if chosen.ranked or check.images:
+        few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
+        known = PUBLISHED_PATHS if isinstance(net, SpikingNetwork) else (Plain(),)
+        paths = pilot(net, few, known, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(known)))
+    ranking = list(paths) if chosen.ranked else []
     for name in names:
-        make = find(f"attack of protocol {protocol!r}:", chosen.attacks, name)
-        for radius in radii:
-            ensemble = members(make(radius), chosen.paths, net)
-            broken: list[Tensor] = []
-            what = f"{name} at {radius:.4g}"
-            for start, (x, y, index) in enumerate(data.batches(batch)):
-                seeds = image_seeds(index, seed, name)
-
-                def report(number: int, survivors: int, start: int = start, what: str = what) -> None:
-                    done = start + (number + 1) / len(ensemble)  # noqa: B023
-                    on_progress(what, min(1.0, done * batch / len(data)))
-
-                device = next(net.parameters(), x).device
-                x, y = x.to(device), y.to(device)
-                flags = worst_case(ensemble, net, x, y, rng=seeds, rule=judge_by, on_member=report)[1]
-                broken.append(flags.cpu())
-            results.append(
-                Result(
-                    attack=name,
-                    eps=radius,
-                    rule=judge_by,
-                    members=tuple(str(member.path) for member in ensemble),
-                    broken_by=tuple(torch.cat(broken).tolist()),
-                )
-            )
-    return Report(
+        for radius in sorted(radii):
+            if not any((result.attack, result.eps) == (name, radius) for result in kept.done):
+                ensemble = members(groups[name], radius, net, ranking, sources)
+                victim.measure(name, radius, ensemble, carried(kept.done, name, radius, clean), kept)
+    order = {(name, radius): i for i, (name, radius) in enumerate((n, r) for n in names for r in radii)}
+    results = sorted(kept.done, key=lambda result: order[result.attack, result.eps])
+    unchanged = digest(net.state_dict()) == before
+    report = Report(
         protocol=protocol,
         images=len(data),
         seed=seed,
         timesteps=net.dynamics.timesteps if isinstance(net, SpikingNetwork) else None,
         results=tuple(results),
+        pilot={str(path): figures for path, figures in paths.items()},
+        audit=_audited(victim, results, paths, check, unchanged),
+        weights=stored_weights(net),
         thresholds=thresholds(net),
         firing_rates=firing_rates(net, data, batch),
         seconds=time.perf_counter() - started,
     )
+    kept.discard()
+    return report
+
+
+@dataclass(frozen=True)
+class Victim:
+    """The attacked network with all that stays the same over an evaluation."""
+
+    net: nn.Module
+    view: nn.Module
+    data: Images
+    rule: Rule
+    seed: int
+    batch: int
+    on_progress: Callable[[str, float], None]
+
+    def clean(self) -> Tensor:
+        """Flags before any attack, ``[N]``."""
+        flags = [wrong(self.view, x, y) for x, y, _ in self.data.batches(self.batch)]
+        return torch.where(torch.cat(flags).cpu(), MISCLASSIFIED, ROBUST)
+
+    def measure(self, name: str, eps: float, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
+        """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
+        now = kept.current or Progress.begin(flags, len(ensemble))
+        what = f"{name} at {eps:.4g}"
+        for number, member in enumerate(ensemble):
+            waiting = ((now.flags == ROBUST) & (now.tried == number)).nonzero().flatten()
+            for i, index in enumerate(waiting.split(self.batch)):
+                self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
+                if len(index):
+                    self._attack(member, number, index, now, name)
+                    kept.keep(now)
+        self.on_progress(what, 1.0)
+        result = Result(
+            attack=name,
+            eps=eps,
+            rule=self.rule,
+            members=tuple(member.name for member in ensemble),
+            broken_by=tuple(now.flags.tolist()),
+            white_box=tuple(member.white_box for member in ensemble),
+            gradients=tuple(now.gradients),
+            queries=tuple(now.queries),
+        )
+        kept.keep(None, (result,))
+
+    def _attack(self, member: Member, number: int, index: Tensor, now: Progress, name: str) -> None:
+        place = index.to(self.data.labels.device)
+        x, y = self.data.batch(place)
+        cost = Cost()
+        seeds = image_seeds(self.data.ids[place], self.seed, name)
+        broken = attempt(member, self.view, x, y, seeds, self.rule, cost)[1].cpu()
+        now.flags[index[broken]] = number
+        now.tried[index] = number + 1
+        now.gradients[number] += cost.gradients
+        now.queries[number] += cost.queries
+
+
+def _audited(
+    victim: Victim, results: Sequence[Result], paths: dict[GradientPath, PathFigures], check: Audit, unchanged: bool
+) -> tuple[Check, ...]:
+    """The audit at the largest radius that was measured."""
+    if not check.images:
+        return ()
+    eps = max(result.eps for result in results)
+    survived = torch.stack([torch.tensor(result.broken_by) == ROBUST for result in results if result.eps == eps]).all(0)
+    chosen = pilots(victim.data, check.images, victim.seed)
+    subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
+    places = {int(image): place for place, image in enumerate(victim.data.ids)}
+    survivors = survived[[places[int(image)] for image in subject.ids]].to(subject.y.device)
+    victim.on_progress("audit", 0.0)
+    return audit(subject, survivors, paths, check, unchanged)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
 from robustsnn.spiking import (
+    Adaptive,
     Analog,
     Exponential,
+    Hybrid,
     Plain,
+    PotentialDependent,
     Rate,
+    RateApproximation,
     Rectangle,
     SpikingNetwork,
     StraightThrough,
     Surrogate,
     Triangle,
+    rewire,
 )
 from robustsnn.types import Attack, GradientPath
 
@@ -29,18 +36,106 @@ PUBLISHED_PATHS: tuple[GradientPath, ...] = (
 
 QUICK_PATHS: tuple[GradientPath, ...] = (Surrogate(Triangle(1.0)), Surrogate(Exponential(1.0, 1.0)), Rate(), Analog())
 
+ADAPTIVE_PATHS: tuple[GradientPath, ...] = tuple(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45))
+
+PATHS: dict[str, Callable[..., GradientPath]] = {
+    "Surrogate": Surrogate,
+    "Rate": Rate,
+    "Analog": Analog,
+    "RateApproximation": RateApproximation,
+    "Hybrid": Hybrid,
+    "PotentialDependent": PotentialDependent,
+    "Adaptive": Adaptive,
+    "Plain": Plain,
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Another network in the place of the attacked one: its gradient leads, the attacked one judges."""
+
+    name: str
+    source: nn.Module = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"transfer from {self.name}"
+
+    def __call__(self, net: nn.Module) -> nn.Module:
+        return rewire(self.source, lambda _, __: None).eval()
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """Stands for as many of the published paths as the pilot found strongest."""
+
+    count: int = 3
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Stands for a `Transfer` from every network that the evaluation was given."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The same attack along some paths; its radius is set when it is used."""
+
+    name: str
+    attack: Attack
+    paths: tuple[GradientPath | Strongest | Sources, ...]
+
+    def sees_gradients(self) -> bool:
+        """Whether the attack follows gradients of the attacked network: neither black-box nor transferred."""
+        return not any(isinstance(path, Plain | Sources) for path in self.paths)
+
 
 @dataclass(frozen=True)
 class Member:
-    """An attack that follows a gradient path."""
+    """An attack that follows a gradient path; ``name`` is what reports call it."""
 
     attack: Attack
     path: GradientPath
+    name: str = ""
+    white_box: bool = True
 
     def __str__(self) -> str:
         return f"{self.attack} along {self.path}"
 
 
-def members(attack: Attack, paths: tuple[GradientPath, ...], net: nn.Module) -> tuple[Member, ...]:
-    """One attack along each of the paths; along the one path there is where ``net`` does not spike."""
-    return tuple(Member(attack, path) for path in (paths if isinstance(net, SpikingNetwork) else (Plain(),)))
+def members(
+    groups: Sequence[Group],
+    eps: float,
+    net: nn.Module,
+    ranking: Sequence[GradientPath] = (),
+    sources: Mapping[str, nn.Module] = {},
+) -> tuple[Member, ...]:
+    """The members of an ensemble at a radius.
+
+    Arguments:
+        groups: what it is made of.
+        net: what is attacked; one that does not spike has `Plain` as its only path.
+        ranking: paths by falling strength, which decides the order within a group and who is among the `Strongest`;
+            empty keeps the order as written and takes the first ones.
+        sources: the networks that examples are transferred from.
+    """
+    spikes = isinstance(net, SpikingNetwork)
+    found: dict[str, Member] = {}
+    for group in groups:
+        attack: Any = group.attack
+        attack = replace(attack, eps=eps)
+        paths: list[GradientPath] = []
+        for path in group.paths:
+            if isinstance(path, Strongest):
+                paths += (list(ranking) or list(PUBLISHED_PATHS))[: path.count]
+            elif isinstance(path, Sources):
+                paths += [Transfer(name, source) for name, source in sources.items()]
+            else:
+                paths.append(path)
+        if not spikes:
+            paths = list(dict.fromkeys(path if isinstance(path, Transfer) else Plain() for path in paths))
+        places = {str(path): place for place, path in enumerate(ranking)}
+        for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
+            name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
+            member = Member(attack, path, name, group.sees_gradients())
+            found.setdefault(str(member), member)
+    return tuple(found.values())

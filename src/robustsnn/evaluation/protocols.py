@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tomllib
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from robustsnn.attacks import FGSM, PGD, RFGSM
-from robustsnn.evaluation.members import PUBLISHED_PATHS, QUICK_PATHS
-from robustsnn.types import Attack, GradientPath
+from robustsnn.attacks import APGD, ATTACKS, DLR, FAB, FGSM, PGD, RFGSM, SAPGD, Square, TargetedAPGD
+from robustsnn.evaluation.members import ADAPTIVE_PATHS, PATHS, PUBLISHED_PATHS, QUICK_PATHS, Group, Sources, Strongest
+from robustsnn.names import build, find, nearest
+from robustsnn.spiking import SURROGATES, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
+from robustsnn.types import Attack
 
 Rule = Literal["any", "last"]
 """Which iterates of an attack are judged: every one (stronger and cheaper), or the last one (as published)."""
@@ -16,18 +19,111 @@ Rule = Literal["any", "last"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """Ensembles by name (an attack at a given epsilon, along all the paths) and the rule of success."""
+    """Ensembles by name, and the rule of success.
 
-    attacks: dict[str, Callable[[float], Attack]]
-    paths: tuple[GradientPath, ...]
+    Arguments:
+        ensembles: an image is robust under one of them if it survives all its members.
+        rule: which iterates are judged.
+        ranked: a pilot batch finds the strongest paths; they go first.
+    """
+
+    ensembles: dict[str, tuple[Group, ...]]
     rule: Rule
+    ranked: bool = False
 
+
+PAPER_ATTACKS: dict[str, Attack] = {
+    "FGSM": FGSM(),
+    "RFGSM": RFGSM(),
+    "PGD-20": PGD(steps=20),
+    "APGD-CE-10": APGD(steps=10),
+    "APGD-DLR-10": APGD(steps=10, goal=DLR()),
+    "APGD-T": TargetedAPGD(steps=10),
+}
+ONE_PATH = (Surrogate(Triangle(1.0)),)
 
 PROTOCOLS: dict[str, Protocol] = {
-    "quick": Protocol({"FGSM": FGSM, "PGD-10": lambda eps: PGD(eps, 10)}, QUICK_PATHS, "any"),
+    "quick": Protocol(
+        {"FGSM": (Group("FGSM", FGSM(), QUICK_PATHS),), "PGD-10": (Group("PGD-10", PGD(steps=10), QUICK_PATHS),)}, "any"
+    ),
     "paper": Protocol(
-        {"FGSM": FGSM, "RFGSM": RFGSM, "PGD-20": lambda eps: PGD(eps, 20)},
-        PUBLISHED_PATHS,
+        {name: (Group(name, attack, PUBLISHED_PATHS),) for name, attack in PAPER_ATTACKS.items()},
         "last",
     ),
+    "rigorous": Protocol(
+        {
+            "rigorous": (
+                Group("PGD-20", PGD(steps=20), PUBLISHED_PATHS),
+                Group("APGD-CE-20", APGD(steps=20), PUBLISHED_PATHS),
+                Group("APGD-CE-50", APGD(steps=50), (Hybrid(), RateApproximation(), PotentialDependent())),
+                Group("APGD-DLR-50", APGD(steps=50, goal=DLR()), (Strongest(3),)),
+                Group("APGD-T-20", TargetedAPGD(steps=20), (Strongest(3),)),
+                Group("SA-PGD-100", SAPGD(steps=100), ADAPTIVE_PATHS),
+                Group("PGD-20", PGD(steps=20), (Sources(),)),
+                Group("Square-5000", Square(queries=5000), (Plain(),)),
+            )
+        },
+        "any",
+        ranked=True,
+    ),
+    "autoattack": Protocol(
+        {
+            "AutoAttack": (
+                Group("APGD-CE-100", APGD(steps=100), ONE_PATH),
+                Group("APGD-T-100", TargetedAPGD(steps=100), ONE_PATH),
+                Group("FAB-T-100", FAB(steps=100), ONE_PATH),
+                Group("Square-5000", Square(queries=5000), (Plain(),)),
+            )
+        },
+        "any",
+    ),
 }
+
+
+def protocol(name: str) -> Protocol:
+    """A protocol by name, or one's own from a TOML file:
+
+        rule = "any"
+        ranked = false                              # the pilot's order; optional
+
+        [[ensembles.mine]]
+        attack = "PGD(steps=50, restarts=2)"        # without a radius: that is the evaluation's
+        paths = ["Surrogate(Triangle(0.5))", "Rate", "published"]
+
+    ``"published"`` stands for the 19 paths, ``"strongest"`` for the three that a pilot finds, ``"sources"`` for the networks
+    that examples are transferred from.
+
+    Raises:
+        ValueError: an unknown name, attack or path, or a file that is no protocol.
+    """
+    if not name.endswith(".toml"):
+        return find("protocol (or give the path of a .toml file)", PROTOCOLS, name)
+    try:
+        table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read protocol {name}: {error.strerror}; check the path") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"{name} is no valid TOML: {error}") from None
+    if unknown := sorted(set(table) - {"rule", "ranked", "ensembles"}):
+        raise ValueError(f"{name}: unknown key {unknown[0]!r}: {nearest(unknown[0], ('rule', 'ranked', 'ensembles'))}")
+    rule, ranked, ensembles = table.get("rule", "any"), table.get("ranked", False), table.get("ensembles")
+    if rule not in get_args(Rule) or not isinstance(ranked, bool):
+        raise ValueError(f"{name}: rule must be 'any' or 'last', and ranked true or false, not {rule!r} and {ranked!r}")
+    if not isinstance(ensembles, dict) or not ensembles or not all(isinstance(g, list) and g for g in ensembles.values()):
+        raise ValueError(f"{name}: write at least one [[ensembles.NAME]] with 'attack' and 'paths'")
+    return Protocol({key: tuple(_group(group, name) for group in groups) for key, groups in ensembles.items()}, rule, ranked)
+
+
+def _group(table: Any, where: str) -> Group:
+    if not isinstance(table, dict) or set(table) - {"name"} != {"attack", "paths"} or not isinstance(table["paths"], list):
+        raise ValueError(f"{where}: every ensemble needs 'attack' and 'paths' (and may have a 'name'), not {table}")
+    stand_ins: dict[str, tuple[Any, ...]] = {
+        "published": PUBLISHED_PATHS,
+        "strongest": (Strongest(),),
+        "sources": (Sources(),),
+    }
+    paths: list[Any] = []
+    for text in map(str, table["paths"]):
+        paths += stand_ins[text] if text in stand_ins else [build("path", {**PATHS, **SURROGATES}, text)]
+    attack = build("attack", ATTACKS, str(table["attack"]))
+    return Group(str(table.get("name", table["attack"])), attack, tuple(paths))

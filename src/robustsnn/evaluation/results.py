@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -50,6 +50,8 @@ class Result(BaseModel):
         rule: which iterates were judged.
         members: the members in the order in which they ran.
         broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
+        white_box: which members follow gradients of the attacked network.
+        gradients, queries: forward passes with and without a gradient, counted in images, by member.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,9 +60,14 @@ class Result(BaseModel):
     rule: Rule
     members: tuple[str, ...]
     broken_by: tuple[int, ...]
+    white_box: tuple[bool, ...]
+    gradients: tuple[int, ...]
+    queries: tuple[int, ...]
 
     @model_validator(mode="after")
     def _check(self) -> Result:
+        if not len(self.members) == len(self.white_box) == len(self.gradients) == len(self.queries):
+            raise ValueError("every member needs one entry in white_box, gradients and queries")
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self
@@ -75,6 +82,32 @@ class Result(BaseModel):
         """Worst-case accuracy: the share of images that survive every member."""
         return wilson(sum(b == ROBUST for b in self.broken_by), len(self.broken_by))
 
+    @property
+    def broken(self) -> tuple[int, ...]:
+        """How many images each member broke, of those that the members before it left."""
+        return tuple(self.broken_by.count(member) for member in range(len(self.members)))
+
+
+class PathFigures(BaseModel):
+    """A gradient path on the pilot images: the share that PGD-5 breaks along it, and the share without any gradient."""
+
+    model_config = ConfigDict(frozen=True)
+    broken: float
+    zero_gradient: float
+
+
+Verdict = Literal["pass", "warn", "fail"]
+
+
+class Check(BaseModel):
+    """One check of the audit: its figure, what that means, and the verdict."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    figure: float
+    verdict: Verdict
+    meaning: str
+
 
 class Report(BaseModel):
     """What was measured on one network.
@@ -82,6 +115,9 @@ class Report(BaseModel):
     Arguments:
         images: how many were evaluated.
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
+        pilot: every gradient path alone, on a few images; empty without pilot.
+        audit: whether the numbers mean anything; empty without audit.
+        weights: how many weights of convolutions and linear layers are not 0, and how many there are.
         thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
     """
 
@@ -91,6 +127,9 @@ class Report(BaseModel):
     seed: int
     timesteps: int | None
     results: Annotated[tuple[Result, ...], Field(min_length=1)]
+    pilot: dict[str, PathFigures] = {}
+    audit: tuple[Check, ...] = ()
+    weights: tuple[int, int]
     thresholds: dict[str, float]
     firing_rates: dict[str, float]
     seconds: float

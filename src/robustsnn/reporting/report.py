@@ -114,11 +114,16 @@ def table(report: RunReport, *, bounds: bool = True) -> tuple[list[str], list[li
 
 
 def layers(report: RunReport) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of thresholds and firing rates, one line per layer of neurons."""
+    """Head and rows of the table of thresholds and firing rates, one line per layer of neurons; of sparse networks also the
+    weights that need to be stored."""
     spiking = [row for row in report.rows if row.report.thresholds]
     head = ["neurons", *(f"{row.network}: threshold / rate" for row in spiking)]
     names = list(dict.fromkeys(name for row in spiking for name in row.report.thresholds))
-    return head, [[name, *(_layer(row.report, name) for row in spiking)] for name in names]
+    rows = [[name, *(_layer(row.report, name) for row in spiking)] for name in names]
+    weights = [row.report.weights for row in spiking]
+    if any(stored < count for stored, count in weights):
+        rows.append(["weights that are not 0", *(f"{stored:,} of {count:,}" for stored, count in weights)])
+    return head, rows
 
 
 def _layer(report: Report, name: str) -> str:

@@ -1,0 +1,239 @@
+"""Auto-PGD (Croce & Hein 2020): gradient ascent that sets its step size image by image, towards any class or a chosen one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from robustsnn.attacks.balls import Ball, Norm, ball
+from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, Margin, TargetedDLR, answer, begin, clean_logits
+from robustsnn.attacks.gradient import Boundary, Run, among, at_least_one, best_of, differentiate
+from robustsnn.seeds import noise
+from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
+
+MOMENTUM = 0.75
+"""alpha: the share of the gradient step; the last step makes up the rest."""
+
+ENOUGH = 0.75
+"""rho: the share of a window's steps that must raise the loss."""
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """The steps ``w_j = ceil(p_j * steps)`` after which the step size is reconsidered, the start ``w_0 = 0`` first.
+
+    ``p_1 = .22``, ``p_{j+1} = p_j + max(p_j - p_{j-1} - .03, .06) <= 1``, here in whole hundredths. Of few steps several
+    fall together and count once.
+
+    >>> checkpoints(100)
+    (0, 22, 41, 57, 70, 80, 87, 93, 99)
+    """
+    p, window, marks = 0, 22, []
+    while p <= 100:
+        marks.append(-(-p * steps // 100))
+        p, window = p + window, max(window - 3, 6)
+    return tuple(dict.fromkeys(marks))
+
+
+def auto_ascend(
+    model: Classifier,
+    x: Images,
+    losses: Losses,
+    *,
+    worth: Losses,
+    ball: Ball,
+    start: Images,
+    steps: int,
+    judge: Judge | None = None,
+) -> Images:
+    """One run of Auto-PGD (Algorithm 1), every decision made image by image.
+
+    ``z = P(x_k + η d(∇f))``, ``x_{k+1} = P(x_k + α (z - x_k) + (1 - α) (x_k - x_{k-1}))``, ``η = 2 eps`` at first. At a
+    checkpoint ``w_j``, η halves and the best point becomes ``x_k`` where fewer than ``ρ (w_j - w_{j-1})`` steps since the
+    last one raised ``f``, or where neither η nor the best ``f`` has changed since.
+
+    Arguments:
+        model, x, losses, ball, start, steps: as for `ascend`; ``f`` is what ``losses`` says.
+        worth: the iterate for which it is highest is returned.
+        judge: asked about the start and after every step; an image it calls broken keeps that iterate and costs nothing more.
+
+    Returns:
+        An iterate of every image, ``[N,C,H,W]``.
+    """
+    windows = {0: 0} | {now: now - before for before, now in pairwise(checkpoints(steps))}
+    found = start.detach().clone()
+    images = _Climbing(torch.arange(len(x), device=x.device), x.detach(), found)
+    begin(model, len(x))
+    for step in range(steps + 1):
+        if judge is not None:
+            broken = judge(images.adv, images.index)
+            found[images.index[broken]] = images.adv[broken]
+            images.keep(~broken)
+        if not len(images.index):
+            break
+        images.look(model, losses, worth, last=step == steps)
+        if step in windows:
+            images.reconsider(windows[step])
+        if step < steps:
+            images.move(ball, 1 if step == 0 else MOMENTUM)
+    found[images.index] = images.kept
+    return found
+
+
+class _Climbing:
+    """What a run knows of the images still in it: every attribute is a tensor whose first dimension is theirs."""
+
+    def __init__(self, index: Tensor, x: Tensor, start: Tensor) -> None:
+        nothing = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+        self.index, self.x = index, x
+        self.adv = self.previous = self.best = self.kept = start.clone()
+        self.gradient = self.best_gradient = torch.zeros_like(x)
+        self.loss, self.best_loss, self.best_before, self.kept_worth = -nothing, nothing, nothing, nothing
+        self.eta = torch.full_like(nothing, 2)  # in units of eps
+        self.rises = torch.zeros_like(nothing)
+        self.halved = torch.ones_like(nothing, dtype=torch.bool)  # the start is no reason to halve
+
+    def keep(self, chosen: Tensor) -> None:
+        """Let all other images go."""
+        for name, values in vars(self).items():
+            setattr(self, name, values[chosen])
+
+    def look(self, model: Classifier, losses: Losses, worth: Losses, *, last: bool) -> None:
+        """Evaluate where the images are now; after the ``last`` step no gradient is needed."""
+        if last:
+            with torch.no_grad():
+                logits = answer(model, self.adv, self.index)
+                loss, gradient = losses(logits, self.index), self.gradient
+        else:
+            logits, loss, gradient = differentiate(model, self.adv, losses, self.index)
+        loss, value = loss.to(self.loss), worth(logits, self.index).to(self.loss)
+        self.rises = self.rises + (loss > self.loss)
+        self.loss, self.gradient = loss, gradient
+        better = self.loss > self.best_loss
+        self.best, self.best_loss = _where(better, self.adv, self.best), torch.where(better, self.loss, self.best_loss)
+        self.best_gradient = _where(better, gradient, self.best_gradient)
+        worthier = value > self.kept_worth
+        self.kept, self.kept_worth = _where(worthier, self.adv, self.kept), torch.where(worthier, value, self.kept_worth)
+
+    def reconsider(self, window: int) -> None:
+        """Halve the step size and go back to the best point where the last ``window`` steps led nowhere."""
+        stuck = ~self.halved & (self.best_loss <= self.best_before)
+        self.halved = (self.rises < ENOUGH * window) | stuck
+        self.eta = torch.where(self.halved, self.eta / 2, self.eta)
+        self.adv = _where(self.halved, self.best, self.adv)
+        self.gradient = _where(self.halved, self.best_gradient, self.gradient)
+        self.loss = torch.where(self.halved, self.best_loss, self.loss)
+        self.rises, self.best_before = torch.zeros_like(self.rises), self.best_loss
+
+    def move(self, ball: Ball, momentum: float) -> None:
+        """One step, the share ``momentum`` of it along the gradient."""
+        size = (self.eta * ball.eps).view(-1, 1, 1, 1)
+        z = ball.project(self.adv + size * ball.direction(self.gradient), self.x)
+        moved = self.adv + momentum * (z - self.adv) + (1 - momentum) * (self.adv - self.previous)
+        self.adv, self.previous = ball.project(moved, self.x), self.adv
+
+
+def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(chosen.view(-1, 1, 1, 1), new, old)
+
+
+@dataclass(frozen=True)
+class APGD:
+    """Auto-PGD from a random point of the ball's surface (Croce & Hein 2020, Algorithm 1): no step size to choose.
+
+    Arguments:
+        eps: radius of the ball.
+        steps: gradient steps.
+        restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
+        goal, norm: what to maximise, which ball.
+
+    Without a judge the iterate with the highest loss is returned, image by image.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 100
+    restarts: int = 1
+    goal: Goal = CrossEntropy()
+    norm: Norm = "Linf"
+
+    def __post_init__(self) -> None:
+        ball(self.norm, self.eps)
+        at_least_one(self, step=self.steps, restart=self.restarts)
+
+    @property
+    def ball(self) -> Ball:
+        """Where the result may lie."""
+        return ball(self.norm, self.eps)
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
+        losses = self.goal.on(model, x, y)
+        return _best(self, [losses] * self.restarts, losses, model, x, rng, judge)
+
+
+@dataclass(frozen=True)
+class TargetedAPGD:
+    """Auto-PGD towards the likeliest wrong classes, one after the other, by the targeted ratio (Croce & Hein 2020).
+
+    Arguments:
+        eps: radius of the ball.
+        steps: gradient steps per target and restart.
+        targets: how many wrong classes; of fewer than that, all.
+        restarts: independent starts per target.
+        norm: which ball.
+
+    Without a judge the iterate with the largest margin of all runs is returned, image by image.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 100
+    targets: int = 9
+    restarts: int = 1
+    norm: Norm = "Linf"
+
+    def __post_init__(self) -> None:
+        ball(self.norm, self.eps)
+        at_least_one(self, step=self.steps, target=self.targets, restart=self.restarts)
+
+    @property
+    def ball(self) -> Ball:
+        """Where the result may lie."""
+        return ball(self.norm, self.eps)
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
+        wrong = clean_logits(model, x).shape[1] - 1
+        goals = [TargetedDLR(rank).on(model, x, y) for rank in range(1, max(1, min(self.targets, wrong)) + 1)]
+        runs = [losses for losses in goals for _ in range(self.restarts)]
+        return _best(self, runs, Margin().on(model, x, y), model, x, rng, judge)
+
+
+def _best(
+    attack: APGD | TargetedAPGD,
+    runs: list[Losses],
+    worth: Losses,
+    model: Classifier,
+    x: Tensor,
+    rng: Randomness,
+    judge: Judge | None,
+) -> Tensor:
+    """The best of one run per goal, each from a start of its own."""
+    x, draw = x.detach(), noise(rng)
+
+    def towards(losses: Losses) -> Run:
+        def run(chosen: Tensor, judge: Judge | None) -> Tensor:
+            start = Boundary()(x, attack.ball, draw)[chosen]
+            return auto_ascend(
+                model,
+                x[chosen],
+                among(losses, chosen),
+                worth=among(worth, chosen),
+                ball=attack.ball,
+                start=start,
+                steps=attack.steps,
+                judge=judge,
+            )
+
+        return run
+
+    return best_of([towards(losses) for losses in runs], model, x, worth, judge)

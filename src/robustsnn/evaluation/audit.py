@@ -1,0 +1,173 @@
+"""Does the number mean anything? Checks after Athalye et al. 2018 and Carlini et al. 2019, each with figure and verdict."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
+from robustsnn.data import Images
+from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.results import Check, PathFigures, Verdict, wilson
+from robustsnn.evaluation.worst import Cost, attempt, evaluating, wrong
+from robustsnn.seeds import image_seeds
+from robustsnn.spiking import Plain
+from robustsnn.types import Attack, GradientPath
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How thoroughly results are checked.
+
+    Arguments:
+        images: on how many; 0: no audit.
+        steps: of the long run of PGD on the images that survived.
+        queries: of the black-box attack on them.
+    """
+
+    images: int = 64
+    steps: int = 1000
+    queries: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.images < 0 or self.steps < 1 or self.queries < 1:
+            raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
+
+
+@dataclass
+class Subject:
+    """A network under audit: its view, the images it classifies correctly, and along which path it is attacked."""
+
+    net: nn.Module
+    images: Images
+    path: GradientPath
+    eps: float
+    seed: int
+    cost: Cost = field(default_factory=Cost)
+
+    def __post_init__(self) -> None:
+        self.view = evaluating(self.net)
+        x, y = self.images.batch(torch.arange(len(self.images), device=self.images.labels.device))
+        self.right = ~wrong(self.view, x, y)
+        self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
+
+    def broken(self, attack: Attack, among: Tensor | None = None, *, last: bool = False, black_box: bool = False) -> Tensor:
+        """Which of the correctly classified images an attack breaks, tried on those ``among`` them."""
+        found = torch.zeros_like(self.y, dtype=torch.bool)
+        index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
+        if len(index):
+            member = Member(attack, Plain() if black_box else self.path)
+            seeds = image_seeds(self.ids[index], self.seed, "audit")
+            rule: Rule = "last" if last else "any"
+            found[index] = attempt(member, self.view, self.x[index], self.y[index], seeds, rule, self.cost)[1]
+        return found
+
+    def loss(self, steps: int) -> float:
+        """Mean cross-entropy after that many steps of PGD; 0 steps: at the random start."""
+        attack = PGD(self.eps, max(steps, 1), stride=2.5 if steps else 1e-9)
+        seeds = image_seeds(self.ids, self.seed, "audit")
+        adv, _ = attempt(Member(attack, self.path), self.view, self.x, self.y, seeds, "last", self.cost)
+        with torch.no_grad():
+            return float(F.cross_entropy(self.view(adv), self.y))
+
+
+def audit(
+    subject: Subject, survivors: Tensor, paths: dict[GradientPath, PathFigures], how: Audit, unchanged: bool
+) -> tuple[Check, ...]:
+    """All checks.
+
+    Arguments:
+        subject: the network on the audit's images, attacked along its strongest path.
+        survivors: which of the correctly classified images survived the protocol.
+        paths: what the pilot found.
+        unchanged: whether the evaluation left the network as it was.
+    """
+    count, eps = len(subject.images), subject.eps
+    if not len(subject.y):
+        return (Check(name="accuracy", figure=0.0, verdict="warn", meaning="no audit: every image is misclassified clean"),)
+    iterated = subject.broken(PGD(eps, 20))
+    single = subject.broken(FGSM(eps), last=True)
+    noisy = subject.broken(UniformNoise(eps)) | subject.broken(CornerNoise(eps))
+    white = iterated | single | ~survivors
+
+    def share(flags: Tensor) -> int:
+        return int(flags.sum())
+
+    checks = [_gradients(list(paths.values()))]
+    checks.append(_losses([subject.loss(steps) for steps in (0, 1, 5, 20)]))
+    added: Sequence[tuple[str, Tensor, str]] = (
+        (f"PGD-{how.steps}", subject.broken(PGD(eps, how.steps), survivors), "images that a far longer run breaks as well"),
+        ("restarts", subject.broken(PGD(eps, 20, restarts=5), survivors), "images that five restarts break as well"),
+        ("black box", subject.broken(Square(eps, how.queries), survivors, black_box=True), "images that only queries break"),
+        ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
+        ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
+    )
+    checks += [_few(name, share(flags), count, meaning) for name, flags, meaning in added]
+    checks.append(_sweep(subject))
+    checks += _interface(subject)
+    excess = subject.cost.excess
+    inside = "how far attacks went outside ball or box, before clipping"
+    checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
+    state = "the evaluation left parameters, buffers and flags of the network as they were"
+    checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
+    return tuple(checks)
+
+
+def _ok(good: bool) -> Verdict:
+    return "pass" if good else "fail"
+
+
+def _few(name: str, hits: int, count: int, meaning: str) -> Check:
+    """Passes below one point; fails where even the lower bound of the interval is above one."""
+    found = wilson(hits, count)
+    verdict: Verdict = "pass" if found.value < 0.01 else "fail" if found.low > 0.01 else "warn"
+    return Check(name=name, figure=found.value, verdict=verdict, meaning=f"share of {meaning}")
+
+
+def _gradients(paths: Sequence[PathFigures]) -> Check:
+    shares = [path.zero_gradient for path in paths]
+    least, middle = min(shares), statistics.median(shares)
+    verdict: Verdict = "fail" if least > 0.05 else "warn" if middle > 0.25 else "pass"
+    meaning = f"share of images without any gradient, on the best path (median over paths {middle:.1%})"
+    return Check(name="gradients", figure=least, verdict=verdict, meaning=meaning)
+
+
+def _losses(losses: Sequence[float]) -> Check:
+    start, one, five, twenty = losses
+    verdict: Verdict = "fail" if twenty < start + 1e-3 else "warn" if not one <= five * 1.02 <= twenty * 1.04 else "pass"
+    meaning = f"rise of the loss from random start to PGD-20 (start {start:.3g}, then {one:.3g}, {five:.3g}, {twenty:.3g})"
+    return Check(name="loss", figure=twenty - start, verdict=verdict, meaning=meaning)
+
+
+def _sweep(subject: Subject) -> Check:
+    """Robust accuracy must fall with the radius, and to 0 %."""
+    left, last = [], torch.ones_like(subject.y, dtype=torch.bool)
+    radii = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > subject.eps]
+    for radius in radii:
+        broken = subject.broken(PGD(radius, 20), last)
+        last = last & ~broken
+        left.append(int(last.sum()))
+        if not left[-1]:
+            return Check(name="sweep", figure=radius, verdict="pass", meaning="radius at which PGD-20 leaves no image")
+    share = left[-1] / len(subject.images) if left else 0.0
+    return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius up to 1")
+
+
+def _interface(subject: Subject) -> list[Check]:
+    with torch.no_grad():
+        first, second = subject.view(subject.x), subject.view(subject.x)
+    gap = float((first - second).abs().max())
+    sums = (first.sum(1) - 1).abs().max()
+    probabilities = bool(sums < 1e-4) and bool((first >= 0).all())
+    largest = float(first.abs().max())
+    repeats, logits = "difference of two equal passes", "largest output; probabilities would hide gradients"
+    return [
+        Check(name="repeats", figure=gap, verdict=_ok(gap <= 1e-5 * max(1.0, largest)), meaning=repeats),
+        Check(name="logits", figure=largest, verdict=_ok(not probabilities), meaning=logits),
+    ]

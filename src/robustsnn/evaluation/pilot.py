@@ -1,0 +1,53 @@
+"""A few images on which every gradient path is tried alone: which is strongest, and which gives no gradient at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks import PGD, CrossEntropy
+from robustsnn.attacks.gradient import input_gradient
+from robustsnn.data import Images
+from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.results import PathFigures
+from robustsnn.evaluation.worst import attempt, evaluating, wrong
+from robustsnn.seeds import image_seeds
+from robustsnn.types import GradientPath
+
+
+def pilots(data: Images, count: int, seed: int) -> Images:
+    """As many images of ``data``; which, depends on their ids and the seed, not on their order."""
+    return data.take(image_seeds(data.ids, seed, "pilot").argsort()[:count])
+
+
+def pilot(
+    net: nn.Module,
+    images: Images,
+    paths: Sequence[GradientPath],
+    eps: float,
+    seed: int,
+    on_path: Callable[[int], None] = lambda number: None,
+) -> dict[GradientPath, PathFigures]:
+    """Every path alone on the images that ``net`` classifies correctly, the strongest first."""
+    view = evaluating(net)
+    x, y = images.batch(torch.arange(len(images), device=images.labels.device))
+    right = ~wrong(view, x, y)
+    x, y, ids = x[right], y[right], images.ids[right]
+    found = {}
+    for number, path in enumerate(paths):
+        broken = attempt(Member(PGD(eps, 5), path), view, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
+        found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(view), x, y)))
+        on_path(number)
+    return dict(sorted(found.items(), key=lambda item: -item[1].broken))
+
+
+def without_gradient(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Which images' cross-entropy has no gradient at all, ``[N]``."""
+    gradient = input_gradient(view, x, CrossEntropy().on(view, x, y), torch.arange(len(x), device=x.device))
+    return (gradient == 0).flatten(1).all(1)
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean()) if len(flags) else 0.0

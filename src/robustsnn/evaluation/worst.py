@@ -1,0 +1,129 @@
+"""The worst case: members run one after the other on the images that still survive, and are never believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
+from robustsnn.seeds import image_seeds
+from robustsnn.spiking import rewire
+from robustsnn.types import Randomness
+
+
+@dataclass
+class Cost:
+    """What attacks have asked of networks, in images: passes with a gradient, and passes without one; and how far beyond ball
+    or box their results were before they were clipped."""
+
+    gradients: int = 0
+    queries: int = 0
+    excess: float = 0.0
+
+    def watch(self, view: nn.Module) -> nn.Module:
+        """The view, whose forward passes are counted from now on."""
+
+        def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if torch.is_grad_enabled():
+                self.gradients += len(inputs[0])
+            else:
+                self.queries += len(inputs[0])
+
+        view.register_forward_pre_hook(count)
+        return view
+
+
+def evaluating(net: nn.Module) -> nn.Module:
+    """A view of a network in eval mode: what is judged, and attacked."""
+    return rewire(net, lambda _, __: None).eval()
+
+
+@torch.no_grad()
+def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Which images ``[N,C,H,W]`` a network misclassifies, ``[N]``."""
+    predicted: Tensor = view(x).argmax(1)
+    return predicted != y
+
+
+def attempt(
+    member: Member, view: nn.Module, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, cost: Cost | None = None
+) -> tuple[Tensor, Tensor]:
+    """Let one member attack images that are classified correctly.
+
+    Judging is done here, on the network's own forward pass in float32, on images clipped once more to the attack's ball
+    and the box.
+
+    Arguments:
+        view: the attacked network in eval mode.
+        seeds: one per image, ``[N]``, of which the member derives its own.
+        rule: ``"any"`` judges every iterate of the attack, ``"last"`` the one it returns.
+        cost: what grows by the passes that the attack and the judge ask for.
+
+    Returns:
+        ``x_adv [N,C,H,W]``, inside ball and box, and whether each of them is misclassified, ``[N]``.
+    """
+    cost = cost or Cost()
+    judged = cost.watch(evaluating(view))
+
+    def judge(images: Tensor, index: Tensor) -> Tensor:
+        return wrong(judged, images, y[index])
+
+    mine = image_seeds(seeds, str(member))
+    guide = cost.watch(member.path(view))
+    adv = member.attack(guide, x.clone(), y, rng=mine, judge=judge if rule == "any" else None)
+    adv = torch.where(adv.isfinite(), adv, x)
+    inside = member.attack.ball.project(adv, x)
+    cost.excess = max(cost.excess, float((adv - inside).abs().max())) if len(x) else cost.excess
+    return inside, wrong(judged, inside, y)
+
+
+def worst_case(
+    members: Sequence[Member],
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    rng: Randomness,
+    rule: Rule = "any",
+    on_member: Callable[[int, int], None] = lambda member, survivors: None,
+) -> tuple[Tensor, Tensor]:
+    """Run members one after the other on the images that still survive.
+
+    Arguments:
+        members: in the order in which they run.
+        net: ANN or `SpikingNetwork`; judged, and attacked, as a view in eval mode, itself untouched.
+        x: images ``[N,C,H,W]`` in ``[0, 1]``; y: labels ``[N]``.
+        rng: a generator, or one seed per image, of which each member derives its own.
+        rule: ``"any"`` judges every iterate of an attack, ``"last"`` the one it returns.
+        on_member: told each member's index and how many images survive it.
+
+    Returns:
+        ``x_adv [N,C,H,W]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
+        broke the image, -1 robust, -2 misclassified clean.
+    """
+    if rule not in ("any", "last"):
+        raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
+    view = evaluating(net)
+    seeds = _seeds(rng, len(x)).to(x.device)
+    broken_by = torch.where(wrong(view, x, y), MISCLASSIFIED, ROBUST)
+    x_adv = x.clone()
+    for number, member in enumerate(members):
+        alive = (broken_by == ROBUST).nonzero().flatten()
+        if len(alive):
+            x_adv[alive], broken = attempt(member, view, x[alive], y[alive], seeds[alive], rule)
+            broken_by[alive[broken]] = number
+        on_member(number, int((broken_by == ROBUST).sum()))
+    return x_adv, broken_by
+
+
+def _seeds(rng: Randomness, count: int) -> Tensor:
+    if isinstance(rng, torch.Generator):
+        return torch.randint(2**62, (count,), generator=rng, device=rng.device)
+    if len(rng) != count:
+        raise ValueError(f"{len(rng)} seeds were given for {count} images: give one seed per image")
+    return rng

@@ -1,0 +1,126 @@
+"""A gallery of defences that fail: the audit flags every one, rigorous attacks break them, and an honest network passes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.data import digits
+from robustsnn.evaluation import Audit, evaluate
+from robustsnn.models import create
+from robustsnn.training import Adversarial, Natural, Schedule, train
+
+EPS = 0.1
+HOW = Audit(images=48, steps=60, queries=300)
+
+
+class _FlatSpike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return (x >= 0.5).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.zeros_like(grad)
+
+
+class FlatSurrogate(nn.Module):
+    """Pixels become spikes whose derivative is 0."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(_FlatSpike.apply(x))
+
+
+class Quantised(nn.Module):
+    """Pixels rounded to four levels."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net((x * 3).round() / 3)
+
+
+class Saturated(nn.Module):
+    """Logits so large that cross-entropy has no gradient left."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return 1e4 * self.net(x)
+
+
+class Noisy(nn.Module):
+    """Random noise on the pixels of every pass."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x + 0.3 * torch.randn_like(x))
+
+
+@cache
+def trained(robust):
+    images = digits().train
+    ann = create("digits", 10, size=8, channels=1, mean=(0.305,), std=(0.376,), width=0.5)
+    objective = Adversarial(eps=EPS, steps=4) if robust else Natural()
+    parts = images.take(torch.arange(1000)), images.take(torch.arange(1000, 1100))
+    train(ann, *parts, objective, Schedule(8 if robust else 5, 64, 0.1), probe=None)
+    return ann
+
+
+@cache
+def measured(defence, protocol):
+    """A defence around the natural network; None is the robust network as it is."""
+    net = trained(True) if defence is None else defence(trained(False))
+    attacks = None if protocol.endswith("toml") else ["PGD-10"]
+    return evaluate(net, digits().test.first(100), protocol, EPS, attacks=attacks, check=HOW)
+
+
+def failed(report):
+    return {check.name for check in report.audit if check.verdict == "fail"}
+
+
+GALLERY = {FlatSurrogate: "gradients", Quantised: "gradients", Saturated: "gradients", Noisy: "repeats"}
+every_defence = pytest.mark.parametrize("defence", GALLERY, ids=lambda defence: defence.__name__)
+
+
+@every_defence
+def test_the_audit_flags_what_only_looks_robust(defence):
+    report = measured(defence, "quick")
+    assert GALLERY[defence] in failed(report), report.audit
+
+
+@every_defence
+def test_stronger_attacks_break_it(defence, tmp_path_factory):
+    """What `rigorous` adds to gradients, at a size for tests: scale-free losses, restarts, queries."""
+    own = tmp_path_factory.mktemp("protocol") / "strong.toml"
+    own.write_text(
+        "".join(
+            f'[[ensembles.strong]]\nattack = "{attack}"\npaths = ["Plain"]\n'
+            for attack in ("APGD(steps=20, goal=DLR)", "TargetedAPGD(steps=10)", "Square(queries=500)")
+        )
+    )
+    net = defence(trained(False))
+    weak = measured(defence, "quick").results[0].robust
+    strong = evaluate(net, digits().test.first(100), str(own), EPS, check=Audit(images=0)).results[0].robust
+    assert strong.high < 0.5
+    assert strong.value < weak.value - 0.2
+
+
+def test_an_honest_network_passes():
+    report = measured(None, "quick")
+    assert failed(report) == set(), [check for check in report.audit if check.verdict == "fail"]
+    assert report.results[0].robust.value > 0.5
