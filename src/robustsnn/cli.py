@@ -27,7 +27,7 @@ from robustsnn.recipes import Listener, Recipe, Run, load_recipe, measuring, pac
 from robustsnn.recipes.flags import for_protocol, parse
 from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.sections import Evaluation
-from robustsnn.reporting import Row, RunReport, layers, summary, table, versions
+from robustsnn.reporting import Row, RunReport, audits, costs, failures, layers, summary, table, versions
 from robustsnn.spiking import SURROGATES
 from robustsnn.training import OBJECTIVES
 
@@ -117,7 +117,15 @@ class Terminal:
         if any(row.report.thresholds for row in value.rows):
             self.say("")
             self.table(*layers(value))
+        if any(row.report.audit for row in value.rows):
+            self.say("")
+            self.table(*audits(value))
+        if costs(value)[1]:
+            self.say("")
+            self.table(*costs(value))
         self.say("\n" + summary(value))
+        for line in failures(value):
+            self.say(f"audit: {line}")
 
 
 STAGES: dict[str, Callable[[Run], Any]] = {

@@ -230,7 +230,7 @@ def packaged(name):
     return lambda: create(name, classes=4, size=16, channels=2, width=0.125, seed=1)
 
 
-@pytest.mark.parametrize(("store", "chunk"), [(1 << 30, 1 << 22), (1 << 30, 1 << 15), (40_000, 1 << 15)])
+@pytest.mark.parametrize(("store", "chunk"), [(1 << 30, 1 << 22), (40_000, 1 << 15)])
 @pytest.mark.parametrize("body", [*BODIES, packaged("vgg11"), packaged("resnet20"), packaged("wideresnet16_4")])
 def test_thresholds_are_those_of_whole_passes_to_the_bit(body, store, chunk, monkeypatch):
     monkeypatch.setattr(room, "STORE", store)
@@ -300,10 +300,7 @@ UNFOLLOWED = [
 ]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [Backwards, lambda: DependsOnData(*plain(True)), lambda: LooksAtTypes(*plain(True)), lambda: ChangesInPlace(assigned)],
-)
+@pytest.mark.parametrize("make", UNFOLLOWED)
 def test_a_body_that_cannot_be_followed_is_calibrated_all_the_same(make):
     net = SpikingNetwork(make())
     assert room.frontier(ROOM.calibrating(net, 3), batches()) is None
@@ -323,13 +320,11 @@ def test_in_place_operations_change_nothing_that_is_kept():
 def test_every_layer_is_computed_twice_for_a_batch_if_it_may_be_kept(store, monkeypatch):
     monkeypatch.setattr(room, "STORE", store)
     used, calls = batches(), []
-    net = spiking(packaged("resnet20")(), torch.rand(5, 2, 16, 16))
-    used = list(torch.rand(3, 5, 2, 16, 16, generator=generator(0, "calibration")))
-    second = net.body.features[3].conv1
-    second.register_forward_hook(lambda module, x, out: calls.append(len(out)))
+    net = spiking(create("vgg", plan=[4, "A", 4, 4], hidden=[8, 8], classes=4, size=8, channels=2).eval(), used[0])
+    net.body.features[4].register_forward_hook(lambda module, x, out: calls.append(len(out)))
     calibrate(net, used, timesteps=6)
-    whole = sum(images == 30 for images in calls)
-    assert whole == 2 * len(used) if store else whole > 10 * len(used)
+    in_vain = 3  # the first batch shows that there is no room
+    assert sum(images == 30 for images in calls) == (2 * len(used) if store else 4 * len(used) + in_vain)
 
 
 @given(
@@ -368,8 +363,8 @@ class Memory(TorchDispatchMode):
 
 
 def test_memory_is_little_more_than_what_the_widest_layer_receives(monkeypatch):
-    monkeypatch.setattr(room, "CHUNK", 1 << 17)
-    monkeypatch.setattr(ROOM, "CHUNK", 1 << 17)
+    monkeypatch.setattr(room, "CHUNK", 1 << 16)
+    monkeypatch.setattr(ROOM, "CHUNK", 1 << 16)
     body = create("vgg", plan=[8, 32, 8], hidden=[8], classes=4, size=16, channels=2).eval()
     used = list(torch.rand(2, 8, 2, 16, 16, generator=generator(0, "calibration")))
     net = spiking(body, used[0])

@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from robustsnn import evaluation
 from robustsnn.data import Images
-from robustsnn.evaluation import MISCLASSIFIED, PROTOCOLS, ROBUST, Report, evaluate, firing_rates, members, worst_case
+from robustsnn.evaluation import MISCLASSIFIED, PROTOCOLS, ROBUST, Audit, Report, firing_rates, members, worst_case
 from robustsnn.seeds import generator, image_seeds
 
 EPS = 0.05
+NO_AUDIT = Audit(images=0)
+
+
+def evaluate(*args, **options):
+    """Without the audit, which has tests of its own."""
+    return evaluation.evaluate(*args, **{"check": NO_AUDIT, **options})
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def test_a_report_holds_every_attack_at_every_radius(net, data):
     assert list(flags(report)) == [(name, eps) for name in ("FGSM", "PGD-10") for eps in (0.0, EPS)]
     assert {result.rule for result in report.results} == {"any"}
     assert (report.protocol, report.images, report.timesteps, report.seed) == ("quick", 9, 4, 0)
-    assert all(result.members == tuple(map(str, PROTOCOLS["quick"].paths)) for result in report.results)
+    assert all(result.members == tuple(map(str, PROTOCOLS["quick"].ensembles["FGSM"][0].paths)) for result in report.results)
     assert report.thresholds == dict.fromkeys(net.thresholds, 0.5)
     assert report.firing_rates == firing_rates(net, data)
     assert report.seconds > 0
@@ -45,7 +52,7 @@ def test_a_radius_of_zero_leaves_the_clean_accuracy(net, data):
 
 def test_the_flags_are_those_of_the_worst_case(net, data):
     x, y = data.batch(torch.arange(9))
-    ensemble = members(PROTOCOLS["quick"].attacks["PGD-10"](EPS), PROTOCOLS["quick"].paths, net)
+    ensemble = members(PROTOCOLS["quick"].ensembles["PGD-10"], EPS, net)
     expected = worst_case(ensemble, net, x, y, rng=image_seeds(torch.arange(9), 7, "PGD-10"))[1]
     report = evaluate(net, data, "quick", EPS, attacks=["PGD-10"], seed=7)
     assert flags(report) == {("PGD-10", EPS): tuple(expected.tolist())}
@@ -64,7 +71,7 @@ def test_fewer_images_are_the_beginning_of_more(net, data):
 
 def test_a_plain_ann_is_measured_along_its_own_gradient(ann, data, unchanged):
     with unchanged(ann):
-        report = evaluate(ann, data, "paper", EPS)
+        report = evaluate(ann, data, "paper", EPS, attacks=["FGSM", "PGD-20", "APGD-T"])
     assert {result.members for result in report.results} == {("Plain()",)}
     assert (report.timesteps, report.thresholds, report.firing_rates) == (None, {}, {})
     assert set(report.results[0].broken_by) <= {ROBUST, MISCLASSIFIED, 0}
@@ -99,7 +106,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ({"protocol": "papper"}, r"unknown protocol 'papper': did you mean 'paper'\?"),
+        ({"protocol": "papper"}, r"unknown protocol .*'papper': did you mean 'paper'\?"),
         ({"attacks": ["PGD-11"]}, r"'PGD-11': did you mean 'PGD-10'\?"),
         ({"attacks": []}, "at least one attack"),
         ({"eps": -0.1}, "at least 0, not -0.1"),
@@ -121,3 +128,77 @@ def test_images_of_another_shape_are_refused_with_theirs_and_the_networks(net):
     other = Images(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64), classes=4)
     with pytest.raises(ValueError, match=r"\[N, 2, H, W\].*\[2, 3, 8, 8\]"):
         evaluate(net, other, "quick", EPS)
+
+
+def three(report):
+    return report.results[0].broken_by, report.results[0].members
+
+
+RIGOROUS = """
+rule = "any"
+ranked = true
+[[ensembles.all]]
+attack = "PGD(steps=3)"
+paths = ["published"]
+[[ensembles.all]]
+attack = "APGD(steps=4)"
+paths = ["strongest", "PotentialDependent", "Hybrid"]
+[[ensembles.all]]
+attack = "SAPGD(steps=4)"
+paths = ["Adaptive(0.42)"]
+[[ensembles.all]]
+attack = "PGD(steps=2)"
+paths = ["sources"]
+[[ensembles.all]]
+attack = "Square(queries=10)"
+paths = ["Plain"]
+"""
+
+
+@pytest.fixture
+def rigorous(tmp_path, ann, data):
+    """A small protocol of everything, on given images, against the same pilot."""
+    path = tmp_path / "rigorous.toml"
+    path.write_text(RIGOROUS)
+
+    def measure(net, images=data, **options):
+        return evaluate(net, images, str(path), EPS, sources={"ann": ann}, pilot_images=data, **options)
+
+    return measure
+
+
+def test_neither_batch_nor_order_nor_shards_decide_any_flag(net, data, rigorous):
+    whole, members = three(rigorous(net))
+    assert len({*whole} - {ROBUST, MISCLASSIFIED}) >= 1
+    assert three(rigorous(net, batch=2)) == (whole, members)
+    order = torch.randperm(9, generator=generator(0, "order"))
+    assert three(rigorous(net, data.take(order))) == (tuple(whole[i] for i in order), members)
+    shards = [three(rigorous(net, data.take(torch.arange(first, 9, 2)), batch=3))[0] for first in (0, 1)]
+    assert (shards[0], shards[1]) == (whole[0::2], whole[1::2])
+
+
+def test_what_each_member_cost_is_counted(net, data):
+    result = evaluate(net, data, "quick", EPS, attacks=["PGD-10"]).results[0]
+    broken = [result.broken_by.count(member) for member in range(len(result.members))]
+    assert result.broken == tuple(broken)
+    alive = 8
+    for gradients, queries, lost in zip(result.gradients, result.queries, broken, strict=True):
+        assert 10 * (alive - lost) + lost <= gradients <= 10 * alive
+        assert gradients + alive == queries  # every iterate is judged once, and what is returned once more
+        alive -= lost
+
+
+def test_under_the_rule_any_what_a_smaller_radius_broke_is_not_attacked_again(net, data):
+    small, large = evaluate(net, data, "quick", [2 * EPS, EPS], attacks=["PGD-10"]).results[::-1]
+    assert small.eps < large.eps
+    assert all(b == a for a, b in zip(small.broken_by, large.broken_by, strict=True) if a != ROBUST)
+    alone = evaluate(net, data, "quick", 2 * EPS, attacks=["PGD-10"]).results[0]
+    assert large.gradients[0] < alone.gradients[0]
+
+
+def test_the_pilot_tells_of_every_path(net, data, rigorous):
+    found = rigorous(net).pilot
+    assert set(found) == {str(path) for path in evaluation.PUBLISHED_PATHS}
+    shares = [figures.broken for figures in found.values()]
+    assert shares == sorted(shares, reverse=True)
+    assert evaluate(net, data, "quick", EPS).pilot == {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from robustsnn.attacks import FGSM
-from robustsnn.evaluation import PUBLISHED_PATHS, Member, members
+from robustsnn.attacks import FGSM, PGD, Square
+from robustsnn.evaluation import PUBLISHED_PATHS, Group, Member, Sources, Strongest, members
 from robustsnn.seeds import generator
 from robustsnn.spiking import Analog, Exponential, Plain, Rate, Rectangle, StraightThrough, Surrogate, Triangle
 
@@ -22,12 +23,40 @@ def test_the_published_gradients_are_these_nineteen_in_this_order():
     assert len(PUBLISHED_PATHS) == 19
 
 
+PUBLISHED = Group("FGSM", FGSM(), PUBLISHED_PATHS)
+
+
 def test_a_spiking_network_is_attacked_along_every_path(net):
-    assert members(FGSM(0.1), PUBLISHED_PATHS, net) == tuple(Member(FGSM(0.1), path) for path in PUBLISHED_PATHS)
+    assert members([PUBLISHED], 0.1, net) == tuple(Member(FGSM(0.1), path, str(path)) for path in PUBLISHED_PATHS)
 
 
 def test_a_network_without_spikes_is_attacked_along_its_only_path(ann):
-    assert members(FGSM(0.1), PUBLISHED_PATHS, ann) == (Member(FGSM(0.1), Plain()),)
+    assert members([PUBLISHED], 0.1, ann) == (Member(FGSM(0.1), Plain(), "Plain()"),)
+
+
+def test_members_of_several_groups_are_told_apart_and_none_comes_twice(net):
+    queries = Group("Square", Square(queries=5), (Plain(),))
+    found = members([PUBLISHED, Group("again", FGSM(), (Rate(),)), queries], 0.1, net)
+    assert [member.name for member in found[-2:]] == ["FGSM along Analog()", "Square along Plain()"]
+    assert len(found) == 20
+    assert [member.white_box for member in found] == [True] * 19 + [False]
+
+
+def test_the_strongest_go_first_and_stand_in_where_asked_for(net):
+    ranking = [Analog(), Rate(), *PUBLISHED_PATHS[:-2]]
+    found = members(
+        [PUBLISHED, Group("more", FGSM(), (Strongest(2),)), Group("PGD", PGD(), (Strongest(2),))], 0.1, net, ranking
+    )
+    assert [member.path for member in found] == [*ranking, Analog(), Rate()]
+
+
+def test_a_transfer_follows_another_networks_gradient_and_leaves_it_alone(ann, net, images, labels, unchanged):
+    found = members([Group("PGD", FGSM(), (Sources(),))], 0.1, net, sources={"ann": ann})
+    assert [(member.name, member.white_box) for member in found] == [("transfer from ann", False)]
+    with unchanged(ann), unchanged(net):
+        crafted = found[0].attack(found[0].path(net), images, labels, rng=generator(0, "test"))
+    assert torch.equal(crafted, FGSM(0.1)(ann, images, labels, rng=generator(0, "test")))
+    assert members([Group("PGD", FGSM(), (Sources(),))], 0.1, net) == ()
 
 
 @pytest.mark.parametrize("path", PUBLISHED_PATHS, ids=str)

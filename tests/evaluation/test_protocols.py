@@ -1,32 +1,121 @@
-"""Protocols are the tables of evaluation.md."""
+"""Protocols are the tables of evaluation.md, and one's own are read from TOML."""
 
 from __future__ import annotations
 
 import pytest
 
-from robustsnn.attacks import FGSM, PGD, RFGSM, Linf
-from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
-from robustsnn.spiking import Analog, Exponential, Rate, Surrogate, Triangle
+from robustsnn.attacks import APGD, DLR, FAB, FGSM, PGD, RFGSM, SAPGD, Linf, Square, TargetedAPGD
+from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, Group, Sources, Strongest, members, protocol
+from robustsnn.spiking import (
+    Adaptive,
+    Analog,
+    Exponential,
+    Hybrid,
+    Plain,
+    PotentialDependent,
+    Rate,
+    RateApproximation,
+    Surrogate,
+    Triangle,
+)
 
 
-def made(name, eps):
-    return {attack: make(eps) for attack, make in PROTOCOLS[name].attacks.items()}
+def made(name):
+    """The attack and the paths of each ensemble that is one group."""
+    return {key: (group.attack, group.paths) for key, (group,) in PROTOCOLS[name].ensembles.items()}
 
 
 def test_quick_is_one_step_and_ten_along_four_paths_every_iterate_judged():
-    quick = PROTOCOLS["quick"]
-    assert made("quick", 0.2) == {"FGSM": FGSM(0.2), "PGD-10": PGD(0.2, steps=10)}
-    assert quick.paths == (Surrogate(Triangle(1.0)), Surrogate(Exponential(1.0, 1.0)), Rate(), Analog())
-    assert quick.rule == "any"
+    paths = (Surrogate(Triangle(1.0)), Surrogate(Exponential(1.0, 1.0)), Rate(), Analog())
+    assert made("quick") == {"FGSM": (FGSM(), paths), "PGD-10": (PGD(steps=10), paths)}
+    assert PROTOCOLS["quick"].rule == "any"
 
 
 def test_paper_is_the_published_ensemble_with_the_last_iterate_judged():
-    attacks = made("paper", 0.2)
-    published = {"FGSM": FGSM(0.2), "RFGSM": RFGSM(0.2, alpha=0.25), "PGD-20": PGD(0.2, steps=20)}
-    assert attacks == attacks | published
-    assert (PROTOCOLS["paper"].paths, PROTOCOLS["paper"].rule) == (PUBLISHED_PATHS, "last")
+    attacks = (FGSM(), RFGSM(alpha=0.25), PGD(steps=20), APGD(steps=10), APGD(steps=10, goal=DLR()), TargetedAPGD(steps=10))
+    assert list(made("paper").values()) == [(attack, PUBLISHED_PATHS) for attack in attacks]
+    assert (PROTOCOLS["paper"].rule, PROTOCOLS["paper"].ranked) == ("last", False)
+
+
+def test_rigorous_is_one_ensemble_of_everything():
+    chosen = PROTOCOLS["rigorous"]
+    (groups,) = chosen.ensembles.values()
+    assert (chosen.rule, chosen.ranked) == ("any", True)
+    assert (groups[0].attack, groups[0].paths) == (PGD(steps=20), PUBLISHED_PATHS)
+    assert {type(group.attack) for group in groups} == {PGD, APGD, TargetedAPGD, SAPGD, Square}
+    by_paths = {group.paths: group.attack for group in groups}
+    assert by_paths[tuple(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45))] == SAPGD(steps=100)
+    assert isinstance(by_paths[Hybrid(), RateApproximation(), PotentialDependent()], APGD)
+    assert {Strongest(3), Sources()} < {path for group in groups for path in group.paths}
+    assert by_paths[Plain(),] == Square(queries=5000)
+    assert {
+        type(group.attack.goal) for group in groups if group.paths == (Strongest(3),) and hasattr(group.attack, "goal")
+    } == {DLR}
+
+
+def test_autoattack_is_its_four_attacks():
+    (groups,) = PROTOCOLS["autoattack"].ensembles.values()
+    assert [type(group.attack) for group in groups] == [APGD, TargetedAPGD, FAB, Square]
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_attack_keeps_to_the_radius_it_is_given(name):
-    assert {attack.ball for attack in made(name, 0.125).values()} == {Linf(0.125)}
+def test_every_attack_keeps_to_the_radius_it_is_given(name, net, ann):
+    for groups in PROTOCOLS[name].ensembles.values():
+        found = members(groups, 0.125, net, sources={"ann": ann})
+        assert {member.attack.ball for member in found} == {Linf(0.125)}
+        assert len({member.name for member in found}) == len(found)
+
+
+OWN = """
+rule = "last"
+[[ensembles.mine]]
+attack = "PGD(steps=3, restarts=2)"
+paths = ["Surrogate(Triangle(0.5))", "Rate"]
+[[ensembles.mine]]
+attack = "FGSM"
+paths = ["strongest", "sources"]
+[[ensembles.all]]
+name = "one step"
+attack = "FGSM()"
+paths = ["published"]
+"""
+
+
+def test_a_protocol_of_ones_own_is_read_from_toml(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(OWN)
+    found = protocol(str(path))
+    assert (found.rule, found.ranked) == ("last", False)
+    mine = (
+        Group("PGD(steps=3, restarts=2)", PGD(steps=3, restarts=2), (Surrogate(Triangle(0.5)), Rate())),
+        Group("FGSM", FGSM(), (Strongest(3), Sources())),
+    )
+    assert found.ensembles == {"mine": mine, "all": (Group("one step", FGSM(), PUBLISHED_PATHS),)}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "at least one"),
+        ("rule = 'best'\n" + OWN.replace('rule = "last"', ""), "rule must be"),
+        ("rules = 'any'", "did you mean 'rule'"),
+        ("[ensembles]\nmine = []", "at least one"),
+        ("[[ensembles.mine]]\nattack = 'FGSM'", "needs 'attack' and 'paths'"),
+        ("[[ensembles.mine]]\nattack = 'FGMS'\npaths = ['Rate']", "did you mean 'FGSM'"),
+        ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Rat']", "did you mean 'Rate'"),
+        ("[[ensembles.mine]]\nattack = 'FGSM(steps=3)'\npaths = ['Rate']", "no field 'steps'"),
+        ("[[[", "no valid TOML"),
+    ],
+)
+def test_a_mistake_in_it_is_named(text, line, tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=line):
+        protocol(str(path))
+
+
+def test_a_protocol_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="did you mean 'paper'"):
+        protocol("papper")
+    with pytest.raises(ValueError, match=r"cannot read protocol nowhere\.toml"):
+        protocol("nowhere.toml")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,8 @@ def evaluate(
         raise ValueError("evaluation needs images, at least one eps and at least one attack")
     if max(radii) > 1:
         raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {max(radii):g}: 8 grey levels are 8/255")
+    if rule not in (None, *get_args(Rule)):
+        raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
     groups = {name: find(f"attack of protocol {protocol!r}:", chosen.ensembles, name) for name in names}
     started = time.perf_counter()
     before = digest(net.state_dict())

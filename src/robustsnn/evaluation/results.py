@@ -52,6 +52,8 @@ class Result(BaseModel):
         broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
         white_box: which members follow gradients of the attacked network.
         gradients, queries: forward passes with and without a gradient, counted in images, by member.
+
+    The last three are empty where nobody counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,14 +62,14 @@ class Result(BaseModel):
     rule: Rule
     members: tuple[str, ...]
     broken_by: tuple[int, ...]
-    white_box: tuple[bool, ...]
-    gradients: tuple[int, ...]
-    queries: tuple[int, ...]
+    white_box: tuple[bool, ...] = ()
+    gradients: tuple[int, ...] = ()
+    queries: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Result:
-        if not len(self.members) == len(self.white_box) == len(self.gradients) == len(self.queries):
-            raise ValueError("every member needs one entry in white_box, gradients and queries")
+        if any(len(each) not in (0, len(self.members)) for each in (self.white_box, self.gradients, self.queries)):
+            raise ValueError("white_box, gradients and queries need one entry per member, or none at all")
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result
 from robustsnn.reporting.plots import accuracy, keys, neurons, training
-from robustsnn.reporting.report import Row, RunReport, layers, radius, summary, table
+from robustsnn.reporting.report import COST, Row, RunReport, audits, costs, layers, radius, summary, table
 
 
 def page(report: RunReport) -> str:
@@ -38,6 +38,10 @@ def page(report: RunReport) -> str:
         broken=broken(report),
         training=training(report),
         layers=layers(report),
+        audits=audits(report),
+        costs=costs(report),
+        cost=COST,
+        meanings={check.name: check.meaning for row in report.rows for check in row.report.audit},
         neurons=neurons(report),
         report=report,
         recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from robustsnn.evaluation import Interval, Report
+from robustsnn.evaluation import MISCLASSIFIED, Interval, Report
 from robustsnn.training import Epoch
 
 
@@ -132,6 +132,43 @@ def _layer(report: Report, name: str) -> str:
     return f"{report.thresholds[name]:.3f} / {report.firing_rates.get(name, math.nan):.3f}"
 
 
+def audits(report: RunReport) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the audit, one line per check: verdict and figure for every network that was audited."""
+    audited = [row for row in report.rows if row.report.audit]
+    names = list(dict.fromkeys(check.name for row in audited for check in row.report.audit))
+    found = {(row.network, check.name): f"{check.verdict} ({check.figure:.3g})" for row in audited for check in row.report.audit}
+    head = ["check", *(row.network for row in audited)]
+    return head, [[name, *(found.get((row.network, name), "-") for row in audited)] for name in names]
+
+
+def failures(report: RunReport) -> list[str]:
+    """A line for every check that failed."""
+    return [
+        f"{row.network}: check {check.name!r} failed: {check.meaning}: {check.figure:.3g}"
+        for row in report.rows
+        for check in row.report.audit
+        if check.verdict == "fail"
+    ]
+
+
+def costs(report: RunReport) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of what the attacks cost, per image that had to be attacked; for an ensemble of several attacks also in
+    units of its first one, which `rigorous` begins with PGD-20 along all the published paths."""
+    head = ["network", "attack", "gradients per image", "queries per image", "times its first attack"]
+    rows = []
+    for row in report.rows:
+        for result in row.report.results:
+            attacked = sum(broken != MISCLASSIFIED for broken in result.broken_by)
+            if not result.gradients or not attacked:
+                continue
+            kind = result.members[0].partition(" along ")[0]
+            first = sum(g for g, name in zip(result.gradients, result.members, strict=True) if name.startswith(f"{kind} along "))
+            times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
+            each = [f"{sum(counted) / attacked:.1f}" for counted in (result.gradients, result.queries)]
+            rows.append([row.network, f"{result.attack} ε={radius(result.eps)}", *each, times])
+    return head, rows
+
+
 def summary(report: RunReport) -> str:
     """One line that says how the figures were made."""
     if not report.rows:
@@ -146,11 +183,20 @@ def summary(report: RunReport) -> str:
     )
 
 
+COST = "Forward passes with and without a gradient. In the last column a query counts as a third of a gradient."
+
+
 def markdown(report: RunReport) -> str:
     """The report for people, as Markdown."""
     parts = [f"# {report.recipe.get('name', 'run')}", summary(report), _markdown(*table(report))]
     if any(row.report.thresholds for row in report.rows):
         parts += ["## Thresholds and firing rates", "Rates are spikes per neuron and time step.", _markdown(*layers(report))]
+    if any(row.report.audit for row in report.rows):
+        meanings = {check.name: check.meaning for row in report.rows for check in row.report.audit}
+        parts += ["## Audit", "Verdict and figure of every check.", _markdown(*audits(report))]
+        parts += ["\n".join(f"- {name}: {meaning}" for name, meaning in meanings.items())]
+    if costs(report)[1]:
+        parts += ["## Cost", COST, _markdown(*costs(report))]
     parts += [f"Made by `{report.command}` with " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]
     return "\n\n".join(parts) + "\n"
 
