@@ -1,0 +1,248 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.attacks import APGD, DLR, PGD, SAPGD, CrossEntropy, Linf, Margin, TargetedAPGD, auto_ascend
+from robustsnn.attacks.apgd import checkpoints
+from robustsnn.models import create
+from robustsnn.seeds import image_seeds
+
+EPS = 0.1
+SEEDS = image_seeds(torch.arange(6), 0, "test")
+
+
+def curved(classes=4):
+    """A smooth model with many hills, float64, whose sums do not depend on the batch."""
+    weight = torch.randn(classes, 128, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return lambda x: (torch.sin(4 * x.flatten(1).double() * weight[:, None])).sum(2).T
+
+
+def test_the_checkpoints_of_a_hundred_steps_are_the_papers():
+    # p: 0, .22, + .19, + .16, + .13, + .10, + .07, + .06, + .06; the next one, 1.05, is past the end
+    assert checkpoints(100) == (0, 22, 41, 57, 70, 80, 87, 93, 99)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 20, 37, 100, 1000])
+def test_checkpoints_rise_within_the_steps(steps):
+    marks = checkpoints(steps)
+    assert marks[0] == 0
+    assert list(marks) == sorted(set(marks))
+    assert marks[-1] <= steps
+    assert marks[1] == math.ceil(22 * steps / 100)
+
+
+def test_few_steps_have_their_checkpoints_rounded_up():
+    assert checkpoints(10) == (0, 3, 5, 6, 7, 8, 9, 10)
+    assert checkpoints(20) == (0, 5, 9, 12, 14, 16, 18, 19, 20)
+
+
+def climbed(loss, eps=0.4):
+    """Where images of one grey pixel are step by step, if the gradient always points up and the loss is ``loss [steps+1]``."""
+    x, seen = torch.full((1, 1, 1, 1), 0.5), []
+
+    def model(pixels):
+        seen.append(pixels.item())
+        return pixels.flatten(1)
+
+    def losses(logits, index):
+        return logits[:, 0] - logits[:, 0].detach() + loss[len(seen) - 1]
+
+    auto_ascend(model, x, losses, worth=losses, ball=Linf(eps), start=x - eps, steps=len(loss) - 1)
+    return seen
+
+
+def test_where_too_few_steps_raise_the_loss_the_step_halves_and_the_best_point_is_taken_up():
+    # eps = .4, start = .1; every z is the top, .9, while eta = .8. A checkpoint after steps 3 and 5.
+    falling = climbed([10.0, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    after_three = [0.1 + 0.75 * 0.4 + 0.25 * (0.1 - 0.9)]  # back at .1, eta = .4, the last iterate was .9
+    after_three.append(after_three[0] + 0.75 * 0.4 + 0.25 * (after_three[0] - 0.1))
+    after_five = [0.1 + 0.75 * 0.2 + 0.25 * (0.1 - after_three[0])]  # back at .1 again, eta = .2
+    assert falling[:7] == pytest.approx([0.1, 0.9, 0.9, 0.9, *after_three, *after_five], abs=1e-6)
+
+
+def test_the_first_step_has_no_momentum_and_the_later_ones_have():
+    steps = climbed([0.0, 1, 2, 3, 4], eps=0.4)
+    assert steps == pytest.approx([0.1, 0.9, 0.9, 0.9, 0.9])
+
+
+def test_while_the_loss_rises_the_step_stays():
+    assert climbed([float(step) for step in range(21)])[1:] == pytest.approx([0.9] * 20)
+
+
+def test_three_quarters_of_rising_steps_are_enough_and_fewer_are_not():
+    # of the window of 4 steps from 5 to 9, after 5 steps that all rose; the start is never the best again
+    ahead = [0.0, 1, 2, 3, 4, 5]
+    enough, fewer = [1.0, 6, 7, 8], [1.0, 0, 7, 8]
+    # the best is at the top either way: what tells is how far a step down from there would be
+    for window, halved in ((enough, False), (fewer, True)):
+        x, seen = torch.full((1, 1, 1, 1), 0.5), []
+        loss = [*ahead, *window, 9.0, *[0.0] * 10]
+
+        def model(pixels, seen=seen):
+            seen.append(pixels.item())
+            return pixels.flatten(1)
+
+        def losses(logits, index, seen=seen, loss=loss):
+            sign = 1 if len(seen) <= 9 else -1  # from the checkpoint on the gradient points down
+            return sign * (logits[:, 0] - logits[:, 0].detach()) + loss[len(seen) - 1]
+
+        auto_ascend(model, x, losses, worth=losses, ball=Linf(0.4), start=x - 0.4, steps=20)
+        assert seen[:10] == pytest.approx([0.1, *[0.9] * 9])
+        down = 0.9 - (0.4 if halved else 0.8)
+        assert seen[10] == pytest.approx(0.9 + 0.75 * (down - 0.9), abs=1e-6)
+
+
+def test_where_neither_step_nor_best_changed_the_step_halves():
+    # 4 of 5 steps rise, which is enough, but the start stays the best
+    assert climbed([10.0, 1, 2, 3, 4, 5, *[0.0] * 15])[6] == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_step_just_halved_is_given_a_window_to_prove_itself():
+    # halved after 5 falling steps; then 3 of 4 rise and the best stays: not again; after that, again
+    steps = climbed([10.0, 9, 8, 7, 6, 5, 1, 2, 3, 4, 5, 6, 7, *[0.0] * 8])
+    assert steps[6:9] == pytest.approx([0.2, 0.525, 0.525 + 0.75 * 0.375 + 0.25 * 0.325], abs=1e-6)
+    assert steps[9:13] == pytest.approx([0.9] * 4, abs=1e-6)
+    assert steps[13] == pytest.approx(0.1, abs=1e-6)  # .1 + .75 * .2 + .25 * (.1 - .9) is below the ball
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_without_a_judge_the_iterate_of_the_highest_loss_is_returned(ann, images, labels, norm):
+    seen, hook = [], ann.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    adv = APGD(0.3, 25, norm=norm)(ann, images, labels, rng=SEEDS)
+    hook.remove()
+    assert len(seen) == 26
+    loss = torch.stack([CrossEntropy().on(ann, images, labels)(ann(each), torch.arange(6)) for each in seen])
+    best = torch.stack(seen)[loss.argmax(0), torch.arange(6)]
+    assert torch.equal(adv, best)
+
+
+def test_targets_leave_the_iterate_of_the_largest_margin(ann, images, labels):
+    seen, hook = [], ann.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    adv = TargetedAPGD(0.3, 10, targets=2)(ann, images, labels, rng=SEEDS)
+    hook.remove()
+    margin = lambda x: Margin().on(ann, images, labels)(ann(x), torch.arange(6))  # noqa: E731
+    torch.testing.assert_close(margin(adv), torch.stack([margin(each) for each in seen[3:]]).amax(0))
+
+
+@pytest.mark.parametrize(("classes", "targets", "runs"), [(2, 9, 1), (3, 9, 2), (4, 9, 3), (10, 9, 9), (10, 4, 4)])
+def test_there_are_no_more_targets_than_wrong_classes(images, classes, targets, runs):
+    model, calls = curved(classes), []
+    attack = TargetedAPGD(EPS, 2, targets=targets)
+    counted = lambda x: calls.append(len(x)) or model(x)  # noqa: E731
+    adv = attack(counted, images, torch.arange(6) % 2, rng=SEEDS)
+    assert adv.isfinite().all()
+    assert len(calls) == 1 + runs + 3 * runs + (runs if runs > 1 else 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+@pytest.mark.parametrize("attack", [APGD(EPS, 5, goal=DLR()), APGD(EPS, 5), TargetedAPGD(EPS, 5)], ids=repr)
+def test_every_number_of_classes_is_attacked(images, classes, attack):
+    model = curved(classes)
+    labels = model(images).argmax(1)  # the ratio is 1 for every third place, and climbs no more
+    worth = getattr(attack, "goal", Margin()).on(model, images, labels)
+    before, after = (worth(model(x), torch.arange(6)) for x in (images, attack(model, images, labels, rng=SEEDS)))
+    assert (after > before).all()
+
+
+@pytest.mark.parametrize("attack", [APGD(EPS, 20), APGD(EPS, 20, norm="L2", goal=DLR()), TargetedAPGD(EPS, 8)], ids=repr)
+@pytest.mark.parametrize("chosen", [[3], [5, 4, 3, 2, 1, 0], [1, 4]], ids=["alone", "reversed", "among others"])
+def test_every_image_decides_for_itself(images, labels, attack, chosen):
+    images = images.double()
+    everyone = attack(curved(), images, labels, rng=SEEDS)
+    some = attack(curved(), images[chosen], labels[chosen], rng=SEEDS[chosen])
+    torch.testing.assert_close(some, everyone[chosen], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("attack", [APGD(EPS, 20), APGD(EPS, 20, norm="L2"), TargetedAPGD(EPS, 8)], ids=repr)
+def test_images_that_leave_do_not_change_what_becomes_of_the_others(images, labels, attack):
+    images = images.double()
+    alone = attack(curved(), images, labels, rng=SEEDS)
+    gone = torch.tensor([True, False, False, True, False, False])
+    shown = []
+
+    def judge(iterates, index):
+        shown.append((iterates, index))
+        return gone[index] & (len(shown) > 3)
+
+    adv = attack(curved(), images, labels, rng=SEEDS, judge=judge)
+    torch.testing.assert_close(adv[~gone], alone[~gone], rtol=0, atol=1e-9)
+    iterates, index = shown[3]
+    assert torch.equal(adv[gone], iterates[torch.isin(index, torch.tensor([0, 3]))])
+    if isinstance(attack, APGD):  # what a run among several found is judged once more
+        assert all(not gone[index].any() for _, index in shown[4:])
+
+
+def test_the_start_is_judged_too(images, labels):
+    calls, images = [], torch.full_like(images, 0.5)
+    model = lambda x: calls.append(len(x)) or curved()(x)  # noqa: E731
+    start = APGD(EPS, 10)(model, images, labels, rng=SEEDS, judge=lambda adv, index: torch.ones(len(index), dtype=torch.bool))
+    assert calls == []
+    torch.testing.assert_close((start - images).abs().flatten(1).amax(1), torch.full((6,), EPS))
+
+
+@pytest.mark.parametrize("attack", [APGD(EPS, 12), APGD(EPS, 12, norm="L2"), TargetedAPGD(EPS, 6), SAPGD(EPS, 12)], ids=repr)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_model_that_answers_always_the_same_makes_no_trouble(images, attack, classes):
+    flat = lambda x: 0 * x.flatten(1)[:, :classes]  # noqa: E731
+    adv = attack(flat, images, torch.arange(6) % classes, rng=SEEDS)
+    delta = (adv - images).flatten(1)
+    size = delta.norm(dim=1) if getattr(attack, "norm", "Linf") == "L2" else delta.abs().amax(1)
+    assert adv.isfinite().all()
+    assert (size <= EPS + 1e-6).all()
+
+
+def test_auto_pgd_climbs_at_least_as_high_as_pgd(ann, images, labels):
+    body = create("vggmini", classes=4, size=8, channels=2, seed=3).eval()
+    for model in (ann, body, nn.Sequential(body, nn.Tanh())):
+        high = {}
+        for attack in (PGD(EPS, 30), APGD(EPS, 30)):
+            adv = attack(model, images, labels, rng=SEEDS)
+            high[type(attack)] = CrossEntropy().on(model, images, labels)(model(adv), torch.arange(6)).mean().item()
+        assert high[APGD] >= high[PGD] - 1e-3 * abs(high[PGD])
+
+
+RESTARTED = pytest.mark.parametrize("make", [PGD, APGD, SAPGD])
+
+
+@RESTARTED
+def test_restarts_keep_what_broke_an_image_though_another_has_a_higher_loss(ann, images, labels, make):
+    first = make(EPS, 2)(ann, images, labels, rng=SEEDS)
+    judge = lambda iterates, index: (iterates == first[index]).flatten(1).all(1)  # noqa: E731
+    attack = make(EPS, 2, restarts=4)
+    assert torch.equal(attack(ann, images, labels, rng=SEEDS, judge=judge), first)
+    assert not torch.equal(attack(ann, images, labels, rng=SEEDS), first)
+
+
+@RESTARTED
+def test_without_a_judge_restarts_keep_the_highest_loss(ann, images, labels, make):
+    loss = lambda x: CrossEntropy().on(ann, images, labels)(ann(x), torch.arange(6))  # noqa: E731
+    losses = [loss(make(EPS, 2, restarts=n)(ann, images, labels, rng=SEEDS)) for n in (1, 2, 4)]
+    assert (losses[1] >= losses[0] - 1e-6).all()
+    assert (losses[2] >= losses[1] - 1e-6).all()
+    assert losses[2].sum() > losses[0].sum()
+
+
+@RESTARTED
+def test_what_one_restart_broke_the_next_does_not_look_at(ann, images, labels, make):
+    calls, attack = [], make(EPS, 1, restarts=2)
+    hook = ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    attack(ann, images, labels, rng=SEEDS, judge=lambda iterates, index: index < 4)
+    hook.remove()
+    assert calls[-1] == 2
+    assert set(calls[len(calls) // 2 + 1 :]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        *((lambda made=made: made(steps=0), "at least one step") for made in (APGD, TargetedAPGD, SAPGD)),
+        *((lambda made=made: made(restarts=1.5), "at least one restart") for made in (APGD, TargetedAPGD, SAPGD)),
+        (lambda: TargetedAPGD(targets=0), "at least one target"),
+        *((lambda made=made: made(norm="L1"), "norm must be") for made in (APGD, TargetedAPGD)),
+    ],
+)
+def test_counts_and_norms_out_of_range_are_refused(make, line, unchecked):
+    with pytest.raises(ValueError, match=line):
+        make()
