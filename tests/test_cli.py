@@ -32,7 +32,7 @@ model.width = 0.25
 pretrain = {epochs = 1, probe = ""}
 conversion = {timesteps = 2, batches = 1}
 finetune = {epochs = 1, probe = ""}
-evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 10}
+evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 10, audit_images = 0}
 """
 
 

@@ -20,6 +20,9 @@ from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
 
 FORMAT = "robustsnn-1"
 
+WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
+"""What people call the state dict inside the file that their training writes."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -85,8 +88,9 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     tensors, texts = read_tensors(path)
     header = _header(path, texts)
     model = header.recipe.get("model", {})
-    if body is None and not (isinstance(model, dict) and "name" in model):
-        made = f"by {model['ann']!r}, which loading does not run" if "ann" in model else "elsewhere"
+    known = model if isinstance(model, dict) else {}
+    if body is None and "name" not in known:
+        made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
         raise ValueError(
             f"the body of {path} was made {made}: load(path, body) takes one, --ann package.module:factory makes one"
         )
@@ -109,7 +113,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """The named tensors of a weights file from anywhere: safetensors, or a ``.pt`` or ``.pth`` state dict.
 
-    A state dict inside another one (under ``state_dict`` or ``model``) and the prefix ``module.`` are unwrapped. Nothing in
+    A state dict inside another one (under one of `WRAPPINGS`) and the prefix ``module.`` are unwrapped. Nothing in
     the file is executed.
 
     Raises:
@@ -120,11 +124,15 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         return read_tensors(path)[0]
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"cannot read weights from {path}: {error.strerror or error}; check the path") from None
     except Exception as error:
-        what = " ".join(str(error).split())[:200]
-        raise ValueError(f"cannot read weights from {path} ({what}): give a state dict of tensors, or safetensors") from None
-    while isinstance(found, Mapping) and (inner := found.get("state_dict", found.get("model"))) is not None:
-        found = inner
+        raise ValueError(
+            f"cannot read weights from {path}: it holds more than tensors, and nothing in it is run, or it is damaged "
+            f"({type(error).__name__}); save them with torch.save(net.state_dict(), path), or as safetensors"
+        ) from None
+    while isinstance(found, Mapping) and (inner := [found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
+        found = inner[0]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
     return {str(name).removeprefix("module."): value for name, value in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from robustsnn import checkpoint
 from robustsnn.attacks import ATTACKS
@@ -23,12 +20,13 @@ from robustsnn.data import DATASETS
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
 from robustsnn.models import MODELS, outside
 from robustsnn.names import find
-from robustsnn.recipes import Listener, Recipe, Run, load_recipe, measuring, packaged, pipeline
+from robustsnn.recipes import Recipe, Run, load_recipe, measuring, packaged, pipeline
 from robustsnn.recipes.flags import for_protocol, parse
 from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.sections import Evaluation
-from robustsnn.reporting import Row, RunReport, audits, costs, failures, layers, summary, table, versions
+from robustsnn.reporting import Row, RunReport, versions
 from robustsnn.spiking import SURROGATES
+from robustsnn.terminal import AuditFailed, Terminal
 from robustsnn.training import OBJECTIVES
 
 KINDS: dict[str, Callable[[], Sequence[str]]] = {
@@ -50,7 +48,8 @@ USAGE = (
   robustsnn pretrain | convert | finetune | evaluate | report RECIPE [--out DIR] [--section.key value ...]
                           one stage of it
   robustsnn evaluate FILE.safetensors [--eps 8/255 ...] [--protocol NAME] ...
-                          measure a checkpoint (--ann package.module:factory makes a body from outside)
+                          measure a checkpoint; --ann package.module:factory makes a body from outside,
+                          --strict exits with 3 where a check of the audit fails
   robustsnn list KIND     KIND: """
     + ", ".join(KINDS)
     + """
@@ -72,62 +71,6 @@ class RunArguments:
     """folder of the run; a run found there is continued"""
 
 
-class Terminal:
-    """Prints lines, and on a terminal a progress bar with the time left."""
-
-    def __init__(self) -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = 1000  # a file has room for whole tables
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=1.0, visible=False)
-        self.what = ""
-
-    def progress(self, what: str, share: float) -> None:
-        if what != self.what:
-            self.what = what
-            self.bar.reset(self.task, description=escape(what), visible=True)
-        self.bar.update(self.task, completed=share)
-
-    def say(self, line: str) -> None:
-        self.console.print(escape(line))
-
-    def listener(self) -> Listener:
-        return Listener(self.say, self.progress)
-
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        drawn = Table(show_edge=False, pad_edge=False)
-        for i, title in enumerate(head):
-            drawn.add_column(escape(title), justify="right" if i else "left")
-        for row in rows:
-            drawn.add_row(*(escape(cell) for cell in row))
-        self.console.print(drawn)
-
-    def report(self, value: RunReport) -> None:
-        self.say("")
-        self.table(*table(value, bounds=False))
-        if any(row.report.thresholds for row in value.rows):
-            self.say("")
-            self.table(*layers(value))
-        if any(row.report.audit for row in value.rows):
-            self.say("")
-            self.table(*audits(value))
-        if costs(value)[1]:
-            self.say("")
-            self.table(*costs(value))
-        self.say("\n" + summary(value))
-        for line in failures(value):
-            self.say(f"audit: {line}")
-
-
 STAGES: dict[str, Callable[[Run], Any]] = {
     "run": pipeline.run_all,
     "pretrain": pipeline.pretrain,
@@ -140,6 +83,7 @@ STAGES: dict[str, Callable[[Run], Any]] = {
 
 def stage(name: str, args: Sequence[str]) -> None:
     """``run`` or one stage of it."""
+    strict, args = _without("--strict", args)
     if not args or args[0].startswith("-"):
         raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
     recipe = load_recipe(args[0])
@@ -152,20 +96,23 @@ def stage(name: str, args: Sequence[str]) -> None:
     with terminal.bar:
         result = STAGES[name](run)
     if isinstance(result, RunReport):
-        terminal.report(result)
+        terminal.report(result, strict)
         if name in ("run", "report"):
             terminal.say(f"\nThe report is in {run.out / 'report.html'} (and .md, .json).")
 
 
 def evaluate_checkpoint(args: Sequence[str]) -> None:
     """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
-    path, rest, body = Path(args[0]), list(args[1:]), None
+    command, path, body = shlex.join(("robustsnn", "evaluate", *args)), Path(args[0]), None
+    strict, args = _without("--strict", args)
+    rest = [word for arg in args[1:] for word in (arg.split("=", 1) if arg.startswith("--ann=") else [arg])]
     header = checkpoint.read_header(path)
     if "--ann" in rest:
         place = rest.index("--ann")
         ann = "".join(rest[place + 1 : place + 2])
         del rest[place : place + 2]
-        body = outside(**{**header.recipe.get("model", {}), "ann": ann})
+        model = header.recipe.get("model")
+        body = outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
     recipe = from_table({"name": path.stem, **header.recipe}, str(path))
     recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, rest)})
     settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}", recipe, "evaluation.")
@@ -173,9 +120,13 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
     with terminal.bar:
         report = measuring.measure(run, checkpoint.load(path, body), path.name, path.with_suffix(".evaluation"))
-    command = " ".join(("robustsnn evaluate", *args))
     row = Row(network=path.name, report=report)
-    terminal.report(RunReport(recipe=recipe.table(), command=command, versions=versions(), rows=(row,)))
+    terminal.report(RunReport(recipe=recipe.table(), command=command, versions=versions(), rows=(row,)), strict)
+
+
+def _without(flag: str, args: Sequence[str]) -> tuple[bool, Sequence[str]]:
+    """Whether a flag is given, and the other arguments."""
+    return flag in args, [arg for arg in args if arg != flag]
 
 
 def show(args: Sequence[str]) -> None:
@@ -229,15 +180,19 @@ def command(args: Sequence[str]) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Entry point: 0, or 2 after one line on the error channel, or 130 when interrupted."""
-    sys.path.append("")  # so that --ann finds modules in the folder where the command is given
+    """Entry point: 0, or 2 after one line on the error channel, 3 where ``--strict`` finds a failed check, 130 interrupted."""
+    args = sys.argv[1:] if args is None else args
+    if any(arg.startswith("--ann") for arg in args):
+        sys.path.append("")  # its module may lie in the folder where the command is given
     try:
-        command(sys.argv[1:] if args is None else args)
+        command(args)
     except KeyboardInterrupt:
         print("robustsnn: stopped; the same command continues where it stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+    except AuditFailed:
+        return 3
     except (ValueError, FloatingPointError) as error:
         print(f"robustsnn: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

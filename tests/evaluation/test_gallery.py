@@ -19,8 +19,8 @@ HOW = Audit(images=48, steps=60, queries=300)
 
 class _FlatSpike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
-        return (x >= 0.5).to(x.dtype)
+    def forward(ctx, u):
+        return (u >= 0).to(u.dtype)
 
     @staticmethod
     def backward(ctx, grad):
@@ -28,25 +28,26 @@ class _FlatSpike(torch.autograd.Function):
 
 
 class FlatSurrogate(nn.Module):
-    """Pixels become spikes whose derivative is 0."""
+    """Pixels become the rate of ten spikes whose derivative is 0."""
 
     def __init__(self, net):
         super().__init__()
         self.net = net
 
     def forward(self, x):
-        return self.net(_FlatSpike.apply(x))
+        spikes = [_FlatSpike.apply(x - (step + 0.5) / 10) for step in range(10)]
+        return self.net(torch.stack(spikes).mean(0))
 
 
 class Quantised(nn.Module):
-    """Pixels rounded to four levels."""
+    """Pixels rounded to twelve levels."""
 
     def __init__(self, net):
         super().__init__()
         self.net = net
 
     def forward(self, x):
-        return self.net((x * 3).round() / 3)
+        return self.net((x * 11).round() / 11)
 
 
 class Saturated(nn.Module):
@@ -110,7 +111,7 @@ def test_stronger_attacks_break_it(defence, tmp_path_factory):
     own.write_text(
         "".join(
             f'[[ensembles.strong]]\nattack = "{attack}"\npaths = ["Plain"]\n'
-            for attack in ("APGD(steps=20, goal=DLR)", "TargetedAPGD(steps=10)", "Square(queries=500)")
+            for attack in ("APGD(steps=20, goal=DLR)", "TargetedAPGD(steps=10)", "Square(queries=1000)")
         )
     )
     net = defence(trained(False))

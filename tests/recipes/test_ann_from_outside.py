@@ -58,7 +58,7 @@ data.limit = 60
 pretrain = {epochs = 1, probe = ""}
 conversion = {timesteps = 2, batches = 1}
 finetune = {epochs = 1, probe = ""}
-evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 6}
+evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 6, audit_images = 0}
 """
 RUN = ("run", "small.toml", "--out", "there")
 ANN = ("--ann", "mynets:make")

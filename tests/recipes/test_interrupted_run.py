@@ -23,7 +23,7 @@ model.width = 0.25
 pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 6, lr = 0.05, probe = "FGSM(eps=0.1)"}
 conversion = {timesteps = 400, batches = 3}
 finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 6, lr = 0.01, probe = "FGSM(eps=0.1)"}
-evaluation = {protocol = "quick", eps = [0.1], limit = 20}
+evaluation = {protocol = "quick", eps = [0.1], limit = 20, audit_images = 0}
 [baselines.natural]
 pretrain = {objective = "Natural()", probe = ""}
 finetune = {objective = "Natural()", probe = ""}

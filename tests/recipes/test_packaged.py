@@ -16,6 +16,7 @@ SHRUNK = {
     "data.limit": 60, "data.validation": 0.2, "model.width": 0.05, "timesteps": 2,
     "conversion.timesteps": 3, "conversion.batches": 1, "conversion.batch": 6,
     "pretrain.epochs": 1, "pretrain.batch": 16, "pretrain.lr": 0.001, "finetune.epochs": 1, "finetune.batch": 16,
+    "evaluation.audit_images": 0,
     "evaluation.limit": 4, "evaluation.protocol": "quick", "evaluation.attacks": "FGSM", "evaluation.eps": "8/255",
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ TINY = {
     "pretrain": TRAINING | {"objective": "Adversarial(eps=0.1, steps=2)", "lr": 0.05},
     "conversion": {"timesteps": 4, "batches": 2},
     "finetune": TRAINING | {"objective": "RobustFinetuning(eps=0.1, alpha=0.05)", "lr": 0.01},
-    "evaluation": {"protocol": "quick", "attacks": ["FGSM"], "eps": [0.1], "limit": 20},
+    "evaluation": {"protocol": "quick", "attacks": ["FGSM"], "eps": [0.1], "limit": 20, "audit_images": 0},
     "baselines": {"natural": {"pretrain": NATURAL, "finetune": NATURAL}},
 }
 ROWS = ["robust ANN", "robust SNN, converted", "robust SNN, finetuned", "natural SNN, finetuned"]

@@ -10,7 +10,8 @@ from robustsnn.recipes.recipe import from_table, merged
 TINY = {
     "compare": [], "timesteps": 2, "data": {"limit": 80}, "model": {"width": 0.5}, "prune": {"sparsity": 0.75, "epochs": 1},
     "pretrain": {"epochs": 1, "probe": ""}, "finetune": {"epochs": 1, "probe": ""},
-    "conversion": {"timesteps": 5, "batches": 1}, "evaluation": {"limit": 10, "protocol": "quick", "attacks": ["FGSM"]},
+    "conversion": {"timesteps": 5, "batches": 1},
+    "evaluation": {"limit": 10, "protocol": "quick", "attacks": ["FGSM"], "audit_images": 0},
 }  # fmt: skip
 
 

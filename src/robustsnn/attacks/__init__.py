@@ -1,14 +1,24 @@
 """Attacks: values that hold hyper-parameters only, called as ``attack(model, x, y, rng=...)``. They know nothing of spikes."""
 
+from collections.abc import Callable
+
 from robustsnn.attacks.apgd import APGD, TargetedAPGD, auto_ascend
 from robustsnn.attacks.balls import L2, Linf
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
-from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
+from robustsnn.attacks.goals import DLR, CrossEntropy, Goal, KullbackLeibler, Margin, TargetedDLR, kl_divergence
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, Boundary, Gaussian, Uniform, ascend, input_gradient
 from robustsnn.attacks.sapgd import SAPGD
 from robustsnn.attacks.square import Square
 from robustsnn.types import Attack
+
+GOALS: dict[str, Callable[..., Goal]] = {
+    "CrossEntropy": CrossEntropy,
+    "KullbackLeibler": KullbackLeibler,
+    "Margin": Margin,
+    "DLR": DLR,
+}
+"""What attacks can maximise."""
 
 ATTACKS: dict[str, type[Attack]] = {
     "FGSM": FGSM,
@@ -29,6 +39,7 @@ __all__ = [
     "DLR",
     "FAB",
     "FGSM",
+    "GOALS",
     "L2",
     "PGD",
     "RFGSM",

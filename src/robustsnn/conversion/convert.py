@@ -171,7 +171,10 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     )
     plain = rewire(body, lambda _, __: None).eval()
     try:
-        once, alone = plain(few), torch.cat([plain(image[None]) for image in few])
+        once = plain(few)
+        if not isinstance(once, Tensor):
+            raise ValueError(f"{type(body).__name__} gives a {type(once).__name__}: let it give logits [N,K] and nothing else")
+        alone = torch.cat([plain(image[None]) for image in few])
     except RuntimeError as error:
         raise ValueError(
             f"{type(body).__name__} cannot run on the calibration images {list(few.shape)} "

@@ -12,44 +12,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from robustsnn.conversion.layers import judge_function, judge_module, owner
 from robustsnn.models import QCFS, Normalize
 from robustsnn.spiking.rewire import rewire
 
-KEPT_MODULES: tuple[type[nn.Module], ...] = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity, nn.Flatten, nn.Unflatten,
-    nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
-    nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, Normalize,
-)  # fmt: skip
-MAX_POOLS: tuple[type[nn.Module], ...] = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-)  # fmt: skip
-RELU_FUNCTIONS: set[Callable[..., Any]] = {F.relu, F.relu_, torch.relu, torch.relu_}
-RELU_METHODS = {"relu", "relu_"}
-KEPT_FUNCTIONS: set[Callable[..., Any]] = {
-    operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv,
-    operator.floordiv, operator.getitem, operator.neg, getattr, torch.add, torch.sub, torch.mul, torch.div,
-    torch.cat, torch.concat, torch.concatenate, torch.stack, torch.chunk, torch.split, torch.flatten, torch.reshape,
-    torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.mean, torch.sum, torch.matmul,
-    F.conv1d, F.conv2d, F.conv3d, F.linear, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.pad, F.interpolate, F.pixel_shuffle,
+CHECKS: set[Callable[..., Any]] = {
+    torch._assert, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.getitem, getattr,
 }  # fmt: skip
-KEPT_METHODS = {
-    "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "flatten", "view", "reshape", "permute", "transpose",
-    "contiguous", "squeeze", "unsqueeze", "mean", "sum", "size", "dim", "chunk", "split", "expand", "to", "float", "type_as",
-    "expand_as", "view_as",
-}  # fmt: skip
-DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-    F.dropout3d: nn.Dropout3d,
-}
-MAX_FUNCTIONS = {F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, torch.max_pool2d}
 
 
 @dataclass(frozen=True)
@@ -95,11 +66,12 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     tree = rewire(ann, lambda _, __: None)
     seen: set[str] = set()
     layers: list[Layer] = []
-    changed = _read_in_place(graph, modules)
+    _drop_checks(graph)
+    changed = _read_in_place(graph, modules) | _call_norms(graph, tree)
     for node in list(graph.nodes):
         if node.op == "call_module":
             module = modules[node.target]
-            action = _judge_module(node.target, module, allow)
+            action = judge_module(node.target, module, allow)
             if isinstance(module, nn.ReLU):
                 again = node.target in seen
                 seen.add(node.target)
@@ -108,7 +80,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
                 _put(tree, node, nn.ReLU(), None if again else node.target)
             layers.append(Layer(str(node.target), type(module).__name__, action))
         elif node.op in ("call_function", "call_method"):
-            layer, replacement = _judge_function(node, allow)
+            layer, replacement = judge_function(node, allow)
             if replacement is not None:
                 changed = True
                 _put(tree, node, replacement)
@@ -118,6 +90,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
         raise ValueError(f"{type(ann).__name__} has no ReLU: there is nothing that could become a spiking neuron")
     if not changed:
         return tree, tuple(layers)
+    _hold_constants(graph, evaluated, tree)
     graph.lint()
     return _module(tree, graph), tuple(layers)
 
@@ -180,66 +153,56 @@ def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:
     return changed
 
 
-def _judge_module(place: Any, module: nn.Module, allow: Collection[str]) -> str:
-    if isinstance(module, nn.ReLU):
-        return "spiking neurons"
-    if isinstance(module, MAX_POOLS):
-        _check_max_pool(f"layer {place!r} ({type(module).__name__})", allow)
-        return "kept: max-pooling of spikes is their logical or"
-    if isinstance(module, KEPT_MODULES):
-        return "kept"
-    raise ValueError(
-        f"layer {place!r} ({type(module).__name__}) cannot be converted: a spiking neuron stands for ReLU only; "
-        "replace it by nn.ReLU (or, if it is linear, by convolution, linear, norm or average pool) and train again"
-    )
-
-
-def _judge_function(node: fx.Node, allow: Collection[str]) -> tuple[str, nn.Module | None]:
-    target: Any = node.target
-    if target in RELU_METHODS if node.op == "call_method" else target in RELU_FUNCTIONS:
-        return "spiking neurons, made a module from a functional activation", nn.ReLU()
-    if node.op == "call_function" and target in DROPOUTS:
-        arguments = dict(zip(("p",), node.args[1:2], strict=False)) | {k: v for k, v in node.kwargs.items() if k == "p"}
-        return "kept: made a module from functional dropout", DROPOUTS[target](**arguments)
-    if node.op == "call_function" and target in MAX_FUNCTIONS:
-        _check_max_pool(f"{_name(target)} in {_owner(node) or 'the network'}", allow)
-    elif not (target in KEPT_METHODS if node.op == "call_method" else target in KEPT_FUNCTIONS):
-        raise ValueError(
-            f"operation {_name(target)} in module {_owner(node)!r} cannot be converted: a spiking network is made of ReLU, "
-            "convolutions, linears, norms, average pools, additions, concatenations and reshapes; express it by those"
+def _drop_checks(graph: fx.Graph) -> None:
+    """What only an assertion reads is no part of the computation."""
+    for node in reversed(graph.nodes):
+        checks = (node.op == "call_function" and node.target in CHECKS) or (
+            node.op == "call_method" and node.target in ("dim", "size")
         )
-    return "kept", None
+        if checks and not node.users:
+            graph.erase_node(node)
 
 
-def _check_max_pool(what: str, allow: Collection[str]) -> None:
-    if "max_pool" not in allow:
-        raise ValueError(
-            f"{what} is a max-pool, which loses the rate of spikes: use an average pool, or pass allow={{'max_pool'}} to "
-            "keep it (the logical or of the spikes)"
-        )
+def _call_norms(graph: fx.Graph, tree: nn.Module) -> bool:
+    """Batch norms that write out their forward pass (as in timm) become torch's own, which follow the train/eval flags."""
+    changed = False
+    for node in list(graph.nodes):
+        place = owner(node)
+        if node.target is not F.batch_norm or not isinstance(norm := tree.get_submodule(place), _BatchNorm):
+            continue
+        norm.__class__ = next(kind for kind in type(norm).__mro__ if kind.__module__ == _BatchNorm.__module__)
+        own = [tensor for tensor in node.all_input_nodes if tensor.op == "get_attr"]
+        node.args = node.args[:1] or (node.kwargs["input"],)
+        node.op, node.target, node.kwargs = "call_module", place, {}
+        for tensor in own:
+            if not tensor.users:
+                graph.erase_node(tensor)
+        changed = True
+    return changed
+
+
+def _hold_constants(graph: fx.Graph, traced: nn.Module, tree: nn.Module) -> None:
+    """Tensors that are neither parameter nor buffer, such as those made in the forward pass, become unsaved buffers."""
+    for node in graph.nodes:
+        parent, _, name = str(node.target).rpartition(".")
+        if node.op == "get_attr" and name not in (own := tree.get_submodule(parent))._parameters | own._buffers:
+            value = getattr(traced.get_submodule(parent), name)
+            own.__dict__.pop(name, None)
+            own.register_buffer(name, value, persistent=False)
 
 
 def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = None) -> None:
     """Let ``node`` call ``module`` at ``place``, or under a fresh name in or beside its owner."""
     if place is None:
-        beside = f"{node.target}_" if node.op == "call_module" else f"{_owner(node)}." if _owner(node) else ""
+        beside = f"{node.target}_" if node.op == "call_module" else f"{owner(node)}." if owner(node) else ""
         taken = {name for name, _ in tree.named_modules(remove_duplicate=False)}
         kind = type(module).__name__.lower()
         place = next(name for i in range(1, len(taken) + 2) if (name := f"{beside}{kind}_{i}") not in taken)
     parent, _, name = place.rpartition(".")
-    owner = tree.get_submodule(parent)
-    owner._modules[name] = module.train(owner.training)
+    holder = tree.get_submodule(parent)
+    holder._modules[name] = module.train(holder.training)
     node.args = node.args[:1] or (node.kwargs["input"],)
     node.op, node.target, node.kwargs = "call_module", place, {}
-
-
-def _owner(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    return str(next(reversed(stack.values()))[0]) if stack else ""
-
-
-def _name(target: Any) -> str:
-    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
 def _one_line(error: Exception) -> str:

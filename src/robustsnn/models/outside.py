@@ -34,16 +34,20 @@ def outside(ann: str, seed: int = 0, **options: Any) -> nn.Module:
     try:
         module = importlib.import_module(place)
     except ImportError as error:
-        raise ValueError(f"ann {ann!r}: {error}; install the package or put its folder on PYTHONPATH") from None
+        raise ValueError(f"ann {ann!r}: {error}; install the package or put its folder on PYTHONPATH") from error
+    except Exception as error:  # that module's own
+        raise ValueError(f"ann {ann!r}: importing {place} fails: {type(error).__name__}: {error}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        raise ValueError(f"ann {ann!r}: {place} has no factory {name!r}: {nearest(name, vars(module))}")
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ValueError(f"ann {ann!r}: {place} has no factory {name!r}: {nearest(name, known)}")
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(seed, "initial weights").get_state())
         try:
             net = factory(**options)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"ann {ann!r} cannot be made with {options or 'no arguments'}: {error}") from None
+        except Exception as error:  # that factory's own
+            given = options or "no arguments"
+            raise ValueError(f"ann {ann!r} cannot be made with {given}: {type(error).__name__}: {error}") from error
     if not isinstance(net, nn.Module):
         raise ValueError(f"ann {ann!r} makes a {type(net).__name__}, not an nn.Module")
     return net

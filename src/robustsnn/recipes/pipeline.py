@@ -32,9 +32,9 @@ def prepared(run: Run, needs: str = "") -> Iterable[Run]:
     """
     everyone = run.everyone()
     for each in everyone:
-        each.body()
         for name in SHAPED_BY:
             each.finished(name)
+        each.body() if each.finished("ann") else each.start()
         if needs:
             each.require(needs)
     for each in everyone:
@@ -66,9 +66,8 @@ def finetune(run: Run) -> None:
 def _pretrain(run: Run) -> None:
     if run.finished("ann"):
         return run.listener.say(f"{run.label} ANN: already trained")
-    recipe, net = run.recipe, run.body()
+    recipe, net = run.recipe, run.start()
     if recipe.weights:
-        checkpoint.import_published(net, checkpoint.read_weights(recipe.weights))
         run.listener.say(f"{run.label} ANN: weights of {recipe.weights}")
         return checkpoint.save(run.path("ann"), net, run.header())
     return _train(run, "pretrain", "ann", net, recipe.pretrain, recipe.pretrain.acts())

@@ -75,8 +75,10 @@ class Recipe(Section):
         """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names."""
         if not name.isidentifier() or name == "robust":
             raise ValueError(f"baseline {name!r}: use letters, digits and '_', and not 'robust', which is the run itself")
-        alone = {key: value for key, value in self.table().items() if key not in ("baselines", "compare")}
-        return from_table(merged(alone, find("baseline", self.baselines, name)), f"baseline {name!r}")
+        changes = find("baseline", self.baselines, name)
+        own = ("baselines", "compare", *(["weights"] if "pretrain" in changes else []))  # weights made by another training
+        alone = {key: value for key, value in self.table().items() if key not in own}
+        return from_table(merged(alone, changes), f"baseline {name!r}")
 
     def table(self) -> dict[str, Any]:
         """The recipe as nested tables of plain values, as TOML and JSON hold them."""

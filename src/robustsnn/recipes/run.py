@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from robustsnn import checkpoint, models
 from robustsnn.data import Dataset, Images, load_dataset, split
 from robustsnn.recipes.recipe import Recipe
+from robustsnn.spiking.rewire import rewire
 
 _ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
 _CONVERTED = (*_ANN, "prune", "timesteps", "neurons", "conversion")
@@ -74,6 +76,26 @@ class Run:
             ValueError: it cannot be made.
         """
         return (models.outside if self.recipe.ann else models.create)(**self.recipe.architecture(self.data))
+
+    def start(self) -> nn.Module:
+        """The ANN that the run begins with: untrained, or with the weights that the recipe names.
+
+        Raises:
+            ValueError: it cannot be made, does not take the images, or the weights do not fit.
+        """
+        net, x, classes = self.body(), self.data.test.batch(torch.arange(2))[0], self.data.train.classes
+        if self.recipe.weights:
+            checkpoint.import_published(net, checkpoint.read_weights(self.recipe.weights))
+        where = f"{self.recipe.ann or self.recipe.model.name!r} on images {list(x.shape)} of {self.recipe.data.name}"
+        try:
+            with torch.no_grad():
+                logits = rewire(net, lambda _, __: None).eval()(x)
+        except Exception as error:
+            raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+        if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
+            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"{where}: gives {found}, but logits [{len(x)}, {classes}] are needed")
+        return net
 
     def finished(self, name: str) -> bool:
         """Whether a checkpoint is there already.

@@ -136,7 +136,9 @@ def audits(report: RunReport) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the audit, one line per check: verdict and figure for every network that was audited."""
     audited = [row for row in report.rows if row.report.audit]
     names = list(dict.fromkeys(check.name for row in audited for check in row.report.audit))
-    found = {(row.network, check.name): f"{check.verdict} ({check.figure:.3g})" for row in audited for check in row.report.audit}
+    found = {
+        (row.network, check.name): f"{check.verdict} ({check.figure:.3g})" for row in audited for check in row.report.audit
+    }
     head = ["check", *(row.network for row in audited)]
     return head, [[name, *(found.get((row.network, name), "-") for row in audited)] for name in names]
 
@@ -162,7 +164,9 @@ def costs(report: RunReport) -> tuple[list[str], list[list[str]]]:
             if not result.gradients or not attacked:
                 continue
             kind = result.members[0].partition(" along ")[0]
-            first = sum(g for g, name in zip(result.gradients, result.members, strict=True) if name.startswith(f"{kind} along "))
+            first = sum(
+                g for g, name in zip(result.gradients, result.members, strict=True) if name.startswith(f"{kind} along ")
+            )
             times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
             each = [f"{sum(counted) / attacked:.1f}" for counted in (result.gradients, result.queries)]
             rows.append([row.network, f"{result.attack} ε={radius(result.eps)}", *each, times])

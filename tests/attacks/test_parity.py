@@ -1,0 +1,97 @@
+"""Our attacks against torchattacks 3.5.1, which nobody here wrote: at equal budgets both leave equally many images robust.
+
+``pytest -rP tests/attacks/test_parity.py`` prints both numbers; with ``ROBUSTSNN_PARITY=full`` on 673 images at the papers'
+steps and targets (some ten minutes on one core), else on 300 at few steps.
+"""
+
+import os
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.attacks import APGD, DLR, FAB, PGD, Square, TargetedAPGD
+from robustsnn.data import digits, split
+from robustsnn.models import create
+from robustsnn.seeds import image_seeds
+from robustsnn.training import Natural, Schedule, train
+
+theirs = pytest.importorskip("torchattacks", reason="not there: pip install --no-deps torchattacks==3.5.1")
+
+FULL = os.environ.get("ROBUSTSNN_PARITY") == "full"
+COUNT, STEPS, TARGETS, QUERIES = (673, 100, 9, 3000) if FULL else (500, 40, 3, 1500)
+EPS = 0.1
+POINTS = 1.0
+"""How far the two robust accuracies may be apart, of 100."""
+
+
+class Framed(nn.Module):
+    """A network that looks at all but the last row and column, since the squares of torchattacks never reach these two."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x[:, :, :-1, :-1])
+
+
+@cache
+def victim():
+    """A digits network trained for a few seconds, and images that it has not seen."""
+    data = digits()
+    seen, unseen = split(data.train, 0.5, seed=0)
+    net = create("digits", 10, size=8, channels=1, mean=data.mean, std=data.std, width=0.5)
+    train(net, seen, data.test, Natural(), Schedule(10, 32), probe=None)
+    return net.requires_grad_(False).eval(), *unseen.first(COUNT).batch(torch.arange(COUNT))
+
+
+PAIRS = {
+    "PGD": (
+        PGD(EPS, STEPS),
+        lambda net: theirs.PGD(net, eps=EPS, alpha=2.5 * EPS / STEPS, steps=STEPS),
+    ),
+    "APGD-CE": (
+        APGD(EPS, STEPS),
+        lambda net: theirs.APGD(net, eps=EPS, steps=STEPS, loss="ce"),
+    ),
+    "APGD-DLR": (
+        APGD(EPS, STEPS, goal=DLR()),
+        lambda net: theirs.APGD(net, eps=EPS, steps=STEPS, loss="dlr"),
+    ),
+    "APGD-T": (
+        TargetedAPGD(EPS, STEPS, TARGETS),
+        lambda net: theirs.APGDT(net, eps=EPS, steps=STEPS, n_classes=TARGETS + 1),
+    ),
+    "FAB-T": (
+        FAB(EPS, STEPS, TARGETS),
+        lambda net: theirs.FAB(net, eps=EPS, steps=STEPS, multi_targeted=True, n_classes=TARGETS + 1),
+    ),
+    "Square": (
+        Square(EPS, QUERIES),
+        lambda net: theirs.Square(net, eps=EPS, n_queries=QUERIES),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_both_leave_equally_many_images_robust(name):
+    (net, x, y), (ours, make) = victim(), PAIRS[name]
+    if name == "Square":
+        net, x = Framed(net).eval(), nn.functional.pad(x, (0, 1, 0, 1))
+
+    @torch.no_grad()
+    def wrong(images, index):
+        return net(images).argmax(1) != y[index]
+
+    def robust(adv):
+        return 100 * (1 - wrong(ours.ball.project(adv, x), torch.arange(COUNT)).float().mean().item())
+
+    judge = None if name == "PGD" else wrong  # their PGD returns the last iterate, all others any that is misclassified
+    here = robust(ours(net, x, y, rng=image_seeds(torch.arange(COUNT), 0, name), judge=judge))
+    there = robust(make(net)(x, y))
+    line = f"{name}: robust accuracy {here:.1f} % here, {there:.1f} % with torchattacks, of {robust(x):.1f} % clean"
+    print(f"{line}; {COUNT} images, eps {EPS}, {STEPS} steps, {TARGETS} targets, {QUERIES} queries")  # noqa: T201
+    assert 20 < here < 80, f"{line}: this shows nothing"
+    assert abs(here - there) <= POINTS + 1e-3, line

@@ -1,0 +1,90 @@
+"""An evaluation that was killed goes on where it stopped; a damaged or foreign state is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustsnn.attacks import PGD
+from robustsnn.data import Images
+from robustsnn.evaluation import Audit, evaluate
+from robustsnn.seeds import generator
+
+
+@pytest.fixture
+def data(net):
+    x = torch.rand(12, 2, 8, 8, generator=generator(0, "test state"))
+    return Images(x, net(x).argmax(1), classes=4)
+
+
+class Killed(Exception):
+    pass
+
+
+def measure(net, data, state, **options):
+    return evaluate(net, data, "quick", [0.02, 0.05], batch=5, check=Audit(images=0), state=state, **options)
+
+
+def figures(report):
+    return [result.model_dump() for result in report.results]
+
+
+def test_after_a_kill_one_batch_of_one_member_at_most_is_repeated(net, data, tmp_path, monkeypatch):
+    calls, kill, real, state = [], [0], PGD.__call__, tmp_path / "x.evaluation"
+
+    def counted(self, model, x, y, **options):
+        calls.append(len(x))
+        if len(calls) == kill[-1]:
+            raise Killed
+        return real(self, model, x, y, **options)
+
+    monkeypatch.setattr(PGD, "__call__", counted)
+    whole = figures(measure(net, data, None))
+    total = len(calls)
+    assert total > 5
+    for number in range(1, total + 1):
+        calls.clear()
+        kill.append(number)
+        with pytest.raises(Killed):
+            measure(net, data, state)
+        assert figures(measure(net, data, state)) == whole
+        assert len(calls) == total + 1, "only the batch that was cut short is repeated"
+        assert not state.exists()
+
+
+def stopped(net, data, state):
+    def stop(what, share):
+        if what == "PGD-10 at 0.05":
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure(net, data, state, on_progress=stop)
+    return state
+
+
+def test_one_byte_is_enough_to_refuse_it(net, data, tmp_path):
+    state = stopped(net, data, tmp_path / "x.evaluation")
+    content = state.read_bytes()
+    for place in range(8, len(content), max(1, len(content) // 40)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        state.write_bytes(damaged)
+        with pytest.raises(ValueError, match="remove it to measure from the beginning"):
+            measure(net, data, state)
+    state.write_bytes(content[:-3])
+    with pytest.raises(ValueError, match="remove it"):
+        measure(net, data, state)
+    state.write_bytes(content)
+    assert figures(measure(net, data, state)) == figures(measure(net, data, None))
+
+
+def test_another_evaluations_state_is_refused(net, data, tmp_path):
+    state = stopped(net, data, tmp_path / "x.evaluation")
+    other = net.replace(dict.fromkeys(net.thresholds, 0.6))
+    for call in (
+        lambda: measure(other, data, state),
+        lambda: measure(net, data.first(11), state),
+        lambda: measure(net, data, state, seed=1),
+    ):
+        with pytest.raises(ValueError, match="another network, data or protocol"):
+            call()
