@@ -38,8 +38,8 @@ def test_few_steps_have_their_checkpoints_rounded_up():
     assert checkpoints(20) == (0, 5, 9, 12, 14, 16, 18, 19, 20)
 
 
-def climbed(loss, eps=0.4):
-    """Where images of one grey pixel are step by step, if the gradient always points up and the loss is ``loss [steps+1]``."""
+def climbed(loss, signs=(), eps=0.4):
+    """Where an image of one grey pixel is step by step, if the loss is ``loss [steps+1]`` and the gradient ``signs``, then 1."""
     x, seen = torch.full((1, 1, 1, 1), 0.5), []
 
     def model(pixels):
@@ -47,7 +47,8 @@ def climbed(loss, eps=0.4):
         return pixels.flatten(1)
 
     def losses(logits, index):
-        return logits[:, 0] - logits[:, 0].detach() + loss[len(seen) - 1]
+        sign = ([*signs] + [1] * len(loss))[len(seen) - 1]
+        return sign * (logits[:, 0] - logits[:, 0].detach()) + loss[len(seen) - 1]
 
     auto_ascend(model, x, losses, worth=losses, ball=Linf(eps), start=x - eps, steps=len(loss) - 1)
     return seen
@@ -75,28 +76,24 @@ def test_three_quarters_of_rising_steps_are_enough_and_fewer_are_not():
     # of the window of 4 steps from 5 to 9, after 5 steps that all rose; the start is never the best again
     ahead = [0.0, 1, 2, 3, 4, 5]
     enough, fewer = [1.0, 6, 7, 8], [1.0, 0, 7, 8]
-    # the best is at the top either way: what tells is how far a step down from there would be
+    # the best is at the top either way: what tells is how far a step down from there is
     for window, halved in ((enough, False), (fewer, True)):
-        x, seen = torch.full((1, 1, 1, 1), 0.5), []
-        loss = [*ahead, *window, 9.0, *[0.0] * 10]
-
-        def model(pixels, seen=seen):
-            seen.append(pixels.item())
-            return pixels.flatten(1)
-
-        def losses(logits, index, seen=seen, loss=loss):
-            sign = 1 if len(seen) <= 9 else -1  # from the checkpoint on the gradient points down
-            return sign * (logits[:, 0] - logits[:, 0].detach()) + loss[len(seen) - 1]
-
-        auto_ascend(model, x, losses, worth=losses, ball=Linf(0.4), start=x - 0.4, steps=20)
-        assert seen[:10] == pytest.approx([0.1, *[0.9] * 9])
-        down = 0.9 - (0.4 if halved else 0.8)
-        assert seen[10] == pytest.approx(0.9 + 0.75 * (down - 0.9), abs=1e-6)
+        steps = climbed([*ahead, *window, 9.0, *[0.0] * 10], signs=[1] * 9 + [-1] * 12)
+        assert steps[:10] == pytest.approx([0.1, *[0.9] * 9])
+        assert steps[10] == pytest.approx(0.9 - 0.75 * (0.4 if halved else 0.8), abs=1e-6)
 
 
 def test_where_neither_step_nor_best_changed_the_step_halves():
     # 4 of 5 steps rise, which is enough, but the start stays the best
     assert climbed([10.0, 1, 2, 3, 4, 5, *[0.0] * 15])[6] == pytest.approx(0.2, abs=1e-6)
+
+
+def test_what_is_taken_up_again_is_the_best_points_gradient_and_loss():
+    uphill_at_the_start_alone = climbed([10.0, 9, 8, 7, *[0.0] * 7], signs=[1] + [-1] * 10)
+    assert uphill_at_the_start_alone[:4] == pytest.approx([0.1, 0.9, 0.5, 0.1], abs=1e-6)
+    assert uphill_at_the_start_alone[4] == pytest.approx(0.1 + 0.75 * 0.4 + 0.25 * (0.1 - 0.5), abs=1e-6)
+    # 7 is more than the 5 of the iterate left behind, less than the 10 taken up: 2 of 4 rise, not 3
+    assert climbed([10.0, 9, 8, 7, 6, 5, 7, 8, 9, 6, *[0.0] * 11])[10] == pytest.approx(0.1, abs=1e-6)
 
 
 def test_a_step_just_halved_is_given_a_window_to_prove_itself():
@@ -201,37 +198,6 @@ def test_auto_pgd_climbs_at_least_as_high_as_pgd(ann, images, labels):
             adv = attack(model, images, labels, rng=SEEDS)
             high[type(attack)] = CrossEntropy().on(model, images, labels)(model(adv), torch.arange(6)).mean().item()
         assert high[APGD] >= high[PGD] - 1e-3 * abs(high[PGD])
-
-
-RESTARTED = pytest.mark.parametrize("make", [PGD, APGD, SAPGD])
-
-
-@RESTARTED
-def test_restarts_keep_what_broke_an_image_though_another_has_a_higher_loss(ann, images, labels, make):
-    first = make(EPS, 2)(ann, images, labels, rng=SEEDS)
-    judge = lambda iterates, index: (iterates == first[index]).flatten(1).all(1)  # noqa: E731
-    attack = make(EPS, 2, restarts=4)
-    assert torch.equal(attack(ann, images, labels, rng=SEEDS, judge=judge), first)
-    assert not torch.equal(attack(ann, images, labels, rng=SEEDS), first)
-
-
-@RESTARTED
-def test_without_a_judge_restarts_keep_the_highest_loss(ann, images, labels, make):
-    loss = lambda x: CrossEntropy().on(ann, images, labels)(ann(x), torch.arange(6))  # noqa: E731
-    losses = [loss(make(EPS, 2, restarts=n)(ann, images, labels, rng=SEEDS)) for n in (1, 2, 4)]
-    assert (losses[1] >= losses[0] - 1e-6).all()
-    assert (losses[2] >= losses[1] - 1e-6).all()
-    assert losses[2].sum() > losses[0].sum()
-
-
-@RESTARTED
-def test_what_one_restart_broke_the_next_does_not_look_at(ann, images, labels, make):
-    calls, attack = [], make(EPS, 1, restarts=2)
-    hook = ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
-    attack(ann, images, labels, rng=SEEDS, judge=lambda iterates, index: index < 4)
-    hook.remove()
-    assert calls[-1] == 2
-    assert set(calls[len(calls) // 2 + 1 :]) == {2}
 
 
 @pytest.mark.parametrize(

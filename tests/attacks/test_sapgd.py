@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.attacks import SAPGD, Boundary, CrossEntropy, Linf
+from robustsnn.attacks import APGD, PGD, SAPGD, Boundary, CrossEntropy, Linf
+from robustsnn.attacks.gradient import best_of
 from robustsnn.attacks.sapgd import step_sizes
 from robustsnn.seeds import generator, image_seeds, noise
 
@@ -123,3 +124,49 @@ def test_images_that_leave_do_not_change_what_becomes_of_the_others(ann, images,
 def test_the_attack_raises_the_loss(net, images, labels):
     loss = lambda x: CrossEntropy().on(net, images, labels)(net(x), torch.arange(6)).sum()  # noqa: E731
     assert loss(SAPGD(EPS, 20)(net, images, labels, rng=SEEDS)) > loss(images)
+
+
+RESTARTED = pytest.mark.parametrize("make", [PGD, APGD, SAPGD])
+
+
+@RESTARTED
+def test_restarts_keep_what_broke_an_image_though_another_has_a_higher_loss(ann, images, labels, make):
+    first = make(EPS, 2)(ann, images, labels, rng=SEEDS)
+    judge = lambda iterates, index: (iterates == first[index]).flatten(1).all(1)  # noqa: E731
+    attack = make(EPS, 2, restarts=4)
+    assert torch.equal(attack(ann, images, labels, rng=SEEDS, judge=judge), first)
+    assert not torch.equal(attack(ann, images, labels, rng=SEEDS), first)
+
+
+@RESTARTED
+def test_without_a_judge_restarts_keep_the_highest_loss(ann, images, labels, make):
+    loss = lambda x: CrossEntropy().on(ann, images, labels)(ann(x), torch.arange(6))  # noqa: E731
+    losses = [loss(make(EPS, 2, restarts=n)(ann, images, labels, rng=SEEDS)) for n in (1, 2, 4)]
+    assert (losses[1] >= losses[0] - 1e-6).all()
+    assert (losses[2] >= losses[1] - 1e-6).all()
+    assert losses[2].sum() > losses[0].sum()
+
+
+@RESTARTED
+def test_what_one_restart_broke_the_next_does_not_look_at(ann, images, labels, make):
+    calls, attack = [], make(EPS, 1, restarts=2)
+    hook = ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    attack(ann, images, labels, rng=SEEDS, judge=lambda iterates, index: index < 4)
+    hook.remove()
+    assert calls[-1] == 2
+    assert set(calls[len(calls) // 2 + 1 :]) == {2}
+
+
+def test_of_several_runs_the_one_that_broke_an_image_is_kept_or_else_the_worthiest(images):
+    index = torch.arange(6)
+    found, shown = [images + 2, images + 1, images + 3], []
+
+    def run(adv):
+        return lambda chosen, judge: shown.append(chosen.tolist()) or adv[chosen]
+
+    breaks = lambda adv, index: (index < 2) & ((adv - images[index]).flatten(1).mean(1) < 1.5)  # noqa: E731
+    best = best_of([run(adv) for adv in found], nn.Flatten(), images, lambda logits, index: logits.sum(1), breaks)
+    assert torch.equal(best, torch.cat([found[1][:2], found[2][2:]]))
+    assert shown == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [2, 3, 4, 5]]
+    best = best_of([run(adv) for adv in found[:2]], nn.Flatten(), images, lambda logits, index: -logits.sum(1) - index, None)
+    assert torch.equal(best, found[1][index])
