@@ -39,7 +39,7 @@ def test_few_steps_have_their_checkpoints_rounded_up():
 
 
 def climbed(loss, signs=(), eps=0.4):
-    """Where an image of one grey pixel is step by step, if the loss is ``loss [steps+1]`` and the gradient ``signs``, then 1."""
+    """Where an image of one grey pixel is step by step, for a ``loss [steps+1]`` and a gradient of ``signs``, then 1."""
     x, seen = torch.full((1, 1, 1, 1), 0.5), []
 
     def model(pixels):

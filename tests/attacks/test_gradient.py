@@ -255,3 +255,12 @@ def test_attacks_out_of_range_are_refused_by_optimised_python_too(name):
 def test_attacks_are_values_known_by_name():
     assert PGD(EPS) == PGD(EPS) != PGD(EPS, steps=3)
     assert {name: made.__name__ for name, made in ATTACKS.items()} == {name: name for name in ATTACKS}
+
+
+@pytest.mark.parametrize("attack", [FGSM(0.1), PGD(0.1, 3)], ids=str)
+def test_a_model_that_cuts_the_graph_has_no_gradient(attack, images, labels):
+    def cut(x):
+        return torch.from_numpy(x.detach().flatten(1)[:, :4].numpy().copy())
+
+    adv = attack(cut, images, labels, rng=torch.Generator().manual_seed(0))
+    assert (adv - images).abs().max() <= 0.1 + 1e-6

@@ -31,10 +31,6 @@ class Images:
     ids: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
-        if not len(self.ids):
-            object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
-        if self.ids.shape != self.labels.shape or self.ids.dtype != torch.int64:
-            raise ValueError(f"ids must be int64 {list(self.labels.shape)}, not {self.ids.dtype} {list(self.ids.shape)}")
         if self.pixels.dim() != 4 or self.labels.shape != self.pixels.shape[:1]:
             raise ValueError(
                 f"images must be [N,C,H,W] with labels [N], not {list(self.pixels.shape)} with {list(self.labels.shape)}"
@@ -45,6 +41,10 @@ class Images:
             raise ValueError(
                 f"labels must be 0 .. {self.classes - 1}, but range over {int(self.labels.min())} .. {int(self.labels.max())}"
             )
+        if not len(self.ids):
+            object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
+        if self.ids.shape != self.labels.shape or self.ids.dtype != torch.int64:
+            raise ValueError(f"ids must be int64 {list(self.labels.shape)}, not {self.ids.dtype} {list(self.ids.shape)}")
         if self.pixels.dtype == torch.uint8:
             return
         if self.pixels.dtype != torch.float32:

@@ -97,7 +97,7 @@ def protocol(name: str) -> Protocol:
         ValueError: an unknown name, attack or path, or a file that is no protocol.
     """
     if not name.endswith(".toml"):
-        return find("protocol (or give the path of a .toml file)", PROTOCOLS, name)
+        return find("protocol", PROTOCOLS, name)
     try:
         table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:

@@ -75,7 +75,7 @@ def attempt(
 
     mine = image_seeds(seeds, str(member))
     guide = cost.watch(member.path(view))
-    adv = member.attack(guide, x.clone(), y, rng=mine, judge=judge if rule == "any" else None)
+    adv = member.attack(guide, x.clone(), y.clone(), rng=mine, judge=judge if rule == "any" else None)
     adv = torch.where(adv.isfinite(), adv, x)
     inside = member.attack.ball.project(adv, x)
     cost.excess = max(cost.excess, float((adv - inside).abs().max())) if len(x) else cost.excess

@@ -77,6 +77,11 @@ def _checked_objective(text: str) -> str:
     return text
 
 
+def _known_protocol(name: str) -> str:
+    protocol(name)
+    return name
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -210,7 +215,9 @@ class Conversion(Section):
 class Evaluation(Section):
     """What is measured at the end."""
 
-    protocol: str = Field("paper", description="attacks and gradient paths: a known name, or a .toml file of one's own")
+    protocol: Annotated[str, AfterValidator(_known_protocol)] = Field(
+        "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
+    )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
     eps: tuple[Radius, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
