@@ -93,6 +93,8 @@ def stage(name: str, args: Sequence[str]) -> None:
     terminal = Terminal()
     # once more as a whole: flags are checked one by one
     run = Run(from_table(chosen.recipe.table(), "recipe"), chosen.out, terminal.listener())
+    if run.recipe.ann:
+        sys.path.append("")  # its module may lie in the folder where the command is given
     with terminal.bar:
         result = STAGES[name](run)
     if isinstance(result, RunReport):
@@ -111,6 +113,7 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
         place = rest.index("--ann")
         ann = "".join(rest[place + 1 : place + 2])
         del rest[place : place + 2]
+        sys.path.append("")  # its module may lie in the folder where the command is given
         model = header.recipe.get("model")
         body = outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
     recipe = from_table({"name": path.stem, **header.recipe}, str(path))
@@ -181,11 +184,8 @@ def command(args: Sequence[str]) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point: 0, or 2 after one line on the error channel, 3 where ``--strict`` finds a failed check, 130 interrupted."""
-    args = sys.argv[1:] if args is None else args
-    if any(arg.startswith("--ann") for arg in args):
-        sys.path.append("")  # its module may lie in the folder where the command is given
     try:
-        command(args)
+        command(sys.argv[1:] if args is None else args)
     except KeyboardInterrupt:
         print("robustsnn: stopped; the same command continues where it stopped", file=sys.stderr)
         return 130
