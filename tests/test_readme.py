@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
+from robustsnn.evaluation import protocol
 from robustsnn.recipes.recipe import from_toml
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+HOME = Path(__file__).parents[1]
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+def blocks(language, file="README.md"):
+    return re.findall(rf"```{language}\n(.*?)```", (HOME / file).read_text(), re.S)
 
 
 def test_python_of_the_readme_runs(capsys, tmp_path, monkeypatch):
@@ -31,3 +32,13 @@ def test_the_recipe_of_the_readme_is_one():
     (text,) = blocks("toml")
     recipe = from_toml(text, "README.md")
     assert (recipe.name, recipe.evaluation.eps, list(recipe.baselines)) == ("mine", (19 / 255, 38 / 255), ["natural"])
+
+
+def test_the_guide_to_evaluation_shows_what_happens(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,), (own,) = (blocks(language, "docs/evaluate-your-own.md") for language in ("python", "toml"))
+    names = {}
+    exec(compile(code, "evaluate-your-own.md", "exec"), names)
+    assert "black box" in capsys.readouterr().out
+    Path("mine.toml").write_text(own)
+    assert [str(group.attack.goal) for group in protocol("mine.toml").ensembles["mine"][:1]] == ["CrossEntropy()"]

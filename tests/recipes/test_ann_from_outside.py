@@ -263,3 +263,28 @@ def test_weights_may_lie_in_the_file_that_a_training_wrote(name, state, said):
     parallel = {f"module.{key}": value for key, value in state.items()}
     assert said("pretrain", *RUN[1:], *ANN, *weights({name: parallel, "epoch": 3, "optimizer": {}}, "w.pth"))[0] == 0
     assert torch.equal(load_file("there/ann.safetensors")["fc1.weight"], state["fc1.weight"])
+
+
+PROBABILITIES = """
+import torch
+
+class Confident(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1)).relu().softmax(1)
+"""
+
+
+def test_strict_exits_with_3_where_the_audit_fails(here, said):
+    (here / "confident.py").write_text(PROBABILITIES)
+    ann = ("--ann", "confident:Confident")
+    assert said("pretrain", *RUN[1:], *ANN[:1], ann[1], "--pretrain.epochs", "0")[0] == 0
+    few = ("--limit", "60", "--audit-images", "60", "--audit-steps", "3", "--audit-queries", "3", "--eps", "0.3")
+    code, out, error = said("evaluate", "there/ann.safetensors", *ann, *few, "--strict")
+    assert (code, error) == (3, "")
+    assert "check 'logits' failed" in out
+    assert said("evaluate", "there/ann.safetensors", *ann, *few)[0] == 0
+    assert said("evaluate", "there/ann.safetensors", *ann, "--limit", "4", "--audit-images", "0", "--strict")[0] == 0
