@@ -17,7 +17,7 @@ from robustsnn import checkpoint
 from robustsnn.attacks import ATTACKS
 from robustsnn.bench import bench
 from robustsnn.data import DATASETS
-from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS
+from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, STRONGER_PATHS
 from robustsnn.models import MODELS, outside
 from robustsnn.names import find
 from robustsnn.recipes import Recipe, Run, load_recipe, measuring, packaged, pipeline
@@ -36,7 +36,7 @@ KINDS: dict[str, Callable[[], Sequence[str]]] = {
     "objectives": lambda: list(OBJECTIVES),
     "attacks": lambda: list(ATTACKS),
     "surrogates": lambda: list(SURROGATES),
-    "paths": lambda: [str(path) for path in PUBLISHED_PATHS],
+    "paths": lambda: [str(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)],
     "protocols": lambda: [f"{name}: {', '.join(p.ensembles)}" for name, p in PROTOCOLS.items()],
 }
 

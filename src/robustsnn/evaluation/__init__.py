@@ -3,7 +3,17 @@
 from robustsnn.evaluation.audit import Audit
 from robustsnn.evaluation.energy import firing_rates
 from robustsnn.evaluation.evaluate import evaluate
-from robustsnn.evaluation.members import PATHS, PUBLISHED_PATHS, Group, Member, Sources, Strongest, Transfer, members
+from robustsnn.evaluation.members import (
+    PATHS,
+    PUBLISHED_PATHS,
+    STRONGER_PATHS,
+    Group,
+    Member,
+    Sources,
+    Strongest,
+    Transfer,
+    members,
+)
 from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Interval, Report, Result, wilson
 from robustsnn.evaluation.worst import worst_case
@@ -14,6 +24,7 @@ __all__ = [
     "PROTOCOLS",
     "PUBLISHED_PATHS",
     "ROBUST",
+    "STRONGER_PATHS",
     "Audit",
     "Check",
     "Group",

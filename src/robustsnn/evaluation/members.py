@@ -38,6 +38,9 @@ QUICK_PATHS: tuple[GradientPath, ...] = (Surrogate(Triangle(1.0)), Surrogate(Exp
 
 ADAPTIVE_PATHS: tuple[GradientPath, ...] = tuple(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45))
 
+STRONGER_PATHS: tuple[GradientPath, ...] = (Hybrid(), RateApproximation(), PotentialDependent(), *ADAPTIVE_PATHS)
+"""Gradients found since."""
+
 PATHS: dict[str, Callable[..., GradientPath]] = {
     "Surrogate": Surrogate,
     "Rate": Rate,
