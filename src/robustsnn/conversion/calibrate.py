@@ -112,8 +112,8 @@ def calibrate(
         if not largest > 0:
             raise ValueError(
                 f"the neurons of {name!r} receive nothing above 0 at percentile {percentile} (it is {largest:.4g}), so no "
-                "threshold fits: use another percentile (a lower one lets the layers before fire more), other calibration images, "
-                "or train the ANN longer"
+                "threshold fits: use another percentile (a lower one lets the layers before fire more), other calibration "
+                "images, or train the ANN longer"
             )
         threshold = torch.where(threshold > 0, threshold, largest)
         found[name] = float(threshold) if granularity == "layer" else threshold
