@@ -7,8 +7,20 @@ from dataclasses import replace
 import pytest
 
 from robustsnn.evaluation import Report, Result, wilson
-from robustsnn.reporting import Row, RunReport, layers, markdown, read_report, summary, table, versions
-from robustsnn.reporting.report import columns, percent
+from robustsnn.reporting import (
+    Row,
+    RunReport,
+    audits,
+    costs,
+    failures,
+    layers,
+    markdown,
+    read_report,
+    summary,
+    table,
+    versions,
+)
+from robustsnn.reporting.report import columns, percent, pilots
 from robustsnn.training import Epoch
 
 
@@ -138,3 +150,24 @@ def test_weights_of_sparse_networks_are_counted_below_the_layers() -> None:
     lines = layers(REPORT.model_copy(update={"rows": (*REPORT.rows, sparse)}))[1]
     assert lines[-1][0] == "weights that are not 0"
     assert lines[-1][-1] == "1,200 of 12,000"
+
+
+def measured_row(**fields: object) -> Row:
+    """The spiking row of the report with further figures."""
+    old = REPORT.rows[-1]
+    return Row(network="more", report=Report.model_validate(old.report.model_dump() | fields))
+
+
+def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
+    result = REPORT.rows[-1].report.results[0].model_dump()
+    counted = result | {"members": ["PGD-20 along a", "Square along b"], "gradients": [30, 0], "queries": [6, 60]}
+    check = {"name": "noise", "figure": 0.25, "verdict": "fail", "meaning": "share of images"}
+    pilot = {"Rate()": {"broken": 0.5, "zero_gradient": 0.125}}
+    report = REPORT.model_copy(update={"rows": (measured_row(results=[counted], audit=[check], pilot=pilot),)})
+    assert audits(report) == (["check", "more"], [["noise", "fail (0.25)"]])
+    assert failures(report) == ["more: check 'noise' failed: share of images: 0.25"]
+    assert pilots(report) == (["gradient path", "more"], [["Rate()", "50.0 / 12.5"]])
+    assert costs(report)[1] == [["more", "PGD-20 ε=8/255", "7.5", "16.5", "1.7"]]
+    text = markdown(report)
+    assert all(word in text for word in ("fail (0.25)", "50.0 / 12.5", "- noise: share of images", "| 16.5 |"))
+    assert audits(REPORT)[1] == pilots(REPORT)[1] == costs(REPORT)[1] == failures(REPORT) == []

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result
 from robustsnn.reporting.plots import accuracy, keys, neurons, training
-from robustsnn.reporting.report import COST, Row, RunReport, audits, costs, layers, radius, summary, table
+from robustsnn.reporting.report import ALONE, COST, Row, RunReport, audits, costs, layers, pilots, radius, summary, table
 
 
 def page(report: RunReport) -> str:
@@ -41,6 +41,8 @@ def page(report: RunReport) -> str:
         audits=audits(report),
         costs=costs(report),
         cost=COST,
+        pilots=pilots(report),
+        alone=ALONE,
         meanings={check.name: check.meaning for row in report.rows for check in row.report.audit},
         neurons=neurons(report),
         report=report,

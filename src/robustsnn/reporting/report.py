@@ -143,6 +143,17 @@ def audits(report: RunReport) -> tuple[list[str], list[list[str]]]:
     return head, [[name, *(found.get((row.network, name), "-") for row in audited)] for name in names]
 
 
+def pilots(report: RunReport) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of what every gradient path does alone: images broken, and images without any gradient, in percent."""
+    piloted = [row for row in report.rows if row.report.pilot]
+    names = list(dict.fromkeys(path for row in piloted for path in row.report.pilot))
+    lines = []
+    for name in names:
+        figures = [row.report.pilot.get(name) for row in piloted]
+        lines.append([name, *(f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" if f else "-" for f in figures)])
+    return ["gradient path", *(row.network for row in piloted)], lines
+
+
 def failures(report: RunReport) -> list[str]:
     """A line for every check that failed."""
     return [
@@ -187,6 +198,7 @@ def summary(report: RunReport) -> str:
     )
 
 
+ALONE = "PGD-5 on a few images at the largest epsilon, in percent: broken / without any gradient."
 COST = "Forward passes with and without a gradient. In the last column a query counts as a third of a gradient."
 
 
@@ -195,6 +207,8 @@ def markdown(report: RunReport) -> str:
     parts = [f"# {report.recipe.get('name', 'run')}", summary(report), _markdown(*table(report))]
     if any(row.report.thresholds for row in report.rows):
         parts += ["## Thresholds and firing rates", "Rates are spikes per neuron and time step.", _markdown(*layers(report))]
+    if pilots(report)[1]:
+        parts += ["## Gradient paths alone", ALONE, _markdown(*pilots(report))]
     if any(row.report.audit for row in report.rows):
         meanings = {check.name: check.meaning for row in report.rows for check in row.report.audit}
         parts += ["## Audit", "Verdict and figure of every check.", _markdown(*audits(report))]
