@@ -122,7 +122,7 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     terminal = Terminal()
     run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
     with terminal.bar:
-        report = measuring.measure(run, checkpoint.load(path, body), path.name, path.with_suffix(".evaluation"))
+        report = measuring.measure(run, checkpoint.load(path, body), path.name, path)
     row = Row(network=path.name, report=report)
     terminal.report(RunReport(recipe=recipe.table(), command=command, versions=versions(), rows=(row,)), strict)
 

@@ -308,3 +308,16 @@ def test_everything_is_told_in_shares_that_rise(tmp_path):
         assert told[-1] == 1
     assert sum("epoch 2/2" in line for line in lines) == 4
     assert not any("\n" in line for line in lines)
+
+
+def test_examples_are_transferred_between_the_networks_of_a_run_and_from_those_it_names(folder, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('[[ensembles.moved]]\nattack = "FGSM"\npaths = ["sources"]\n')
+    elsewhere = tmp_path / "elsewhere.safetensors"
+    shutil.copy(folder / "ann.safetensors", elsewhere)
+    settings = {"protocol": str(own), "attacks": [], "transfer": [str(elsewhere)]}
+    report = measuring.evaluate(tiny(folder, evaluation=settings))
+    others = {row.network: set(row.report.results[0].members) for row in report.rows}
+    networks = {"robust ANN", "robust SNN, finetuned", "natural SNN, finetuned"}
+    for name, members in others.items():
+        assert members == {f"transfer from {other}" for other in {*networks, str(elsewhere)} - {name}}

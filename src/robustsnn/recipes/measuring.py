@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from robustsnn import checkpoint
-from robustsnn.evaluation import Report
+from robustsnn.evaluation import Report, Sources, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import write_atomic
 from robustsnn.recipes.recipe import load_recipe, packaged
@@ -41,7 +41,7 @@ def evaluate(run: Run) -> RunReport:
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
             continue
-        measured = measure(run, source.open(kind), name, source.path(kind).with_suffix(".evaluation"))
+        measured = measure(run, source.open(kind), name, source.path(kind))
         curves = {f"{r.label} {stage}": history for r in run.everyone() for stage, history in _curves(r)}
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
         write_atomic(path, report.to_json())
@@ -56,19 +56,25 @@ def _command(run: Run) -> str:
     return shlex.join(("robustsnn", "run", *((name,) if same else (str(run.out / "recipe.toml"), *again))))
 
 
-def sources(run: Run, name: str) -> Iterable[tuple[str, nn.Module]]:
-    """Networks whose adversarial examples are tried on the network ``name``: those of the run's folder that are another, and
-    the checkpoints that the recipe names."""
-    for other, source, kind in networks(run):
-        if other != name and kind in ("ann", "snn") and source.path(kind).exists():
-            yield other, source.open(kind)
-    for path in run.recipe.evaluation.transfer:
-        yield path, checkpoint.load(path)
+def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
+    """Networks whose adversarial examples are tried on the checkpoint ``measured``: the ANNs and finetuned SNNs that the run
+    has made besides, and the checkpoints that the recipe names."""
+    for name, source, kind in networks(run):
+        path = source.path(kind)
+        if kind in ("ann", "snn") and path.exists() and not (measured.exists() and path.samefile(measured)):
+            try:
+                yield name, source.open(kind)
+            except ValueError as error:
+                run.listener.say(f"no transfer from {name}: {error}")
+    for other in run.recipe.evaluation.transfer:
+        yield other, checkpoint.load(other)
 
 
-def measure(run: Run, net: nn.Module, name: str, state: Path) -> Report:
-    """What the recipe's evaluation gives for a network; ``state`` keeps what is found until it is complete."""
+def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
+    """What the recipe's evaluation gives for the network of a checkpoint, beside which it keeps what is found until it ends."""
     settings = run.recipe.evaluation
+    groups = [group for ensemble in protocol(settings.protocol).ensembles.values() for group in ensemble]
+    transferred = any(isinstance(path, Sources) for group in groups for path in group.paths)
     run.listener.say(f"{name}: evaluating")
     return evaluate_network(
         net,
@@ -79,9 +85,9 @@ def measure(run: Run, net: nn.Module, name: str, state: Path) -> Report:
         rule=settings.rule,
         seed=run.recipe.seed,
         batch=settings.batch,
-        sources=dict(sources(run, name)),
+        sources=dict(sources(run, path)) if transferred else {},
         check=settings.audit(),
-        state=state,
+        state=path.with_suffix(".evaluation"),
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
     )
 
