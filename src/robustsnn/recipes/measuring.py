@@ -71,7 +71,7 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
 
 
 def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
-    """What the recipe's evaluation gives for the network of a checkpoint, beside which it keeps what is found until it ends."""
+    """What the recipe's evaluation gives for the network of a checkpoint; until it ends, what is found is kept beside that."""
     settings = run.recipe.evaluation
     groups = [group for ensemble in protocol(settings.protocol).ensembles.values() for group in ensemble]
     transferred = any(isinstance(path, Sources) for group in groups for path in group.paths)
