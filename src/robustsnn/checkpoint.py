@@ -157,6 +157,8 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     given = {name for name in own if not name.endswith(("normalize.mean", "normalize.std", "num_batches_tracked"))}
     if missing := sorted(given - set(renamed)):
         raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?")
+    if damaged := [name for name, value in renamed.items() if not value.isfinite().all()]:
+        raise ValueError(f"the weights hold NaN or infinity in {damaged[0]!r}: train that network again")
     for name, value in renamed.items():
         if name not in own or own[name].shape != value.shape:
             here = list(own[name].shape) if name in own else "no such tensor"

@@ -49,7 +49,7 @@ USAGE = (
                           one stage of it
   robustsnn evaluate FILE.safetensors [--eps 8/255 ...] [--protocol NAME] ...
                           measure a checkpoint; --ann package.module:factory makes a body from outside,
-                          --strict exits with 3 where a check of the audit fails
+                          --strict exits with 3 where a check of the audit fails, --out DIR writes the report there
   robustsnn list KIND     KIND: """
     + ", ".join(KINDS)
     + """
@@ -81,9 +81,8 @@ STAGES: dict[str, Callable[[Run], Any]] = {
 }
 
 
-def stage(name: str, args: Sequence[str]) -> None:
+def stage(name: str, args: Sequence[str], strict: bool) -> None:
     """``run`` or one stage of it."""
-    strict, args = _without("--strict", args)
     if not args or args[0].startswith("-"):
         raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
     recipe = load_recipe(args[0])
@@ -92,7 +91,8 @@ def stage(name: str, args: Sequence[str]) -> None:
     chosen = parse(RunArguments, default, args[1:], f"robustsnn {name} {args[0]}", recipe)
     terminal = Terminal()
     # once more as a whole: flags are checked one by one
-    run = Run(from_table(chosen.recipe.table(), "recipe"), chosen.out, terminal.listener())
+    baseline = "" if args[0].endswith(".toml") else args[0].partition(":")[2]
+    run = Run(from_table(chosen.recipe.table(), "recipe"), chosen.out, terminal.listener(), baseline or "robust")
     if run.recipe.ann:
         sys.path.append("")  # its module may lie in the folder where the command is given
     with terminal.bar:
@@ -103,16 +103,13 @@ def stage(name: str, args: Sequence[str]) -> None:
             terminal.say(f"\nThe report is in {run.out / 'report.html'} (and .md, .json).")
 
 
-def evaluate_checkpoint(args: Sequence[str]) -> None:
+def evaluate_checkpoint(args: Sequence[str], strict: bool) -> None:
     """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
-    command, path, body = shlex.join(("robustsnn", "evaluate", *args)), Path(args[0]), None
-    strict, args = _without("--strict", args)
-    rest = [word for arg in args[1:] for word in (arg.split("=", 1) if arg.startswith("--ann=") else [arg])]
-    header = checkpoint.read_header(path)
-    if "--ann" in rest:
-        place = rest.index("--ann")
-        ann = "".join(rest[place + 1 : place + 2])
-        del rest[place : place + 2]
+    path, again = Path(args[0]), ("robustsnn", "evaluate", *args, *(["--strict"] if strict else []))
+    ann, rest = _taken("--ann", args[1:])
+    out, rest = _taken("--out", rest)
+    header, body = checkpoint.read_header(path), None
+    if ann:
         sys.path.append("")  # its module may lie in the folder where the command is given
         model = header.recipe.get("model")
         body = outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
@@ -120,16 +117,26 @@ def evaluate_checkpoint(args: Sequence[str]) -> None:
     recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, rest)})
     settings = parse(Evaluation, recipe.evaluation, rest, f"robustsnn evaluate {path}", recipe, "evaluation.")
     terminal = Terminal()
-    run = Run(recipe.model_copy(update={"evaluation": settings}), path.parent, terminal.listener())
+    recipe = recipe.model_copy(update={"evaluation": settings})
+    run = Run(recipe, path.parent, terminal.listener())
     with terminal.bar:
         report = measuring.measure(run, checkpoint.load(path, body), path.name, path)
     row = Row(network=path.name, report=report)
-    terminal.report(RunReport(recipe=recipe.table(), command=command, versions=versions(), rows=(row,)), strict)
+    value = RunReport(recipe=recipe.table(), command=shlex.join(again), versions=versions(), rows=(row,))
+    if out:
+        measuring.write_report(value, Path(out))
+    terminal.report(value, strict)
 
 
-def _without(flag: str, args: Sequence[str]) -> tuple[bool, Sequence[str]]:
-    """Whether a flag is given, and the other arguments."""
-    return flag in args, [arg for arg in args if arg != flag]
+def _taken(flag: str, args: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The value of a flag, ``--flag value`` or ``--flag=value`` (empty: not given), and the other arguments."""
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith(f"{flag}=") else [arg])]
+    if flag not in words:
+        return "", words
+    place = words.index(flag)
+    if place + 1 == len(words):
+        raise ValueError(f"{flag} needs a value")
+    return words[place + 1], words[:place] + words[place + 2 :]
 
 
 def show(args: Sequence[str]) -> None:
@@ -171,14 +178,18 @@ def command(args: Sequence[str]) -> None:
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return None
-    name, rest = args[0], args[1:]
+    strict, name, rest = "--strict" in args, args[0], [arg for arg in args[1:] if arg != "--strict"]
     if rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return None
     if name == "evaluate" and rest and rest[0].endswith(".safetensors"):
-        return evaluate_checkpoint(rest)
+        return evaluate_checkpoint(rest, strict)
+    if name == "evaluate" and rest and (rest[0].endswith((".pth", ".pt")) or Path(rest[0]).is_dir()):
+        raise ValueError(
+            f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
+        )
     simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed}
-    stages = {stage_name: lambda rest: stage(name, rest) for stage_name in STAGES}
+    stages = {stage_name: lambda rest: stage(name, rest, strict) for stage_name in STAGES}
     return find("command", {**stages, **simple}, name)(rest)
 
 

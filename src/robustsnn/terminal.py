@@ -61,6 +61,7 @@ class Terminal:
 
         Raises:
             AuditFailed: ``strict``, and a check of the audit failed.
+            ValueError: ``strict``, and there was no audit.
         """
         self.say("")
         self.table(*table(value, bounds=False))
@@ -73,8 +74,10 @@ class Terminal:
         if costs(value)[1]:
             self.say("")
             self.table(*costs(value))
-        self.say("\n" + summary(value))
+        self.say("\n" + summary(value, bounds=False))
         for line in failures(value):
             self.say(f"audit: {line}")
+        if strict and not all(row.report.audit for row in value.rows):
+            raise ValueError("--strict needs an audit, which was off: give a number of images to audit_images")
         if strict and failures(value):
             raise AuditFailed

@@ -219,3 +219,15 @@ def test_what_cannot_be_converted_is_refused(ann, change, line, unchecked, uncha
 def test_images_that_the_ann_cannot_take_are_named(ann):
     with pytest.raises(ValueError, match=r"\[3, 2, 16, 16\]"):
         convert(ann, [torch.rand(4, 2, 16, 16)], **FAST)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_every_channel_gets_a_threshold_of_its_own_where_asked_for(ann, images):
+    net = convert(ann, [images], Dynamics(3), scale=0.5, calibration_timesteps=4, granularity="channel")
+    found = calibrate(spiking(copy.deepcopy(ann), images), [images], timesteps=4, granularity="channel")
+    shapes = {name: tuple(value.shape) for name, value in net.thresholds.items()}
+    assert set(shapes.values()) == {(4, 1, 1), (6, 1, 1), (10,)}
+    for name, value in net.thresholds.items():
+        torch.testing.assert_close(value.detach(), 0.5 * found[name])
+    with pytest.raises(ValueError, match="granularity"):
+        convert(ann, [images], granularity="pixel")

@@ -278,13 +278,34 @@ class Confident(torch.nn.Module):
 """
 
 
-def test_strict_exits_with_3_where_the_audit_fails(here, said):
+def test_strict_exits_with_3_where_the_audit_fails(here, said, monkeypatch):
     (here / "confident.py").write_text(PROBABILITIES)
     ann = ("--ann", "confident:Confident")
-    assert said("pretrain", *RUN[1:], *ANN[:1], ann[1], "--pretrain.epochs", "0")[0] == 0
+    monkeypatch.syspath_prepend(str(here))
+    checkpoint.save("there/ann.safetensors", outside(ann[1]), {})
     few = ("--limit", "60", "--audit-images", "60", "--audit-steps", "3", "--audit-queries", "3", "--eps", "0.3")
     code, out, error = said("evaluate", "there/ann.safetensors", *ann, *few, "--strict")
     assert (code, error) == (3, "")
     assert "check 'logits' failed" in out
     assert said("evaluate", "there/ann.safetensors", *ann, *few)[0] == 0
-    assert said("evaluate", "there/ann.safetensors", *ann, "--limit", "4", "--audit-images", "0", "--strict")[0] == 0
+    assert said("evaluate", "there/ann.safetensors", *ann, "--limit", "4", "--audit-images", "0", "--strict")[0] == 2
+    assert said("evaluate", "--strict", "there/ann.safetensors", *ann, *few, "--out", "kept")[0] == 3
+    assert len(read_report(Path("kept/report.json").read_bytes(), "kept").rows[0].report.results[0].broken_by) == 60
+    assert (here / "kept/report.html").exists()
+
+
+def test_what_cannot_be_converted_is_refused_before_anything_is_trained(here, refused):
+    (here / "curved.py").write_text(
+        "import torch.nn as nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Sigmoid())\n"
+    )
+    assert "Sigmoid" in refused(*RUN, "--ann", "curved:make")
+    assert not (here / "there").exists()
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(state, refused):
+    weights(state, "w.pth")
+    tensors = torch.load("w.pth", weights_only=True)
+    first = next(iter(tensors))
+    tensors[first].view(-1)[0] = torch.nan
+    torch.save(tensors, "w.pth")
+    assert "NaN or infinity" in refused(*RUN, *ANN, "--weights", "w.pth")

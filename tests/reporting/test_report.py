@@ -136,7 +136,8 @@ def test_nothing_measured_is_said() -> None:
 
 def test_summary_names_protocol_rule_images_and_seed() -> None:
     text = summary(REPORT)
-    assert all(part in text for part in ("paper", "last", "4 test images", "all 2 gradients", "seed 3"))
+    assert all(part in text for part in ("paper", "last", "4 test images", "up to 2 ", "seed 3", "95 % interval"))
+    assert "interval" not in summary(REPORT, bounds=False)
 
 
 def test_versions_name_what_figures_depend_on() -> None:

@@ -93,7 +93,7 @@ def convert(
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
     found: dict[str, Tensor] = {name: m.threshold.detach() for name, m in ann.named_modules() if isinstance(m, QCFS)}
     if set(found) != set(net.thresholds):
-        settings: Any = {"limit": limit, "on_layer": on_layer}
+        settings: Any = {"limit": limit, "on_layer": on_layer, "granularity": granularity}
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)
         found = {name: torch.as_tensor(value) for name, value in calibrated.items()} | found
     layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once

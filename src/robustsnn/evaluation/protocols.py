@@ -130,4 +130,6 @@ def _group(table: Any, where: str) -> Group:
         raise ValueError(
             f"{where}: {table['attack']} is no attack, but what one may maximise: write PGD(goal={table['attack']})"
         )
+    if attack.eps != type(attack)().eps:
+        raise ValueError(f"{where}: leave out eps in {table['attack']}: the radius is the evaluation's")
     return Group(str(table.get("name", table["attack"])), attack, tuple(paths))

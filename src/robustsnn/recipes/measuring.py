@@ -15,6 +15,7 @@ from robustsnn.files import write_atomic
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
 from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
+from robustsnn.seeds import derive
 from robustsnn.training import Epoch
 
 
@@ -87,7 +88,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         batch=settings.batch,
         sources=dict(sources(run, path)) if transferred else {},
         check=settings.audit(),
-        state=path.with_suffix(".evaluation"),
+        state=path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation"),
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
     )
 
@@ -108,6 +109,12 @@ def report(run: Run) -> RunReport:
     if not path.is_file():
         raise ValueError(f"no {path}: run the stage 'evaluate' first")
     value = read_report(path.read_bytes(), path)
-    write_atomic(run.out / "report.md", markdown(value).encode())
-    write_atomic(run.out / "report.html", page(value).encode())
+    write_report(value, run.out)
     return value
+
+
+def write_report(value: RunReport, out: Path) -> None:
+    """Write ``report.json``, ``report.md`` and ``report.html``."""
+    write_atomic(out / "report.json", value.to_json())
+    write_atomic(out / "report.md", markdown(value).encode())
+    write_atomic(out / "report.html", page(value).encode())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import checkpoint, models
+from robustsnn.conversion import spiking
 from robustsnn.data import Dataset, Images, load_dataset, split
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.spiking.rewire import rewire
@@ -81,7 +82,7 @@ class Run:
         """The ANN that the run begins with: untrained, or with the weights that the recipe names.
 
         Raises:
-            ValueError: it cannot be made, does not take the images, or the weights do not fit.
+            ValueError: it cannot be made, does not take the images, cannot be converted, or the weights do not fit.
         """
         net, x, classes = self.body(), self.data.test.batch(torch.arange(2))[0], self.data.train.classes
         if self.recipe.weights:
@@ -95,6 +96,7 @@ class Run:
         if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"{where}: gives {found}, but logits [{len(x)}, {classes}] are needed")
+        spiking(net, x, allow={"max_pool"} if self.recipe.conversion.max_pool else ())
         return net
 
     def finished(self, name: str) -> bool:

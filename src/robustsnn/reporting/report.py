@@ -184,17 +184,18 @@ def costs(report: RunReport) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def summary(report: RunReport) -> str:
-    """One line that says how the figures were made."""
+def summary(report: RunReport, *, bounds: bool = True) -> str:
+    """A line or two that say how the figures were made; ``bounds``: they stand with their intervals."""
     if not report.rows:
         return "Nothing was measured yet."
     first = report.rows[0].report
     rules = sorted({result.rule for row in report.rows for result in row.report.results})
-    gradients = max((len(result.members) for row in report.rows for result in row.report.results), default=0)
+    members = max((len(result.members) for row in report.rows for result in row.report.results), default=0)
+    interval = " (Wilson 95 % interval)" if bounds else ""
     return (
-        f"Protocol {first.protocol}, rule {', '.join(rules)}: accuracy in percent (Wilson 95 % interval) over {first.images} "
-        f"test images; an image is robust only if it survives all {gradients} gradients (an ANN has one). "
-        f"L-infinity, pixels in [0, 1], seed {first.seed}."
+        f"Protocol {first.protocol}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images; "
+        f"an image is robust only if it survives all members of an ensemble, here up to {members} (an ANN has one gradient "
+        f"path). L-infinity, pixels in [0, 1], seed {first.seed}."
     )
 
 
