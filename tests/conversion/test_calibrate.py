@@ -184,7 +184,7 @@ def test_images_that_cannot_calibrate_are_refused(net, used, line):
 
 def test_a_layer_that_receives_nothing_positive_is_named():
     used = batches()
-    with pytest.raises(ValueError, match=r"neurons of '4' receive nothing above 0 .*it is -1.*higher percentile"):
+    with pytest.raises(ValueError, match=r"neurons of '4' receive nothing above 0 .*it is -1.*another percentile"):
         calibrate(spiking(dead(), used[0]), used, timesteps=3)
 
 
@@ -428,7 +428,7 @@ def test_a_channel_that_receives_nothing_gets_the_largest_threshold_of_its_layer
 
 def test_a_layer_in_which_no_channel_receives_anything_is_named():
     used = batches()
-    with pytest.raises(ValueError, match=r"neurons of '4' receive nothing above 0 .*it is -1.*higher percentile"):
+    with pytest.raises(ValueError, match=r"neurons of '4' receive nothing above 0 .*it is -1.*another percentile"):
         each(spiking(dead(), used[0]), used)
 
 

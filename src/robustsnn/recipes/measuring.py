@@ -109,12 +109,17 @@ def report(run: Run) -> RunReport:
     if not path.is_file():
         raise ValueError(f"no {path}: run the stage 'evaluate' first")
     value = read_report(path.read_bytes(), path)
-    write_report(value, run.out)
+    write_pages(value, run.out)
     return value
 
 
 def write_report(value: RunReport, out: Path) -> None:
     """Write ``report.json``, ``report.md`` and ``report.html``."""
     write_atomic(out / "report.json", value.to_json())
+    write_pages(value, out)
+
+
+def write_pages(value: RunReport, out: Path) -> None:
+    """Write ``report.md`` and ``report.html``."""
     write_atomic(out / "report.md", markdown(value).encode())
     write_atomic(out / "report.html", page(value).encode())
