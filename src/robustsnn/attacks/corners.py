@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,8 @@ from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 
 @dataclass(frozen=True)
-class UniformNoise:
-    """Uniform noise in the L∞ ball, several times.
+class _Draws:
+    """Noise in the L∞ ball, several times.
 
     Arguments:
         eps: radius of the ball.
@@ -36,50 +36,28 @@ class UniformNoise:
         """Where the result may lie."""
         return Linf(self.eps)
 
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        return _loudest(Linf(self.eps).sample, self.draws, model, x, y, noise(rng), judge)
-
-
-@dataclass(frozen=True)
-class CornerNoise:
-    """Random corners ``x ± eps`` of the L∞ ball, cut to the box, several times.
-
-    Arguments:
-        eps: radius of the ball.
-        draws: images tried; the first that the judge calls broken is kept, else the one with the highest cross-entropy.
-    """
-
-    eps: float = 8 / 255
-    draws: int = 10
-
-    def __post_init__(self) -> None:
-        Linf(self.eps)
-        at_least_one(self, draw=self.draws)
-
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return Linf(self.eps)
+    @abstractmethod
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        """One noisy image for each of ``x [N,C,H,W]``."""
 
     def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        def corner(x: Tensor, noise: Noise) -> Tensor:
-            return (x + self.eps * torch.where(noise.uniform(x) < 0.5, -1, 1)).clamp(0, 1)
+        x, draw = x.detach(), noise(rng)
 
-        return _loudest(corner, self.draws, model, x, y, noise(rng), judge)
+        def run(chosen: Tensor, judge: Judge | None) -> Tensor:
+            return self.sample(x, draw)[chosen]
+
+        return best_of([run] * self.draws, model, x, CrossEntropy().on(model, x, y), judge)
 
 
-def _loudest(
-    sample: Callable[[Tensor, Noise], Tensor],
-    draws: int,
-    model: Classifier,
-    x: Tensor,
-    y: Tensor,
-    draw: Noise,
-    judge: Judge | None,
-) -> Tensor:
-    x = x.detach()
+class UniformNoise(_Draws):
+    """Uniform noise in the L∞ ball of radius ``eps``, ``draws`` times."""
 
-    def run(chosen: Tensor, judge: Judge | None) -> Tensor:
-        return sample(x, draw)[chosen]
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        return Linf(self.eps).sample(x, noise)
 
-    return best_of([run] * draws, model, x, CrossEntropy().on(model, x, y), judge)
+
+class CornerNoise(_Draws):
+    """Random corners ``x ± eps`` of the L∞ ball, cut to the box, ``draws`` times."""
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        return (x + self.eps * torch.where(noise.uniform(x) < 0.5, -1, 1)).clamp(0, 1)

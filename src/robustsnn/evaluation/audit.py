@@ -70,7 +70,7 @@ class Subject:
 
     def loss(self, steps: int) -> float:
         """Mean cross-entropy after that many steps of PGD; 0 steps: at the random start."""
-        attack = PGD(self.eps, max(steps, 1), stride=2.5 if steps else 1e-9)
+        attack: Attack = PGD(self.eps, steps) if steps else UniformNoise(self.eps, draws=1)
         seeds = image_seeds(self.ids, self.seed, "audit")
         adv, _ = attempt(Member(attack, self.path), self.view, self.x, self.y, seeds, "last", self.cost)
         with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.spiking.kernels import Firing, potentials, recursion, through
-from robustsnn.spiking.network import Fire, SpikingNetwork
+from robustsnn.spiking.network import Fire, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import Dynamics
 
 
@@ -35,9 +35,7 @@ class Adaptive:
             raise ValueError(f"a of Adaptive must be in (0, 0.5), not {self.a}")
 
     def __call__(self, net: nn.Module) -> AdaptiveView:
-        if not isinstance(net, SpikingNetwork):
-            raise ValueError(f"{self} needs a SpikingNetwork, not {type(net).__name__}; the path of an ANN is Plain()")
-        return AdaptiveView(net, 2 / math.pi * math.tan(math.pi * self.a))
+        return AdaptiveView(spiking_only(self, net), 2 / math.pi * math.tan(math.pi * self.a))
 
 
 class AdaptiveView(nn.Module):

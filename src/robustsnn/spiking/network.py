@@ -205,3 +205,14 @@ def _like(body: nn.Module, value: float | Tensor) -> Tensor:
     """The value as a tensor on the device and in the type of the body's parameters."""
     reference = next(body.parameters(), torch.empty(0))
     return torch.as_tensor(value).detach().clone().to(reference.device, reference.dtype)
+
+
+def spiking_only(path: object, net: nn.Module) -> SpikingNetwork:
+    """The network, for a gradient path that goes through neurons.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not isinstance(net, SpikingNetwork):
+        raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of an ANN is Plain()")
+    return net

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.spiking.kernels import Firing, fused_lif, recursion, through
-from robustsnn.spiking.network import Neuron, SpikingNetwork
+from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.rewire import rewire
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 
@@ -36,7 +36,7 @@ class Surrogate:
         return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        net = _spiking(self, net)
+        net = spiking_only(self, net)
         return net.firing(fused_lif, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
 
 
@@ -45,7 +45,7 @@ class Rate:
     """Back-propagation through rates ("BPTR"): the gradient passes where a neuron fired at least once."""
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return _spiking(self, net).firing(through(self._rule))
+        return spiking_only(self, net).firing(through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
@@ -61,7 +61,7 @@ class RateApproximation:
     """
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return _spiking(self, net).firing(through(self._rule))
+        return spiking_only(self, net).firing(through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
@@ -84,7 +84,7 @@ class Hybrid:
         def rule(grad: Tensor, firing: Firing) -> Tensor:
             return (grad * surrogate(firing.v_pre - firing.threshold)).mean(0).expand_as(grad)
 
-        return _spiking(self, net).firing(through(rule))
+        return spiking_only(self, net).firing(through(rule))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class PotentialDependent:
     """
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return _spiking(self, net).firing(through(self._rule))
+        return spiking_only(self, net).firing(through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
@@ -120,14 +120,8 @@ class Analog:
     """ReLU in every slot and no time ("activation"): the ANN with the network's present weights."""
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        return rewire(_spiking(self, net).body, lambda _, module: _relu(module) if isinstance(module, Neuron) else None)
+        return rewire(spiking_only(self, net).body, lambda _, module: _relu(module) if isinstance(module, Neuron) else None)
 
 
 def _relu(neuron: Neuron) -> nn.Module:
     return nn.ReLU().train(neuron.training)
-
-
-def _spiking(path: object, net: nn.Module) -> SpikingNetwork:
-    if not isinstance(net, SpikingNetwork):
-        raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of an ANN is Plain()")
-    return net
