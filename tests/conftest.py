@@ -11,9 +11,15 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).parents[1] / "src/robustsnn"
-UNCHECKED = ("models", "__init__")  # torch.fx traces bodies with proxies, which are no tensors
+UNCHECKED = ("models", "spiking/neuron.py", "spiking/surrogate.py")
+"""What torch.fx traces with proxies, which are no tensors, and what torch.compile reads."""
 install_import_hook(
-    [f"robustsnn.{room.stem}" for room in SOURCE.iterdir() if room.stem not in UNCHECKED], "typechecks.checked"
+    [
+        f"robustsnn.{'.'.join(path.with_suffix('').parts)}"
+        for path in (file.relative_to(SOURCE) for file in SOURCE.rglob("*.py"))
+        if path.stem != "__init__" and not str(path).startswith(UNCHECKED)
+    ],
+    "typechecks.checked",
 )
 settings.register_profile("house", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("house")

@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src/robustsnn"
 FLOORS = [
     {"cli"},
-    {"bench", "terminal"},
+    {"bench", "machine", "terminal"},
     {"recipes"},
     {"reporting"},
     {"deploy"},

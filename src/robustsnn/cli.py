@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from robustsnn import checkpoint
+from robustsnn import checkpoint, machine
 from robustsnn.attacks import ATTACKS
 from robustsnn.bench import bench
 from robustsnn.data import DATASETS
@@ -57,6 +57,7 @@ USAGE = (
                           what a checkpoint holds
   robustsnn bench         how fast this machine is, as ratios within one run
 
+Everywhere: --system-allocator leaves memory to the C library (less held, several times slower).
 RECIPE is a packaged name (see 'robustsnn list recipes') or a TOML file. 'robustsnn run RECIPE --help' lists every key.
 """
 )
@@ -178,7 +179,11 @@ def command(args: Sequence[str]) -> None:
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return None
-    strict, name, rest = "--strict" in args, args[0], [arg for arg in args[1:] if arg != "--strict"]
+    if "--system-allocator" not in args:
+        machine.keep_memory()
+    machine.keep_machine_code()
+    strict, name = "--strict" in args, args[0]
+    rest = [arg for arg in args[1:] if arg not in ("--strict", "--system-allocator")]
     if rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return None

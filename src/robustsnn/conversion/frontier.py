@@ -16,12 +16,13 @@ from torch.nn.modules.conv import _ConvNd
 
 from robustsnn.models import Normalize
 from robustsnn.spiking.network import Neuron, SpikingNetwork
+from robustsnn.spiking.norm import BatchNorm2d
 from robustsnn.spiking.rewire import rewire
 
 CHUNK = 1 << 22  # values looked at together: bounds the memory of whatever need not see everything at once
 STORE = 1 << 30  # bytes that what is kept between layers may take, all batches together
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm2d)
 
 
 class Frontier:
@@ -106,14 +107,15 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
 
 def _begun(net: SpikingNetwork, images: Tensor) -> Tensor:
     """What the body is given: the images, T times where no neurons see the part before time begins."""
+    images = images.clone(memory_format=torch.contiguous_format)
     if any(slot.first for slot in net.slots):
-        return images.clone()
+        return images
     return images.expand(net.dynamics.timesteps, *images.shape).flatten(0, 1)
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron | Normalize) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Neuron | Normalize | BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 class Sparing(fx.Interpreter):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking.kernels import Firing, potentials, recursion, through
+from robustsnn.spiking.kernels import Firing, potentials, through
 from robustsnn.spiking.network import Fire, SpikingNetwork, spiking_only
-from robustsnn.spiking.neuron import Dynamics
+from robustsnn.spiking.neuron import Dynamics, recursion
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,40 @@
 """The same neuron, fused: forward saves only its input, backward recomputes the potentials (recursions: method section 1).
 
-``lif`` in `neuron` is the definition; tests hold these functions equal to it for every surrogate, reset and leak.
+``lif`` in `neuron` is the definition; tests hold these functions equal to it for every surrogate, reset and leak. Large
+layers run as machine code (`compiled`), the others step by step, with the same spikes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neuron import Dynamics
+from robustsnn.spiking import compiled
+from robustsnn.spiking.neuron import Dynamics, recursion
 
 
-def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics, v_pre: Tensor | None = None) -> Tensor:
-    """Spikes ``[T, N, ...]`` by one potential in place, no gradient; ``v_pre`` receives the potentials before the reset."""
+def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+    """Spikes ``[T, N, ...]``, no gradient."""
+    found = compiled.spikes(current, threshold, dynamics)
+    return _step_by_step(current, threshold, dynamics) if found is None else found
+
+
+def _membrane(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
+    """Potentials before the reset, and spikes, ``[T, N, ...]``, no gradient."""
+    found = compiled.membrane(current, threshold, dynamics)
+    if found is not None:
+        return found
+    v_pre = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+    return v_pre, _step_by_step(current, threshold, dynamics, v_pre)
+
+
+def _step_by_step(current: Tensor, threshold: Tensor, dynamics: Dynamics, v_pre: Tensor | None = None) -> Tensor:
+    """Spikes by one potential in place; ``v_pre`` receives the potentials before the reset."""
     v = torch.zeros(torch.broadcast_shapes(current.shape[1:], threshold.shape), dtype=current.dtype, device=current.device)
     if dynamics.start:
         v += dynamics.start * threshold
@@ -30,33 +48,6 @@ def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics, v_pre: Tenso
         torch.ge(v, threshold, out=spikes[t])
         v.addcmul_(v if dynamics.reset == "zero" else threshold, spikes[t], value=-1)
     return spikes
-
-
-Derivative = Callable[[int, Tensor], Tensor]
-"""``derivative(t, u)``: the derivative of a spike at step ``t``, where the potential is ``u`` above the threshold."""
-
-
-def recursion(
-    grad: Tensor, v_pre: Tensor, spikes: Tensor, threshold: Tensor, dynamics: Dynamics, derivative: Derivative
-) -> tuple[Tensor, Tensor]:
-    """Back-propagation through time: gradients of the current ``[T, N, ...]`` and of the threshold at every neuron."""
-    grad_current = torch.empty_like(grad)
-    grad_threshold = torch.zeros_like(grad[0])
-    a = torch.zeros_like(grad[0])  # dL/dv[t], the potential after the reset
-    for t in range(len(grad) - 1, -1, -1):
-        lost = v_pre[t] if dynamics.reset == "zero" else threshold  # what a spike takes from the potential
-        upstream = grad[t] if dynamics.detach_reset else torch.addcmul(grad[t], a, lost, value=-1)
-        sigma = derivative(t, v_pre[t] - threshold) * upstream
-        grad_threshold -= sigma
-        if dynamics.reset == "zero":
-            a.addcmul_(a, spikes[t], value=-1)
-        else:
-            grad_threshold.addcmul_(a, spikes[t], value=-1)
-        torch.add(a, sigma, out=grad_current[t])
-        torch.mul(grad_current[t], dynamics.leak, out=a)
-    if dynamics.start:
-        grad_threshold += dynamics.start * a
-    return grad_current, grad_threshold
 
 
 def _leak_gradient(grad_current: Tensor, v_pre: Tensor, spikes: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
@@ -79,12 +70,14 @@ class _Lif(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         current, threshold, *_ = ctx.saved_tensors
         dynamics: Dynamics = ctx.dynamics
-        v_pre = torch.empty_like(grad)
-        spikes = _spikes(current, threshold, dynamics, v_pre)
-        found = recursion(grad, v_pre, spikes, threshold, dynamics, lambda _, u: dynamics.surrogate(u))
-        grad_threshold = found[1].sum_to_size(threshold.shape) if ctx.needs_input_grad[1] else None
-        leak = _leak_gradient(found[0], v_pre, spikes, threshold, dynamics) if ctx.needs_input_grad[2] else None
-        return found[0], grad_threshold, leak, None
+        leak = None
+        found = compiled.gradients(grad, current, threshold, dynamics)
+        if found is None:
+            v_pre, spikes = _membrane(current, threshold, dynamics)
+            found = recursion(grad, v_pre, spikes, threshold, dynamics, lambda _, u: dynamics.surrogate(u))
+            if ctx.needs_input_grad[2]:
+                leak = _leak_gradient(found[0], v_pre, spikes, threshold, dynamics)
+        return found[0], found[1].sum_to_size(threshold.shape) if ctx.needs_input_grad[1] else None, leak, None
 
 
 def fused_lif(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
@@ -97,10 +90,17 @@ class Firing:
     """What a backward rule sees of a layer's forward pass, all ``[T, N, ...]`` but the threshold."""
 
     current: Tensor
-    v_pre: Tensor
-    spikes: Tensor
     threshold: Tensor
     dynamics: Dynamics
+
+    @cached_property
+    def spikes(self) -> Tensor:
+        return _spikes(self.current, self.threshold, self.dynamics)
+
+    @cached_property
+    def v_pre(self) -> Tensor:
+        """Potentials before the reset."""
+        return _membrane(self.current, self.threshold, self.dynamics)[0]
 
 
 Rule = Callable[[Tensor, Firing], Tensor]
@@ -118,9 +118,7 @@ class _Through(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         current, threshold = ctx.saved_tensors
-        v_pre = torch.empty_like(grad)
-        spikes = _spikes(current, threshold, ctx.dynamics, v_pre)
-        return ctx.rule(grad, Firing(current, v_pre, spikes, threshold, ctx.dynamics)), None, None, None
+        return ctx.rule(grad, Firing(current, threshold, ctx.dynamics)), None, None, None
 
 
 def through(rule: Rule) -> Callable[[Tensor, Tensor, Dynamics], Tensor]:
@@ -130,6 +128,4 @@ def through(rule: Rule) -> Callable[[Tensor, Tensor, Dynamics], Tensor]:
 
 def potentials(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
     """Potentials before the reset, ``[T, N, ...]``, without gradient."""
-    v_pre = torch.empty_like(current, memory_format=torch.contiguous_format)
-    _spikes(current.detach(), threshold.detach(), dynamics, v_pre)
-    return v_pre
+    return _membrane(current.detach(), threshold.detach(), dynamics)[0]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robustsnn.names import nearest
 from robustsnn.spiking.kernels import fused_lif
 from robustsnn.spiking.neuron import Dynamics
+from robustsnn.spiking.norm import exact
 from robustsnn.spiking.rewire import rewire
 from robustsnn.types import Images, Logits, StepLogits
 
@@ -115,11 +116,12 @@ class SpikingNetwork(nn.Module):
         self.slots = tuple(slots)
         self.dynamics = dynamics
         self.conversion_report = conversion_report
+        self.memory_format = torch.channels_last  # of images, which all layers follow: where convolutions want them
         first = {slot.name: slot.first for slot in slots}
 
         def place(name: str, module: nn.Module) -> nn.Module | None:
             if name not in first:
-                return None
+                return exact(module) if type(module) is nn.BatchNorm2d and not module._modules else None
             threshold = module.threshold if isinstance(module, Neuron) else nn.Parameter(_like(body, 1.0))
             return Neuron(threshold, dynamics, first=first[name]).train(module.training)
 
@@ -145,6 +147,8 @@ class SpikingNetwork(nn.Module):
     def steps(self, x: Images) -> StepLogits:
         """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
         steps = self.dynamics.timesteps
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=self.memory_format)
         if not any(slot.first for slot in self.slots):
             x = x.expand(steps, *x.shape).flatten(0, 1)
         return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]

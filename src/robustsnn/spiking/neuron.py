@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,8 +68,8 @@ class _Spike(torch.autograd.Function):
         return grad * ctx.surrogate(u), None
 
 
-def membrane(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
-    """Potentials before the reset, and spikes, of the neurons that `lif` defines, both ``[T, N, ...]`` and differentiable."""
+def walk(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> tuple[list[Tensor], list[Tensor]]:
+    """Potentials before the reset, and spikes, of the neurons that `lif` defines, step by step, ``[N, ...]`` each."""
     v = torch.zeros_like(current[0]) + dynamics.start * threshold
     potentials, spikes = [], []
     for step in current:
@@ -78,6 +79,12 @@ def membrane(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> 
         spikes.append(s)
         fired = s.detach() if dynamics.detach_reset else s
         v = (1 - fired) * v if dynamics.reset == "zero" else v - fired * threshold
+    return potentials, spikes
+
+
+def membrane(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
+    """What `walk` gives as tensors ``[T, N, ...]``, differentiable."""
+    potentials, spikes = walk(current, threshold, dynamics)
     return torch.stack(potentials), torch.stack(spikes)
 
 
@@ -101,3 +108,40 @@ def lif(current: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tenso
     tensor([0., 1., 0.])
     """
     return membrane(current, threshold, dynamics)[1]
+
+
+Derivative = Callable[[int, Tensor], Tensor]
+"""``derivative(t, u)``: the derivative of a spike at step ``t``, where the potential is ``u`` above the threshold."""
+
+
+def recursion(
+    grad: Tensor,
+    v_pre: Sequence[Tensor] | Tensor,
+    spikes: Sequence[Tensor] | Tensor,
+    threshold: Tensor,
+    dynamics: Dynamics,
+    derivative: Derivative,
+) -> tuple[Tensor, Tensor]:
+    """Back-propagation through time by hand: gradients of the current ``[T, N, ...]`` and of the threshold at every neuron.
+
+    Arguments:
+        grad: the gradient of the spikes, ``[T, N, ...]``.
+        v_pre, spikes: what `walk` found, by time step.
+    """
+    grad_current: list[Tensor] = []
+    grad_threshold = torch.zeros_like(grad[0])
+    a = torch.zeros_like(grad[0])  # dL/dv[t], the potential after the reset
+    for t in range(len(grad) - 1, -1, -1):
+        lost = v_pre[t] if dynamics.reset == "zero" else threshold  # what a spike takes from the potential
+        upstream = grad[t] if dynamics.detach_reset else grad[t] - a * lost
+        sigma = derivative(t, v_pre[t] - threshold) * upstream
+        grad_threshold = grad_threshold - sigma
+        if dynamics.reset == "zero":
+            a = a - a * spikes[t]
+        else:
+            grad_threshold = grad_threshold - a * spikes[t]
+        grad_current.append(a + sigma)
+        a = dynamics.leak * grad_current[-1]
+    if dynamics.start:
+        grad_threshold = grad_threshold + dynamics.start * a
+    return torch.stack(grad_current[::-1]), grad_threshold

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking.kernels import Firing, fused_lif, recursion, through
+from robustsnn.spiking.kernels import Firing, fused_lif, through
 from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
+from robustsnn.spiking.neuron import recursion
 from robustsnn.spiking.rewire import rewire
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 

@@ -1,0 +1,73 @@
+"""Batch norm with exact statistics where channels are last in memory.
+
+There torch's own kernel for the CPU sums a channel's values one after the other in float32: over the 500,000 of a folded
+batch the last four digits are lost, and rounding that large flips spikes.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.spiking import compiled
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """``nn.BatchNorm2d``, whose batch statistics are averaged image by image; else the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        estimates = self.training or self.running_mean is None
+        if not estimates or x.dim() != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        y, mean, variance = _Normalize.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        self._follow(mean, variance, x.numel() // x.shape[1])
+        return y  # type: ignore[no-any-return]
+
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        running_mean, running_var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if not self.training or running_mean is None or running_var is None or batches is None:
+            return
+        batches += 1
+        share = 1 / int(batches) if self.momentum is None else self.momentum
+        running_mean.lerp_(mean, share)
+        running_var.lerp_(variance * (count / (count - 1)), share)
+
+
+def exact(norm: nn.BatchNorm2d) -> BatchNorm2d:
+    """The same layer over the same tensors with exact statistics."""
+    same = copy(norm)
+    same.__class__ = BatchNorm2d
+    assert isinstance(same, BatchNorm2d)
+    for containers in ("_parameters", "_buffers"):
+        same.__dict__[containers] = norm.__dict__[containers].copy()
+    return same
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        mean, variance = statistics(x)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.eps = eps
+        y = torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        x, weight, mean, inverse = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[:3])
+        found = torch.ops.aten.native_batch_norm_backward(grad, x, weight, None, None, mean, inverse, True, ctx.eps, needed)
+        return (*(gradient if need else None for gradient, need in zip(found, needed, strict=True)), None)  # type: ignore[return-value]
+
+
+def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``[C]`` of ``x [N,C,H,W]``: those of the images' own, put together."""
+    rows = x.detach().permute(0, 2, 3, 1).flatten(1, 2)
+    variances, means = compiled.moments(rows)
+    mean = means.mean(0)
+    return mean, variances.mean(0) + (means - mean).square().mean(0)

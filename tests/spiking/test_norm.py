@@ -1,0 +1,47 @@
+"""Batch norm over channels-last images is torch's own, with statistics that keep their digits."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.seeds import generator
+from robustsnn.spiking.norm import BatchNorm2d, exact, statistics
+
+
+def rows(count=64, size=16):
+    return (2 + torch.rand(count, 3, size, size, generator=generator(0, "norm"))).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("affine", [True, False])
+def test_it_is_torchs_own_in_training_and_after(momentum, affine):
+    reference = nn.BatchNorm2d(3, momentum=momentum, affine=affine).double()
+    ours = exact(nn.BatchNorm2d(3, momentum=momentum, affine=affine))
+    for batch in rows().split(16):
+        x, same = batch.clone().requires_grad_(), batch.double().requires_grad_()
+        torch.testing.assert_close(ours(x), reference(same).float(), rtol=1e-5, atol=1e-5)
+        weights = torch.randn(x.shape, generator=generator(1, "norm"))
+        (ours(x) * weights).sum().backward()
+        (reference(same) * weights.double()).sum().backward()
+        torch.testing.assert_close(x.grad, same.grad.float(), rtol=1e-4, atol=1e-4)
+    for name, tensor in reference.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name].double(), tensor.double(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.eval()(rows()), reference.eval()(rows().double()).float(), rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_of_many_values_keep_their_digits():
+    x = rows(512, 32)
+    mean, variance = statistics(x)
+    torch.testing.assert_close(mean.double(), x.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(variance.double(), x.double().var((0, 2, 3), correction=0), rtol=1e-5, atol=0)
+
+
+def test_the_exact_layer_shares_tensors_and_leaves_the_other_as_it_was():
+    norm = nn.BatchNorm2d(3)
+    ours = exact(norm)
+    assert type(norm) is nn.BatchNorm2d
+    assert isinstance(ours, BatchNorm2d)
+    assert ours.weight is norm.weight
+    assert ours.running_mean is norm.running_mean
+    ours.running_mean = None
+    assert norm.running_mean is not None
