@@ -14,6 +14,7 @@ from robustsnn.spiking.neuron import membrane
 @pytest.fixture(autouse=True)
 def _always(monkeypatch):
     monkeypatch.setattr(compiled, "SMALLEST", 0)
+    compiled._compiles.cache_clear()
     if not compiled._compiles("cpu"):
         pytest.skip("this machine has no C++ compiler")
 

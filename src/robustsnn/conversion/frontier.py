@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.nn.modules.conv import _ConvNd
 
-from robustsnn.models import Normalize
+from robustsnn.conversion.fold import Tracer
 from robustsnn.spiking.network import Neuron, SpikingNetwork
 from robustsnn.spiking.norm import BatchNorm2d
 from robustsnn.spiking.rewire import rewire
@@ -97,7 +97,7 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     few = batches[0][torch.arange(2) % len(batches[0])]
     analog = rewire(net.body, lambda _, module: nn.ReLU() if isinstance(module, Neuron) else None)  # spikes would hide much
     try:
-        graph = _Tracer().trace(net.body)
+        graph = Tracer().trace(net.body)
         faithful = torch.equal(Sparing(analog, graph=graph).run(few.clone()), analog(few.clone()))
     except Exception:  # whatever a foreign body may raise when run in an unusual way
         return None
@@ -111,11 +111,6 @@ def _begun(net: SpikingNetwork, images: Tensor) -> Tensor:
     if any(slot.first for slot in net.slots):
         return images
     return images.expand(net.dynamics.timesteps, *images.shape).flatten(0, 1)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron | Normalize | BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 class Sparing(fx.Interpreter):

@@ -15,7 +15,7 @@ from robustsnn.data import Images
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import Check, PathFigures, Verdict, wilson
-from robustsnn.evaluation.worst import Cost, attempt, evaluating, wrong
+from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Plain
 from robustsnn.types import Attack, GradientPath
@@ -52,7 +52,8 @@ class Subject:
     cost: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
-        self.view = evaluating(self.net)
+        self.target = Target.of(self.net)
+        self.view = self.target.judged
         x, y = self.images.batch(torch.arange(len(self.images), device=self.images.labels.device))
         self.right = ~wrong(self.view, x, y)
         self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
@@ -65,14 +66,14 @@ class Subject:
             member = Member(attack, Plain() if black_box else self.path)
             seeds = image_seeds(self.ids[index], self.seed, "audit")
             rule: Rule = "last" if last else "any"
-            found[index] = attempt(member, self.view, self.x[index], self.y[index], seeds, rule, self.cost)[1]
+            found[index] = attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)[1]
         return found
 
     def loss(self, steps: int) -> float:
         """Mean cross-entropy after that many steps of PGD; 0 steps: at the random start."""
         attack: Attack = PGD(self.eps, steps) if steps else UniformNoise(self.eps, draws=1)
         seeds = image_seeds(self.ids, self.seed, "audit")
-        adv, _ = attempt(Member(attack, self.path), self.view, self.x, self.y, seeds, "last", self.cost)
+        adv, _ = attempt(Member(attack, self.path), self.target, self.x, self.y, seeds, "last", self.cost)
         with torch.no_grad():
             return float(F.cross_entropy(self.view(adv), self.y))
 

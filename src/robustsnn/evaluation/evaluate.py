@@ -20,7 +20,7 @@ from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
 from robustsnn.evaluation.state import Progress, State, carried
-from robustsnn.evaluation.worst import Cost, attempt, evaluating, wrong
+from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.seeds import image_seeds
@@ -81,7 +81,7 @@ def evaluate(
     started = time.perf_counter()
     before = digest(net.state_dict())
     device = next(net.parameters(), data.labels).device
-    victim = Victim(net, evaluating(net), data.to(device), rule or chosen.rule, seed, batch, on_progress)
+    victim = Victim(net, Target.of(net), data.to(device), rule or chosen.rule, seed, batch, on_progress)
     images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
     origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
     kept = State.resume(state, repr((before, images, chosen, names, radii, victim.rule, seed, origins)))
@@ -122,7 +122,7 @@ class Victim:
     """The attacked network with all that stays the same over an evaluation."""
 
     net: nn.Module
-    view: nn.Module
+    target: Target
     data: Images
     rule: Rule
     seed: int
@@ -131,7 +131,7 @@ class Victim:
 
     def clean(self) -> Tensor:
         """Flags before any attack, ``[N]``."""
-        flags = [wrong(self.view, x, y) for x, y, _ in self.data.batches(self.batch)]
+        flags = [wrong(self.target.judged, x, y) for x, y, _ in self.data.batches(self.batch)]
         return torch.where(torch.cat(flags).cpu(), MISCLASSIFIED, ROBUST)
 
     def measure(self, name: str, eps: float, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
@@ -163,7 +163,7 @@ class Victim:
         x, y = self.data.batch(place)
         cost = Cost()
         seeds = image_seeds(self.data.ids[place], self.seed, name)
-        broken = attempt(member, self.view, x, y, seeds, self.rule, cost)[1].cpu()
+        broken = attempt(member, self.target, x, y, seeds, self.rule, cost)[1].cpu()
         now.flags[index[broken]] = number
         now.tried[index] = number + 1
         now.gradients[number] += cost.gradients

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from robustsnn.conversion import folded
 from robustsnn.spiking import (
     Adaptive,
     Analog,
@@ -22,7 +23,6 @@ from robustsnn.spiking import (
     StraightThrough,
     Surrogate,
     Triangle,
-    rewire,
 )
 from robustsnn.types import Attack, GradientPath
 
@@ -64,7 +64,7 @@ class Transfer:
         return f"transfer from {self.name}"
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        return rewire(self.source, lambda _, __: None).eval()
+        return folded(self.source)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from robustsnn.attacks.gradient import input_gradient
 from robustsnn.data import Images
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import PathFigures
-from robustsnn.evaluation.worst import attempt, evaluating, wrong
+from robustsnn.evaluation.worst import Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.types import GradientPath
 
@@ -31,14 +31,14 @@ def pilot(
     on_path: Callable[[int], None] = lambda number: None,
 ) -> dict[GradientPath, PathFigures]:
     """Every path alone on the images that ``net`` classifies correctly, the strongest first."""
-    view = evaluating(net)
+    target = Target.of(net)
     x, y = images.batch(torch.arange(len(images), device=images.labels.device))
-    right = ~wrong(view, x, y)
+    right = ~wrong(target.judged, x, y)
     x, y, ids = x[right], y[right], images.ids[right]
     found = {}
     for number, path in enumerate(paths):
-        broken = attempt(Member(PGD(eps, 5), path), view, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
-        found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(view), x, y)))
+        broken = attempt(Member(PGD(eps, 5), path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
+        found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(target.guide), x, y)))
         on_path(number)
     return dict(sorted(found.items(), key=lambda item: -item[1].broken))
 

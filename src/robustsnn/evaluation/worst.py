@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robustsnn.conversion import folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
@@ -38,9 +39,16 @@ class Cost:
         return view
 
 
-def evaluating(net: nn.Module) -> nn.Module:
-    """A view of a network in eval mode: what is judged, and attacked."""
-    return rewire(net, lambda _, __: None).eval()
+@dataclass(frozen=True)
+class Target:
+    """A network under attack, both views in eval mode: ``judged`` tells what breaks it, ``guide`` is what attacks follow."""
+
+    judged: nn.Module
+    guide: nn.Module
+
+    @staticmethod
+    def of(net: nn.Module) -> Target:
+        return Target(rewire(net, lambda _, __: None).eval(), folded(net))
 
 
 @torch.no_grad()
@@ -51,7 +59,7 @@ def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def attempt(
-    member: Member, view: nn.Module, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, cost: Cost | None = None
+    member: Member, target: Target, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, cost: Cost | None = None
 ) -> tuple[Tensor, Tensor]:
     """Let one member attack images that are classified correctly.
 
@@ -59,7 +67,7 @@ def attempt(
     and the box.
 
     Arguments:
-        view: the attacked network in eval mode.
+        target: the attacked network.
         seeds: one per image, ``[N]``, of which the member derives its own.
         rule: ``"any"`` judges every iterate of the attack, ``"last"`` the one it returns.
         cost: what grows by the passes that the attack and the judge ask for.
@@ -68,13 +76,13 @@ def attempt(
         ``x_adv [N,C,H,W]``, inside ball and box, and whether each of them is misclassified, ``[N]``.
     """
     cost = cost or Cost()
-    judged = cost.watch(evaluating(view))
+    judged = cost.watch(rewire(target.judged, lambda _, __: None))
 
     def judge(images: Tensor, index: Tensor) -> Tensor:
         return wrong(judged, images, y[index])
 
     mine = image_seeds(seeds, str(member))
-    guide = cost.watch(member.path(view))
+    guide = cost.watch(member.path(target.guide))
     adv = member.attack(guide, x.clone(), y.clone(), rng=mine, judge=judge if rule == "any" else None)
     adv = torch.where(adv.isfinite(), adv, x)
     inside = member.attack.ball.project(adv, x)
@@ -108,14 +116,14 @@ def worst_case(
     """
     if rule not in ("any", "last"):
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
-    view = evaluating(net)
+    target = Target.of(net)
     seeds = _seeds(rng, len(x)).to(x.device)
-    broken_by = torch.where(wrong(view, x, y), MISCLASSIFIED, ROBUST)
+    broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
     x_adv = x.clone()
     for number, member in enumerate(members):
         alive = (broken_by == ROBUST).nonzero().flatten()
         if len(alive):
-            x_adv[alive], broken = attempt(member, view, x[alive], y[alive], seeds[alive], rule)
+            x_adv[alive], broken = attempt(member, target, x[alive], y[alive], seeds[alive], rule)
             broken_by[alive[broken]] = number
         on_member(number, int((broken_by == ROBUST).sum()))
     return x_adv, broken_by

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD
+from robustsnn.conversion import folded
 from robustsnn.data import Augment, Images
 from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.seeds import generator, image_seeds
@@ -177,12 +178,12 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch:
 
 def validate(net: nn.Module, images: Images, attack: Attack | None, seed: int, batch: int = 256) -> tuple[float, float]:
     """Accuracy on clean images and under an attack (None: none) through the network's own gradient, in ``[0, 1]``."""
-    view = rewire(net, lambda _, __: None).eval()
+    view, guide = rewire(net, lambda _, __: None).eval(), folded(net)
     device = next(net.parameters()).device
     clean = robust = 0
     for x, y, index in images.batches(batch):
         x, y = x.to(device), y.to(device)
-        adv = x if attack is None else attack(view, x, y, rng=image_seeds(index, seed, "validation"))
+        adv = x if attack is None else attack(guide, x, y, rng=image_seeds(index, seed, "validation"))
         with torch.no_grad():
             right = view(x).argmax(1) == y
             clean += int(right.sum())

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, kl_divergence
+from robustsnn.conversion import folded
 from robustsnn.models import weight_layers
-from robustsnn.spiking import rewire, with_tensors
+from robustsnn.spiking import with_tensors
 from robustsnn.types import Attack, Images, Labels, Logits, Objective
 
 Pass = Callable[[nn.Module], Tensor]
@@ -41,8 +42,8 @@ def passes(objective: Objective, x: Images, y: Labels, rng: torch.Generator) -> 
 
 
 def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: torch.Generator) -> Images:
-    """Adversarial images of ``attack`` on a view of ``net`` in eval mode."""
-    return attack(rewire(net, lambda _, __: None).eval(), x, y, rng=rng)
+    """Adversarial images of ``attack`` on ``net`` in eval mode."""
+    return attack(folded(net), x, y, rng=rng)
 
 
 def trades_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Tensor:

@@ -1,0 +1,75 @@
+"""The network that an attack follows: batch norms folded into the convolutions before them, and no parameter to learn."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from robustsnn.models import Normalize
+from robustsnn.spiking import Neuron, SpikingNetwork, rewire
+from robustsnn.spiking.norm import BatchNorm2d
+
+
+def folded(net: nn.Module) -> nn.Module:
+    """A view in eval mode that computes the same with fewer operations, and whose gradients end at the pixels.
+
+    Rounding apart it is ``net``; since rounding flips single spikes, what is found on it is for ``net`` to judge. A network
+    whose forward pass torch.fx cannot follow keeps its batch norms.
+    """
+    view = rewire(net, lambda _, __: None).eval()
+    body = view.body if isinstance(view, SpikingNetwork) else view
+    pairs = _pairs(body)
+    norms = set(pairs.values())
+    modules = dict(body.named_modules())
+
+    def swap(name: str, module: nn.Module) -> nn.Module | None:
+        if name in pairs:
+            norm = modules[pairs[name]]
+            assert isinstance(module, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            return fuse_conv_bn_eval(module, norm)
+        return nn.Identity().eval() if name in norms else None
+
+    with torch.no_grad():
+        short = rewire(body, swap)
+    for part in short.modules():
+        for key, parameter in part._parameters.items():
+            if parameter is not None:
+                part._parameters[key] = nn.Parameter(parameter.detach(), requires_grad=False)
+    if not isinstance(view, SpikingNetwork):
+        return short
+    view.body = short
+    return view
+
+
+def _pairs(body: nn.Module) -> dict[str, str]:
+    """Convolutions, by module path, whose output goes to a batch norm and nowhere else, and that norm."""
+    try:
+        graph = Tracer().trace(body)
+    except Exception:  # whatever a foreign forward pass may raise when it is given no tensor
+        return {}
+    modules = dict(body.named_modules(remove_duplicate=False))
+    calls = Counter(id(modules[str(node.target)]) for node in graph.nodes if node.op == "call_module")
+
+    def once(node: fx.Node, *kinds: type[nn.Module]) -> bool:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        hooked = module is not None and (module._forward_hooks or module._forward_pre_hooks)
+        return type(module) in kinds and calls[id(module)] == 1 and not hooked and not node.kwargs
+
+    found = {}
+    for node in graph.nodes:
+        if once(node, nn.BatchNorm2d, BatchNorm2d) and modules[str(node.target)].running_mean is not None:
+            (source,) = node.all_input_nodes
+            if once(source, nn.Conv2d) and len(source.users) == 1:
+                found[str(source.target)] = str(node.target)
+    return found
+
+
+class Tracer(fx.Tracer):
+    """Follows a body down to the layers that this package defines and torch's own."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Neuron | Normalize | BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)

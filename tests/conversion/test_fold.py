@@ -1,0 +1,95 @@
+"""What attacks follow computes the same as the network it is made of, with fewer operations."""
+
+import torch
+from torch import nn
+
+from robustsnn.conversion import folded, spiking
+from robustsnn.models import create
+from robustsnn.spiking import Dynamics
+
+
+def norms(net):
+    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_it_computes_the_same_without_batch_norms(net, ann, images, unchanged):
+    for whole in (net, ann):
+        with unchanged(whole):
+            short = folded(whole)
+            torch.testing.assert_close(short(images), whole(images), rtol=1e-4, atol=1e-5)
+        assert norms(whole)
+        assert not norms(short)
+        assert not short.training
+
+
+def test_its_gradients_end_at_the_pixels(net, images):
+    pixels = images.clone().requires_grad_()
+    short = folded(net)
+    assert not any(parameter.requires_grad for parameter in short.parameters())
+    (gradient,) = torch.autograd.grad(short(pixels).square().sum(), pixels)
+    (expected,) = torch.autograd.grad(net(pixels).square().sum(), pixels)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_in_training_is_followed_in_eval_mode_and_stays_in_training(net, images, unchanged):
+    expected = net(images)
+    net.train()
+    with unchanged(net):
+        torch.testing.assert_close(folded(net)(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_residual_branches_are_folded_too():
+    body = create("resnet20", 4, width=0.25, size=8)
+    x = torch.rand(4, 3, 8, 8)
+    body.train()(x)
+    body.eval()
+    net = spiking(body, x, Dynamics(2))
+    assert len(norms(net)) == 21
+    assert not norms(folded(net))
+    torch.testing.assert_close(folded(body)(x), body(x), rtol=1e-4, atol=1e-5)
+
+
+class Shared(nn.Module):
+    """A convolution whose output two layers read, one used twice, and a norm of the batch at hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.fork, self.twice, self.plain = (nn.Conv2d(2, 2, 3, padding=1) for _ in range(3))
+        self.norm1, self.norm2, self.norm3 = nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+        self.batch = nn.BatchNorm2d(2, track_running_stats=False)
+        self.last = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x):
+        forked = self.fork(x)
+        x = self.norm1(forked) + forked
+        x = self.norm2(self.twice(self.twice(x)))
+        return self.batch(self.last(self.norm3(self.plain(x)))).flatten(1)
+
+
+def test_only_a_convolution_that_nothing_else_reads_is_folded():
+    net = Shared()
+    x = torch.rand(5, 2, 6, 6)
+    net.train()(x)
+    net.eval()
+    short = folded(net)
+    torch.testing.assert_close(short(x), net(x), rtol=1e-4, atol=1e-5)
+    assert [type(short.get_submodule(name)) is nn.Identity for name in ("norm1", "norm2", "norm3", "batch")] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_forward_pass_that_cannot_be_followed_keeps_its_norms(images):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2)
+
+        def forward(self, x):
+            return self.norm(self.conv(x)).flatten(1) if x.sum() > 0 else x.flatten(1)
+
+    net = Branches().eval()
+    torch.testing.assert_close(folded(net)(images), net(images))
+    assert norms(folded(net))
