@@ -179,7 +179,13 @@ class FGSM:
 
     def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
         losses = self.goal.on(model, x, y)
-        return ascend(model, x, losses, ball=self.ball, start=x, step=self.eps, steps=1, judge=judge)
+        begin(model, len(x))
+        return self.step(x, input_gradient(model, x, losses, torch.arange(len(x), device=x.device)))
+
+    def step(self, x: Images, gradient: Images) -> Images:
+        """The images after the one step, given the loss's gradient at ``x``."""
+        x = x.detach()
+        return self.ball.project(x + self.eps * self.ball.direction(gradient), x)
 
 
 @dataclass(frozen=True)

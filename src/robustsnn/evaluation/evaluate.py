@@ -19,8 +19,9 @@ from robustsnn.evaluation.pilot import pilot, pilots
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
+from robustsnn.evaluation.shared import runs
 from robustsnn.evaluation.state import Progress, State, carried
-from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
+from robustsnn.evaluation.worst import Cost, Target, attempts, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.seeds import image_seeds
@@ -138,13 +139,16 @@ class Victim:
         """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
         now = kept.current or Progress.begin(flags, len(ensemble))
         what = f"{name} at {eps:.4g}"
-        for number, member in enumerate(ensemble):
+        number = 0
+        for run in runs(ensemble):
             waiting = ((now.flags == ROBUST) & (now.tried == number)).nonzero().flatten()
             for i, index in enumerate(waiting.split(self.batch)):
-                self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
+                done = number + len(run) * i * self.batch / max(1, len(waiting))
+                self.on_progress(what, done / len(ensemble))
                 if len(index):
-                    self._attack(member, number, index, now, name)
+                    self._attack(run, number, index, now, name)
                     kept.keep(now)
+            number += len(run)
         self.on_progress(what, 1.0)
         result = Result(
             attack=name,
@@ -158,16 +162,17 @@ class Victim:
         )
         kept.keep(None, (result,))
 
-    def _attack(self, member: Member, number: int, index: Tensor, now: Progress, name: str) -> None:
+    def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str) -> None:
         place = index.to(self.data.labels.device)
         x, y = self.data.batch(place)
-        cost = Cost()
+        costs = [Cost() for _ in run]
         seeds = image_seeds(self.data.ids[place], self.seed, name)
-        broken = attempt(member, self.target, x, y, seeds, self.rule, cost)[1].cpu()
-        now.flags[index[broken]] = number
-        now.tried[index] = number + 1
-        now.gradients[number] += cost.gradients
-        now.queries[number] += cost.queries
+        broken_by = attempts(run, self.target, x, y, seeds, self.rule, costs)[1].cpu()
+        now.flags[index] = torch.where(broken_by == ROBUST, ROBUST, broken_by + first)
+        now.tried[index] = first + len(run)
+        for number, cost in enumerate(costs, first):
+            now.gradients[number] += cost.gradients
+            now.queries[number] += cost.queries
 
 
 def _audited(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robustsnn.attacks import FGSM
 from robustsnn.conversion import folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
+from robustsnn.evaluation.shared import SharedForward, runs
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import rewire
 from robustsnn.types import Randomness
@@ -90,6 +92,39 @@ def attempt(
     return inside, wrong(judged, inside, y)
 
 
+def attempts(
+    run: Sequence[Member], target: Target, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, costs: Sequence[Cost]
+) -> tuple[Tensor, Tensor]:
+    """Let members that stand together in `shared.runs` attack, one after the other, what survives those before.
+
+    Returns:
+        ``x_adv [N,C,H,W]`` and, for each image, the place in the run of the member that broke it, else -1, ``[N]``.
+    """
+    if len(run) == 1:
+        x_adv, broken = attempt(run[0], target, x, y, seeds, rule, costs[0])
+        return x_adv, torch.where(broken, 0, ROBUST)
+    x_adv, broken_by = x.clone(), torch.full_like(y, ROBUST)
+    guide = [member.path(target.guide) for member in run]
+    number = 0
+    while number < len(run) and len(graph := (broken_by == ROBUST).nonzero().flatten()):
+        attack, alive = run[number].attack, graph
+        assert isinstance(attack, FGSM)
+        losses = attack.goal.on(target.guide, x[graph], y[graph])
+        shared = SharedForward(guide[number:])
+        for gradient in shared.gradients(x[graph], losses):
+            wanted = broken_by[graph] == ROBUST
+            alive = graph[wanted]
+            if 2 * len(alive) < len(graph):
+                break  # a forward pass on these alone costs less than gradients that no one needs
+            x_adv[alive] = attack.ball.project(attack.step(x[alive], gradient[wanted]), x[alive])
+            broken = wrong(target.judged, x_adv[alive], y[alive])
+            broken_by[alive[broken]] = number
+            costs[number].gradients += len(alive)
+            costs[number].queries += len(alive)
+            number += 1
+    return x_adv, broken_by
+
+
 def worst_case(
     members: Sequence[Member],
     net: nn.Module,
@@ -120,12 +155,17 @@ def worst_case(
     seeds = _seeds(rng, len(x)).to(x.device)
     broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
     x_adv = x.clone()
-    for number, member in enumerate(members):
+    first = 0
+    for run in runs(members):
         alive = (broken_by == ROBUST).nonzero().flatten()
-        if len(alive):
-            x_adv[alive], broken = attempt(member, target, x[alive], y[alive], seeds[alive], rule)
-            broken_by[alive[broken]] = number
-        on_member(number, int((broken_by == ROBUST).sum()))
+        survivors = len(alive)
+        if survivors:
+            x_adv[alive], by = attempts(run, target, x[alive], y[alive], seeds[alive], rule, [Cost() for _ in run])
+            broken_by[alive] = torch.where(by == ROBUST, ROBUST, by + first)
+        for number in range(first, first + len(run)):
+            survivors -= int((broken_by == number).sum())
+            on_member(number, survivors)
+        first += len(run)
     return x_adv, broken_by
 
 

@@ -1,0 +1,86 @@
+"""One forward pass for many gradients: members that take a single step from the clean image differ only in the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks import FGSM
+from robustsnn.attacks.goals import Losses
+from robustsnn.evaluation.members import Member
+from robustsnn.spiking import Dynamics, Hybrid, PotentialDependent, Rate, RateApproximation, SpikingNetwork, Surrogate
+from robustsnn.spiking.network import Fire
+
+SAME_FORWARD = (Surrogate, Rate, RateApproximation, Hybrid, PotentialDependent)
+"""Paths that change nothing but the neurons' way back, and remember nothing."""
+
+
+def runs(members: Sequence[Member]) -> list[list[Member]]:
+    """The members in their order, those that can share a forward pass together."""
+    found: list[list[Member]] = []
+    for member in members:
+        if found and found[-1][0].attack == member.attack and _shares(found[-1][0]) and _shares(member):
+            found[-1].append(member)
+        else:
+            found.append([member])
+    return found
+
+
+def _shares(member: Member) -> bool:
+    return isinstance(member.attack, FGSM) and isinstance(member.path, SAME_FORWARD)
+
+
+class SharedForward:
+    """The forward pass of a spiking network, with the way back of each of several paths.
+
+    Arguments:
+        views: the network as each path gives it; all compute the same forward.
+    """
+
+    def __init__(self, views: Sequence[nn.Module]) -> None:
+        networks = [view for view in views if isinstance(view, SpikingNetwork)]
+        self.turn = 0
+        self.neurons = [network.neurons for network in networks]
+        self.net = networks[0].rewired(lambda name, neuron: neuron.changed(fire=self._fire(name)))
+
+    def gradients(self, x: Tensor, losses: Losses) -> Iterator[Tensor]:
+        """The gradient of each image's loss at ``x [N,C,H,W]`` along one path after the other, computed when asked for."""
+        everyone = torch.arange(len(x), device=x.device)
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = losses(self.net(x), everyone).sum()
+        for turn in range(len(self.neurons)):
+            self.turn = turn
+            yield torch.autograd.grad(value, x, retain_graph=turn + 1 < len(self.neurons))[0]
+
+    def _fire(self, name: str) -> Fire:
+        def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+            return _Switch.apply(current, lambda c: self._along(name, c))  # type: ignore[no-untyped-call, no-any-return]
+
+        return fire
+
+    def _along(self, name: str, current: Tensor) -> Tensor:
+        neuron = self.neurons[self.turn][name]
+        return neuron.fire(current, neuron.threshold, neuron.dynamics)
+
+
+class _Switch(torch.autograd.Function):
+    """Neurons whose way back is looked up when it is taken."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, fire: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(current)
+        ctx.fire = fire
+        return fire(current)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (current,) = ctx.saved_tensors
+        current = current.detach().requires_grad_()
+        with torch.enable_grad():
+            spikes = ctx.fire(current)
+        return torch.autograd.grad(spikes, current, grad)[0], None
