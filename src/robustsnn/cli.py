@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +16,10 @@ import tyro
 
 from robustsnn import checkpoint, machine
 from robustsnn.attacks import ATTACKS
-from robustsnn.bench import bench
+from robustsnn.bench import ROWS, Case, Timing, bench
 from robustsnn.data import DATASETS
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, STRONGER_PATHS
+from robustsnn.files import write_atomic
 from robustsnn.models import MODELS, outside
 from robustsnn.names import find
 from robustsnn.recipes import Recipe, Run, load_recipe, measuring, packaged, pipeline
@@ -161,17 +163,41 @@ def info(args: Sequence[str]) -> None:
                 print(f"{name}.{key}: {entry}")
 
 
+@dataclass(frozen=True)
+class BenchArguments:
+    """What to measure, and where to keep the figures."""
+
+    networks: tuple[str, ...] = ("resnet20", "vgg11")
+    rows: tuple[str, ...] = tuple(ROWS)
+    timesteps: int = 8
+    batch: int = 64
+    """images of the first network; a quarter of it for the others, which are wider"""
+    few: int = 16
+    """images of the PGD ensemble and of calibration"""
+    width: float = 1.0
+    """factor on all channels"""
+    repeats: int = 3
+    device: str = "cpu"
+    json: Path | None = None
+    """a file for the figures, one object per row"""
+
+
 def speed(args: Sequence[str]) -> None:
     """``bench``."""
-    if args:
-        raise ValueError("usage: robustsnn bench")
-    rows = [
-        [t.what, f"{t.plain:.3f}", f"{t.ours:.3f}", f"{t.plain / t.ours:.2f}", f"{t.floor:.3f}", f"{t.ours / t.floor:.2f}"]
-        for t in bench()
-    ]
-    terminal = Terminal()
-    terminal.table(["ResNet-20, width 0.5, T = 8, batch 16", "plain s", "ours s", "ratio", "floor s", "ours/floor"], rows)
-    terminal.say("Medians of repeats in turns; floor: the same network with ReLU on every step's copy of the image.")
+    chosen = tyro.cli(BenchArguments, args=list(args), prog="robustsnn bench")
+    terminal, found = Terminal(), []
+    for number, network in enumerate(chosen.networks):
+        batch = chosen.batch if number == 0 else max(1, chosen.batch // 4)
+        case = Case(network, chosen.width, chosen.timesteps, batch, chosen.few, chosen.device)
+        rows = []
+        for row in bench(case, chosen.rows, chosen.repeats):
+            terminal.say(f"{network}: {row.what}")
+            rows.append(row.cells())
+            found.append({**asdict(case), **asdict(row)})
+            if chosen.json is not None:
+                write_atomic(chosen.json, json.dumps(found, indent=1).encode())
+        terminal.table([f"{network}, T = {case.timesteps}, batch {batch}", *Timing.HEAD], rows)
+    terminal.say("Medians of repeats in turns. plain: the definition, step by step; floor: convolutions and linears alone.")
 
 
 def command(args: Sequence[str]) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
 """Parameters of glibc's ``mallopt``: no mapping of single blocks, nothing given back, growth by 64 MiB."""
@@ -34,3 +36,28 @@ def keep_machine_code() -> None:
     """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "robustsnn" / "machine-code"))
+
+
+def held(device: str) -> float:
+    """Bytes of memory held now, and from now on counted by `peak`; NaN where the system does not tell."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        return float(torch.cuda.memory_allocated())
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    except OSError:
+        return float("nan")
+    return _status("VmRSS")
+
+
+def peak(device: str) -> float:
+    """The most bytes held since `held` was asked; NaN where the system does not tell."""
+    return float(torch.cuda.max_memory_allocated()) if device != "cpu" else _status("VmHWM")
+
+
+def _status(what: str) -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((1024 * float(line.split()[1]) for line in lines if line.startswith(what)), float("nan"))
