@@ -1,15 +1,72 @@
-"""The benchmark compares things that compute the same."""
+"""The benchmark compares things that compute the same, each in a process of its own."""
 
+import json
+
+import pytest
 import torch
 
-from robustsnn.bench import bench, plain
+from robustsnn import cli
+from robustsnn.bench import ROWS, Case, bench, plain
+from robustsnn.bench.forms import Floor
+from robustsnn.bench.rows import FORMS
+
+TINY = Case("resnet20", width=0.1, timesteps=2, batch=2, few=2)
 
 
 def test_the_plain_form_computes_the_same(net, images):
     torch.testing.assert_close(plain(net)(images), net(images))
 
 
-def test_every_figure_is_a_time():
-    timings = bench(width=0.1, timesteps=2, batch=2, repeats=1)
-    assert [timing.what for timing in timings] == ["forward", "input gradient", "training step"]
-    assert all(min(timing.plain, timing.ours, timing.floor) > 0 for timing in timings)
+def test_the_floor_is_every_convolution_and_linear_once(net, images):
+    floor = Floor(net, images)
+    assert len(floor.calls) == 4
+    assert [len(x) for _, x in floor.calls] == [6, 24, 24, 24]  # the first one before time begins
+    floor.step()
+    assert len(floor.calls) == 4
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_every_row_has_every_form(what):
+    forms = ROWS[what](TINY)
+    assert set(forms) == set(FORMS)
+    for form in forms.values():
+        form()
+
+
+@pytest.mark.parametrize("what", ["FGSM-19", "PGD-20-19"])
+def test_ensembles_break_the_same_images_in_both_forms(what):
+    forms = ROWS[what](Case("resnet20", width=0.25, timesteps=2, batch=6, few=4))
+    assert torch.equal(forms["plain"](), forms["ours"]())
+
+
+def test_figures_come_from_processes_that_take_turns():
+    (timing,) = bench(TINY, ["forward"], repeats=1)
+    assert timing.what == "forward"
+    assert min(timing.plain, timing.ours, timing.floor) > 0
+    assert timing.plain_bytes >= 0
+
+
+def test_the_command_keeps_its_figures(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    flags = [
+        "--networks",
+        "resnet20",
+        "--rows",
+        "forward",
+        "--repeats",
+        "1",
+        "--width",
+        "0.1",
+        "--batch",
+        "2",
+        "--timesteps",
+        "2",
+    ]
+    assert cli.main(["bench", *flags, "--json", str(out)]) == 0
+    assert "ours/floor" in capsys.readouterr().out
+    assert json.loads(out.read_text())[0]["what"] == "forward"
+
+
+def test_an_unknown_row_is_refused():
+    with pytest.raises(ValueError, match=r"forwards.*forward"):
+        next(bench(TINY, ["forwards"]))

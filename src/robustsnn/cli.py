@@ -207,7 +207,7 @@ def command(args: Sequence[str]) -> None:
         return None
     if "--system-allocator" not in args:
         machine.keep_memory()
-    machine.keep_machine_code()
+    machine.keep_machine_code(lambda line: print(line, file=sys.stderr))
     strict, name = "--strict" in args, args[0]
     rest = [arg for arg in args[1:] if arg not in ("--strict", "--system-allocator")]
     if rest and rest[0] in ("-h", "--help"):

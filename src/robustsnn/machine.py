@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,10 +34,31 @@ def keep_memory() -> bool:
     return all(mallopt(parameter, value) for parameter, value in KEEP.items())
 
 
-def keep_machine_code() -> None:
-    """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "robustsnn" / "machine-code"))
+def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
+    """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to.
+
+    Arguments:
+        say: told, the first time that something is compiled into an empty cache.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "robustsnn" / "machine-code")))
+    if not cache.exists():
+        handler = _Once(lambda: say(f"Compiling neurons for this machine, once, in some ten seconds; kept in {cache}"))
+        logger = logging.getLogger("robustsnn.spiking.compiled")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+class _Once(logging.Handler):
+    """Tells of the first message only."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).removeHandler(self)
+        self.tell()
 
 
 def held(device: str) -> float:

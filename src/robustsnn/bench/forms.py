@@ -12,6 +12,7 @@ from robustsnn.conversion import calibrate, spiking
 from robustsnn.models import create, weight_layers
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, SpikingNetwork, Surrogate, lif, rewire
+from robustsnn.spiking.layout import layout
 from robustsnn.types import GradientPath
 
 
@@ -53,7 +54,7 @@ class Case:
 
     def floor(self, count: int, ann: bool = False) -> Floor:
         """The layers alone, on that many images: those of the spiking network, or of the body as an ANN."""
-        x = self.images(count).contiguous(memory_format=torch.channels_last)
+        x = self.images(count).contiguous(memory_format=layout(self.body))
         return Floor(self.body if ann else self.ours, x)
 
     def images(self, count: int) -> Tensor:

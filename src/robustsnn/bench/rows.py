@@ -18,6 +18,7 @@ from robustsnn.evaluation.worst import Target, attempt
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Dynamics, lif
 from robustsnn.spiking.kernels import fused_lif
+from robustsnn.spiking.layout import layout
 from robustsnn.training.objectives import Adversarial, RobustFinetuning
 
 Forms = dict[str, Callable[[], object]]
@@ -90,7 +91,7 @@ def _step(net: nn.Module, loss: Tensor) -> object:
 def _adversarial(case: Case) -> Forms:
     x, y, objective = case.images(case.batch), case.labels(case.batch), Adversarial()
     floor = cache(lambda: case.floor(case.batch, ann=True))
-    last = x.contiguous(memory_format=torch.channels_last)
+    last = x.contiguous(memory_format=layout(case.body))
 
     def plainly() -> object:
         adv = objective.attack()(case.body.eval(), x, y, rng=generator(0, "bench"))

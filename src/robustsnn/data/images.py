@@ -61,8 +61,8 @@ class Images:
         return len(self.labels)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels as float32 in ``[0, 1]`` (channels last in memory, where convolutions want them) and labels."""
-        pixels = self.pixels[index].contiguous(memory_format=torch.channels_last)
+        """Pixels as float32 in ``[0, 1]`` and labels of the images ``index``."""
+        pixels = self.pixels[index]
         return (pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels), self.labels[index]
 
     def take(self, index: Tensor) -> Images:

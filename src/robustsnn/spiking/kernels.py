@@ -18,7 +18,7 @@ from robustsnn.spiking import compiled
 from robustsnn.spiking.neuron import Dynamics, recursion
 
 
-def _spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+def spikes_of(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
     """Spikes ``[T, N, ...]``, no gradient."""
     found = compiled.spikes(current, threshold, dynamics)
     return _step_by_step(current, threshold, dynamics) if found is None else found
@@ -63,7 +63,7 @@ class _Lif(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, threshold: Tensor, leak: float | Tensor, dynamics: Dynamics) -> Tensor:
         ctx.save_for_backward(current, threshold, *([leak] if isinstance(leak, Tensor) else []))
         ctx.dynamics = dynamics
-        return _spikes(current, threshold, dynamics)
+        return spikes_of(current, threshold, dynamics)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -95,7 +95,7 @@ class Firing:
 
     @cached_property
     def spikes(self) -> Tensor:
-        return _spikes(self.current, self.threshold, self.dynamics)
+        return spikes_of(self.current, self.threshold, self.dynamics)
 
     @cached_property
     def v_pre(self) -> Tensor:
@@ -112,7 +112,7 @@ class _Through(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, threshold: Tensor, dynamics: Dynamics, rule: Rule) -> Tensor:
         ctx.save_for_backward(current, threshold)
         ctx.dynamics, ctx.rule = dynamics, rule
-        return _spikes(current, threshold, dynamics)
+        return spikes_of(current, threshold, dynamics)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.names import nearest
-from robustsnn.spiking.kernels import fused_lif
+from robustsnn.spiking.kernels import fused_lif, spikes_of
+from robustsnn.spiking.layout import layout
 from robustsnn.spiking.neuron import Dynamics
 from robustsnn.spiking.norm import exact
+from robustsnn.spiking.recall import known, recalling
 from robustsnn.spiking.rewire import rewire
 from robustsnn.types import Images, Logits, StepLogits
 
@@ -66,7 +69,11 @@ class Neuron(nn.Module):
         dynamics = self.dynamics if self.leak is None else replace(self.dynamics, leak=self.leak)
         steps = dynamics.timesteps
         current = x.expand(steps, *x.shape) if self.first else x.unflatten(0, (steps, -1))
-        return self.fire(current, self.threshold, dynamics).flatten(0, 1)
+        spikes = self.fire(current, self.threshold, dynamics).flatten(0, 1)
+        if self.fire is not fused_lif or not spikes.requires_grad:
+            return spikes
+        kept = current.detach(), self.threshold.detach(), dynamics
+        return known(spikes, lambda: spikes_of(*kept).flatten(0, 1))
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"
@@ -116,7 +123,7 @@ class SpikingNetwork(nn.Module):
         self.slots = tuple(slots)
         self.dynamics = dynamics
         self.conversion_report = conversion_report
-        self.memory_format = torch.channels_last  # of images, which all layers follow: where convolutions want them
+        self.memory_format = layout(body)  # of images; all layers follow
         first = {slot.name: slot.first for slot in slots}
 
         def place(name: str, module: nn.Module) -> nn.Module | None:
@@ -151,7 +158,8 @@ class SpikingNetwork(nn.Module):
             x = x.contiguous(memory_format=self.memory_format)
         if not any(slot.first for slot in self.slots):
             x = x.expand(steps, *x.shape).flatten(0, 1)
-        return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]
+        with recalling() if torch.is_grad_enabled() else nullcontext():
+            return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]
 
     def forward(self, x: Images) -> Logits:
         """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""

@@ -19,6 +19,7 @@ from robustsnn.data import Augment, Images
 from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import rewire
+from robustsnn.spiking.layout import layout
 from robustsnn.training.engine import Loss, cpu, randomness
 from robustsnn.training.objectives import passes
 from robustsnn.types import Attack, Objective
@@ -127,6 +128,7 @@ def train(
         raise ValueError("training needs images to learn from and images to validate on")
     fabric = fabric or cpu()
     images, validation = images.to(fabric.device), validation.to(fabric.device)
+    memory_format = layout(net)
     optimizer = torch.optim.SGD(net.parameters(), schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
     loss_of, optimizer = fabric.setup(Loss(net), optimizer)
     what = repr((objective, schedule, probe, augment, after_step, seed, len(images), digest(net.state_dict())))
@@ -141,7 +143,7 @@ def train(
         net.train()
         rng = generator(seed, "epoch", epoch)
         for step, (x, y, index) in enumerate(images.batches(schedule.batch, rng)):
-            x = augment(x, rng)
+            x = augment(x, rng).contiguous(memory_format=memory_format)
             losses = []
             for loss_on in passes(objective, x, y, rng):
                 optimizer.zero_grad()

@@ -1,0 +1,59 @@
+"""Spikes are computed again on the way back: gradients stay the same to the bit, and nothing keeps spikes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd.graph import saved_tensors_hooks
+
+from robustsnn.conversion import spiking
+from robustsnn.models import create
+from robustsnn.spiking import Dynamics
+from robustsnn.spiking.network import nullcontext
+
+
+@pytest.fixture(params=["vgg", "resnet8"])
+def made(request):
+    """A network in training, with images and labels."""
+    options = {"plan": [4, "A", 6], "hidden": [10]} if request.param == "vgg" else {"width": 0.25}
+    name = "vgg" if request.param == "vgg" else "resnet20"
+    x = torch.rand(6, 3, 8, 8)
+    body = create(name, 4, size=8, **options)
+    body.train()(x)
+    net = spiking(body.eval(), x, Dynamics(4), threshold=0.2)
+    return net.train(), x, torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+def gradients(net, x, y):
+    return torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()))
+
+
+def is_spikes(x):
+    return x.dim() == 4 and x.numel() > 100 and bool(((x == 0) | (x == 1)).all())
+
+
+def test_gradients_are_those_of_kept_spikes(made, monkeypatch):
+    net, x, y = made
+    recalled = gradients(net, x, y)
+    monkeypatch.setattr("robustsnn.spiking.network.recalling", nullcontext)
+    for ours, kept in zip(recalled, gradients(net, x, y), strict=True):
+        assert torch.equal(ours, kept)
+    assert all(gradient.abs().sum() > 0 for gradient in recalled[-2:])
+
+
+def test_no_spikes_are_kept(made, monkeypatch):
+    net, x, y = made
+    kept = []
+
+    def recording(pack, unpack):
+        def noted(tensor):
+            packed = pack(tensor)
+            if isinstance(packed, torch.Tensor):
+                kept.append(packed)
+            return packed
+
+        return saved_tensors_hooks(noted, unpack)
+
+    monkeypatch.setattr("torch.autograd.graph.saved_tensors_hooks", recording)
+    gradients(net, x, y)
+    assert kept
+    assert not [tensor.shape for tensor in kept if is_spikes(tensor)]

@@ -1,0 +1,57 @@
+"""What the command line sets up of the machine."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from robustsnn import cli, machine
+from robustsnn.spiking import compiled
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_the_c_library_takes_what_it_is_told():
+    answer = subprocess.run(
+        [sys.executable, "-c", "from robustsnn import machine; raise SystemExit(not machine.keep_memory())"], check=False
+    )
+    assert answer.returncode == 0
+
+
+@pytest.mark.parametrize(("flags", "told"), [([], [True]), (["--system-allocator"], [])])
+def test_only_the_command_line_tunes_the_allocator_and_a_flag_turns_it_off(flags, told, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(machine, "keep_memory", lambda: calls.append(True))
+    assert cli.main(["list", "models", *flags]) == 0
+    assert calls == told
+    assert "resnet20" in capsys.readouterr().out
+
+
+def test_machine_code_is_kept_where_the_user_wants_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine.keep_machine_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "robustsnn" / "machine-code")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
+    machine.keep_machine_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_who_waits_for_the_compiler_is_told_why_once(cold, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache" if cold else tmp_path))
+    lines = []
+    machine.keep_machine_code(lines.append)
+    compiled.log.info("compiling")
+    compiled.log.info("compiling")
+    assert len(lines) == cold
+    assert all(str(tmp_path) in line for line in lines)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the system does not tell peaks of memory")
+def test_the_peak_is_that_of_what_ran_since():
+    before = machine.held("cpu")
+    block = bytearray(50 << 20)
+    del block
+    assert machine.peak("cpu") - before > 40 << 20
