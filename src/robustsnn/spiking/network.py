@@ -154,10 +154,10 @@ class SpikingNetwork(nn.Module):
     def steps(self, x: Images) -> StepLogits:
         """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
         steps = self.dynamics.timesteps
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=self.memory_format)
         if not any(slot.first for slot in self.slots):
             x = x.expand(steps, *x.shape).flatten(0, 1)
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
             return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]
 
