@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src/robustsnn"
 FLOORS = [
     {"cli"},
-    {"bench", "machine", "terminal"},
+    {"bench", "terminal"},
     {"recipes"},
     {"reporting"},
     {"deploy"},
@@ -21,7 +21,7 @@ FLOORS = [
     {"models"},
     {"attacks"},
     {"spiking"},
-    {"files", "names", "seeds", "types"},
+    {"files", "machine", "names", "seeds", "types"},
 ]
 ENTRY, GROUND = FLOORS[0] | FLOORS[1], FLOORS[-1]
 FILES = sorted(SOURCE.rglob("*.py"))
