@@ -11,7 +11,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).parents[1] / "src/robustsnn"
-UNCHECKED = ("models", "spiking/neuron.py", "spiking/surrogate.py")
+UNCHECKED = ("models", "spiking/compiled.py", "spiking/neuron.py", "spiking/surrogate.py")
 """What torch.fx traces with proxies, which are no tensors, and what torch.compile reads."""
 install_import_hook(
     [

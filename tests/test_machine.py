@@ -51,7 +51,9 @@ def test_who_waits_for_the_compiler_is_told_why_once(cold, monkeypatch, tmp_path
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the system does not tell peaks of memory")
 def test_the_peak_is_that_of_what_ran_since():
-    before = machine.held("cpu")
-    block = bytearray(50 << 20)
-    del block
-    assert machine.peak("cpu") - before > 40 << 20
+    """In a process of its own: another one's free memory may be enough."""
+    program = (
+        "from robustsnn import machine; before = machine.held('cpu'); block = bytearray(50 << 20); del block; "
+        "raise SystemExit(machine.peak('cpu') - before < 40 << 20)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

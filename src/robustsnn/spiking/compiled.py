@@ -60,7 +60,7 @@ def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Biased variances and means ``[N, C]`` of ``rows [N, M, C]``, step by step where machine code is not worth it."""
     if rows.numel() < SMALLEST or not _compiles(rows.device.type):
         return _moments(rows)
-    return _machine_code(_moments, rows.dtype, rows.device)(rows)  # type: ignore[no-any-return]
+    return _machine_code(_moments, rows.dtype, rows.device)(_bare(rows))  # type: ignore[no-any-return]
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +138,12 @@ def _run(
     kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype, current.device)
     code = _machine_code(equations, type(dynamics.surrogate), replace(dynamics, surrogate=_ANY), *kind)
     with torch.no_grad():
-        return code(current, threshold, _fluid(dynamics), *more)
+        return code(_bare(current), _bare(threshold), _fluid(dynamics), *map(_bare, more))
+
+
+def _bare(x: Tensor) -> Tensor:
+    """The values without history: torch compiles anew for what requires a gradient, and for what is a view."""
+    return x.data
 
 
 _ANY = Triangle()
@@ -155,7 +160,7 @@ def _machine_code(equations: Callable[..., Any], *kind: object) -> Callable[...,
     """The equations compiled for one kind of layer. Torch limits how often a function is compiled: each kind has its own."""
     log.info("compiling %s for %s", equations.__name__, kind)
     own = FunctionType(equations.__code__.replace(), equations.__globals__, equations.__name__, None, equations.__closure__)
-    return torch.compile(own, dynamic=True, fullgraph=True)
+    return torch.compile(own, dynamic=True)
 
 
 @cache
