@@ -59,7 +59,7 @@ USAGE = (
                           what a checkpoint holds
   robustsnn bench         how fast this machine is, as ratios within one run
 
-Everywhere: --system-allocator leaves memory to the C library (less held, several times slower).
+Everywhere: --system-allocator leaves memory to the C library (less held, slower).
 RECIPE is a packaged name (see 'robustsnn list recipes') or a TOML file. 'robustsnn run RECIPE --help' lists every key.
 """
 )

@@ -19,7 +19,7 @@ KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
 def keep_memory() -> bool:
     """Let glibc keep memory that is freed, instead of giving it back and faulting every page in again.
 
-    Activations are large: by default each one is mapped anew, and touching its pages costs more than the arithmetic on it
+    Activations are large: by default each one is mapped anew, and touching its pages costs as much as a neuron does
     (docs/performance.md). The price is that the process holds its peak until it ends.
 
     Returns:
@@ -43,7 +43,7 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "robustsnn" / "machine-code")))
     if not cache.exists():
-        handler = _Once(lambda: say(f"Compiling neurons for this machine, once, in some ten seconds; kept in {cache}"))
+        handler = _Once(lambda: say(f"Compiling neurons for this machine, once; kept in {cache}"))
         logger = logging.getLogger("robustsnn.spiking.compiled")
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

@@ -47,7 +47,10 @@ def test_together_they_break_what_they_break_one_by_one(net, images, eps):
             expected[alive[broken]] = number
             alive = alive[~broken]
     costs = [Cost() for _ in run]
-    x_adv, broken_by = attempts(run, target, images, y, seeds, "any", costs)
+    x_adv, broken_by = images.clone(), torch.full_like(y, ROBUST)
+    for number, (index, adv, broken) in enumerate(attempts(run, target, images, y, seeds, "any", costs)):
+        x_adv[index] = adv
+        broken_by[index[broken]] = number
     assert torch.equal(broken_by, expected)
     torch.testing.assert_close(x_adv, adversarial)
     left = [len(y) - int(((expected >= 0) & (expected < number)).sum()) for number in range(len(run))]
@@ -59,5 +62,17 @@ def test_the_forward_pass_is_made_once_while_half_of_its_images_survive(net, ima
     seen = []
     target.guide.body.register_forward_pre_hook(lambda module, x: seen.append(len(x[0])))
     run = fgsm([Surrogate(Triangle(width)) for width in (1.0, 1.1, 1.2)], 1e-6)
-    attempts(run, target, images, y, image_seeds(torch.arange(len(y)), 0), "any", [Cost() for _ in run])
+    found = attempts(run, target, images, y, image_seeds(torch.arange(len(y)), 0), "any", [Cost() for _ in run])
+    assert len(list(found)) == len(run)
     assert seen == [len(images)]
+
+
+def test_a_gradient_that_is_no_number_breaks_nothing(net, images, monkeypatch):
+    target, y = Target.of(net), net(images).argmax(1)
+    run, costs = fgsm([Rate(), Hybrid()]), [Cost(), Cost()]
+    monkeypatch.setattr(SharedForward, "gradients", lambda self, x, losses: iter([torch.full_like(x, torch.nan)] * 2))
+    found = list(attempts(run, target, images, y, image_seeds(torch.arange(len(y)), 0), "any", costs))
+    assert len(found) == 2
+    for _, adv, broken in found:
+        assert torch.equal(adv, images)
+        assert not broken.any()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustsnn.attacks import PGD
+from robustsnn.attacks import FGSM, PGD
 from robustsnn.data import Images
 from robustsnn.evaluation import Audit, evaluate
 from robustsnn.seeds import generator
@@ -50,6 +50,31 @@ def test_after_a_kill_one_batch_of_one_member_at_most_is_repeated(net, data, tmp
         assert figures(measure(net, data, state)) == whole
         assert len(calls) == total + 1, "only the batch that was cut short is repeated"
         assert not state.exists()
+
+
+def test_after_a_kill_among_members_that_share_a_forward_pass_one_of_them_is_repeated(net, data, tmp_path, monkeypatch):
+    steps, kill, real, state = [], [0], FGSM.step, tmp_path / "x.evaluation"
+
+    def counted(self, x, gradient):
+        steps.append(len(x))
+        if len(steps) == kill[-1]:
+            raise Killed
+        return real(self, x, gradient)
+
+    def single_steps(state):
+        return evaluate(net, data, "paper", 0.02, attacks=["FGSM"], batch=4, check=Audit(images=0), state=state)
+
+    monkeypatch.setattr(FGSM, "step", counted)
+    whole = figures(single_steps(None))
+    total = len(steps)
+    assert total > 19
+    for number in range(1, total + 1):
+        steps.clear()
+        kill.append(number)
+        with pytest.raises(Killed):
+            single_steps(state)
+        assert figures(single_steps(state)) == whole
+        assert len(steps) == total + 1, "only the member that was cut short is repeated"
 
 
 def stopped(net, data, state):

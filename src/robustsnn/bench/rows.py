@@ -80,7 +80,9 @@ def _finetuning(case: Case) -> Forms:
         floor().step()
         floor().step()
 
-    ours = lambda: _step(case.ours, objective(case.ours.train(), x, y, rng=generator(0, "bench")))  # noqa: E731
+    def ours() -> object:
+        return _step(case.ours, objective(case.ours.train(), x, y, rng=generator(0, "bench")))
+
     return {"plain": plainly, "ours": ours, "floor": alone}
 
 
@@ -102,7 +104,9 @@ def _adversarial(case: Case) -> Forms:
             floor().gradient()
         floor().step()
 
-    ours = lambda: _step(case.body, objective(case.body.train(), last, y, rng=generator(0, "bench")))  # noqa: E731
+    def ours() -> object:
+        return _step(case.body, objective(case.body.train(), last, y, rng=generator(0, "bench")))
+
     return {"plain": plainly, "ours": ours, "floor": alone}
 
 

@@ -139,16 +139,15 @@ class Victim:
         """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
         now = kept.current or Progress.begin(flags, len(ensemble))
         what = f"{name} at {eps:.4g}"
-        number = 0
+        first = 0
         for run in runs(ensemble):
-            waiting = ((now.flags == ROBUST) & (now.tried == number)).nonzero().flatten()
-            for i, index in enumerate(waiting.split(self.batch)):
-                done = number + len(run) * i * self.batch / max(1, len(waiting))
-                self.on_progress(what, done / len(ensemble))
-                if len(index):
-                    self._attack(run, number, index, now, name)
-                    kept.keep(now)
-            number += len(run)
+            for number in range(first, first + len(run)):  # above first: where an earlier evaluation was cut short
+                waiting = ((now.flags == ROBUST) & (now.tried == number)).nonzero().flatten()
+                for i, index in enumerate(waiting.split(self.batch)):
+                    self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
+                    if len(index):
+                        self._attack(run[number - first :], number, index, now, name, kept)
+            first += len(run)
         self.on_progress(what, 1.0)
         result = Result(
             attack=name,
@@ -162,17 +161,19 @@ class Victim:
         )
         kept.keep(None, (result,))
 
-    def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str) -> None:
+    def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
+        """Let a run, whose first member is that of the ensemble, attack the images ``index``."""
         place = index.to(self.data.labels.device)
         x, y = self.data.batch(place)
         costs = [Cost() for _ in run]
         seeds = image_seeds(self.data.ids[place], self.seed, name)
-        broken_by = attempts(run, self.target, x, y, seeds, self.rule, costs)[1].cpu()
-        now.flags[index] = torch.where(broken_by == ROBUST, ROBUST, broken_by + first)
-        now.tried[index] = first + len(run)
-        for number, cost in enumerate(costs, first):
+        found = attempts(run, self.target, x, y, seeds, self.rule, costs)
+        for number, ((alive, _, broken), cost) in enumerate(zip(found, costs, strict=False), first):
+            now.flags[index[alive[broken].cpu()]] = number
+            now.tried[index[alive.cpu()]] = number + 1
             now.gradients[number] += cost.gradients
             now.queries[number] += cost.queries
+            kept.keep(now)
 
 
 def _audited(

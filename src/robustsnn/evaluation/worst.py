@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,11 @@ def attempt(
     mine = image_seeds(seeds, str(member))
     guide = cost.watch(member.path(target.guide))
     adv = member.attack(guide, x.clone(), y.clone(), rng=mine, judge=judge if rule == "any" else None)
+    return _judged(member, adv, judged, x, y, cost)
+
+
+def _judged(member: Member, adv: Tensor, judged: nn.Module, x: Tensor, y: Tensor, cost: Cost) -> tuple[Tensor, Tensor]:
+    """What an attack returned, clipped to its ball and the box, and whether it is misclassified."""
     adv = torch.where(adv.isfinite(), adv, x)
     inside = member.attack.ball.project(adv, x)
     cost.excess = max(cost.excess, float((adv - inside).abs().max())) if len(x) else cost.excess
@@ -94,35 +100,33 @@ def attempt(
 
 def attempts(
     run: Sequence[Member], target: Target, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, costs: Sequence[Cost]
-) -> tuple[Tensor, Tensor]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Let members that stand together in `shared.runs` attack, one after the other, what survives those before.
 
-    Returns:
-        ``x_adv [N,C,H,W]`` and, for each image, the place in the run of the member that broke it, else -1, ``[N]``.
+    Yields:
+        For each member, while any image survives: the images it attacked, and what `attempt` returns for these.
     """
+    alive = torch.arange(len(x), device=x.device)
     if len(run) == 1:
-        x_adv, broken = attempt(run[0], target, x, y, seeds, rule, costs[0])
-        return x_adv, torch.where(broken, 0, ROBUST)
-    x_adv, broken_by = x.clone(), torch.full_like(y, ROBUST)
-    guide = [member.path(target.guide) for member in run]
+        yield alive, *attempt(run[0], target, x, y, seeds, rule, costs[0])
+        return
+    views = [member.path(target.guide) for member in run]
     number = 0
-    while number < len(run) and len(graph := (broken_by == ROBUST).nonzero().flatten()):
-        attack, alive = run[number].attack, graph
+    while number < len(run) and len(alive):
+        attack, graph = run[number].attack, alive
         assert isinstance(attack, FGSM)
         losses = attack.goal.on(target.guide, x[graph], y[graph])
-        shared = SharedForward(guide[number:])
-        for gradient in shared.gradients(x[graph], losses):
-            wanted = broken_by[graph] == ROBUST
-            alive = graph[wanted]
+        for gradient in SharedForward(views[number:]).gradients(x[graph], losses):
             if 2 * len(alive) < len(graph):
                 break  # a forward pass on these alone costs less than gradients that no one needs
-            x_adv[alive] = attack.ball.project(attack.step(x[alive], gradient[wanted]), x[alive])
-            broken = wrong(target.judged, x_adv[alive], y[alive])
-            broken_by[alive[broken]] = number
-            costs[number].gradients += len(alive)
-            costs[number].queries += len(alive)
+            member, cost, start = run[number], costs[number], x[alive]
+            judged = cost.watch(rewire(target.judged, lambda _, __: None))
+            adv = attack.step(start, gradient[torch.isin(graph, alive)])
+            cost.gradients += len(alive)
+            inside, broken = _judged(member, adv, judged, start, y[alive], cost)
+            yield alive, inside, broken
+            alive = alive[~broken]
             number += 1
-    return x_adv, broken_by
 
 
 def worst_case(
@@ -155,17 +159,17 @@ def worst_case(
     seeds = _seeds(rng, len(x)).to(x.device)
     broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
     x_adv = x.clone()
-    first = 0
+    number = 0
     for run in runs(members):
         alive = (broken_by == ROBUST).nonzero().flatten()
-        survivors = len(alive)
-        if survivors:
-            x_adv[alive], by = attempts(run, target, x[alive], y[alive], seeds[alive], rule, [Cost() for _ in run])
-            broken_by[alive] = torch.where(by == ROBUST, ROBUST, by + first)
-        for number in range(first, first + len(run)):
-            survivors -= int((broken_by == number).sum())
-            on_member(number, survivors)
-        first += len(run)
+        costs = [Cost() for _ in run]
+        found = attempts(run, target, x[alive], y[alive], seeds[alive], rule, costs) if len(alive) else iter(())
+        for _ in run:
+            for index, adv, broken in islice(found, 1):  # nothing, if nothing survives
+                x_adv[alive[index]] = adv
+                broken_by[alive[index[broken]]] = number
+            on_member(number, int((broken_by == ROBUST).sum()))
+            number += 1
     return x_adv, broken_by
 
 

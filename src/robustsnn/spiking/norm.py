@@ -1,7 +1,7 @@
 """Batch norm with exact statistics where channels are last in memory.
 
-There torch's own kernel for the CPU sums a channel's values one after the other in float32: over the 500,000 of a folded
-batch the last four digits are lost, and rounding that large flips spikes.
+There torch's own kernel for the CPU loses two digits (8e-5 off over 131,072 values a channel, against 9e-7 in the default
+layout), and rounding that large flips spikes.
 """
 
 from __future__ import annotations
