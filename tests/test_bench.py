@@ -9,6 +9,7 @@ from robustsnn import cli
 from robustsnn.bench import ROWS, Case, bench, plain
 from robustsnn.bench.forms import Floor
 from robustsnn.bench.rows import FORMS
+from robustsnn.evaluation import PUBLISHED_PATHS
 
 TINY = Case("resnet20", width=0.1, timesteps=2, batch=2, few=2)
 
@@ -25,7 +26,10 @@ def test_the_floor_is_every_convolution_and_linear_once(net, images):
     assert len(floor.calls) == 4
 
 
-@pytest.mark.parametrize("what", ROWS)
+ENSEMBLES = [what for what in ROWS if what.endswith("-19")]
+
+
+@pytest.mark.parametrize("what", [what for what in ROWS if what not in ENSEMBLES])
 def test_every_row_has_every_form(what):
     forms = ROWS[what](TINY)
     assert set(forms) == set(FORMS)
@@ -33,10 +37,16 @@ def test_every_row_has_every_form(what):
         form()
 
 
-@pytest.mark.parametrize("what", ["FGSM-19", "PGD-20-19"])
-def test_ensembles_break_the_same_images_in_both_forms(what):
-    forms = ROWS[what](Case("resnet20", width=0.25, timesteps=2, batch=6, few=4))
-    assert torch.equal(forms["plain"](), forms["ours"]())
+@pytest.mark.parametrize("what", ENSEMBLES)
+def test_ensembles_break_the_same_half_of_the_images_in_every_form(what, monkeypatch):
+    monkeypatch.setattr("robustsnn.bench.rows.PUBLISHED_PATHS", PUBLISHED_PATHS[::6])
+    forms = ROWS[what](Case("resnet20", width=0.25, timesteps=2, batch=8, few=8))
+    assert set(forms) == set(FORMS)
+    broken = forms["ours"]()
+    assert not broken[::2].any()
+    assert broken[1::2].any()
+    assert torch.equal(forms["plain"](), broken)
+    forms["floor"]()
 
 
 def test_figures_come_from_processes_that_take_turns():

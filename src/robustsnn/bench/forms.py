@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from robustsnn.conversion import calibrate, spiking
+from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, SpikingNetwork, Surrogate, lif, rewire
@@ -42,10 +42,8 @@ class Case:
 
     @cached_property
     def ours(self) -> SpikingNetwork:
-        """The network as this project runs it, with thresholds at which a fifth of the neurons fires."""
-        net = spiking(self.body, self.images(2), Dynamics(self.timesteps)).to(self.device)
-        scales = calibrate(net, [self.images(2)], percentile=80.0, timesteps=2)
-        return net.replace(scales)
+        """The network as this project runs it: converted, so that neurons fire at every depth."""
+        return convert(self.body, [self.images(16)], Dynamics(self.timesteps), calibration_timesteps=8)
 
     @cached_property
     def plain(self) -> SpikingNetwork:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.bench.forms import Case, PlainPath
+from robustsnn.bench.halves import halves
 from robustsnn.conversion import calibrate, folded
 from robustsnn.conversion.calibrate import calibrating, received
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
@@ -111,37 +112,26 @@ def _adversarial(case: Case) -> Forms:
 
 
 def _ensemble(case: Case, attack: type[FGSM] | type[PGD], count: int) -> Forms:
-    """FGSM or PGD-20 over the 19 paths, at a radius that leaves about half of the images."""
-    x, floor = case.images(count), cache(lambda: case.floor(count))
-    y = case.ours.eval()(x).argmax(1)
+    """FGSM or PGD-20 over the 19 paths, which leave half of the images robust."""
+    floor, attacking = cache(lambda: case.floor(count)), attack(8 / 255)
+    x, y = halves(case, count)
     seeds = image_seeds(torch.arange(count), 0).to(x.device)
-    eps = _halving(case, x, y, seeds, attack)
 
     def alone() -> Tensor:
         target, broken = Target(case.plain.eval(), case.plain.eval()), torch.zeros_like(y, dtype=torch.bool)
         for path in PUBLISHED_PATHS:
-            broken |= attempt(Member(attack(eps), PlainPath(path)), target, x, y, seeds, "last")[1]
+            broken |= attempt(Member(attacking, PlainPath(path)), target, x, y, seeds, "last")[1]
         return broken
 
     def together() -> Tensor:
-        members = [Member(attack(eps), path) for path in PUBLISHED_PATHS]
+        members = [Member(attacking, path) for path in PUBLISHED_PATHS]
         return worst_case(members, case.ours, x, y, rng=seeds, rule="last")[1] >= 0
 
     def layers() -> None:
-        for _ in range(len(PUBLISHED_PATHS) * getattr(attack(eps), "steps", 1)):
+        for _ in range(len(PUBLISHED_PATHS) * getattr(attacking, "steps", 1)):
             floor().gradient()
 
     return {"plain": alone, "ours": together, "floor": layers}
-
-
-def _halving(case: Case, x: Tensor, y: Tensor, seeds: Tensor, attack: type[FGSM] | type[PGD]) -> float:
-    low, high = 0.0, 0.1
-    for _ in range(8):
-        eps = (low + high) / 2
-        members = [Member(attack(eps), path) for path in PUBLISHED_PATHS[:2]]
-        broken = worst_case(members, case.ours, x, y, rng=seeds, rule="last")[1] >= 0
-        low, high = (low, eps) if broken.float().mean() > 0.5 else (eps, high)
-    return high
 
 
 def _calibration(case: Case) -> Forms:

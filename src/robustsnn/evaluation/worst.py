@@ -117,8 +117,9 @@ def attempts(
         assert isinstance(attack, FGSM)
         losses = attack.goal.on(target.guide, x[graph], y[graph])
         for gradient in SharedForward(views[number:]).gradients(x[graph], losses):
-            if 2 * len(alive) < len(graph):
-                break  # a forward pass on these alone costs less than gradients that no one needs
+            left = len(run) - number
+            if len(alive) * (left + 1) < len(graph) * left:
+                break  # a forward pass of these alone costs less than gradients of the others that no one needs
             member, cost, start = run[number], costs[number], x[alive]
             judged = cost.watch(rewire(target.judged, lambda _, __: None))
             adv = attack.step(start, gradient[torch.isin(graph, alive)])
