@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
-KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
-"""Parameters of glibc's ``mallopt``: no mapping of single blocks, nothing given back, growth by 64 MiB."""
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
+KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
+"""Parameters of glibc's ``mallopt``: no block mapped alone, nothing given back, growth by 64 MiB, one heap for all."""
 
 
 def keep_memory() -> bool:

@@ -1,4 +1,4 @@
-"""Spikes are computed again on the way back: gradients stay the same to the bit, and nothing keeps spikes."""
+"""Spikes and currents are computed again on the way back: gradients stay the same to the bit, and nothing keeps them."""
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from robustsnn.conversion import spiking
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 from robustsnn.spiking.network import nullcontext
+from robustsnn.spiking.norm import BatchNorm2d
 
 
 @pytest.fixture(params=["vgg", "resnet8"])
@@ -40,20 +41,40 @@ def test_gradients_are_those_of_kept_spikes(made, monkeypatch):
     assert all(gradient.abs().sum() > 0 for gradient in recalled[-2:])
 
 
-def test_no_spikes_are_kept(made, monkeypatch):
-    net, x, y = made
-    kept = []
+@pytest.fixture
+def kept(monkeypatch):
+    """The tensors that graphs keep from now on."""
+    tensors = []
 
     def recording(pack, unpack):
         def noted(tensor):
             packed = pack(tensor)
             if isinstance(packed, torch.Tensor):
-                kept.append(packed)
+                tensors.append(packed)
             return packed
 
         return saved_tensors_hooks(noted, unpack)
 
     monkeypatch.setattr("torch.autograd.graph.saved_tensors_hooks", recording)
-    gradients(net, x, y)
+    return tensors
+
+
+def test_no_spikes_are_kept(made, kept):
+    gradients(*made)
     assert kept
     assert not [tensor.shape for tensor in kept if is_spikes(tensor)]
+
+
+def test_of_a_batch_norm_before_neurons_only_the_input_is_kept(kept):
+    x = torch.rand(6, 3, 8, 8)
+    net = spiking(create("vgg", 4, size=8, plan=[4, 6], hidden=[10]), x, Dynamics(4)).train()
+    norms = [module for module in net.modules() if isinstance(module, BatchNorm2d)]
+    given, made = [], []
+    for norm in norms:
+        norm.register_forward_hook(lambda _, x, y: given.append(x[0].data_ptr()) or made.append(y))
+    loss = F.cross_entropy(net(x), torch.tensor([0, 1, 2, 3, 0, 1]))
+    places = {tensor.data_ptr() for tensor in kept}
+    assert len(norms) == len(made) == 2
+    assert places.issuperset(given)
+    assert places.isdisjoint(y.data_ptr() for y in made)
+    loss.backward()

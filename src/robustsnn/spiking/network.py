@@ -15,7 +15,7 @@ from robustsnn.spiking.kernels import fused_lif, spikes_of
 from robustsnn.spiking.layout import layout
 from robustsnn.spiking.neuron import Dynamics
 from robustsnn.spiking.norm import exact
-from robustsnn.spiking.recall import known, recalling
+from robustsnn.spiking.recall import again, known, recalling
 from robustsnn.spiking.rewire import rewire
 from robustsnn.types import Images, Logits, StepLogits
 
@@ -72,8 +72,8 @@ class Neuron(nn.Module):
         spikes = self.fire(current, self.threshold, dynamics).flatten(0, 1)
         if self.fire is not fused_lif or not spikes.requires_grad:
             return spikes
-        kept = current.detach(), self.threshold.detach(), dynamics
-        return known(spikes, lambda: spikes_of(*kept).flatten(0, 1))
+        given, threshold = again(current) or current.detach, self.threshold.detach()
+        return known(spikes, lambda: spikes_of(given(), threshold, dynamics).flatten(0, 1))
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"

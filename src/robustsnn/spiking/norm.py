@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.spiking import compiled
+from robustsnn.spiking.recall import known
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -24,7 +25,8 @@ class BatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         y, mean, variance = _Normalize.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         self._follow(mean, variance, x.numel() // x.shape[1])
-        return y  # type: ignore[no-any-return]
+        given, weight, bias = x.detach(), _detached(self.weight), _detached(self.bias)
+        return known(y, lambda: _normalized(given, weight, bias, mean, variance, self.eps))
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         running_mean, running_var, batches = self.running_mean, self.running_var, self.num_batches_tracked
@@ -52,7 +54,7 @@ class _Normalize(torch.autograd.Function):
         mean, variance = statistics(x)
         ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
         ctx.eps = eps
-        y = torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+        y = _normalized(x, weight, bias, mean, variance, eps)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
@@ -63,6 +65,14 @@ class _Normalize(torch.autograd.Function):
         needed = list(ctx.needs_input_grad[:3])
         found = torch.ops.aten.native_batch_norm_backward(grad, x, weight, None, None, mean, inverse, True, ctx.eps, needed)
         return (*(gradient if need else None for gradient, need in zip(found, needed, strict=True)), None)  # type: ignore[return-value]
+
+
+def _normalized(x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+
+
+def _detached(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.detach()
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:

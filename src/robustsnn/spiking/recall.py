@@ -1,4 +1,4 @@
-"""Spikes that a graph would keep are forgotten and computed again from the current that the neurons keep anyway."""
+"""What a graph would keep is forgotten, where it can be computed again from what the graph keeps anyway."""
 
 from __future__ import annotations
 
@@ -16,19 +16,15 @@ _now: ContextVar[dict[int, tuple[weakref.ref[Tensor], Again]] | None] = ContextV
 
 @contextmanager
 def recalling() -> Iterator[None]:
-    """What is computed inside keeps, in place of spikes that were made `known`, how to make them anew."""
-    made: dict[int, tuple[weakref.ref[Tensor], Again]] = {}
+    """What is computed inside keeps, in place of tensors that were made `known`, how to make them anew."""
 
     def pack(x: Tensor) -> Tensor | Again:
-        spikes, again = made.get(x.data_ptr(), (None, None))
-        alive = spikes() if spikes is not None else None
-        same = alive is not None and alive.shape == x.shape and alive.stride() == x.stride()
-        return again if same and again is not None else x
+        return again(x) or x
 
     def unpack(kept: Tensor | Again) -> Tensor:
         return kept if isinstance(kept, Tensor) else kept()
 
-    token = _now.set(made)
+    token = _now.set({})
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
             yield
@@ -36,9 +32,25 @@ def recalling() -> Iterator[None]:
         _now.reset(token)
 
 
-def known(spikes: Tensor, again: Again) -> Tensor:
-    """The spikes, of which `recalling` knows from now on how to make them anew."""
+def known(x: Tensor, make: Again) -> Tensor:
+    """The same tensor, of which `recalling` knows from now on how to make it anew: to the bit, in the same layout."""
     made = _now.get()
     if made is not None:
-        made[spikes.data_ptr()] = weakref.ref(spikes), again
-    return spikes
+        made[x.data_ptr()] = weakref.ref(x), make
+    return x
+
+
+def again(x: Tensor) -> Again | None:
+    """How to make anew what is known, or another view of the whole of it; None for what is not known."""
+    whole, make = (_now.get() or {}).get(x.data_ptr(), (None, None))
+    alive = whole() if whole is not None else None
+    if alive is None or make is None or alive.numel() != x.numel() or alive.dtype != x.dtype:
+        return None
+    shape, stride, layout = x.shape, x.stride(), alive.stride()
+
+    def view() -> Tensor:
+        anew = make()
+        assert anew.stride() == layout
+        return anew.as_strided(shape, stride)
+
+    return view
