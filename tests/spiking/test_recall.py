@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from robustsnn.conversion import spiking
@@ -39,6 +40,32 @@ def test_gradients_are_those_of_kept_spikes(made, monkeypatch):
     for ours, kept in zip(recalled, gradients(net, x, y), strict=True):
         assert torch.equal(ours, kept)
     assert all(gradient.abs().sum() > 0 for gradient in recalled[-2:])
+
+
+class InPlace(nn.Module):
+    """Writes into the outputs of a batch norm and of neurons."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.norm, self.act1 = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()
+        self.conv2, self.act2 = nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()
+        self.end = nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 4))
+
+    def forward(self, x):
+        current = self.norm(self.conv1(x))
+        current += 0.5 * x[:, :1]
+        spikes = self.act1(current)
+        spikes *= 2
+        return self.end(self.act2(self.conv2(spikes)))
+
+
+def test_what_was_written_to_is_kept_as_it_is(monkeypatch):
+    x, y = torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1])
+    net = spiking(InPlace().eval(), x, Dynamics(4), threshold=0.2).train()
+    ours = gradients(net, x, y)
+    monkeypatch.setattr("robustsnn.spiking.network.recalling", nullcontext)
+    for recalled, reference in zip(ours, gradients(net, x, y), strict=True):
+        assert torch.equal(recalled, reference)
 
 
 @pytest.fixture

@@ -29,16 +29,16 @@ def _membrane(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> tuple[T
     found = compiled.membrane(current, threshold, dynamics)
     if found is not None:
         return found
-    v_pre = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+    v_pre = torch.empty_like(current)
     return v_pre, _step_by_step(current, threshold, dynamics, v_pre)
 
 
 def _step_by_step(current: Tensor, threshold: Tensor, dynamics: Dynamics, v_pre: Tensor | None = None) -> Tensor:
     """Spikes by one potential in place; ``v_pre`` receives the potentials before the reset."""
-    v = torch.zeros(torch.broadcast_shapes(current.shape[1:], threshold.shape), dtype=current.dtype, device=current.device)
+    current = current.expand(len(current), *torch.broadcast_shapes(current.shape[1:], threshold.shape))
+    v, spikes = torch.zeros_like(current[0]), torch.empty_like(current)
     if dynamics.start:
         v += dynamics.start * threshold
-    spikes = v.new_empty(len(current), *v.shape)
     for t, step in enumerate(current):
         if dynamics.leak != 1:
             v *= dynamics.leak

@@ -6,12 +6,22 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Again = Callable[[], Tensor]
-_now: ContextVar[dict[int, tuple[weakref.ref[Tensor], Again]] | None] = ContextVar("recall", default=None)
+
+
+@dataclass(frozen=True)
+class _Known:
+    tensor: weakref.ref[Tensor]
+    version: int
+    make: Again
+
+
+_now: ContextVar[dict[int, _Known] | None] = ContextVar("recall", default=None)
 
 
 @contextmanager
@@ -36,17 +46,17 @@ def known(x: Tensor, make: Again) -> Tensor:
     """The same tensor, of which `recalling` knows from now on how to make it anew: to the bit, in the same layout."""
     made = _now.get()
     if made is not None:
-        made[x.data_ptr()] = weakref.ref(x), make
+        made[x.data_ptr()] = _Known(weakref.ref(x), x._version, make)
     return x
 
 
 def again(x: Tensor) -> Again | None:
-    """How to make anew what is known, or another view of the whole of it; None for what is not known."""
-    whole, make = (_now.get() or {}).get(x.data_ptr(), (None, None))
-    alive = whole() if whole is not None else None
-    if alive is None or make is None or alive.numel() != x.numel() or alive.dtype != x.dtype:
+    """How to make anew what is known, or a view of it; None for what is not known, or was written to since."""
+    found = (_now.get() or {}).get(x.data_ptr())
+    alive = None if found is None else found.tensor()
+    if found is None or alive is None or alive._version != found.version or alive.dtype != x.dtype:
         return None
-    shape, stride, layout = x.shape, x.stride(), alive.stride()
+    shape, stride, layout, make = x.shape, x.stride(), alive.stride(), found.make
 
     def view() -> Tensor:
         anew = make()
