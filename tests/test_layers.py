@@ -9,6 +9,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src/robustsnn"
 FLOORS = [
     {"cli"},
+    {"commands"},
     {"bench", "terminal"},
     {"recipes"},
     {"reporting"},
@@ -23,7 +24,7 @@ FLOORS = [
     {"spiking"},
     {"files", "machine", "names", "seeds", "types"},
 ]
-ENTRY, GROUND = FLOORS[0] | FLOORS[1], FLOORS[-1]
+ENTRY, GROUND = FLOORS[0] | FLOORS[1] | FLOORS[2], FLOORS[-1]
 FILES = sorted(SOURCE.rglob("*.py"))
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 

@@ -95,6 +95,8 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             f"the body of {path} was made {made}: load(path, body) takes one, --ann package.module:factory makes one"
         )
     try:
+        if body is None:
+            _check_shapes(model, tensors, "body." if header.kind == "snn" else "")
         net = models.create(**model) if body is None else copy.deepcopy(body)
         if header.kind == "snn":
             net, _ = trace(net, allow={"max_pool"})
@@ -177,6 +179,16 @@ def _header(path: Path, texts: Mapping[str, str]) -> Header:
         return Header(json.loads(texts["kind"]), **values)
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"the header of {path} is damaged ({error}): restore the file from where it came") from None
+
+
+def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head: str) -> None:
+    """Refuse a recipe whose body is of other shapes than the tensors, before any memory is taken for it."""
+    with torch.device("meta"):
+        wanted = models.create(**model).state_dict()
+    for name, tensor in wanted.items():
+        found = tensors[head + name]
+        if found.shape != tensor.shape:
+            raise ValueError(f"{name} is {list(found.shape)}, but its recipe makes {list(tensor.shape)}")
 
 
 def _with_biases(body: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

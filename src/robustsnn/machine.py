@@ -34,6 +34,13 @@ def keep_memory() -> bool:
     return all(mallopt(parameter, value) for parameter, value in KEEP.items())
 
 
+def deterministic() -> None:
+    """Let torch use no algorithm whose bits differ from one time to the next."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
 def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to.
 

@@ -20,8 +20,8 @@ class AuditFailed(Exception):
 class Terminal:
     """Prints lines, and on a terminal a progress bar with the time left."""
 
-    def __init__(self) -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
+    def __init__(self, speaks: bool = True) -> None:
+        self.console = Console(soft_wrap=True, highlight=False, quiet=not speaks)
         if not self.console.is_terminal:
             self.console.width = 1000  # a file has room for whole tables
         self.bar = Progress(
@@ -31,7 +31,7 @@ class Terminal:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not (speaks and self.console.is_terminal),
         )
         self.task = self.bar.add_task("", total=1.0, visible=False)
         self.what = ""

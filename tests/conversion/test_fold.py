@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from robustsnn.conversion import folded, spiking
+from robustsnn.conversion import bfloat16, folded, spiking
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 
@@ -93,3 +93,16 @@ def test_a_forward_pass_that_cannot_be_followed_keeps_its_norms(images):
     net = Branches().eval()
     torch.testing.assert_close(folded(net)(images), net(images))
     assert norms(folded(net))
+
+
+def test_layers_in_bfloat16_give_float32_close_to_the_whole(net, images, unchanged):
+    pixels = images.clone().requires_grad_()
+    with unchanged(net):
+        half = bfloat16(folded(net))
+        logits = half(pixels)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, net(images))
+    torch.testing.assert_close(logits, net(images), rtol=0.1, atol=0.1)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), pixels)
+    assert gradient.dtype == torch.float32
+    assert gradient.abs().sum() > 0

@@ -8,7 +8,10 @@ import torch
 from robustsnn import evaluation
 from robustsnn.data import Images
 from robustsnn.evaluation import MISCLASSIFIED, PROTOCOLS, ROBUST, Audit, Report, firing_rates, members, worst_case
+from robustsnn.evaluation.evaluate import fitting
+from robustsnn.evaluation.worst import Target
 from robustsnn.seeds import generator, image_seeds
+from robustsnn.spiking.recall import graph_bytes
 
 EPS = 0.05
 NO_AUDIT = Audit(images=0)
@@ -62,6 +65,27 @@ def test_the_flags_are_those_of_the_worst_case(net, data):
 @pytest.mark.parametrize("batch", [1, 4, 100])
 def test_the_batch_does_not_decide(batch, net, data):
     assert flags(evaluate(net, data, "quick", EPS, batch=batch)) == flags(evaluate(net, data, "quick", EPS, batch=9))
+
+
+def test_a_budget_of_memory_makes_the_batch_smaller_and_decides_nothing(net, data, monkeypatch):
+    guide = Target.of(net).guide
+    x, _ = data.batch(torch.arange(8))
+    four = graph_bytes(guide, x[:4].requires_grad_())
+    assert 2 <= fitting(guide, data.first(2), 250, four) <= 4
+    assert fitting(guide, data.first(1), 3, 2**40) == 3
+    with pytest.raises(ValueError, match="one image keeps"):
+        fitting(guide, data.first(2), 250, 100)
+    assert flags(evaluate(net, data, "quick", EPS, memory=four)) == flags(evaluate(net, data, "quick", EPS))
+
+
+def test_attacks_may_follow_lower_precision_and_are_judged_in_full(net, data, monkeypatch):
+    x, _ = data.batch(torch.arange(9))
+    target = Target.of(net, "bfloat16")
+    assert torch.equal(target.judged(x), net(x))
+    assert not torch.equal(target.guide(x), net(x))
+    report = evaluate(net, data, "quick", EPS, attacks=["PGD-10"], crafting="bfloat16")
+    assert report.clean == evaluate(net, data, "quick", EPS, attacks=["FGSM"]).clean
+    assert 0 < report.result("PGD-10", EPS).robust.value < report.clean.value
 
 
 def test_fewer_images_are_the_beginning_of_more(net, data):

@@ -11,6 +11,7 @@ from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 from robustsnn.spiking.network import nullcontext
 from robustsnn.spiking.norm import BatchNorm2d
+from robustsnn.spiking.recall import graph_bytes
 
 
 @pytest.fixture(params=["vgg", "resnet8"])
@@ -105,3 +106,11 @@ def test_of_a_batch_norm_before_neurons_only_the_input_is_kept(kept):
     assert places.issuperset(given)
     assert places.isdisjoint(y.data_ptr() for y in made)
     loss.backward()
+
+
+def test_a_graph_weighs_what_it_keeps(made):
+    net, x, _ = made
+    pixels = 4 * x.numel()
+    assert graph_bytes(nn.Sigmoid(), x.clone().requires_grad_()) == pixels
+    kept = graph_bytes(net, x)
+    assert kept < graph_bytes(net, x.repeat(2, 1, 1, 1)) < 2 * kept

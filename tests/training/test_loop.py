@@ -29,6 +29,7 @@ from robustsnn.training import (
     train,
     validate,
 )
+from robustsnn.training.keeper import states
 
 SCHEDULE = Schedule(epochs=3, batch=32, lr=0.05)
 ROBUST = RobustFinetuning(eps=0.1, alpha=0.05)
@@ -60,10 +61,10 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def trained(make=ann, objective=ROBUST, schedule=SCHEDULE, **options):
+def trained(make=ann, objective=ROBUST, schedule=SCHEDULE, images=None, **options):
     """Weights after training a fresh network."""
-    net = make()
-    train(net, *parts(), objective, schedule, **{"probe": PROBE, **options})
+    net, (usual, validation) = make(), parts()
+    train(net, images or usual, validation, objective, schedule, **{"probe": PROBE, **options})
     return weights(net)
 
 
@@ -111,7 +112,53 @@ def test_a_training_that_was_stopped_ends_as_if_it_never_was(make, where, tmp_pa
     resumed = trained(make, state=state, on_step=lambda *step: steps.append(step))
     assert same(resumed, trained(make))
     assert 0 < len(steps) < 9
-    assert [file.name for file in tmp_path.iterdir()] == ["net.state"]
+    assert {file.name for file in tmp_path.iterdir()} <= {"net.state", "net.state.1", "net.state.2"}
+
+
+@NETWORKS
+@pytest.mark.parametrize("place", [(0, 0), (1, 1), (2, 2)])
+def test_a_training_that_was_stopped_within_an_epoch_continues_with_the_next_batch(make, place, tmp_path):
+    options = {"state": tmp_path / "net.state", "keep_every": 0, "augment": Augment(pad=1)}
+    with pytest.raises(Stop):
+        trained(make, on_step=stop_at(*place), **options)
+    steps = []
+    resumed = trained(make, on_step=lambda *step: steps.append(step), **options)
+    assert same(resumed, trained(make, augment=Augment(pad=1)))
+    assert steps == [(epoch, step) for epoch in range(3) for step in range(3) if (epoch, step) > place]
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_of_three_states_the_newest_that_is_whole_is_taken(damaged, tmp_path):
+    state, said, steps = tmp_path / "net.state", [], []
+    with pytest.raises(Stop):
+        trained(state=state, keep_every=0, on_step=stop_at(2, 0))
+    kept = states(state)
+    assert [path.exists() for path in kept] == [True] * 3
+    for path in kept[:damaged]:
+        path.write_bytes(path.read_bytes()[:-10])
+    resumed = trained(state=state, on_warning=said.append, on_step=lambda *step: steps.append(step))
+    assert same(resumed, trained())
+    assert len(said) == damaged
+    assert all("continuing from the one before" in line for line in said)
+    assert steps[0] == (2, 0)
+
+
+def test_a_state_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):
+    state = tmp_path / "net.state"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Stop):
+        trained(state=state, on_epoch=stop_at(0))
+    for _ in range(4):
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            with pytest.raises(ValueError, match="No space left"):
+                trained(state=state)
+    steps = []
+    assert same(trained(state=state, on_step=lambda *step: steps.append(step)), trained())
+    assert steps[0] == (1, 0)
 
 
 def test_history_goes_on_where_it_stopped(tmp_path):
@@ -138,13 +185,25 @@ def test_a_training_that_had_ended_is_not_done_again(tmp_path):
         (ann, {"schedule": replace(SCHEDULE, lr=0.01)}),
         (ann, {"seed": 1}),
         (ann, {"augment": Augment(pad=1)}),
+        (ann, {"images": digits().train.take(torch.arange(1, 73))}),
         (ann, {"after_step": (ThresholdFloor(),)}),
         (ann, {"probe": PGD(0.05, 2)}),
         (lambda: ann(conv_bias=True), {}),
         (lambda: ann(seed=1), {}),
         (snn, {}),
     ],
-    ids=["objective", "schedule", "seed", "augment", "after_step", "probe", "architecture", "initial weights", "kind"],
+    ids=[
+        "objective",
+        "schedule",
+        "seed",
+        "augment",
+        "images",
+        "after_step",
+        "probe",
+        "architecture",
+        "initial weights",
+        "kind",
+    ],
 )
 def test_the_state_of_another_training_is_refused(make, other, tmp_path):
     state = tmp_path / "net.state"

@@ -2,7 +2,7 @@
 
 from robustsnn.conversion.calibrate import calibrate
 from robustsnn.conversion.convert import ConversionReport, convert, reestimate, spiking
-from robustsnn.conversion.fold import folded
+from robustsnn.conversion.fold import bfloat16, folded
 from robustsnn.conversion.trace import Layer, trace
 
-__all__ = ["ConversionReport", "Layer", "calibrate", "convert", "folded", "reestimate", "spiking", "trace"]
+__all__ = ["ConversionReport", "Layer", "bfloat16", "calibrate", "convert", "folded", "reestimate", "spiking", "trace"]

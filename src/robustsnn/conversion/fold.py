@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from robustsnn.models import Normalize
+from robustsnn.models import Normalize, weight_layers
 from robustsnn.spiking import Neuron, SpikingNetwork, rewire
-from robustsnn.spiking.norm import BatchNorm2d
+from robustsnn.spiking.norm import BatchNorm2d, Synchronised
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -45,6 +45,28 @@ def folded(net: nn.Module) -> nn.Module:
     return view
 
 
+def bfloat16(net: nn.Module) -> nn.Module:
+    """A view whose convolutions and linears compute in bfloat16: spikes are exact there, weights keep eight bits.
+
+    Everything else, neurons above all, stays in float32; so do outputs. For attacks to follow, never to judge by.
+    """
+    layers = {id(layer) for layer in weight_layers(net).values()}
+    return rewire(net, lambda _, module: _Half(module) if id(module) in layers else None)
+
+
+class _Half(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.layer = rewire(layer, lambda _, __: None)
+            for key, parameter in self.layer._parameters.items():
+                if parameter is not None:
+                    self.layer._parameters[key] = nn.Parameter(parameter.bfloat16(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.bfloat16()).float()  # type: ignore[no-any-return]
+
+
 def _pairs(body: nn.Module) -> dict[str, str]:
     """Convolutions, by module path, whose output goes to a batch norm and nowhere else, and that norm."""
     try:
@@ -61,7 +83,7 @@ def _pairs(body: nn.Module) -> dict[str, str]:
 
     found = {}
     for node in graph.nodes:
-        if once(node, nn.BatchNorm2d, BatchNorm2d) and modules[str(node.target)].running_mean is not None:
+        if once(node, nn.BatchNorm2d, BatchNorm2d, Synchronised) and modules[str(node.target)].running_mean is not None:
             (source,) = node.all_input_nodes
             if once(source, nn.Conv2d) and len(source.users) == 1:
                 found[str(source.target)] = str(node.target)

@@ -73,6 +73,12 @@ class Images:
         """The same images on a device."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
+    def near(self, device: torch.device) -> Images:
+        """The same images on a device, if they take less than a quarter of what is free there; else where they are."""
+        if device.type == "cuda" and self.pixels.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+            return self
+        return self.to(device)
+
     def first(self, count: int | None) -> Images:
         """The first ``count`` images (None: all)."""
         return self if count is None else self.take(torch.arange(min(count, len(self))))

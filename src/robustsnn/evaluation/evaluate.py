@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.data import Images
@@ -21,11 +22,13 @@ from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
 from robustsnn.evaluation.shared import runs
 from robustsnn.evaluation.state import Progress, State, carried
-from robustsnn.evaluation.worst import Cost, Target, attempts, wrong
+from robustsnn.evaluation.worst import Cost, Crafting, Target, attempts, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Plain, SpikingNetwork
+from robustsnn.spiking.recall import graph_bytes
+from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
 
 PILOTS = 64
@@ -42,9 +45,12 @@ def evaluate(
     rule: Rule | None = None,
     seed: int = 0,
     batch: int = 250,
+    memory: int | None = None,
+    crafting: Crafting = "float32",
     sources: Mapping[str, nn.Module] = {},
     pilot_images: Images | None = None,
     check: Audit = Audit(),
+    fabric: Fabric | None = None,
     state: Path | None = None,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Report:
@@ -60,10 +66,15 @@ def evaluate(
         rule: overrides the protocol's rule of success.
         seed: of random starts, which depend on (seed, member, image) and on nothing else.
         batch: images attacked together; does not change the result.
+        memory: bytes that an attack's graph may keep; the batch is made as small as that needs.
+        crafting: ``"bfloat16"`` lets attacks follow a network of that precision; what breaks an image is judged in float32
+            either way.
         sources: networks whose adversarial examples are tried too, by name.
         pilot_images: on which a ranked protocol ranks its paths; some of ``data`` if None.
         check: how thoroughly the result is audited.
-        state: a file that keeps what is found; if it is there, the evaluation continues from it. Removed at the end.
+        fabric: where to run; one process if None. Several processes share the images, and all return the whole report.
+        state: a file that keeps what is found, one per process; if it is there, the evaluation continues from it. Removed at
+            the end.
         on_progress: told what runs and the share done.
 
     Raises:
@@ -81,11 +92,15 @@ def evaluate(
     groups = {name: find(f"attack of protocol {protocol!r}:", chosen.ensembles, name) for name in names}
     started = time.perf_counter()
     before = digest(net.state_dict())
+    team = Team(fabric or cpu())
+    target = Target.of(net, find("crafting", {name: name for name in get_args(Crafting)}, crafting))
     device = next(net.parameters(), data.labels).device
-    victim = Victim(net, Target.of(net), data.to(device), rule or chosen.rule, seed, batch, on_progress)
+    batch = batch if memory is None else fitting(target.guide, data.first(2).to(device), batch, memory)
+    victim = Victim(net, target, data.near(device), device, rule or chosen.rule, seed, batch, team, on_progress)
     images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
     origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
-    kept = State.resume(state, repr((before, images, chosen, names, radii, victim.rule, seed, origins)))
+    kept = State.resume(team.own(state), repr((before, images, chosen, names, radii, victim.rule, seed, origins, crafting)))
+    kept.agree(team.agree([result.model_dump(mode="json") for result in kept.done]))
     clean = victim.clean()
     paths: dict[GradientPath, PathFigures] = {}
     if chosen.ranked or check.images:
@@ -118,6 +133,19 @@ def evaluate(
     return report
 
 
+def fitting(guide: nn.Module, few: Images, batch: int, memory: int) -> int:
+    """The number of images up to ``batch`` whose graph keeps at most ``memory`` bytes, judged by those of a few.
+
+    Raises:
+        ValueError: a single image needs more.
+    """
+    x, _, _ = next(few.batches(len(few)))
+    each = graph_bytes(guide, x.requires_grad_()) // len(x) + 1
+    if each > memory:
+        raise ValueError(f"an attack on one image keeps {each / 2**20:.0f} MiB: allow more than {memory / 2**20:.0f} MiB")
+    return min(batch, memory // each)
+
+
 @dataclass(frozen=True)
 class Victim:
     """The attacked network with all that stays the same over an evaluation."""
@@ -125,24 +153,36 @@ class Victim:
     net: nn.Module
     target: Target
     data: Images
+    device: torch.device
     rule: Rule
     seed: int
     batch: int
+    team: Team
     on_progress: Callable[[str, float], None]
 
     def clean(self) -> Tensor:
         """Flags before any attack, ``[N]``."""
-        flags = [wrong(self.target.judged, x, y) for x, y, _ in self.data.batches(self.batch)]
-        return torch.where(torch.cat(flags).cpu(), MISCLASSIFIED, ROBUST)
+        flags = torch.full((len(self.data),), ROBUST)
+        for index in self.team.share(len(self.data)).split(self.batch):
+            missed = wrong(self.target.judged, *self.images(index)[:2])
+            flags[index[missed.cpu()]] = MISCLASSIFIED
+        return self.team.merge(flags)
+
+    def images(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels, labels and ids of the images ``index``, on the network's device."""
+        place = index.to(self.data.labels.device)
+        x, y = self.data.batch(place)
+        return x.to(self.device), y.to(self.device), self.data.ids[place].to(self.device)
 
     def measure(self, name: str, eps: float, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
         """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
         now = kept.current or Progress.begin(flags, len(ensemble))
+        mine = self.team.share(len(flags))
         what = f"{name} at {eps:.4g}"
         first = 0
         for run in runs(ensemble):
             for number in range(first, first + len(run)):  # above first: where an earlier evaluation was cut short
-                waiting = ((now.flags == ROBUST) & (now.tried == number)).nonzero().flatten()
+                waiting = mine[(now.flags[mine] == ROBUST) & (now.tried[mine] == number)]
                 for i, index in enumerate(waiting.split(self.batch)):
                     self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
                     if len(index):
@@ -154,19 +194,18 @@ class Victim:
             eps=eps,
             rule=self.rule,
             members=tuple(member.name for member in ensemble),
-            broken_by=tuple(now.flags.tolist()),
+            broken_by=tuple(self.team.merge(now.flags).tolist()),
             white_box=tuple(member.white_box for member in ensemble),
-            gradients=tuple(now.gradients),
-            queries=tuple(now.queries),
+            gradients=tuple(self.team.total(torch.tensor(now.gradients)).tolist()),
+            queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
         )
         kept.keep(None, (result,))
 
     def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
         """Let a run, whose first member is that of the ensemble, attack the images ``index``."""
-        place = index.to(self.data.labels.device)
-        x, y = self.data.batch(place)
+        x, y, ids = self.images(index)
         costs = [Cost() for _ in run]
-        seeds = image_seeds(self.data.ids[place], self.seed, name)
+        seeds = image_seeds(ids, self.seed, name)
         found = attempts(run, self.target, x, y, seeds, self.rule, costs)
         for number, ((alive, _, broken), cost) in enumerate(zip(found, costs, strict=False), first):
             now.flags[index[alive[broken].cpu()]] = number
@@ -184,7 +223,7 @@ def _audited(
         return ()
     eps = max(result.eps for result in results)
     survived = torch.stack([torch.tensor(result.broken_by) == ROBUST for result in results if result.eps == eps]).all(0)
-    chosen = pilots(victim.data, check.images, victim.seed)
+    chosen = pilots(victim.data, check.images, victim.seed).to(victim.device)
     subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
     places = {int(image): place for place, image in enumerate(victim.data.ids)}
     survivors = survived[[places[int(image)] for image in subject.ids]].to(subject.y.device)

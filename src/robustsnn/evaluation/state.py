@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,6 +88,11 @@ class State:
         if costs := json.loads(texts["costs"]):
             state.current = Progress(tensors["flags"], tensors["tried"], *costs)
         return state
+
+    def agree(self, done: Sequence[Any]) -> None:
+        """Go by the results that another process has: what is under way here must follow them."""
+        if len(done) != len(self.done):
+            self.done, self.current = [Result.model_validate(result) for result in done], None
 
     def discard(self) -> None:
         """Remove the file: everything is done."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM
-from robustsnn.conversion import folded
+from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
@@ -18,6 +19,9 @@ from robustsnn.evaluation.shared import SharedForward, runs
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import rewire
 from robustsnn.types import Randomness
+
+Crafting = Literal["float32", "bfloat16"]
+"""In what the convolutions and linears that attacks follow compute; judging is done in float32."""
 
 
 @dataclass
@@ -50,8 +54,9 @@ class Target:
     guide: nn.Module
 
     @staticmethod
-    def of(net: nn.Module) -> Target:
-        return Target(rewire(net, lambda _, __: None).eval(), folded(net))
+    def of(net: nn.Module, crafting: Crafting = "float32") -> Target:
+        guide = folded(net)
+        return Target(rewire(net, lambda _, __: None).eval(), bfloat16(guide) if crafting == "bfloat16" else guide)
 
 
 @torch.no_grad()

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from robustsnn.seeds import generator
 from robustsnn.types import Images, Logits
 
+WIDEST, DEEPEST = 2**16, 2000
+"""The most channels, pixels a side or classes, and layers, that a body may have: beyond, it is a mistake or an attack."""
+
 
 class Normalize(nn.Module):
     """``(x - mean) / std`` per channel, so that everyone outside the network, attacks included, sees pixels in ``[0, 1]``.
@@ -58,6 +61,8 @@ def normalization(classes: int, size: int, channels: int, mean: Sequence[float],
     """
     if classes < 2 or channels < 1 or size < 1:
         raise ValueError(f"a network needs classes >= 2, channels and size >= 1, not {classes}, {channels}, {size}")
+    if max(classes, channels, size) > WIDEST:
+        raise ValueError(f"classes, channels and size may be {WIDEST} at most, not {classes}, {channels}, {size}")
     mean, std = (tuple(values) * channels if len(values) == 1 else tuple(values) for values in (mean, std))
     if len(mean) != channels:
         raise ValueError(f"mean and std have {len(mean)} values for {channels} channels: give one per channel")
@@ -87,7 +92,21 @@ def scaled(channels: int, width: float) -> int:
     """
     if not width > 0:
         raise ValueError(f"width must be greater than 0, not {width}; 1 is the published size")
+    if channels * width > WIDEST:
+        raise ValueError(f"a layer may be {WIDEST} wide at most, not {channels} * {width:g}: use a smaller width")
     return max(1, round(channels * width))
+
+
+def layered(what: str, depth: int, rest: int) -> int:
+    """The number of blocks per stage of a residual network of ``6 n + rest`` layers.
+
+    Raises:
+        ValueError: another depth, or one beyond `DEEPEST`.
+    """
+    if not 6 + rest <= depth <= DEEPEST or (depth - rest) % 6:
+        fits = ", ".join(str(6 * n + rest) for n in (1, 2, 3, 5))
+        raise ValueError(f"depth of a {what} must be 6 n + {rest} ({fits}, ...) and at most {DEEPEST}, not {depth}")
+    return (depth - rest) // 6
 
 
 WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d

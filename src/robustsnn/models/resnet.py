@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from robustsnn.models.layers import Body, normalization, scaled
+from robustsnn.models.layers import Body, layered, normalization, scaled
 
 
 class Mix(nn.Module):
@@ -64,15 +64,14 @@ def resnet(
     Raises:
         ValueError: a depth that is not ``6 n + 2``, or arguments out of range.
     """
-    if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"depth of a ResNet must be 6 n + 2 (8, 14, 20, 32, ...), not {depth}")
+    blocks = layered("ResNet", depth, rest=2)
     normalize = normalization(classes, size, channels, mean, std)
     stages = [scaled(c, width) for c in (16, 32, 64)]
     features: list[nn.Module] = [nn.Conv2d(channels, stages[0], 3, padding=1, bias=False)]
     features += [nn.BatchNorm2d(stages[0]), nn.ReLU()]
     inputs = stages[0]
     for stage, outputs in enumerate(stages):
-        for block in range((depth - 2) // 6):
+        for block in range(blocks):
             features.append(Block(inputs, outputs, stride=2 if stage and not block else 1))
             inputs = outputs
     features.append(nn.AdaptiveAvgPool2d(1))

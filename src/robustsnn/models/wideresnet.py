@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from robustsnn.models.layers import Body, normalization, scaled
+from robustsnn.models.layers import Body, layered, normalization, scaled
 from robustsnn.models.resnet import Mix
 
 
@@ -56,14 +56,13 @@ def wideresnet(
     Raises:
         ValueError: a depth that is not ``6 n + 4``, or arguments out of range.
     """
-    if depth < 10 or (depth - 4) % 6:
-        raise ValueError(f"depth of a WideResNet must be 6 n + 4 (10, 16, 22, 28, ...), not {depth}")
+    blocks = layered("WideResNet", depth, rest=4)
     normalize = normalization(classes, size, channels, mean, std)
     inputs = scaled(16, width)
     features: list[nn.Module] = [nn.Conv2d(channels, inputs, 3, padding=1, bias=False)]
     for stage, base in enumerate((16, 32, 64)):
         outputs = scaled(base * widen, width)
-        for block in range((depth - 4) // 6):
+        for block in range(blocks):
             features.append(PreactivationBlock(inputs, outputs, stride=2 if stage and not block else 1))
             inputs = outputs
     features += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]

@@ -5,16 +5,45 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from itertools import takewhile
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import tyro
 from pydantic import ValidationError
 
 from robustsnn.recipes.recipe import Recipe, explain, from_table
 from robustsnn.recipes.sections import Evaluation
+from robustsnn.training.engine import Engine
 
 Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Where a run lives, and its recipe."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    out: Path
+    """folder of the run; a run found there is continued"""
+    engine: Annotated[Engine, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True)
+class EvaluationArguments:
+    """How a checkpoint is measured."""
+
+    settings: Annotated[Evaluation, tyro.conf.arg(name="")]
+    engine: Annotated[Engine, tyro.conf.arg(name="")] = Engine()
+    ann: str = ""
+    """a body from outside, package.module:factory; runs that code"""
+    out: Path | None = None
+    """folder for the report"""
+
+
+NO_KEYS = ("out", *(field.name for field in fields(Engine)))
+"""Flags that are no keys of a recipe."""
 
 
 def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str, recipe: Recipe, section: str = "") -> Parsed:
@@ -64,7 +93,7 @@ def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:
         place = changed
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place.get(part, {}), dict) else {}
-        if last != "out":
+        if last not in NO_KEYS and f"{section}{last}" != "evaluation.ann":
             values = list(takewhile(lambda value: not value.startswith("--"), args[i + 1 :]))
             place[last] = values if isinstance(place.get(last), list) or len(values) != 1 else values[0]
     from_table(changed, "flags")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from robustsnn import checkpoint
 from robustsnn.evaluation import Report, Sources, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
-from robustsnn.files import write_atomic
+from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
 from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
@@ -31,7 +34,7 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
 def evaluate(run: Run) -> RunReport:
     """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped."""
     path = run.out / "report.json"
-    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=versions())
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=made_with(run))
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
@@ -45,8 +48,22 @@ def evaluate(run: Run) -> RunReport:
         measured = measure(run, source.open(kind), name, source.path(kind))
         curves = {f"{r.label} {stage}": history for r in run.everyone() for stage, history in _curves(r)}
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
-        write_atomic(path, report.to_json())
+        run.alone(partial(write_atomic, path, report.to_json()))
     return report
+
+
+def made_with(run: Run) -> dict[str, str]:
+    """What figures of the run were made with: versions, device and processes, and digests of recipe, data and source."""
+    device, train, test = run.team.fabric.device, run.data.train, run.data.test
+    pixels = {"train": train.pixels, "train.labels": train.labels, "test": test.pixels, "test.labels": test.labels}
+    return {
+        **versions(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": str(run.team.size),
+        "deterministic": str(run.engine.deterministic).lower(),
+        "recipe": hashlib.blake2b(run.recipe.toml(), digest_size=8).hexdigest(),
+        "data": digest(pixels)[:16],
+    }
 
 
 def _command(run: Run) -> str:
@@ -86,8 +103,11 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         rule=settings.rule,
         seed=run.recipe.seed,
         batch=settings.batch,
+        memory=run.engine.budget(),
+        crafting=settings.crafting,
         sources=dict(sources(run, path)) if transferred else {},
         check=settings.audit(),
+        fabric=run.team.fabric,
         state=path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation"),
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
     )
@@ -109,7 +129,7 @@ def report(run: Run) -> RunReport:
     if not path.is_file():
         raise ValueError(f"no {path}: run the stage 'evaluate' first")
     value = read_report(path.read_bytes(), path)
-    write_pages(value, run.out)
+    run.alone(lambda: write_pages(value, run.out))
     return value
 
 

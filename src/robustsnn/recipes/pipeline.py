@@ -8,19 +8,23 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import nn
 
-from robustsnn import checkpoint
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import spiking
+from robustsnn.data import Images
 from robustsnn.evaluation.energy import thresholds
-from robustsnn.files import remove_leftovers, write_atomic
+from robustsnn.files import write_atomic
 from robustsnn.recipes.measuring import evaluate, report
 from robustsnn.recipes.run import SHAPED_BY, Run
 from robustsnn.recipes.sections import Training
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
+from robustsnn.spiking import rewire
+from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
+from robustsnn.training.watch import idle_layers
 
 
 def prepared(run: Run, needs: str = "") -> Iterable[Run]:
@@ -38,8 +42,7 @@ def prepared(run: Run, needs: str = "") -> Iterable[Run]:
         if needs:
             each.require(needs)
     for each in everyone:
-        remove_leftovers(each.out)
-        write_atomic(each.out / "recipe.toml", each.recipe.toml())
+        each.alone(each.begin)
     return everyone
 
 
@@ -69,7 +72,7 @@ def _pretrain(run: Run) -> None:
     recipe, net = run.recipe, run.start()
     if recipe.weights:
         run.listener.say(f"{run.label} ANN: weights of {recipe.weights}")
-        return checkpoint.save(run.path("ann"), net, run.header())
+        return run.save("ann", net)
     return _train(run, "pretrain", "ann", net, recipe.pretrain, recipe.pretrain.acts())
 
 
@@ -90,7 +93,8 @@ def _convert(run: Run) -> None:
     ann = run.open("pruned" if run.recipe.prune.sparsity else "ann")
     images, _ = run.parts()
     order = generator(run.recipe.seed, "calibration")
-    batches = [x for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+    device = run.team.fabric.device
+    batches = [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
     layers = sum(isinstance(module, nn.ReLU) for module in ann.modules()) or 1
     found: list[str] = []
 
@@ -117,7 +121,9 @@ def _convert(run: Run) -> None:
         )
     calibrated = net.conversion_report.calibrated
     _write_metrics(run, "convert", [{"thresholds": calibrated, "scale": settings.scale}])
-    checkpoint.save(run.path("converted"), net, run.header(), {"thresholds": calibrated})
+    run.save("converted", net, {"thresholds": calibrated})
+    for warning in idle_layers(net, batches[0]):
+        run.listener.say(f"{run.label} SNN: {warning}")
     values = ", ".join(f"{value:.3g}" for value in thresholds(net).values())
     return run.listener.say(f"{run.label} SNN: converted, thresholds {values}")
 
@@ -131,7 +137,7 @@ def _finetune(run: Run) -> None:
 
 def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after_step: tuple[AfterStep, ...]) -> None:
     if not how.epochs:
-        checkpoint.save(run.path(name), net, run.header())
+        run.save(name, net)
         return
     images, validation = run.parts()
     steps = -(-len(images) // how.batch)
@@ -155,20 +161,37 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         after_step=after_step,
         stop=how.stops(),
         seed=run.recipe.seed,
+        fabric=run.team.fabric,
+        recompute=_recompute(run, net, images, how.batch),
         state=run.path(name).with_suffix(".state"),
         on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
         on_epoch=on_epoch,
+        on_warning=lambda line: run.listener.say(f"{what}: {line}"),
     )
     _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
     chosen = best_epoch(figures)
-    checkpoint.save(
-        run.path(name), net, run.header(), {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1}
-    )
+    run.save(name, net, {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1})
     run.finished(name)
     run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
 
 
+def _recompute(run: Run, net: nn.Module, images: Images, batch: int) -> bool:
+    """Whether training computes activations again: it is asked to, or what its graphs keep is beyond the budget."""
+    budget = run.engine.budget()
+    if run.engine.recompute or budget is None:
+        return run.engine.recompute
+    x, _ = images.first(2).to(run.team.fabric.device).batch(torch.arange(min(2, len(images))))
+    needed = 2 * graph_bytes(rewire(net, lambda _, __: None).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
+    if needed > budget:
+        run.listener.say(f"graphs of {needed / 2**30:.2g} GiB: activations are computed again instead of kept")
+    return needed > budget
+
+
 def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
+    run.alone(lambda: _metrics(run, stage, rows))
+
+
+def _metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
     """Put the lines of a stage into ``metrics.jsonl``, in place of those an interrupted run may have left."""
     path = run.out / "metrics.jsonl"
     kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []

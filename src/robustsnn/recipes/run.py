@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from robustsnn import checkpoint, models
 from robustsnn.conversion import spiking
 from robustsnn.data import Dataset, Images, load_dataset, split
+from robustsnn.files import remove_leftovers, write_atomic
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.spiking.rewire import rewire
+from robustsnn.training.engine import Engine, Team, cpu
+from robustsnn.training.keeper import remove_states
 
 _ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
 _CONVERTED = (*_ANN, "prune", "timesteps", "neurons", "conversion")
@@ -47,6 +50,8 @@ class Run:
     out: Path
     listener: Listener = Listener()
     label: str = "robust"
+    engine: Engine = Engine()
+    team: Team = field(default_factory=lambda: Team(cpu()))
 
     def everyone(self) -> tuple[Run, ...]:
         """This run, then those to compare it with, each in a folder of its own inside this one."""
@@ -114,17 +119,32 @@ class Run:
                 f"{path} was made by a recipe with another {' and '.join(different)}: choose another --out, "
                 "or remove that file to make it anew"
             )
-        path.with_suffix(".state").unlink(missing_ok=True)
+        remove_states(path.with_suffix(".state"))
         return True
 
     def open(self, name: str) -> nn.Module:
-        """The network of an earlier stage.
+        """The network of an earlier stage, on this process's device.
 
         Raises:
             ValueError: that stage has not been run.
         """
         self.require(name)
-        return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None)
+        return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None).to(self.team.fabric.device)
+
+    def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
+        """Write the network of a stage."""
+        self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), metrics))
+
+    def begin(self) -> None:
+        """Make the folder, with its recipe."""
+        remove_leftovers(self.out)
+        write_atomic(self.out / "recipe.toml", self.recipe.toml())
+
+    def alone(self, write: Callable[[], object]) -> None:
+        """Let the first process write something, and the others wait until it is there."""
+        if self.team.first:
+            write()
+        self.team.wait()
 
     def require(self, name: str) -> None:
         """Raise ValueError where the stage that makes a checkpoint has not been run."""

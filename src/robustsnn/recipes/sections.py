@@ -14,6 +14,7 @@ from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
 from robustsnn.evaluation import Audit, protocol
 from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.worst import Crafting
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES
@@ -223,6 +224,7 @@ class Evaluation(Section):
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
+    crafting: Crafting = Field("float32", description="precision of what attacks follow; judging is done in float32")
     audit_images: int = Field(64, ge=0, description="images on which the result is audited; 0: no audit")
     audit_steps: int = Field(1000, ge=1, description="steps of the audit's long attack on images that survived")
     audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")

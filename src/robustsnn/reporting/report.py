@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import math
 import platform
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,11 +72,22 @@ def versions() -> dict[str, str]:
     """What the figures were made with."""
     return {
         "robustsnn": importlib.metadata.version("robustsnn"),
+        "source": source(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "processor": platform.machine(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+@cache
+def source() -> str:
+    """A short text that changes with any line of this package's source."""
+    state = hashlib.blake2b(digest_size=8)
+    folder = Path(__file__).parents[1]
+    for file in sorted(folder.rglob("*.py")):
+        state.update(f"{file.relative_to(folder)}".encode() + file.read_bytes())
+    return state.hexdigest()
 
 
 def columns(report: RunReport) -> list[tuple[str, float]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from robustsnn.spiking import compiled
 from robustsnn.spiking.recall import known
@@ -46,6 +47,31 @@ def exact(norm: nn.BatchNorm2d) -> BatchNorm2d:
     for containers in ("_parameters", "_buffers"):
         same.__dict__[containers] = norm.__dict__[containers].copy()
     return same
+
+
+class Synchronised(BatchNorm2d):
+    """Batch norm whose batch statistics are those of the images of all processes together."""
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d) -> Synchronised:
+        """The same layer over the same tensors."""
+        same = exact(norm)
+        same.__class__ = cls
+        assert isinstance(same, Synchronised)
+        return same
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        others = [0, *range(2, x.dim())]
+        count: Tensor = all_reduce(x.new_tensor(float(x.numel() // x.shape[1])))
+        mean: Tensor = all_reduce(x.sum(others)) / count
+        centred = x - mean.view(-1, 1, 1)
+        variance: Tensor = all_reduce(centred.square().sum(others)) / count
+        self._follow(mean.detach(), variance.detach(), int(count))
+        scale = (variance + self.eps).rsqrt()
+        y: Tensor = centred * (scale if self.weight is None else scale * self.weight).view(-1, 1, 1)
+        return y if self.bias is None else y + self.bias.view(-1, 1, 1)
 
 
 class _Normalize(torch.autograd.Function):

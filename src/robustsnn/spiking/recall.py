@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Again = Callable[[], Tensor]
 
@@ -22,6 +22,7 @@ class _Known:
 
 
 _now: ContextVar[dict[int, _Known] | None] = ContextVar("recall", default=None)
+_scale: ContextVar[dict[int, int] | None] = ContextVar("scale", default=None)
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def recalling() -> Iterator[None]:
     """What is computed inside keeps, in place of tensors that were made `known`, how to make them anew."""
 
     def pack(x: Tensor) -> Tensor | Again:
-        return again(x) or x
+        return again(x) or _weighed(x)
 
     def unpack(kept: Tensor | Again) -> Tensor:
         return kept if isinstance(kept, Tensor) else kept()
@@ -40,6 +41,26 @@ def recalling() -> Iterator[None]:
             yield
     finally:
         _now.reset(token)
+
+
+def graph_bytes(net: nn.Module, x: Tensor) -> int:
+    """Bytes that the graph of ``net(x)`` keeps for the way back, parameters included."""
+    seen: dict[int, int] = {}
+    token = _scale.set(seen)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(_weighed, lambda kept: kept), torch.enable_grad():
+            y = net(x)  # as long as it lives, no memory is taken twice
+        del y
+    finally:
+        _scale.reset(token)
+    return sum(seen.values())
+
+
+def _weighed(x: Tensor) -> Tensor:
+    if (seen := _scale.get()) is not None:
+        storage = x.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+    return x
 
 
 def known(x: Tensor, make: Again) -> Tensor:

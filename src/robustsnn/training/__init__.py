@@ -2,17 +2,7 @@
 
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
 from robustsnn.training.hire import Hire
-from robustsnn.training.loop import (
-    STOPS,
-    AfterStep,
-    CatastrophicOverfitting,
-    Epoch,
-    Schedule,
-    Stop,
-    best_epoch,
-    train,
-    validate,
-)
+from robustsnn.training.loop import AfterStep, train, validate
 from robustsnn.training.objectives import (
     Adversarial,
     FastAdversarial,
@@ -24,6 +14,7 @@ from robustsnn.training.objectives import (
 )
 from robustsnn.training.pruning import KeepZeros, prune
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
+from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.spelled import OBJECTIVES, objective
 
 __all__ = [

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustsnn.attacks import Linf
 from robustsnn.spiking import Dynamics, Neuron, SpikingNetwork, membrane
 from robustsnn.training.objectives import Pass
-from robustsnn.types import Images, Labels
+from robustsnn.types import Images, Labels, Randomness
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Hire:
         if not isinstance(self.periods, int) or self.periods < 1:
             raise ValueError(f"periods must be a whole number of at least 1, not {self.periods!r}")
 
-    def passes(self, x: Images, y: Labels, rng: torch.Generator) -> Iterator[Pass]:
+    def passes(self, x: Images, y: Labels, rng: Randomness) -> Iterator[Pass]:
         """The loss of each period as a function of the network; between them the caller runs backward and steps."""
         for _, loss in self._periods(x, y):
             yield loss
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
         """The mean of the periods' losses at the same weights."""
         losses = []
         for noise, loss in self._periods(x, y):

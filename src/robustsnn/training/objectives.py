@@ -20,7 +20,7 @@ from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, kl_divergen
 from robustsnn.conversion import folded
 from robustsnn.models import weight_layers
 from robustsnn.spiking import with_tensors
-from robustsnn.types import Attack, Images, Labels, Logits, Objective
+from robustsnn.types import Attack, Images, Labels, Logits, Objective, Randomness
 
 Pass = Callable[[nn.Module], Tensor]
 """The loss of one step of the optimiser, as a function of the network."""
@@ -30,10 +30,10 @@ Pass = Callable[[nn.Module], Tensor]
 class SeveralSteps(Protocol):
     """An objective that takes several steps of the optimiser per batch: it goes on once the caller has taken one."""
 
-    def passes(self, x: Images, y: Labels, rng: torch.Generator) -> Iterator[Pass]: ...
+    def passes(self, x: Images, y: Labels, rng: Randomness) -> Iterator[Pass]: ...
 
 
-def passes(objective: Objective, x: Images, y: Labels, rng: torch.Generator) -> Iterator[Pass]:
+def passes(objective: Objective, x: Images, y: Labels, rng: Randomness) -> Iterator[Pass]:
     """The losses of a batch, one per step of the optimiser."""
     if isinstance(objective, SeveralSteps):
         yield from objective.passes(x, y, rng)
@@ -41,7 +41,7 @@ def passes(objective: Objective, x: Images, y: Labels, rng: torch.Generator) -> 
         yield lambda net: objective(net, x, y, rng=rng)
 
 
-def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: torch.Generator) -> Images:
+def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: Randomness) -> Images:
     """Adversarial images of ``attack`` on ``net`` in eval mode."""
     return attack(folded(net), x, y, rng=rng)
 
@@ -78,7 +78,7 @@ class Robust(Protocol):
         """The loss on clean and adversarial images."""
         ...
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
         return self.loss(net, x, attacked(net, self.attack(), x, y, rng), y)
 
 
@@ -86,7 +86,7 @@ class Robust(Protocol):
 class Natural:
     """``CE(f(x), y)``: no robustness."""
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
         return F.cross_entropy(net(x), y)
 
 

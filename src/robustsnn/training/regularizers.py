@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.spiking import Dynamics, SpikingNetwork, membrane
-from robustsnn.types import Images, Labels, Objective
+from robustsnn.types import Images, Labels, Objective, Randomness
 
 
 class Regularizer(Protocol):
@@ -35,7 +35,7 @@ class Regularized:
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"the weight of a regulariser must be finite and at least 0, not {self.weight}")
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: torch.Generator) -> Tensor:
+    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
         loss = self.objective(net, x, y, rng=rng)
         return loss + self.weight * self.regularizer(net, x, y) if self.weight else loss
 

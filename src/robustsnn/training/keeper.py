@@ -1,0 +1,130 @@
+"""The training state on disk: the last three, each whole, so that one that is damaged costs a few steps and no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.files import digest, read_tensors, write_tensors
+from robustsnn.training.schedule import Epoch
+
+KEPT = 3
+"""States on disk: ``x.state``, and the ones before it, ``x.state.1`` and ``x.state.2``."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands.
+
+    Arguments:
+        history: the epochs so far.
+        best: the weights of the best of them; empty before the first ends.
+        step: batches of the epoch under way that are done.
+        total: the sum of their losses, image by image.
+        rng: state of the epoch's generator; empty where no step is done.
+    """
+
+    history: tuple[Epoch, ...]
+    best: dict[str, Tensor]
+    step: int = 0
+    total: float = 0.0
+    rng: Tensor | None = None
+
+
+def states(path: Path) -> list[Path]:
+    """Where the states of a training are kept, the newest first."""
+    return [path, *(path.with_name(f"{path.name}.{age}") for age in range(1, KEPT))]
+
+
+def remove_states(path: Path) -> None:
+    """Remove them: the training is done."""
+    for state in states(path):
+        state.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps and restores one training.
+
+    Arguments:
+        path: the newest state; None keeps nothing.
+        what: which training it is; a state of another one is refused.
+        net, optimizer: what is restored in place.
+        say: told of a state that cannot be used.
+    """
+
+    path: Path | None
+    what: str
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    say: Callable[[str], None]
+
+    def keep(self, at: Position) -> None:
+        """Write the state, and let the ones before it age.
+
+        Raises:
+            ValueError: it cannot be written; the ones before are still there.
+        """
+        if self.path is None:
+            return
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in at.best.items()}
+        for i, parameter in enumerate(self.net.parameters()):
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{i}"] = momentum
+        if at.rng is not None:
+            tensors["rng"] = at.rng
+        history = json.dumps([asdict(epoch) for epoch in at.history])
+        texts = {"what": self.what, "history": history, "step": str(at.step), "total": at.total.hex()}
+        for younger, older in reversed(list(pairwise(states(self.path)))):
+            if younger.exists():
+                younger.replace(older)
+        write_tensors(self.path, tensors, {**texts, "digest": digest(tensors)})
+
+    def resume(self) -> Position | None:
+        """Restore the newest state that is whole.
+
+        Raises:
+            ValueError: there are states, but none is whole, or they are of another training.
+        """
+        found = [state for state in (states(self.path) if self.path else []) if state.exists()]
+        for state in found:
+            try:
+                return self._restore(state)
+            except _Damaged as error:
+                self.say(f"{error}: continuing from the one before it")
+        if found:
+            raise ValueError(f"no whole training state at {found[0]}: remove it to train from the beginning")
+        return None
+
+    def _restore(self, path: Path) -> Position:
+        try:
+            tensors, texts = read_tensors(path)
+        except ValueError as error:
+            raise _Damaged(str(error)) from None
+        if texts.get("digest") != digest(tensors):
+            raise _Damaged(f"{path} is damaged")
+        if texts["what"] != self.what:
+            raise ValueError(f"{path} is the state of another training: remove it or choose another folder")
+        part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.")}
+        self.net.load_state_dict(part["net."])
+        for i, parameter in enumerate(self.net.parameters()):
+            if str(i) in part["momentum."]:
+                self.optimizer.state[parameter]["momentum_buffer"] = part["momentum."][str(i)].to(parameter.device)
+        history = tuple(Epoch(**epoch) for epoch in json.loads(texts["history"]))
+        return Position(history, part["best."], int(texts["step"]), float.fromhex(texts["total"]), tensors.get("rng"))
+
+
+class _Damaged(Exception):
+    """A state that cannot be read."""
+
+
+def _under(tensors: dict[str, Tensor], head: str) -> dict[str, Tensor]:
+    return {name.removeprefix(head): tensor for name, tensor in tensors.items() if name.startswith(head)}

@@ -1,0 +1,69 @@
+"""How long and how fast to train, what an epoch gave, and when to end early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: SGD with momentum, learning rate by a cosine from ``lr`` to 0 over the epochs.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    epochs: int = 200
+    batch: int = 64
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1:
+            raise ValueError(f"epochs and batch must be at least 1, not {self.epochs} and {self.batch}")
+        if not (0 < self.lr < math.inf and 0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+            raise ValueError(
+                "lr must be > 0, momentum in [0, 1) and weight_decay >= 0, not "
+                f"{self.lr}, {self.momentum}, {self.weight_decay}"
+            )
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave: mean loss, and accuracies in ``[0, 1]`` on the validation images."""
+
+    epoch: int
+    loss: float
+    clean: float
+    robust: float
+    lr: float
+    seconds: float
+
+
+Stop = Callable[[Sequence[Epoch]], bool]
+"""Whether training should end after the epochs so far."""
+
+
+@dataclass(frozen=True)
+class CatastrophicOverfitting:
+    """Stop once robust validation accuracy has fallen by more than ``drop`` below its best (Wong et al. 2020)."""
+
+    drop: float = 0.2
+
+    def __call__(self, history: Sequence[Epoch]) -> bool:
+        return history[-1].robust < best_epoch(history).robust - self.drop
+
+
+STOPS: dict[str, Callable[..., Stop]] = {"CatastrophicOverfitting": CatastrophicOverfitting}
+
+
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """The epoch whose weights training keeps: the first of the best by robust, then clean validation accuracy."""
+    return max(history, key=lambda e: (e.robust, e.clean))

@@ -1,0 +1,71 @@
+"""Watchdogs: where a loss stopped being a number, layers that never or always fire, and robustness that suddenly is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.spiking import SpikingNetwork, rewire
+from robustsnn.training.schedule import CatastrophicOverfitting, Epoch
+
+NEVER, ALWAYS = 1e-4, 0.99
+"""Shares of possible spikes below and above which a layer says nothing about an image."""
+
+
+@torch.no_grad()
+def first_not_finite(net: nn.Module, x: Tensor) -> str:
+    """The first layer, in the order of the forward pass, whose output or parameters are not finite; empty if there is none."""
+    found: list[str] = []
+    view = rewire(net, lambda _, __: None)
+    for name, module in view.named_modules():
+        if not module._modules:
+            module.register_forward_hook(lambda layer, _, y, name=name: found.append(name) if _strange(layer, y) else None)
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    view(x)
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    return found[0] if found else ""
+
+
+def _strange(layer: nn.Module, output: object) -> bool:
+    values = [*layer.parameters(), *([output] if isinstance(output, Tensor) else [])]
+    return not all(value.isfinite().all() for value in values)
+
+
+@torch.no_grad()
+def idle_layers(net: nn.Module, x: Tensor) -> list[str]:
+    """A warning with its remedy for every layer of neurons that fires never, or at nearly every step, on ``x [N,C,H,W]``."""
+    if not isinstance(net, SpikingNetwork):
+        return []
+    rates: dict[str, float] = {}
+    view = rewire(net, lambda _, __: None).eval()
+    assert isinstance(view, SpikingNetwork)
+    for name, neuron in view.neurons.items():
+        neuron.register_forward_hook(lambda _, __, spikes, name=name: rates.__setitem__(name, float(spikes.mean())))
+    view(x)
+    silent = [name for name, rate in rates.items() if rate < NEVER]
+    busy = [name for name, rate in rates.items() if rate > ALWAYS]
+    warnings = []
+    if silent:
+        lower = "lower conversion.scale or conversion.percentile, or more timesteps"
+        warnings.append(f"{_layers(silent)} never (fewer than {NEVER:.2%} of steps), so nothing passes: {lower}")
+    if busy:
+        warnings.append(f"{_layers(busy)} at over {ALWAYS:.0%} of steps, so all images look alike: raise conversion.scale")
+    return warnings
+
+
+def _layers(names: Sequence[str]) -> str:
+    return f"neurons at {names[0]!r}{f' and {len(names) - 1} more layers' if len(names) > 1 else ''} fire"
+
+
+def overfitting(history: Sequence[Epoch]) -> str:
+    """A warning where robust validation accuracy has just collapsed; else empty."""
+    collapsed = CatastrophicOverfitting()
+    if not collapsed(history) or (len(history) > 1 and collapsed(history[:-1])):
+        return ""
+    return (
+        f"catastrophic overfitting: robust validation accuracy fell to {history[-1].robust:.1%}; the best epoch is kept; "
+        "use more attack steps, a smaller radius, or stop = 'CatastrophicOverfitting(drop=0.2)'"
+    )

@@ -1,0 +1,77 @@
+"""Watchdogs name the place and the remedy, and leave the network alone."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.conversion import spiking
+from robustsnn.data import digits
+from robustsnn.models import create
+from robustsnn.spiking import Dynamics
+from robustsnn.training import Epoch, Natural, Schedule, train
+from robustsnn.training.watch import first_not_finite, idle_layers, overfitting
+
+
+def test_the_first_layer_that_is_not_finite_is_named(net, images, unchanged):
+    with unchanged(net):
+        assert first_not_finite(net, images) == ""
+    with torch.no_grad():
+        net.get_submodule("body.features.4").weight[0] = torch.nan
+        net.get_submodule("body.classifier.1").weight[0] = torch.inf
+    assert first_not_finite(net.train(), images) == "body.features.4"
+
+
+def test_a_loss_that_is_no_number_names_the_layer_and_the_state_that_is_left(tmp_path):
+    images = digits().train.first(40)
+    net = create("digits", 10, size=8, channels=1, width=0.25)
+    state = tmp_path / "net.state"
+
+    def break_it(epoch):
+        with torch.no_grad():
+            net.get_submodule("features.3").weight[:] = torch.nan
+
+    with pytest.raises(FloatingPointError, match=r"nan at epoch 1, step 0; .* 'features\.3': lower .*net\.state"):
+        train(net, images, images, Natural(), Schedule(epochs=3, batch=20), probe=None, state=state, on_epoch=break_it)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [(1e6, "'2' and 1 more layers fire never.*lower"), (1e-9, "'2' and 1 more layers fire at over 99%.*raise")],
+)
+def test_layers_that_say_nothing_are_named_with_the_remedy(threshold, said, unchanged):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    for layer in (body[1], body[3]):
+        nn.init.ones_(layer.weight)
+    x = torch.rand(5, 1, 2, 2) + 0.1
+    net = spiking(body, x, Dynamics(4), threshold=threshold)
+    with unchanged(net):
+        (warning,) = idle_layers(net, x)
+    assert re.search(said, warning)
+
+
+def test_layers_that_fire_now_and_then_are_not_mentioned(net, ann, images):
+    assert idle_layers(net, images) == []
+    assert idle_layers(ann, images) == [], "an ANN has no neurons"
+
+
+def test_warnings_reach_the_caller_of_training_once():
+    images = digits().train.first(40)
+    body = create("digits", 10, size=8, channels=1, width=0.25)
+    net = spiking(body, images.batch(torch.arange(4))[0], Dynamics(2), threshold=1e6)
+    said = []
+    train(net, images, images, Natural(), Schedule(epochs=3, batch=20, lr=1e-6), probe=None, on_warning=said.append)
+    assert len(said) == 1
+    assert "never" in said[0]
+
+
+def history(*robust):
+    return [Epoch(i, 1.0, 0.9, value, 0.1, 1.0) for i, value in enumerate(robust)]
+
+
+@pytest.mark.parametrize(
+    ("robust", "flagged"), [((0.4, 0.5), False), ((0.5, 0.45), False), ((0.2, 0.5, 0.1), True), ((0.5, 0.1, 0.1), False)]
+)
+def test_robustness_that_collapses_is_flagged_when_it_does(robust, flagged):
+    assert bool(overfitting(history(*robust))) == flagged
