@@ -34,6 +34,7 @@ def work(processes: int, accelerator: str, case: Case, batches: int, out: Path) 
     found = {"finetuning": finetuned(team, case, data), "PGD-10": attacked(team, case, data)}
     if team.first:
         out.write_text(json.dumps(found))
+    team.part()
 
 
 def finetuned(team: Team, case: Case, data: Images) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from robustsnn import machine
-from robustsnn.commands import KINDS, STAGES, evaluate_checkpoint, info, show, speed, stage
+from robustsnn.commands import CONTINUES, KINDS, STAGES, evaluate_checkpoint, info, show, speed, stage
 from robustsnn.names import find
 from robustsnn.terminal import AuditFailed
 
@@ -63,9 +63,6 @@ def command(args: Sequence[str]) -> None:
     return find("command", {**stages, **simple}, name)(rest)
 
 
-CONTINUES = "the same command continues where it stopped"
-
-
 class Terminated(KeyboardInterrupt):
     """SIGTERM."""
 
@@ -83,9 +80,14 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _main(sys.argv[1:] if args is None else args)
+        status = _main(sys.argv[1:] if args is None else args)
     finally:
         signal.signal(signal.SIGTERM, before)
+    if torch.distributed.is_initialized():  # the other processes are gone or will be: nothing can be said goodbye to
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _main(args: Sequence[str]) -> int:

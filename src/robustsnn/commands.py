@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -68,6 +69,7 @@ def stage(name: str, args: Sequence[str], strict: bool) -> None:
         sys.path.append("")  # its module may lie in the folder where the command is given
     with terminal.bar:
         result = STAGES[name](run)
+    team.part()
     if isinstance(result, RunReport):
         terminal.report(result, strict)
         if name in ("run", "report"):
@@ -95,6 +97,7 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool) -> None:
     value = RunReport(recipe=recipe.table(), command=shlex.join(again), versions=measuring.made_with(run), rows=(row,))
     if chosen.out:
         run.alone(partial(measuring.write_report, value, chosen.out))
+    team.part()
     terminal.report(value, strict)
 
 
@@ -102,8 +105,20 @@ def start(engine: Engine) -> tuple[Team, Terminal]:
     """The processes of a run, and what this one says."""
     if engine.deterministic:
         machine.deterministic()
+    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").addHandler(_LastWords())
     team = engine.launch()
     return team, Terminal(team.first)
+
+
+class _LastWords(logging.Handler):
+    """What is said before lightning kills this process, because another one of the run has died."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "terminated with code" in record.getMessage():
+            print(f"robustsnn: error: another process of this run has died; {CONTINUES}", file=sys.stderr, flush=True)
+
+
+CONTINUES = "the same command continues where it stopped"
 
 
 def show(args: Sequence[str]) -> None:

@@ -22,16 +22,15 @@ data.limit = 120
 model.width = 0.25
 pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 2, lr = 0.05, probe = "FGSM(eps=0.1)"}
 conversion = {timesteps = 10, batches = 2}
-finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 30, lr = 0.001, probe = "FGSM(eps=0.1)"}
+finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 12, lr = 0.001, probe = "FGSM(eps=0.1)"}
 evaluation = {protocol = "quick", eps = [0.1], limit = 21, audit_images = 4, audit_steps = 5, audit_queries = 10}
 """
-CODE = "import sys; from robustsnn.cli import main; sys.exit(main())"
 
 
 def start(folder: Path, *flags: str) -> subprocess.Popen[str]:
     (folder / "two.toml").write_text(RECIPE)
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, "run", "two.toml", "--out", "run", "--accelerator", "cpu", *flags],
+        [sys.executable, "-m", "robustsnn.cli", "run", "two.toml", "--out", "run", "--accelerator", "cpu", *flags],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -66,7 +65,7 @@ def folder(tmp_path_factory):
 
 def test_a_process_that_dies_ends_the_run_with_a_line(folder):
     process = start(folder, "--devices", "2")
-    _, errors = killed_at("finetune: epoch 2/30", process, lambda p: os.kill(children(p.pid)[0], signal.SIGKILL))
+    _, errors = killed_at("finetune: epoch 2/12", process, lambda p: os.kill(children(p.pid)[0], signal.SIGKILL))
     assert process.returncode not in (0, None)
     lines = [line for line in errors.splitlines() if line.startswith("robustsnn:")]
     assert any("the same command continues where it stopped" in line for line in lines), errors
@@ -86,7 +85,7 @@ def test_the_same_command_ends_it_and_only_one_process_speaks(folder):
     process = start(folder, "--devices", "2")
     said, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    assert said.count("finetune: epoch 30/30") == 1
+    assert said.count("finetune: epoch 12/12") == 1
     assert said.count("The report is in") == 1
     report = read_report((folder / "run" / "report.json").read_bytes(), folder)
     assert report.versions["processes"] == "2"

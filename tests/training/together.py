@@ -56,6 +56,7 @@ def main(devices: int, out: Path) -> None:
     }
     if team.first:
         out.write_text(json.dumps(found))
+    team.part()
 
 
 def measured(net, data, team: Team, state: Path | None = None, on_progress=lambda what, share: None):

@@ -194,7 +194,10 @@ def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
 def _metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
     """Put the lines of a stage into ``metrics.jsonl``, in place of those an interrupted run may have left."""
     path = run.out / "metrics.jsonl"
-    kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
+    try:
+        kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is damaged: remove it; checkpoints hold the same figures") from None
     lines = kept + [json.dumps({"stage": stage, **row}) for row in rows]
     write_atomic(path, ("\n".join(lines) + "\n").encode())
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from robustsnn.spiking import compiled
 from robustsnn.spiking.recall import known
@@ -64,14 +63,35 @@ class Synchronised(BatchNorm2d):
         if not self.training:
             return super().forward(x)
         others = [0, *range(2, x.dim())]
-        count: Tensor = all_reduce(x.new_tensor(float(x.numel() // x.shape[1])))
-        mean: Tensor = all_reduce(x.sum(others)) / count
+        count = _everyones(x.new_tensor(float(x.numel() // x.shape[1])))
+        mean = _everyones(x.sum(others)) / count
         centred = x - mean.view(-1, 1, 1)
-        variance: Tensor = all_reduce(centred.square().sum(others)) / count
+        variance = _everyones(centred.square().sum(others)) / count
         self._follow(mean.detach(), variance.detach(), int(count))
         scale = (variance + self.eps).rsqrt()
         y: Tensor = centred * (scale if self.weight is None else scale * self.weight).view(-1, 1, 1)
         return y if self.bias is None else y + self.bias.view(-1, 1, 1)
+
+
+def _everyones(x: Tensor) -> Tensor:
+    return _Sum.apply(x)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; each one's gradient is the sum of what all make of it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        summed = x.clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        summed = grad.clone()
+        torch.distributed.all_reduce(summed)
+        return summed
 
 
 class _Normalize(torch.autograd.Function):

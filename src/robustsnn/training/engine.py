@@ -77,6 +77,12 @@ class Team:
         """Until all have come here."""
         self.fabric.barrier()
 
+    def part(self) -> None:
+        """The last thing that all of them do together: who left earlier would tear the others down."""
+        if self.size > 1:
+            self.wait()
+            torch.distributed.destroy_process_group()
+
 
 @dataclass(frozen=True)
 class Engine:
