@@ -158,8 +158,9 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         import datasets
     except ImportError:
         raise ValueError(f"data set {name!r} needs the extra 'data': pip install 'robustsnn[data]'") from None
-    quiet = datasets.utils.logging.is_progress_bar_enabled()
+    quiet, level = datasets.utils.logging.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what goes wrong is said once, below
     try:
         if files:
             texts = {part: [str(path) for path in paths] for part, paths in files.items()}
@@ -175,6 +176,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
             f"{name}/train*.parquet"
         ) from None
     finally:
+        datasets.logging.set_verbosity(level)
         if quiet:
             datasets.enable_progress_bars()
     tensors = {}
