@@ -79,7 +79,7 @@ def chaos(kills: int, seed: int, say=print) -> Counter[str]:
             while True:
                 process = start(folder)
                 try:
-                    said, _ = process.communicate(timeout=rng.uniform(0, duration) if hit.total() < kills else None)
+                    said, _ = process.communicate(timeout=rng.uniform(0, 1.5 * duration) if hit.total() < kills else None)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()

@@ -166,9 +166,11 @@ def main(inputs: int, seed: int) -> int:
     torch.set_num_threads(1)
     signal.signal(signal.SIGALRM, hang)
     with tempfile.TemporaryDirectory() as home:
-        scratch, folder = Path(home) / "scratch", Path(home) / "good"
-        scratch.mkdir()
-        folder.mkdir()
+        scratch, folder, elsewhere = (Path(home) / name for name in ("scratch", "good", "elsewhere"))
+        for each in (scratch, folder, elsewhere):
+            each.mkdir()
+        here = Path.cwd()
+        os.chdir(elsewhere)
         os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")
         os.environ["HF_HOME"] = str(scratch / "hf")
         kinds = samples(folder)
@@ -178,7 +180,8 @@ def main(inputs: int, seed: int) -> int:
             read(path)  # unharmed, everything can be read
         for kind, (path, _) in kinds.items():
             path.write_bytes(good[kind])
-        before = files_in(Path.cwd())
+        os.environ["HOME"] = str(elsewhere)
+        before = files_in(folder)
         for number in range(inputs):
             kind = rng.choices(list(kinds), [weights[kind] for kind in kinds])[0]
             path, read = kinds[kind]
@@ -202,7 +205,8 @@ def main(inputs: int, seed: int) -> int:
             finally:
                 signal.alarm(0)
             place.unlink(missing_ok=True)
-        escaped = files_in(Path.cwd()) - before
+        os.chdir(here)
+        escaped = files_in(elsewhere) | (files_in(folder) - before)
         wrong += len(escaped)
         for line, count in sorted(told.items()):
             print(f"{count:6d}  {line}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ def script(name):
 @pytest.fixture
 def unchanged_environment(monkeypatch):
     """The script's variables end with the test."""
-    for name in ("XDG_CACHE_HOME", "HF_HOME"):
-        monkeypatch.setenv(name, "")
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HOME"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
 
 
 def test_changed_bytes_are_refused_or_read(unchanged_environment, unchecked, capsys):
@@ -41,8 +42,16 @@ def test_a_crash_would_be_counted(unchanged_environment, unchecked, monkeypatch,
     def crash(path):
         raise KeyError(path)
 
-    monkeypatch.setattr(mutate, "read_report", crash)
-    monkeypatch.setattr(mutate, "load_recipe", crash)
+    good = mutate.samples
+
+    def samples(folder):
+        kinds = good(folder)
+        seen = []
+        path, read = kinds["report"]
+        kinds["report"] = path, lambda given: crash(given) if seen else seen.append(read(given))  # the first one is unharmed
+        return kinds
+
+    monkeypatch.setattr(mutate, "samples", samples)
     assert mutate.main(inputs=20, seed=0) > 0
     assert "KeyError" in capsys.readouterr().out
 
