@@ -63,6 +63,7 @@ def made_with(run: Run) -> dict[str, str]:
         "deterministic": str(run.engine.deterministic).lower(),
         "recipe": hashlib.blake2b(run.recipe.toml(), digest_size=8).hexdigest(),
         "data": digest(pixels)[:16],
+        "test images": digest({"pixels": test.pixels, "labels": test.labels})[:16],
     }
 
 
@@ -107,6 +108,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         crafting=settings.crafting,
         sources=dict(sources(run, path)) if transferred else {},
         check=settings.audit(),
+        shown=settings.shown,
         fabric=run.team.fabric,
         state=path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation"),
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
