@@ -12,7 +12,8 @@ import pytest
 from robustsnn.evaluation import PUBLISHED_PATHS, Report, Result
 from robustsnn.reporting import Row, RunReport, layers, page, table
 from robustsnn.reporting.page import broken, verdict
-from robustsnn.reporting.plots import accuracy, keys, neurons, radius, training
+from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
+from robustsnn.reporting.tables import operations, radius
 from robustsnn.training import Epoch
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "base", "area", "col", "source", "wbr"}

@@ -20,7 +20,7 @@ from robustsnn.reporting import (
     table,
     versions,
 )
-from robustsnn.reporting.report import columns, percent, pilots
+from robustsnn.reporting.tables import columns, operations, over_time, percent, pilots
 from robustsnn.training import Epoch
 
 
