@@ -79,7 +79,7 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
         "run",
         "T",
         "clean",
-        *(f"worst case at ε={radius(eps)}" for eps in radii),
+        *(f"ε={radius(eps)}" for eps in radii),
         f"nJ, {preset.partition(',')[0]}",
         "audit",
     ]
@@ -96,8 +96,8 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
 
 def _audit(report: Report) -> str:
     verdicts = [check.verdict for check in report.audit]
-    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("fail", "warn", "pass") if verdict in verdicts]
-    return ", ".join(counts) or "-"
+    counts = [f"{verdict} ({verdicts.count(verdict)})" for verdict in ("fail", "warn", "pass") if verdict in verdicts]
+    return counts[0] if counts else "-"
 
 
 def winner(group: Group) -> str:
