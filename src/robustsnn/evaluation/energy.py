@@ -81,8 +81,8 @@ class Joules:
     def __call__(self, layers: Mapping[str, Operations]) -> float:
         """Nanojoules per image.
 
-        >>> Joules(mac=4.6, ac=0.9)({"a": Operations(macs=100, acs=0, dense=100), "b": Operations(macs=0, acs=50, dense=90)})
-        0.505
+        >>> Joules(mac=4.0, ac=1.0)({"a": Operations(macs=100, acs=0, dense=100), "b": Operations(macs=0, acs=50, dense=90)})
+        0.45
         """
         return sum(layer.macs * self.mac + layer.acs * self.ac for layer in layers.values()) / 1000
 
