@@ -14,7 +14,11 @@ from robustsnn.reporting import board
 
 pytestmark = pytest.mark.skipif(installed() is None, reason="no Chromium on this machine")
 
-PAGES = {"usual": lambda: written("usual"), "hostile": lambda: written("hostile"), "board": lambda: board(RUNS)}
+PAGES = {
+    "usual": lambda: written("usual"),
+    "hostile": lambda: written("hostile"),
+    "board": lambda: board(RUNS, dict.fromkeys(RUNS, "report.html")),
+}
 
 
 @pytest.fixture(scope="module")
