@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -99,6 +99,32 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool) -> None:
         run.alone(partial(measuring.write_report, value, chosen.out))
     team.part()
     terminal.report(value, strict)
+
+
+def is_run(name: str) -> bool:
+    """Whether a name is a folder, and not that of a recipe which happens to be called the same."""
+    folder = Path(name)
+    return folder.is_dir() and (name not in packaged() or (folder / "report.json").is_file())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs to compare on one page."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders of runs, each with its report.json"""
+    out: Path = Path("comparison.html")
+    """the page"""
+
+
+def compare(args: Sequence[str]) -> None:
+    """``report FOLDER ...``: networks that were measured in the same way, ranked."""
+    chosen = parse(Comparison, Comparison(()), args, "robustsnn report")
+    if not chosen.folders:
+        raise ValueError("usage: robustsnn report FOLDER ... [--out FILE.html]")
+    terminal = Terminal()
+    terminal.comparison(measuring.compare(chosen.folders, chosen.out))
+    terminal.say(f"The page is {chosen.out}.")
 
 
 def start(engine: Engine) -> tuple[Team, Terminal]:
