@@ -19,7 +19,7 @@ from robustsnn.seeds import image_seeds
 from robustsnn.training import FastAdversarial, Schedule
 
 FULL = os.environ.get("ROBUSTSNN_PARITY") == "full"
-COUNT, STEPS, EPS = (673, 40, 0.15) if FULL else (300, 10, 0.1)
+COUNT, STEPS, EPS = (673, 40, 0.15) if FULL else (200, 5, 0.1)
 STRIDE = 2.5 * EPS / STEPS
 POINTS = 1.0
 """How far two robust accuracies may be apart, of 100."""
@@ -30,9 +30,13 @@ def victim():
     """A digits network trained against one gradient step, converted and finetuned; and images that it has not seen."""
     data = digits()
     seen, unseen = split(data.train, 0.5, seed=0)
-    ann = create("digits", 10, size=8, channels=1, mean=data.mean, std=data.std, width=0.5 if FULL else 0.25)
-    train(ann, seen, data.test.first(50), FastAdversarial(0.1), Schedule(10 if FULL else 4, 32), probe=None)
-    net = convert(ann, [x for x, _, _ in seen.batches(64)], Dynamics(4))
+    if FULL:
+        ann = create("digits", 10, size=8, channels=1, mean=data.mean, std=data.std, width=0.5)
+    else:
+        hidden = nn.Flatten(), nn.Linear(288, 32), nn.ReLU(), nn.Linear(32, 10)
+        ann = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), *hidden)
+    train(ann, seen, data.test.first(50), FastAdversarial(0.1), Schedule(10 if FULL else 6, 32, lr=0.05), probe=None)
+    net = convert(ann, [x for x, _, _ in seen.first(128).batches(64)], Dynamics(4))
     train(net, seen, data.test.first(50), FastAdversarial(0.1), Schedule(3 if FULL else 1, lr=0.01), probe=None)
     return net.requires_grad_(False).eval(), *unseen.first(COUNT).batch(torch.arange(COUNT))
 
@@ -54,7 +58,7 @@ def clean(x, ball, noise):
 def foolbox_pgd(model, x, y, random_start):
     foolbox = pytest.importorskip("foolbox", reason="pip install foolbox")
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    assert foolbox.accuracy(wrapped, x, y) > 0.7
+    assert foolbox.accuracy(wrapped, x, y) > 0.6
     attack = foolbox.attacks.LinfPGD(abs_stepsize=STRIDE, steps=STEPS, random_start=random_start)
     return attack(wrapped, x, y, epsilons=EPS)[1]
 
@@ -108,12 +112,23 @@ def test_from_random_starts_both_find_as_much(library):
 
 
 @pytest.mark.parametrize("library", THEIRS)
-def test_they_leave_the_network_as_it_is(library, unchanged):
-    net, x, y = victim()
-    state = torch.get_rng_state()
+def test_they_leave_the_network_as_it_is(library):
+    net, x, _ = victim()
     parts = {name: (part.training, id(part)) for name, part in net.named_modules()}
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     THEIRS[library](Surrogate(Triangle(1.0))(net), x[:4], net(x[:4]).argmax(1), random_start=False)
-    torch.set_rng_state(state)  # theirs draw from it
     assert {name: (part.training, id(part)) for name, part in net.named_modules()} == parts
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("path", [None, Surrogate(Triangle(1.0)), Rate()], ids=str)
+def test_a_view_is_a_model_as_robustbench_wants_it(path):
+    """``eval()``, float pixels in, logits out, image by image, differentiable, on the device that its parameters say."""
+    net, x, y = victim()
+    view = (path(net) if path else net).eval().to("cpu")
+    pixels = x[:6].clone().requires_grad_()
+    logits = view(pixels)
+    assert (logits.shape, logits.dtype, next(view.parameters()).device.type) == ((6, 10), torch.float32, "cpu")
+    torch.testing.assert_close(torch.cat([view(part) for part in x[:6].split(2)]), logits.detach())
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(logits, y[:6]), pixels)
+    assert gradient.count_nonzero() > 0
