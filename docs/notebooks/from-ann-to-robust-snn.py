@@ -14,8 +14,8 @@
 # # From an ANN to a robust spiking network
 #
 # The whole method on 8x8 digits, in well under a minute: train a robust ANN, convert it, finetune thresholds and weights,
-# measure. Open this file in Jupyter with jupytext, or run it: it is plain Python. The numbers here show the steps, not what the
-# method can do: training is far too short for that. `make demo` does the same job properly.
+# measure. Open this file in Jupyter with jupytext, or run it: it is plain Python. The numbers here show the steps, not what
+# the method can do: training is far too short for that. `make demo` does the same job properly.
 
 # %%
 import matplotlib.pyplot as plt
