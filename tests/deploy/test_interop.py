@@ -201,22 +201,22 @@ def test_a_call_is_pure_and_leaves_the_network_as_it_is(victim, images, unchange
 
 @pytest.mark.parametrize("victim", ["jelly", "snntorch"], indirect=True)
 def test_the_whole_evaluation_runs_on_it(victim, unchanged):
+    """With the audit on SpikingJelly's; a notebook of the documentation audits one of snnTorch's."""
     victim = ForeignNetwork(victim.net, 2, victim.library, victim.run).eval()
     x = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(3))
     data = Images(x, victim(x).argmax(1), classes=4)
+    audited = victim.library.name == "SpikingJelly"
     with unchanged(victim):
-        report = evaluate(victim, data, "quick", 0.1, check=Audit(images=1, steps=1, queries=1))
+        report = evaluate(victim, data, "quick", 0.1, check=Audit(images=int(audited), steps=1, queries=1))
     assert report.clean.value == 1
-    assert (report.timesteps, report.result("PGD-10", 0.1).members) == (
-        2,
-        ("Triangle(width=1.0)", "Exponential(height=1.0, rate=1.0)", "Rate()", "Analog()"),
-    )
-    assert set(report.pilot) == {str(path) for path in PUBLISHED_PATHS}
-    checks = {check.name: check.verdict for check in report.audit}
-    assert {checks[name] for name in ("gradients", "repeats", "logits", "state", "ball and box")} == {"pass"}, checks
+    members = ("Triangle(width=1.0)", "Exponential(height=1.0, rate=1.0)", "Rate()", "Analog()")
+    assert (report.timesteps, report.result("PGD-10", 0.1).members) == (2, members)
     assert list(report.firing_rates) == list(victim.neurons)
-    assert all(0 <= rate < 1 for rate in report.firing_rates.values())
-    assert max(report.firing_rates.values()) > 0.01
+    assert 0.01 < max(report.firing_rates.values()) < 1
+    if audited:
+        assert set(report.pilot) == {str(path) for path in PUBLISHED_PATHS}
+        checks = {check.name: check.verdict for check in report.audit}
+        assert {checks[name] for name in ("gradients", "repeats", "logits", "state", "ball and box")} == {"pass"}, checks
     alone = evaluate(victim, data, "quick", 0.1, attacks=["FGSM"], batch=2, check=Audit(images=0))
     assert alone.results[0].broken_by == report.results[0].broken_by
 
