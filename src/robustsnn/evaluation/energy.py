@@ -17,12 +17,21 @@ from robustsnn.conversion.fold import Tracer
 from robustsnn.data import Images
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
-from robustsnn.spiking import Neuron, SpikingNetwork, rewire
+from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork, rewire
+from robustsnn.spiking.foreign import Spike
 from robustsnn.spiking.rewire import with_tensors
 
 
+def timesteps(net: nn.Module) -> int | None:
+    """For how many steps a network runs; None for an ANN."""
+    if isinstance(net, SpikingNetwork):
+        return net.dynamics.timesteps
+    return net.timesteps if isinstance(net, ForeignNetwork) else None
+
+
 def thresholds(net: nn.Module) -> dict[str, float]:
-    """The threshold of every layer of neurons (its mean where a layer has several), in firing order."""
+    """The threshold of every layer of neurons (its mean where a layer has several), in firing order; another library's keep
+    theirs to themselves."""
     if not isinstance(net, SpikingNetwork):
         return {}
     return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
@@ -31,6 +40,8 @@ def thresholds(net: nn.Module) -> dict[str, float]:
 @torch.no_grad()
 def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, float]:
     """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
+    if isinstance(net, ForeignNetwork):
+        return _foreign_rates(net, data, batch)
     if not isinstance(net, SpikingNetwork):
         return {}
     view = net.rewired(lambda _, neuron: neuron.changed()).eval()
@@ -44,6 +55,24 @@ def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, fl
     for x, _, _ in data.batches(batch):
         view(x.to(next(net.parameters(), x).device))
     return {name: value / len(data) for name, value in total.items()}
+
+
+def _foreign_rates(net: ForeignNetwork, data: Images, batch: int) -> dict[str, float]:
+    spikes, chances = dict.fromkeys(net.neurons, 0.0), dict.fromkeys(net.neurons, 0)
+
+    def counting(name: str, own: Spike) -> Spike:
+        def spike(u: Tensor) -> Tensor:
+            fired = own(u)
+            spikes[name] += float(fired.count_nonzero())
+            chances[name] += fired.numel()
+            return fired
+
+        return spike
+
+    view = net.spiking(counting).eval()
+    for x, _, _ in data.batches(batch):
+        view(x.to(next(net.parameters(), x).device))
+    return {name: count / max(1, chances[name]) for name, count in spikes.items()}
 
 
 def stored_weights(net: nn.Module) -> tuple[int, int]:
@@ -106,8 +135,10 @@ def operations(net: nn.Module, data: Images, batch: int = 250) -> dict[str, Oper
     not once per step, where the network runs them so. Norms, biases and the neurons' own updates are not counted.
 
     Returns:
-        Nothing for a spiking network whose body torch.fx cannot follow.
+        Nothing for a spiking network whose body torch.fx cannot follow, nor for another library's.
     """
+    if isinstance(net, ForeignNetwork):
+        return {}
     view = rewire(net, lambda _, __: None).eval()
     device = next(net.parameters(), data.labels).device
     fed: Mapping[str, float] | None = {}

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from robustsnn.data import Images
 from robustsnn.evaluation.audit import Audit, Subject, audit
-from robustsnn.evaluation.energy import firing_rates, operations, stored_weights, thresholds
+from robustsnn.evaluation.energy import firing_rates, operations, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.latency import correct_over_time
-from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, members
+from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
@@ -28,7 +28,6 @@ from robustsnn.evaluation.worst import Cost, Crafting, Target, attempts, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.seeds import image_seeds
-from robustsnn.spiking import Plain, SpikingNetwork
 from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
@@ -60,7 +59,8 @@ def evaluate(
     """Measure clean and worst-case accuracy under a protocol.
 
     Arguments:
-        net: `SpikingNetwork`, or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits; untouched.
+        net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in
+            ``[0, 1]`` to logits; untouched.
         data: the images to judge on. Random starts follow their ids.
         protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, or the path of a TOML file (see `protocols.protocol`).
         eps: radius or radii of the L-infinity ball, pixels in ``[0, 1]``. Under the rule ``"any"`` what a smaller one broke
@@ -109,7 +109,7 @@ def evaluate(
     paths: dict[GradientPath, PathFigures] = {}
     if chosen.ranked or check.images:
         few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
-        known = PUBLISHED_PATHS if isinstance(net, SpikingNetwork) else (Plain(),)
+        known = leading(net, PUBLISHED_PATHS)
         paths = pilot(net, few, known, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(known)))
     ranking = list(paths) if chosen.ranked else []
     ensembles = {(name, radius): members(groups[name], radius, net, ranking, sources) for name in names for radius in radii}
@@ -124,7 +124,7 @@ def evaluate(
         protocol=protocol,
         images=len(data),
         seed=seed,
-        timesteps=net.dynamics.timesteps if isinstance(net, SpikingNetwork) else None,
+        timesteps=timesteps(net),
         results=tuple(results),
         pilot={str(path): figures for path, figures in paths.items()},
         audit=_audited(victim, results, paths, check, unchanged),
