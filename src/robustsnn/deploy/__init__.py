@@ -1,0 +1,1 @@
+"""Leaving for other simulators and runtimes."""
