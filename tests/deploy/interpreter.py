@@ -62,7 +62,7 @@ def gain(factor):
 
 def conv(node, x):
     (a, b), (s, t), (d, e) = (np.broadcast_to(value, 2) for value in (node.padding, node.stride, node.dilation))
-    out, _, k, m = node.weight.shape
+    k, m = node.weight.shape[2:]
     x = np.pad(x, ((0, 0), (0, 0), (a, a), (b, b)))
     windows = sliding_window_view(x, (d * (k - 1) + 1, e * (m - 1) + 1), (2, 3))[:, :, ::s, ::t, ::d, ::e]
     return np.einsum("nchwkm,ockm->nohw", windows, node.weight, optimize=True) + node.bias[:, None, None]

@@ -68,6 +68,7 @@ class Target:
         scale: it reads ``Scale``.
         averages: it reads ``AvgPool2d``; else ``SumPool2d``.
         leaky: it reads ``LIF`` in a way that fits.
+        branches: it waits for all branches that a layer sums; else it must be given none.
         remarks: what else differs there from the network, in words.
     """
 
@@ -79,6 +80,7 @@ class Target:
     scale: bool = False
     averages: bool = True
     leaky: bool = True
+    branches: bool = True
     remarks: tuple[str, ...] = ()
 
 
@@ -86,7 +88,7 @@ TARGETS: dict[str, Target] = {
     "generic": Target("NIR", resets=("zero", "subtract"), scale=True),
     "snntorch": Target("snnTorch", neurons=always_leaky, uniform=True),
     "spikingjelly": Target("SpikingJelly", above=False, uniform=True),
-    "norse": Target("norse", neurons=no_resistance, averages=False),
+    "norse": Target("norse", neurons=no_resistance, averages=False, branches=False),
     "sinabs": Target(
         "sinabs",
         resets=("subtract",),
@@ -94,6 +96,7 @@ TARGETS: dict[str, Target] = {
         above=False,
         averages=False,
         leaky=False,
+        branches=False,
         remarks=(
             "potentials: sinabs keeps them above minus the threshold",
             "spikes: sinabs fires several times in a step where the potential is several thresholds high",
@@ -108,10 +111,15 @@ def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ..
     """The layers as a simulator can read them, and every way in which they are no longer exactly the network's.
 
     Raises:
-        ValueError: neurons that it does not have.
+        ValueError: neurons or sums that it does not have.
     """
     remarks = ["rounding: norms and branch weights are folded into weights, and sums are taken in another order"]
     fitted = dict(layers)
+    if not target.branches and (sums := [name for name, layer in layers.items() if len(layer.inputs) > 1]):
+        raise ValueError(
+            f"layer {sums[0]!r} sums branches, and {target.label} runs the layer before all of them are there: export for "
+            "generic, snntorch or spikingjelly"
+        )
     if target.uniform and (mixed := [name for name, layer in layers.items() if _mixed(layer)]):
         remarks.append(f"thresholds: one per layer; {', '.join(mixed)} have their weights divided by theirs")
         fitted = _with_one_threshold(fitted, mixed)
