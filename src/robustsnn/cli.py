@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from robustsnn import machine
-from robustsnn.commands import KINDS, STAGES, evaluate_checkpoint, info, show, speed, stage
+from robustsnn.commands import KINDS, STAGES, evaluate_checkpoint, info, leave, show, speed, stage
 from robustsnn.names import find
 from robustsnn.terminal import AuditFailed
 
@@ -31,6 +31,8 @@ USAGE = (
     + """
   robustsnn info FILE.safetensors
                           what a checkpoint holds
+  robustsnn export FILE.safetensors --out FILE [--to nir | onnx] [--target NAME]
+                          write the spiking network for other simulators (see 'robustsnn list targets') or runtimes
   robustsnn bench         how fast this machine is, as ratios within one run
 
 Everywhere: --system-allocator leaves memory to the C library (less held, slower).
@@ -58,7 +60,7 @@ def command(args: Sequence[str]) -> None:
         raise ValueError(
             f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
         )
-    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed}
+    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed, "export": leave}
     stages = {stage_name: lambda rest: stage(name, rest, strict) for stage_name in STAGES}
     return find("command", {**stages, **simple}, name)(rest)
 

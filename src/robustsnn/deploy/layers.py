@@ -32,7 +32,7 @@ class Conv:
         """Followed by ``y = scale * x + bias`` per channel."""
         return replace(self, weight=self.weight * scale[:, None, None, None], bias=self.bias * scale + bias)
 
-    def after(self, factor: Array) -> Conv:
+    def after(self, factor: float) -> Conv:
         """Preceded by a multiplication with a number."""
         return replace(self, weight=self.weight * factor)
 
@@ -48,7 +48,7 @@ class Dense:
         """Followed by ``y = scale * x + bias`` per unit."""
         return Dense(self.weight * scale[:, None], self.bias * scale + bias)
 
-    def after(self, factor: Array) -> Dense:
+    def after(self, factor: float) -> Dense:
         """Preceded by a multiplication with a number."""
         return replace(self, weight=self.weight * factor)
 
@@ -138,7 +138,7 @@ def _forward(left: dict[str, Layer], name: str, what: Channelwise) -> None:
         for end in filter(None, ends):
             weights = left[end].what
             assert isinstance(weights, Conv | Dense)
-            left[end] = replace(left[end], what=weights.after(what.scale[0]))
+            left[end] = replace(left[end], what=weights.after(float(what.scale[0])))
         _skip(left, name, left[name].inputs[0])
 
 

@@ -45,14 +45,14 @@ def no_resistance(fire: Fire) -> Neurons:
     if fire.leak == 1:
         return Neurons(fire.threshold, 1.0)
     kept = fire.threshold.dtype.type(fire.leak)
-    return Neurons((1 - kept) * fire.threshold, 1.0, time_constant(fire.leak, fire.threshold.dtype.type))
+    return Neurons(np.asarray((1 - kept) * fire.threshold), 1.0, time_constant(fire.leak, fire.threshold.dtype.type))
 
 
-def time_constant(leak: float, dtype: Any) -> Any:
+def time_constant(leak: float, dtype: Any) -> Array:
     """``tau`` for which ``1 - DT / tau``, computed as importers do, comes nearest to ``leak``."""
     middle = dtype(DT / (1 - leak))
     near = [np.nextafter(middle, dtype(end)) for end in (0.0, np.inf)]
-    return min([middle, *near], key=lambda tau: abs(float(1 - DT / tau) - leak))
+    return np.asarray(min([middle, *near], key=lambda tau: abs(float(1 - DT / tau) - leak)))
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ..
 
 def lowered(threshold: Array) -> Array:
     """The next number below: above it is at or above the threshold."""
-    return np.nextafter(threshold, np.asarray(-np.inf, threshold.dtype))
+    return np.asarray(np.nextafter(threshold, threshold.dtype.type(-np.inf)))
 
 
 def _mixed(layer: Layer) -> bool:
