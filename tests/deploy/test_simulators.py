@@ -95,6 +95,24 @@ def ours(net, x):
     return logits, spikes, potentials
 
 
+def same(spikes, theirs, image):
+    return all((found[:, image] == theirs[name][:, image]).all() for name, found in spikes.items())
+
+
+def decided_by_rounding(spikes, theirs, potentials, image):
+    """Whether spikes of an image differ, and do so first where the potential was all but at the threshold.
+
+    The first layer that differs, in firing order, was given the same spikes; so was each of its neurons up to its first
+    spike that differs.
+    """
+    for name, found in spikes.items():
+        apart = found[:, image] != theirs[name][:, image]
+        if apart.any():
+            first = apart & (apart.cumsum(0) == 1)
+            return np.abs(potentials[name][:, image][first] - 1).max() < ROUNDING
+    return False
+
+
 def trained(body):
     """A body after a few seconds of training, and images to calibrate by."""
     data, optimizer = digits(), torch.optim.Adam(body.parameters(), 3e-3)
@@ -147,16 +165,8 @@ def test_a_simulator_agrees_on_the_digits(target, kind, leak, granularity, bodie
     assert (theirs.mean(0).argmax(1) == predicted).float().mean() >= 0.99
     assert their_spikes.keys() == spikes.keys()
     assert all(0 < found.mean() < 1 for found in spikes.values())
-    unexplained = set(torch.where((theirs - logits).abs().amax((0, 2)) > 1e-3)[0].tolist())
-    for name, found in spikes.items():  # in firing order
-        for image in sorted(set(np.where(found != their_spikes[name])[1].tolist())):
-            apart = found[:, image] != their_spikes[name][:, image]
-            first = potentials[name][:, image][apart.reshape(STEPS, -1).any(1).argmax()][
-                apart[apart.reshape(STEPS, -1).any(1).argmax()]
-            ]
-            assert np.abs(first - 1).min() < ROUNDING or image not in unexplained
-            unexplained.discard(image)
-    assert not unexplained
+    for image, alike in enumerate(torch.isclose(theirs, logits, atol=1e-3).all(2).all(0).tolist()):
+        assert decided_by_rounding(spikes, their_spikes, potentials, image) or (alike and same(spikes, their_spikes, image))
 
 
 def test_a_simulator_that_reads_another_threshold_disagrees(bodies, test_images):
@@ -165,7 +175,10 @@ def test_a_simulator_that_reads_another_threshold_disagrees(bodies, test_images)
     graph = to_nir(net, SHAPE, "snntorch")
     graph.nodes["features_2"].v_threshold *= 1.02
     _, their_spikes = simulated("snntorch", graph, x)
-    assert (their_spikes["features_2"] != ours(net, x)[1]["features_2"]).any()
+    _, spikes, potentials = ours(net, x)
+    wrong = [image for image in range(len(x)) if not same(spikes, their_spikes, image)]
+    assert len(wrong) > 100
+    assert not all(decided_by_rounding(spikes, their_spikes, potentials, image) for image in wrong)
 
 
 def test_sinabs_agrees_as_far_as_it_can(bodies, test_images):
