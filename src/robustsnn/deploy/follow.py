@@ -46,7 +46,8 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
         what = " ".join(str(error).split())[:200]
         raise ValueError(f"the forward pass cannot be followed ({what}): make it one without branches on tensors") from None
-    image = torch.zeros(1, *shape, dtype=next(view.body.parameters()).dtype)
+    count = 1 if any(slot.first for slot in view.slots) else view.dynamics.timesteps  # else the image comes at every step
+    image = torch.zeros(count, *shape, dtype=next(view.body.parameters()).dtype)
     steps = _Follow(view.body, graph, image.numpy().dtype)
     with torch.no_grad():
         try:
