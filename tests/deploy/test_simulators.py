@@ -78,7 +78,7 @@ def simulated(target, graph, x):
 @torch.no_grad()
 def ours(net, x):
     """The same in our network, with the potential that each spike is decided by, ``[T,N,...]``."""
-    spikes, potentials = {}, {}
+    spikes, potentials, view = {}, {}, net.firing(lif)  # the equations, which are not compiled
 
     def watch(name):
         def note(neuron, given, out):
@@ -88,8 +88,8 @@ def ours(net, x):
 
         return note
 
-    handles = [neuron.register_forward_hook(watch(name.replace(".", "_"))) for name, neuron in net.neurons.items()]
-    logits = net.firing(lif).steps(x)  # the equations, which are not compiled
+    handles = [neuron.register_forward_hook(watch(name.replace(".", "_"))) for name, neuron in view.neurons.items()]
+    logits = view.steps(x)
     for handle in handles:
         handle.remove()
     return logits, spikes, potentials
