@@ -125,6 +125,7 @@ def test_help_is_help_wherever_it_is_asked_for(args, said):
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(str, PUBLISHED_PATHS)),
         ("protocols", ["quick: FGSM, PGD-10", "paper: "]),
+        ("targets", ["generic", "snntorch", "spikingjelly", "norse", "sinabs", "lava"]),
     ],
 )
 def test_list_has_a_line_per_name(kind, names, said):

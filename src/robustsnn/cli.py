@@ -20,6 +20,7 @@ from robustsnn.commands import (
     evaluate_checkpoint,
     info,
     is_run,
+    leave,
     show,
     speed,
     stage,
@@ -44,6 +45,8 @@ USAGE = (
     + """
   robustsnn info FILE.safetensors
                           what a checkpoint holds
+  robustsnn export FILE.safetensors --out FILE [--to nir | onnx] [--target NAME]
+                          write the spiking network for other simulators (see 'robustsnn list targets') or runtimes
   robustsnn bench         how fast this machine is, as ratios within one run
 
 Everywhere: --system-allocator leaves memory to the C library (less held, slower).
@@ -73,7 +76,7 @@ def command(args: Sequence[str]) -> None:
         )
     if name == "report" and rest and is_run(rest[0]):
         return compare(rest)
-    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed}
+    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed, "export": leave}
     stages = {stage_name: lambda rest: stage(name, rest, strict) for stage_name in STAGES}
     return find("command", {**stages, **simple}, name)(rest)
 
