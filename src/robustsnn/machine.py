@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from robustsnn.files import cache_folder
+
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
 KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
 """Parameters of glibc's ``mallopt``: no block mapped alone, nothing given back, growth by 64 MiB, one heap for all."""
@@ -47,8 +49,7 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     Arguments:
         say: told, the first time that something is compiled into an empty cache.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "robustsnn" / "machine-code")))
+    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "machine-code")))
     if not cache.exists():
         handler = _Once(lambda: say(f"Compiling neurons for this machine, once; kept in {cache}"))
         logger = logging.getLogger("robustsnn.spiking.compiled")
@@ -85,9 +86,14 @@ def peak(device: str) -> float:
     return float(torch.cuda.max_memory_allocated()) if device != "cpu" else _status("VmHWM")
 
 
-def _status(what: str) -> float:
+def memory() -> tuple[float, float]:
+    """Bytes of memory in the machine, and of those that can still be had; NaN where the system does not tell."""
+    return _status("MemTotal", "/proc/meminfo"), _status("MemAvailable", "/proc/meminfo")
+
+
+def _status(what: str, file: str = "/proc/self/status") -> float:
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(file).read_text().splitlines()
     except OSError:
         return float("nan")
     return next((1024 * float(line.split()[1]) for line in lines if line.startswith(what)), float("nan"))
