@@ -14,7 +14,7 @@ class Follows:
     """What may follow a command.
 
     Arguments:
-        words, files: what its first argument may be: words, or files with one of these endings; ``"/"``: folders.
+        words, files: what its first argument may be: words, folders, or files with one of these endings; or ``"/"``: folders only.
         flags: what may come later.
         where: the shell pattern of first arguments for which this holds.
         many: further arguments are like the first.
@@ -42,7 +42,6 @@ _robustsnn() {
   compopt -o filenames 2>/dev/null
   while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -d -- "$word")
   for ending in $files; do
-    [[ $ending == / ]] && continue
     while IFS= read -r line; do [[ -d $line ]] || COMPREPLY+=("$line"); done < <(compgen -f -X "!*$ending" -- "$word")
   done
 }
@@ -57,7 +56,7 @@ _robustsnn() {
   case $files in
     '') ;;
     /) _files -/ ;;
-    *) _files -g "*(${files// /|})" ;;
+    *) _files -g "*(${files// /|})(-.)" ;;
   esac
 }
 if [[ ${funcstack[1]} == _robustsnn ]]; then _robustsnn "$@"; else compdef _robustsnn robustsnn; fi
@@ -79,7 +78,7 @@ def script(
     Arguments:
         shell: ``bash`` or ``zsh``.
         commands: what follows each of them; of several cases the first that fits holds.
-        values, files: the words, or the endings of files (``"/"``: folders), that may follow a flag.
+        values, files: the words, or the endings of files, that may follow a flag.
         parts: what a first argument with a colon may be.
 
     Raises:
@@ -87,6 +86,14 @@ def script(
     """
     head, tail = find("shell", SHELLS, shell)
     cases = [(name, case) for name, several in commands.items() for case in several]
+    first = [
+        (f"{'*' if case.many else '2'}:{name}", f"offers={_list(case.words)} files={_list(case.files)}; return")
+        for name, case in cases
+        if case.words or case.files
+    ]
+    later = [(f"{quote(name + ' ')}{case.where}", f"offers={_list(case.flags)}") for name, case in cases]
+    follow = [(flag, f"offers={_list(words)}; return") for flag, words in values.items()]
+    follow += [(flag, f"files={_list(endings)}; return") for flag, endings in files.items()]
     lines = [
         head,
         "_robustsnn_offers() {  # command, its first argument, the word before, the word itself, its place",
@@ -95,25 +102,28 @@ def script(
         "    -*) ;;",
         f"    *:*) offers={_list(parts)}; return ;;",
         "    *) case $3 in",
-        *(f"      {flag}) offers={_list(words)}; return ;;" for flag, words in values.items()),
-        *(f"      {flag}) files={_list(endings)}; return ;;" for flag, endings in files.items()),
+        *_cases(follow),
         "      --no-*|--*.no-*) ;;",
         "      -*) return ;;",
         "      *) case $5:$1 in",
-        *(
-            f"        {'*' if case.many else '2'}:{name}) offers={_list(case.words)} files={_list(case.files)}; return ;;"
-            for name, case in cases
-            if case.words or case.files
-        ),
+        *_cases(first),
         "      esac ;;",
         "    esac ;;",
         "  esac",
         '  case "$1 $2" in',
-        *(f"    {quote(name + ' ')}{case.where}) offers={_list(case.flags)} ;;" for name, case in cases),
+        *_cases(sorted(later, key=lambda pair: pair[0].endswith(" '*"))),
         "  esac",
         "}",
     ]
     return "\n".join(lines) + tail
+
+
+def _cases(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines of a ``case``: patterns, those together that lead to the same."""
+    together: dict[str, list[str]] = {}
+    for pattern, then in pairs:
+        together.setdefault(then, []).append(pattern)
+    return [f"      {'|'.join(patterns)}) {then} ;;" for then, patterns in together.items()]
 
 
 def _list(words: Iterable[str]) -> str:

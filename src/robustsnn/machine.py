@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     Arguments:
         say: told, the first time that something is compiled into an empty cache.
     """
-    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "machine-code")))
+    told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
+    cache = Path(told)
     if not cache.exists():
         handler = _Once(lambda: say(f"Compiling neurons for this machine, once; kept in {cache}"))
         logger = logging.getLogger("robustsnn.spiking.compiled")

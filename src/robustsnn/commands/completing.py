@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from robustsnn.bench import ROWS
 from robustsnn.catalogue import KINDS
-from robustsnn.commands.looking import BenchArguments, Comparison
+from robustsnn.commands.looking import BenchArguments
 from robustsnn.commands.running import STAGES, ExportArguments
 from robustsnn.completion import SHELLS, Follows, script
 from robustsnn.data import DATASETS
@@ -20,32 +20,27 @@ from robustsnn.terminal import Terminal
 EVERYWHERE = ("--json", "--system-allocator", "--help")
 """Flags of every command."""
 
-STRICT = ("--strict",)
-
 
 def complete(args: Sequence[str], terminal: Terminal) -> None:
     """``completion SHELL``: the script for it."""
     if len(args) != 1:
         raise ValueError(f"usage: robustsnn completion SHELL, with SHELL one of {', '.join(SHELLS)}")
-    run, measure = flags(RunArguments), flags(EvaluationArguments)
-    ends, several, timing = flags(ExportArguments), flags(Comparison), flags(BenchArguments)
-    after = Follows([*packaged()], (".toml",), (*run, *EVERYWHERE))
-    strictly = (*run, *STRICT, *EVERYWHERE)
-    checkpoint = (".safetensors",)
-    commands: dict[str, list[Follows]] = {name: [after] for name in STAGES}
-    commands["run"] = [Follows(after.words, after.files, strictly)]
+    run, measure, ends, timing = (flags(kind) for kind in (RunArguments, EvaluationArguments, ExportArguments, BenchArguments))
+    names, checkpoint, judged = [*packaged()], (".safetensors",), (*run, "--strict", *EVERYWHERE)
+    commands: dict[str, list[Follows]] = {stage: [Follows(names, (".toml",), (*run, *EVERYWHERE))] for stage in STAGES}
+    commands["run"] = [Follows(names, (".toml",), judged)]
     commands["evaluate"] = [
-        Follows(flags=(*measure, *STRICT, *EVERYWHERE), where="*.safetensors"),
-        Follows(after.words, (*checkpoint, ".toml"), strictly),
+        Follows(flags=(*measure, "--strict", *EVERYWHERE), where="*.safetensors"),
+        Follows(names, (*checkpoint, ".toml"), judged),
     ]
-    commands["report"] = [Follows(after.words, (".toml", "/"), (*several, *strictly), many=True)]
+    commands["report"] = [Follows(names, (".toml",), judged, many=True)]
     commands["list"] = [Follows([*KINDS], flags=EVERYWHERE)]
     commands["info"] = [Follows(files=checkpoint, flags=EVERYWHERE)]
     commands["export"] = [Follows(files=checkpoint, flags=(*ends, *EVERYWHERE))]
     commands["bench"] = [Follows(flags=(*timing, *EVERYWHERE))]
     commands["doctor"] = [Follows(flags=EVERYWHERE)]
-    commands["completion"] = [Follows([*SHELLS])]
-    few = {flag: words for kind in (run, measure, ends, several, timing) for flag, words in kind.items() if words}
+    commands["completion"] = [Follows([*SHELLS], flags=EVERYWHERE)]
+    few = {flag: words for kind in (run, measure, ends, timing) for flag, words in kind.items() if words}
     parts = [*KINDS["baselines"]()]
     text = script(args[0], commands, {**few, **_names(parts)}, FILES, parts)
     terminal.answer({"shell": args[0], "script": text}, lambda: terminal.raw(text))
@@ -71,9 +66,9 @@ def _names(baselines: Sequence[str]) -> Mapping[str, Sequence[str]]:
 
 
 FILES: Mapping[str, Sequence[str]] = {
-    "--out": ("",),
+    "--out": ("/",),
     "--weights": (".safetensors", ".pth", ".pt"),
     "--evaluation.transfer": (".safetensors",),
     "--transfer": (".safetensors",),
 }
-"""The endings of files that may follow a flag."""
+"""The endings of files that may follow a flag; ``'/'``: folders only."""
