@@ -67,13 +67,13 @@ USAGE = f"""robustsnn: adversarially robust spiking neural networks
 Everywhere: --json prints what is found as one JSON document on stdout, and all else on stderr;
 --system-allocator leaves memory to the C library (less held, slower).
 RECIPE is a packaged name (see 'robustsnn list recipes') or a TOML file. 'robustsnn run RECIPE --help' lists every key.
-Exit status: {"; ".join(f"{status} {meaning}" for status, meaning in EXITS.items() if status < 3)};
-{"; ".join(f"{status} {meaning}" for status, meaning in EXITS.items() if status >= 3)}.
-"""
+Exit status:
+{"".join(f"  {status:>3} {meaning}" + chr(10) for status, meaning in EXITS.items())}"""
 
 
 def command(args: Sequence[str]) -> None:
     """Find the command that the arguments name, and do it."""
+    machine.plain()
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return None
@@ -82,7 +82,7 @@ def command(args: Sequence[str]) -> None:
     machine.keep_machine_code(lambda line: print(line, file=sys.stderr))
     strict, terminal = "--strict" in args, Terminal(json="--json" in args)
     name, *rest = [arg for arg in args if arg not in ("--strict", "--system-allocator", "--json")] or [""]
-    if rest and rest[0] in ("-h", "--help"):
+    if name != "bench" and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return None
     if name == "evaluate" and rest and rest[0].endswith(".safetensors"):
@@ -137,8 +137,6 @@ def _main(args: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         complain(f"stopped; {CONTINUES}")
         return 143 if isinstance(stop, Terminated) else 130
-    except BrokenPipeError:
-        return 0
     except AuditFailed:
         return 3
     except NotReady:

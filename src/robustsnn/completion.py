@@ -14,7 +14,7 @@ class Follows:
     """What may follow a command.
 
     Arguments:
-        words, files: what its first argument may be: words, folders, or files with one of these endings; or ``"/"``: folders only.
+        words, files: what its first argument may be: words; folders and files with one of these endings.
         flags: what may come later.
         where: the shell pattern of first arguments for which this holds.
         many: further arguments are like the first.
@@ -78,7 +78,7 @@ def script(
     Arguments:
         shell: ``bash`` or ``zsh``.
         commands: what follows each of them; of several cases the first that fits holds.
-        values, files: the words, or the endings of files, that may follow a flag.
+        values, files: the words, or the endings of files (``"/"``: folders alone), that may follow a flag.
         parts: what a first argument with a colon may be.
 
     Raises:

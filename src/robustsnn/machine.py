@@ -37,6 +37,12 @@ def keep_memory() -> bool:
     return all(mallopt(parameter, value) for parameter, value in KEEP.items())
 
 
+def plain() -> None:
+    """No colours, and no escape codes at all, where ``NO_COLOR`` asks for it (https://no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # of two libraries that print, one knows only this
+
+
 def deterministic() -> None:
     """Let torch use no algorithm whose bits differ from one time to the next."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

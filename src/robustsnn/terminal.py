@@ -31,6 +31,17 @@ def complain(line: str) -> None:
     print(f"robustsnn: {line}", file=sys.stderr, flush=True)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more, as behind ``| head``: go on unheard, since the work is more than what is said of it."""
+        self.quiet = True
+        _unheard()
+
+
+def _unheard() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Terminal:
     """Prints lines and tables, and on a terminal a progress bar with the time left.
 
@@ -40,10 +51,7 @@ class Terminal:
 
     def __init__(self, json: bool = False) -> None:
         self.json = json
-        plain = bool(os.environ.get("NO_COLOR"))  # https://no-color.org; without colours there are no escape codes at all
-        self.console = Console(
-            stderr=json, soft_wrap=True, highlight=False, emoji=False, color_system=None if plain else "auto"
-        )
+        self.console = _Console(stderr=json, soft_wrap=True, highlight=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = 1000  # a file has room for whole tables
         self.bar = Progress(
@@ -53,7 +61,7 @@ class Terminal:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            disable=plain or not self.console.is_terminal or self.console.is_dumb_terminal,
+            disable=not self.console.is_terminal or self.console.is_dumb_terminal,
         )
         self.task = self.bar.add_task("", total=1.0, visible=False)
         self.what = ""
@@ -82,7 +90,10 @@ class Terminal:
 
     def raw(self, text: str) -> None:
         """Text on stdout, as it is."""
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            _unheard()
 
     def answer(self, value: object, show: Callable[[], None]) -> None:
         """Give what a command has found, once: as one JSON document on stdout if that was asked for, else as ``show`` does.
