@@ -46,14 +46,15 @@ OPTIONAL = {"art", "foolbox", "nir", "onnx", "onnxscript", "snntorch", "spikingj
 
 MODEL = {"name": "digits", "classes": 10, "size": 8, "channels": 1, "width": 0.25}
 SMALL = {
-    "data.limit": 60, "data.validation": 0.2, "model.width": 0.25,
+    "data.limit": 60, "data.validation": 0.2, "model.width": 0.1, "timesteps": 2,
     "conversion.timesteps": 3, "conversion.batches": 1, "conversion.batch": 6,
     "pretrain.epochs": 1, "finetune.epochs": 1, "compare": (),
-    "evaluation.limit": 4, "evaluation.attacks": ("FGSM",), "evaluation.eps": (0.1,), "evaluation.audit-images": 0,
+    "evaluation.limit": 4, "evaluation.protocol": "quick",
+    "evaluation.attacks": ("FGSM",), "evaluation.eps": (0.1,), "evaluation.audit-images": 0,
 }  # fmt: skip
 """Flags that are put behind a command that trains, but for those that it gives itself."""
-CHEAP = {"evaluation": {"limit": 4, "eps": [0.1], "audit_images": 2, "audit_steps": 2, "audit_queries": 2}}
-"""What a checkpoint's own recipe says of its evaluation."""
+CHEAP = {"limit": 4, "audit_images": 2, "audit_steps": 2, "audit_queries": 2}
+"""Flags that are put behind a command that measures a checkpoint, whatever it gives itself."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -79,7 +80,7 @@ def tiny_run(folder: Path) -> None:
     ann = create(**MODEL).eval()
     net = spiking(ann, torch.rand(2, 1, 8, 8, generator=generator(0, "tiny run")), Dynamics(2), threshold=0.3)
     for name, module in (("snn", net), ("ann", ann)):
-        checkpoint.save(folder / f"{name}.safetensors", module, {"model": MODEL, **CHEAP})
+        checkpoint.save(folder / f"{name}.safetensors", module, {"model": MODEL, "evaluation": {**CHEAP, "eps": [0.1]}})
 
 
 embedded = cache(digits)
@@ -107,11 +108,13 @@ def run_all(run: Run) -> RunReport | None:
 
 @contextmanager
 def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Little data, one process where a command asks for several, no benchmark; tables end as they were."""
+    """Little data, one process where a command asks for several, no benchmark, no pictures; tables end as they were."""
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr("robustsnn.recipes.run.load_dataset", images)
     monkeypatch.setitem(commands.STAGES, "run", run_all)
+    monkeypatch.setattr("robustsnn.recipes.measuring.page", lambda report: "<p>drawn in tests/reporting")
     monkeypatch.setattr(Engine, "launch", lambda self: Team(cpu()))
     monkeypatch.setattr(commands, "bench", lambda case, rows, repeats: [Timing(*rows[:1], 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)])
     before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES)]
@@ -130,6 +133,8 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def do(line: str) -> None:
     """Do what a line asks for; anything but success fails."""
     words = shlex.split(line, comments=True)
+    while "=" in words[0]:  # NAME=value before a command
+        words = words[1:]
     if words[0] in ("torchrun", "srun"):
         if words[0] == "torchrun":
             get_args_parser().parse_args(words[1:])
@@ -149,14 +154,27 @@ def do(line: str) -> None:
 
 
 def _robustsnn(words: list[str], line: str) -> None:
-    trains = words[0] in commands.STAGES and not words[1].endswith(".safetensors") and not Path(words[1]).is_dir()
-    small = {key: value for key, value in SMALL.items() if f"--{key}" not in words} if trains else {}
-    flags = [[f"--{k}", *map(str, v if isinstance(v, tuple) else (v,))] for k, v in small.items()]
+    if words[0] == "export":
+        for package in ("onnx", "onnxscript") if "onnx" in words else ("nir",):
+            pytest.importorskip(package, reason=f"{package} is not installed")
     try:
-        status = main([*words, *(word for flag in flags for word in flag)])
+        status = main([*words, *small(words)])
     except SystemExit as stop:  # help
         status = int(stop.code or 0)
     assert status in ((0, 3) if "--strict" in words else (0,)), line
+
+
+def small(words: list[str]) -> list[str]:
+    """Flags that make a command quick, to stand behind those that it has."""
+    if words[0] not in commands.STAGES or Path(words[1]).is_dir():
+        return []
+    if words[1].endswith(".safetensors"):
+        return [word for key, value in CHEAP.items() for word in (f"--{key}", str(value))]
+    added: list[str] = []
+    for key, value in SMALL.items():
+        if f"--{key}" not in words and not (key == "model.width" and "--ann" in words):
+            added += [f"--{key}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return added
 
 
 def _make(words: list[str]) -> None:
@@ -177,7 +195,7 @@ def _extras(words: list[str], line: str) -> None:
 def _python(words: list[str], line: str) -> None:
     """A script of the page, with its arguments."""
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(sys, "argv", words)
+        here.setattr(sys, "argv", [*words, *small(words[1:])])
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(words[0], run_name="__main__")
         assert not stop.value.code, line

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
-import pages
 import pytest
 import torch
-from pages import HOME, blocks
 
+import pages
+from pages import HOME, blocks
 from robustsnn import cli
 from robustsnn.training import Natural, Schedule, train
 
@@ -42,7 +43,7 @@ def make():
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) or pages.inside(page)], **named)
 def test_what_a_page_shows_is_done(page, world):
-    if "robustsnn run digits" not in page.read_text(encoding="utf-8"):  # else the page makes it
+    if "robustsnn run digits --out runs/digits\n" not in page.read_text(encoding="utf-8"):  # else the page makes it
         pages.tiny_run(world / "runs/digits")
     pages.follow(page, skip=("python",) if page.name == "README.md" else ())  # its Python: tests/test_readme.py
 
@@ -83,3 +84,55 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_a_run_that_is_stopped_says_and_does_what_the_tutorial_tells(world, monkeypatch, capsys):
+    """Ctrl-C in the middle of pre-training; the same command then ends the run."""
+    command = ["run", "digits", "--out", "runs/digits"]
+    command += pages.small(command)
+    stopped = {"now": True}
+
+    def step(run, what, share):
+        if stopped.pop("now", False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("robustsnn.terminal.Terminal.progress", step)
+    assert cli.main(command) == 130
+    (said,) = (text.strip() for language, text in blocks(HOME / "docs/tutorial.md") if language == "text")
+    assert capsys.readouterr().err.strip() == said
+    assert not Path("runs/digits/ann.safetensors").exists()
+    assert cli.main(command) == 0
+    assert Path("runs/digits/report.html").exists()
+
+
+def trained(logger, ann):
+    """Two epochs under one of lightning's loggers."""
+    pixels = torch.rand(8, 2, 8, 8)
+    images = pages.Images(pixels, torch.arange(8) % 4, classes=4)
+    told = []
+
+    def log(epoch):
+        told.append(asdict(epoch))
+        logger.log_metrics(told[-1], step=epoch.epoch)
+
+    train(ann, images, images, Natural(), Schedule(epochs=2, lr=0.01), probe=None, on_epoch=log)
+    logger.finalize("success")
+    return told
+
+
+def test_epochs_go_to_a_csv_file_of_lightning(ann, tmp_path):
+    loggers = pytest.importorskip("lightning_fabric.loggers", reason="lightning-fabric is not installed")
+    told = trained(loggers.CSVLogger(tmp_path, name="run"), ann)
+    with (tmp_path / "run/version_0/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 1]
+    assert [float(row["loss"]) for row in rows] == [epoch["loss"] for epoch in told]
+
+
+def test_epochs_go_to_tensorboard(ann, tmp_path):
+    if not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        pytest.skip("neither tensorboard nor tensorboardX is installed")
+    from lightning_fabric.loggers import TensorBoardLogger
+
+    trained(TensorBoardLogger(tmp_path, name="run"), ann)
+    assert [file for file in (tmp_path / "run/version_0").iterdir() if file.stat().st_size]
