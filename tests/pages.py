@@ -75,6 +75,13 @@ def inside(page: Path) -> list[str]:
     return [text for text in found if not re.search(r"\b[A-Z]{3,}\b|\.\.\.|…", text)]
 
 
+def flags(page: Path) -> list[str]:
+    """The flags inside sentences, with their values, but for those with a place to fill in."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    found = [" ".join(text.split()) for text in re.findall(r"`(--[^`]+)`", prose)]
+    return [text for text in found if not re.search(r"\b[A-Z]{3,}\b|\.\.\.|…|path/to", text)]
+
+
 def tiny_run(folder: Path) -> None:
     """What ``robustsnn run digits --out runs/digits`` leaves, untrained and narrow: ANN and spiking network."""
     ann = create(**MODEL).eval()

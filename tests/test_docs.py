@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,10 @@ import torch
 import pages
 from pages import HOME, blocks
 from robustsnn import cli
+from robustsnn.recipes import load_recipe
+from robustsnn.recipes.flags import EvaluationArguments, RunArguments, for_protocol, parse
 from robustsnn.training import Natural, Schedule, train
+from robustsnn.training.engine import Engine
 
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((HOME / "docs/notebooks").glob("*.py"))
@@ -46,6 +50,28 @@ def test_what_a_page_shows_is_done(page, world):
     if "robustsnn run digits --out runs/digits\n" not in page.read_text(encoding="utf-8"):  # else the page makes it
         pages.tiny_run(world / "runs/digits")
     pages.follow(page, skip=("python",) if page.name == "README.md" else ())  # its Python: tests/test_readme.py
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if pages.flags(page)], **named)
+def test_a_flag_that_a_page_names_is_one(page):
+    """Of ``run`` or of ``evaluate``, which look alike but for the section before a key."""
+    recipe = load_recipe("digits")
+    for text in pages.flags(page):
+        words, refused = shlex.split(text), []
+        if words[0] in ("--strict", "--system-allocator"):
+            continue  # taken off before flags are read
+        settings = for_protocol(recipe.evaluation, words)
+        run = RunArguments(recipe.model_copy(update={"evaluation": settings}), Path("out"), Engine())
+        for kind, default in ((RunArguments, run), (EvaluationArguments, EvaluationArguments(settings))):
+            try:
+                parse(kind, default, [*words, *VALUES.get(text, ["1"])] if len(words) == 1 else words, "robustsnn")
+            except ValueError as error:
+                refused.append(str(error))
+        assert len(refused) < 2, (text, refused)
+
+
+VALUES = {"--memory": ["1GiB"], "--compare": [], "--conversion.max_pool": [], "--deterministic": [], "--recompute": []}
+"""What stands behind a flag that a page names alone, where it is not a 1."""
 
 
 def test_a_page_that_shows_what_fails_is_found_out(world):

@@ -22,7 +22,7 @@ def test_python_of_the_readme_runs(capsys, tmp_path, monkeypatch):
     for code in blocks("python"):
         exec(compile(code, "README.md", "exec"), names)
     assert "neurons" in capsys.readouterr().out
-    assert sum(len(code.splitlines()) for code in blocks("python")) == 12
+    assert sum(bool(line.strip()) for code in blocks("python") for line in code.splitlines()) == 12
     assert 0 <= names["report"].result("PGD-10", 0.1).robust.value <= names["report"].clean.value <= 1
     assert (names["snn"](names["adversarial"]).shape, names["snn"].steps(names["x"]).shape) == ((16, 10), (8, 16, 10))
 
