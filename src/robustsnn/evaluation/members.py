@@ -86,8 +86,8 @@ class Group:
     """The same attack along some paths; its radius is set when it is used.
 
     Raises:
-        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set, or one of another norm than
-            L-infinity, which is what reports claim.
+        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set, or one of another norm
+            than L-infinity, which is what reports claim.
     """
 
     name: str
