@@ -1,0 +1,210 @@
+"""Trains and measures the networks that the page of results is about, in the order of what they teach.
+
+python -m benchmarks.results list
+python -m benchmarks.results run robust --seeds 0     # one row; what is done already is not done again
+python -m benchmarks.results run --minutes 120        # every row that is missing, until time is up; again to go on
+python -m benchmarks.results page                     # docs/results.md and the table of the README
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustsnn import checkpoint
+from robustsnn.files import write_atomic
+
+KEPT = Path(__file__).parent / "results"
+"""Reports of the rows, by row, seed and measure."""
+
+MEASURES: dict[str, tuple[str, ...]] = {
+    "paper": ("--limit", "1000", "--audit-images", "0"),
+    "rigorous": ("--protocol", "rigorous", "--eps", "8/255", "--limit", "500"),
+    "pgd": ("--attacks", "PGD-20", "--eps", "8/255", "--limit", "500", "--audit-images", "0"),
+}
+"""Flags of `robustsnn evaluate` on top of the recipe's own evaluation, which is `paper` with FGSM and PGD-20."""
+
+BOTH = ("paper", "rigorous")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network.
+
+    Arguments:
+        what: the name in tables.
+        recipe, changes: what makes it: a recipe and flags of `robustsnn run`.
+        network: which checkpoint of the run it is.
+        ann: the row whose ANN it starts from; empty: its own.
+        measures: how it is measured.
+        seeds: how often it is made.
+        predicted: of an experiment, what was expected before it was run.
+    """
+
+    what: str
+    recipe: str = "cifar10-small"
+    changes: tuple[str, ...] = ()
+    network: str = "snn"
+    ann: str = ""
+    measures: tuple[str, ...] = ("pgd",)
+    seeds: tuple[int, ...] = (0,)
+    predicted: str = ""
+
+
+def _main(what: str, recipe: str = "cifar10-small", network: str = "snn", ann: str = "") -> Row:
+    return Row(what, recipe, network=network, ann=ann, measures=BOTH, seeds=(0, 1))
+
+
+def _finetuned(what: str, *changes: str, predicted: str = "") -> Row:
+    return Row(what, changes=changes, ann="robust", predicted=predicted)
+
+
+def _objective(text: str) -> tuple[str, str]:
+    return "--finetune.objective", text
+
+
+MAIN: dict[str, Row] = {
+    "robust": _main("robust ANN (TRADES), converted, robust finetuning"),
+    "natural_converted": _main(
+        "natural ANN, converted", "cifar10-small:natural_finetuned", network="converted", ann="natural_finetuned"
+    ),
+    "end_to_end": _main("robust SNN from random weights, equal time", "cifar10-small:end_to_end"),
+    "natural_finetuned": _main("natural ANN, converted, robust finetuning", "cifar10-small:natural_finetuned"),
+    "snn_rat": _main("SNN-RAT from random weights, equal time", "cifar10-small:snn_rat"),
+}
+
+ABLATIONS: dict[str, Row] = {
+    "robust_converted": Row("robust ANN, converted, no finetuning", network="converted", ann="robust"),
+    "thresholds_frozen": _finetuned("thresholds frozen", "--finetune.train-thresholds", "False"),
+    "scale_0.1": _finetuned("threshold scale 0.1", "--conversion.scale", "0.1"),
+    "scale_0.6": _finetuned("threshold scale 0.6", "--conversion.scale", "0.6"),
+    "scale_1": _finetuned("threshold scale 1", "--conversion.scale", "1"),
+    "batch_norm_reset": _finetuned("batch norm reset, as published", "--conversion.batch-norm", "reset"),
+    "T_1": _finetuned("T = 1", "--timesteps", "1"),
+    "T_2": _finetuned("T = 2", "--timesteps", "2"),
+    "T_8": _finetuned("T = 8", "--timesteps", "8"),
+    "T_16": _finetuned("T = 16", "--timesteps", "16"),
+    "channels": _finetuned("thresholds per channel", "--conversion.granularity", "channel"),
+    "sparse": _finetuned("90 % of the weights removed", "--prune.sparsity", "0.9", "--prune.epochs", "5"),
+    "at": Row("pre-trained by AT", changes=("--pretrain.objective", "Adversarial(eps=2/255, steps=5)")),
+    "mart": Row("pre-trained by MART", changes=("--pretrain.objective", "Mart(beta=4, eps=2/255, steps=5)")),
+}
+
+EXPERIMENTS: dict[str, Row] = {}
+
+PLAN = {**MAIN, **EXPERIMENTS, **ABLATIONS}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where rows are made, and until when."""
+
+    out: Path
+    until: float = float("inf")
+
+    def make(self, name: str, seed: int) -> None:
+        """Train and measure one row, and keep its reports."""
+        row, run, kept = PLAN[name], self.out / f"{name}-{seed}", KEPT / f"{name}-{seed}"
+        missing = [measure for measure in row.measures if not (kept / f"{measure}.json").is_file()]
+        if not missing:
+            return
+        if row.ann and not (run / "ann.safetensors").is_file():
+            source = self.out / f"{row.ann}-{seed}"
+            self.stage("pretrain", row.ann, seed, source)
+            run.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / "ann.safetensors", run / "ann.safetensors")
+        for stage in ("pretrain", "convert", "finetune")[: 2 if row.network == "converted" else 3]:
+            self.stage(stage, name, seed, run)
+        network = run / f"{row.network}.safetensors"
+        for measure in missing:
+            report = run / f"{row.network}-{measure}"
+            self.command("evaluate", str(network), *MEASURES[measure], "--out", str(report))
+            write_atomic(kept / f"{measure}.json", (report / "report.json").read_bytes())
+        write_atomic(kept / "made.json", json.dumps(made(row, seed, run), indent=1).encode())
+
+    def stage(self, stage: str, name: str, seed: int, run: Path) -> None:
+        """One stage of a row's run."""
+        row = PLAN[name]
+        self.command(stage, row.recipe, *row.changes, "--seed", str(seed), "--out", str(run), "--compare")
+
+    def command(self, *args: str) -> None:
+        """A command of robustsnn; ended, with its state kept, when time is up."""
+        print("robustsnn", shlex.join(args), flush=True)
+        with subprocess.Popen([sys.executable, "-m", "robustsnn.cli", *args]) as process:
+            try:
+                code = process.wait(timeout=None if self.until == float("inf") else max(0.0, self.until - time.time()))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+                raise TimeIsUp from None
+        if code:
+            raise SystemExit(f"robustsnn {shlex.join(args)} ended with {code}")
+
+
+class TimeIsUp(Exception):
+    """No time is left; the same command goes on later."""
+
+
+def made(row: Row, seed: int, run: Path) -> dict[str, object]:
+    """How a row came about: its command, what training took, its thresholds after conversion."""
+    stages = {"pretrain": "ann", "prune": "pruned", "finetune": "snn"}
+    headers = {
+        name: checkpoint.read_header(run / f"{name}.safetensors")
+        for name in (*stages.values(), "converted")
+        if (run / f"{name}.safetensors").is_file()
+    }
+    histories = {stage: headers[name].metrics.get("history", ()) for stage, name in stages.items() if name in headers}
+    return {
+        "command": shlex.join(("robustsnn", "run", row.recipe, *row.changes, "--seed", str(seed))),
+        "clock_seconds": {stage: sum(epoch["seconds"] for epoch in history) for stage, history in histories.items()},
+        "processor_seconds": {
+            stage: sum(epoch["processor_seconds"] for epoch in history) for stage, history in histories.items()
+        },
+        "calibrated": headers["converted"].metrics.get("thresholds", {}),
+    }
+
+
+def todo(names: Sequence[str], seeds: Sequence[int] | None) -> list[tuple[str, int]]:
+    """Rows with seeds, first seeds first."""
+    wanted = [(name, seed) for name in names for seed in PLAN[name].seeds if seeds is None or seed in seeds]
+    return sorted(wanted, key=lambda pair: pair[1])
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["list", "run", "page"])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="which rows; none named: all, in order")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--out", type=Path, default=Path("runs/results"))
+    chosen = parser.parse_args()
+    if unknown := set(chosen.rows) - set(PLAN):
+        parser.error(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(PLAN)}")
+    wanted = todo(chosen.rows or tuple(PLAN), chosen.seeds)
+    if chosen.action == "list":
+        for name, seed in wanted:
+            done = all((KEPT / f"{name}-{seed}" / f"{measure}.json").is_file() for measure in PLAN[name].measures)
+            print(f"{name:20} seed {seed}  {'done' if done else '-':5} {PLAN[name].what}")
+        return
+    if chosen.action == "page":
+        raise SystemExit("not there yet")
+    work = Work(chosen.out, time.time() + 60 * chosen.minutes)
+    try:
+        for name, seed in wanted:
+            work.make(name, seed)
+    except TimeIsUp:
+        print("time is up: the same command goes on", flush=True)
+
+
+if __name__ == "__main__":
+    main()
