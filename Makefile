@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# Libraries that tests compare with, whose own needs clash with ours, or would bring torchvision.
+ALONE := torchattacks spikingjelly norse sinabs nirtorch pbr
 # Waiting threads sleep instead of spinning: on a machine that does other work too, training is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -25,8 +27,8 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q -c constraints.txt -e '.[data,nir,dev]'
-	$(BIN)/pip install -q --no-deps -c constraints.txt torchattacks  # its pins clash; the parity tests need it alone
+	$(BIN)/pip install -q -c constraints.txt -e '.[data,nir,onnx,dev]'
+	$(BIN)/pip install -q --no-deps -c constraints.txt $(ALONE)
 	touch $(READY)
 
 clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +125,7 @@ def test_help_is_help_wherever_it_is_asked_for(args, said):
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(str, PUBLISHED_PATHS)),
         ("protocols", ["quick: FGSM, PGD-10", "paper: "]),
+        ("targets", ["generic", "snntorch", "spikingjelly", "norse", "sinabs", "lava"]),
     ],
 )
 def test_list_has_a_line_per_name(kind, names, said):
@@ -238,6 +240,31 @@ def test_a_bug_is_a_line_too_and_shows_where_when_asked(small, said, monkeypatch
 def assert_found(pattern, line):
     __tracebackhide__ = True
     assert re.search(pattern, line), f"{pattern!r} is not in {line!r}"
+
+
+def test_runs_are_compared_on_one_page(said, ran, here):
+    shutil.copytree(ran / "run", here / "a run")
+    code, out, error = said("report", "a run", ran / "run", "--out", "pages/all.html")
+    assert (code, error) == (0, "")
+    assert "best spiking network" in out
+    text = (here / "pages/all.html").read_text()
+    assert text.count("robust SNN, finetuned</th>") == 2
+    assert 'href="../a%20run/report.html"' in text
+    assert said("report", "a run", "--out", "one.html")[0] == 0
+    assert (here / "one.html").exists()
+
+
+def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
+    (here / "digits").mkdir()
+    assert_found(r"run the stage 'evaluate'", refused("report", "digits"))
+
+
+def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
+    (here / "empty").mkdir()
+    assert_found(r"no empty/report\.json: give folders of runs", refused("report", ran / "run", "empty"))
+    assert_found(r"no empty/report\.json: give folders of runs", refused("report", "empty"))
+    assert_found("outt", refused("report", ran / "run", "--outt", "x"))
+    assert [path.name for path in here.iterdir()] == ["empty"]
 
 
 WRONG_COMMANDS = [

@@ -12,7 +12,19 @@ from pathlib import Path
 import torch
 
 from robustsnn import machine
-from robustsnn.commands import CONTINUES, KINDS, STAGES, evaluate_checkpoint, info, show, speed, stage
+from robustsnn.commands import (
+    CONTINUES,
+    KINDS,
+    STAGES,
+    compare,
+    evaluate_checkpoint,
+    info,
+    is_run,
+    leave,
+    show,
+    speed,
+    stage,
+)
 from robustsnn.names import find
 from robustsnn.terminal import AuditFailed
 
@@ -26,11 +38,15 @@ USAGE = (
   robustsnn evaluate FILE.safetensors [--eps 8/255 ...] [--protocol NAME] ...
                           measure a checkpoint; --ann package.module:factory makes a body from outside,
                           --strict exits with 3 where a check of the audit fails, --out DIR writes the report there
+  robustsnn report FOLDER ... [--out FILE.html]
+                          runs beside one another on one page, ranked by what they withstand
   robustsnn list KIND     KIND: """
     + ", ".join(KINDS)
     + """
   robustsnn info FILE.safetensors
                           what a checkpoint holds
+  robustsnn export FILE.safetensors --out FILE [--to nir | onnx] [--target NAME]
+                          write the spiking network for other simulators (see 'robustsnn list targets') or runtimes
   robustsnn bench         how fast this machine is, as ratios within one run
 
 Everywhere: --system-allocator leaves memory to the C library (less held, slower).
@@ -58,7 +74,9 @@ def command(args: Sequence[str]) -> None:
         raise ValueError(
             f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
         )
-    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed}
+    if name == "report" and rest and is_run(rest[0]):
+        return compare(rest)
+    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed, "export": leave}
     stages = {stage_name: lambda rest: stage(name, rest, strict) for stage_name in STAGES}
     return find("command", {**stages, **simple}, name)(rest)
 

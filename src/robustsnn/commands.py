@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
+from torch import nn
 
 from robustsnn import checkpoint, machine
 from robustsnn.attacks import ATTACKS
 from robustsnn.bench import ROWS, Case, Timing, bench
 from robustsnn.data import DATASETS
+from robustsnn.deploy import TARGETS, export
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, STRONGER_PATHS
 from robustsnn.files import write_atomic
 from robustsnn.models import MODELS, outside
@@ -39,6 +41,7 @@ KINDS: dict[str, Callable[[], Sequence[str]]] = {
     "attacks": lambda: list(ATTACKS),
     "surrogates": lambda: list(SURROGATES),
     "paths": lambda: [str(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)],
+    "targets": lambda: list(TARGETS),
     "protocols": lambda: [f"{name}: {', '.join(p.ensembles)}" for name, p in PROTOCOLS.items()],
 }
 
@@ -85,9 +88,7 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool) -> None:
     recipe = recipe.model_copy(update={"evaluation": default.settings})
     chosen = parse(EvaluationArguments, default, args[1:], f"robustsnn evaluate {path}", recipe, "evaluation.")
     if chosen.ann:
-        sys.path.append("")  # its module may lie in the folder where the command is given
-        model = header.recipe.get("model")
-        body = outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": chosen.ann})
+        body = _outside(header, chosen.ann)
     team, terminal = start(chosen.engine)
     recipe = recipe.model_copy(update={"evaluation": chosen.settings})
     run = Run(recipe, path.parent, terminal.listener(), engine=chosen.engine, team=team)
@@ -99,6 +100,67 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool) -> None:
         run.alone(partial(measuring.write_report, value, chosen.out))
     team.part()
     terminal.report(value, strict)
+
+
+def is_run(name: str) -> bool:
+    """Whether a name is a folder, and not that of a recipe which happens to be called the same."""
+    folder = Path(name)
+    return folder.is_dir() and (name not in packaged() or (folder / "report.json").is_file())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs to compare on one page."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders of runs, each with its report.json"""
+    out: Path = Path("comparison.html")
+    """the page"""
+
+
+def compare(args: Sequence[str]) -> None:
+    """``report FOLDER ...``: networks that were measured in the same way, ranked."""
+    chosen = parse(Comparison, Comparison(()), args, "robustsnn report")
+    if not chosen.folders:
+        raise ValueError("usage: robustsnn report FOLDER ... [--out FILE.html]")
+    terminal = Terminal()
+    terminal.comparison(measuring.compare(chosen.folders, chosen.out))
+    terminal.say(f"The page is {chosen.out}.")
+
+
+def _outside(header: checkpoint.Header, ann: str) -> nn.Module:
+    """The body that ``--ann package.module:factory`` makes, with the arguments of the checkpoint's recipe."""
+    sys.path.append("")  # its module may lie in the folder where the command is given
+    model = header.recipe.get("model")
+    return outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Where a network goes."""
+
+    out: Path
+    """the file to write"""
+    to: str = "nir"
+    """nir or onnx"""
+    target: str = "generic"
+    """the simulator that is to read a NIR file; see 'robustsnn list targets'"""
+    shape: tuple[int, int, int] | None = None
+    """channels, height and width of an image, where the checkpoint does not say"""
+    ann: str = ""
+    """package.module:factory of a body from outside; its code is run"""
+
+
+def leave(args: Sequence[str]) -> None:
+    """``export FILE.safetensors``."""
+    if not args or args[0].startswith("-"):
+        raise ValueError("usage: robustsnn export FILE.safetensors --out FILE [--to nir|onnx] [--target NAME]")
+    chosen = tyro.cli(ExportArguments, args=list(args[1:]), prog=f"robustsnn export {args[0]}")
+    body = _outside(checkpoint.read_header(args[0]), chosen.ann) if chosen.ann else None
+    remarks = export(args[0], chosen.out, chosen.to, chosen.target, chosen.shape, body)
+    print(f"{chosen.out} is written. What differs from the network:")
+    for remark in remarks:
+        print(f"  {remark}")
 
 
 def start(engine: Engine) -> tuple[Team, Terminal]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +10,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from robustsnn.recipes import Listener
-from robustsnn.reporting import RunReport, audits, costs, failures, layers, summary, table
+from robustsnn.reporting import RunReport, audits, costs, energies, failures, layers, summary, table
+from robustsnn.reporting.board import groups, ranks, winner
 
 
 class AuditFailed(Exception):
@@ -56,6 +57,13 @@ class Terminal:
             drawn.add_row(*(escape(cell) for cell in row))
         self.console.print(drawn)
 
+    def comparison(self, runs: Mapping[str, RunReport]) -> None:
+        """Show the networks of several runs, ranked."""
+        for group in groups(runs):
+            self.say(f"\n{group.title}\n{winner(group)}\n")
+            self.table(*ranks(group))
+        self.say("")
+
     def report(self, value: RunReport, strict: bool) -> None:
         """Show a report.
 
@@ -68,6 +76,9 @@ class Terminal:
         if any(row.report.thresholds for row in value.rows):
             self.say("")
             self.table(*layers(value))
+        if energies(value)[1]:
+            self.say("")
+            self.table(*energies(value))
         if any(row.report.audit for row in value.rows):
             self.say("")
             self.table(*audits(value))

@@ -6,6 +6,7 @@ from torch import nn
 from robustsnn.conversion import bfloat16, folded, spiking
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
+from robustsnn.spiking.recall import graph_bytes
 
 
 def norms(net):
@@ -106,3 +107,13 @@ def test_layers_in_bfloat16_give_float32_close_to_the_whole(net, images, unchang
     (gradient,) = torch.autograd.grad(logits.square().sum(), pixels)
     assert gradient.dtype == torch.float32
     assert gradient.abs().sum() > 0
+
+
+def test_its_graph_keeps_no_inputs_of_convolutions():
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, 2), nn.Flatten(), nn.Linear(45, 2)).eval()
+    x = torch.rand(7, 3, 8, 8, requires_grad=True)
+    weights = sum(4 * layer.weight.numel() for layer in (body[0], body[1], body[3]))
+    assert graph_bytes(folded(body), x) <= weights < graph_bytes(body, x)
+    (gradient,) = torch.autograd.grad(folded(body)(x).square().sum(), x)
+    (expected,) = torch.autograd.grad(body(x).square().sum(), x)
+    torch.testing.assert_close(gradient, expected)

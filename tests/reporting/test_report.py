@@ -12,6 +12,7 @@ from robustsnn.reporting import (
     RunReport,
     audits,
     costs,
+    energies,
     failures,
     layers,
     markdown,
@@ -20,7 +21,7 @@ from robustsnn.reporting import (
     table,
     versions,
 )
-from robustsnn.reporting.report import columns, percent, pilots
+from robustsnn.reporting.tables import columns, operations, over_time, percent, pilots
 from robustsnn.training import Epoch
 
 
@@ -142,6 +143,22 @@ def test_summary_names_protocol_rule_images_and_seed() -> None:
 
 def test_versions_name_what_figures_depend_on() -> None:
     assert {"robustsnn", "python", "torch"} <= versions().keys()
+
+
+def test_energy_is_told_with_its_share_of_the_anns() -> None:
+    layers = {"a": {"macs": 1000, "acs": 0, "dense": 1000}, "b": {"macs": 0, "acs": 2000, "dense": 3000}}
+    report = REPORT.model_copy(update={"rows": (REPORT.rows[0], measured_row(operations=layers))})
+    head, ((network, macs, accumulates, fp32, *_),) = energies(report)
+    assert head[3].endswith("fp32")
+    assert (network, macs, accumulates, fp32) == ("more", "1,000", "2,000", "6.4 (34.8 %)")  # 4.6 + 1.8 of 4 * 4.6 nJ
+    assert operations(report) == (["layer", "more"], [["a", "1,000 MAC"], ["b", "2,000 AC"]])
+    assert "| 6.4 (34.8 %) |" in markdown(report)
+
+
+def test_accuracy_over_time_is_of_all_images() -> None:
+    report = REPORT.model_copy(update={"rows": (*REPORT.rows, measured_row(correct_over_time=[1, 2, 4]))})
+    assert over_time(report) == (["network", "made for", "1", "2", "3"], [["more", "8", "25.0", "50.0", "100.0"]])
+    assert "| more | 8 | 25.0 | 50.0 | 100.0 |" in markdown(report)
 
 
 def test_weights_of_sparse_networks_are_counted_below_the_layers() -> None:

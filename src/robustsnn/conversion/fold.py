@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -39,10 +40,36 @@ def folded(net: nn.Module) -> nn.Module:
         for key, parameter in part._parameters.items():
             if parameter is not None:
                 part._parameters[key] = nn.Parameter(parameter.detach(), requires_grad=False)
+    for part in short.modules():
+        if type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+            part.__class__ = _Frozen
     if not isinstance(view, SpikingNetwork):
         return short
     view.body = short
     return view
+
+
+class _Frozen(nn.Conv2d):
+    """A convolution that is not learnt: its graph keeps nothing of the input, which only the weights' gradient would need."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _InputGradient.apply(input, self)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _InputGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: _Frozen) -> Tensor:
+        ctx.layer, ctx.shape, ctx.strides, ctx.dtype = layer, x.shape, x.stride(), x.dtype
+        return nn.functional.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        layer: _Frozen = ctx.layer
+        unread = torch.empty_strided(ctx.shape, ctx.strides, dtype=ctx.dtype, device=grad.device)  # tells shape and layout
+        how = (layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups, [True, False, False])
+        found = torch.ops.aten.convolution_backward(grad, unread, layer.weight, None, *how)
+        return found[0], None
 
 
 def bfloat16(net: nn.Module) -> nn.Module:

@@ -1,8 +1,9 @@
 """Evaluation: members, protocols, the worst case, the audit, and the report of what was measured."""
 
 from robustsnn.evaluation.audit import Audit
-from robustsnn.evaluation.energy import firing_rates
+from robustsnn.evaluation.energy import PRESETS, Joules, Operations, firing_rates, operations
 from robustsnn.evaluation.evaluate import evaluate
+from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import (
     PATHS,
     PUBLISHED_PATHS,
@@ -15,30 +16,36 @@ from robustsnn.evaluation.members import (
     members,
 )
 from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, protocol
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Interval, Report, Result, wilson
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Interval, Report, Result, wilson
 from robustsnn.evaluation.worst import worst_case
 
 __all__ = [
     "MISCLASSIFIED",
     "PATHS",
+    "PRESETS",
     "PROTOCOLS",
     "PUBLISHED_PATHS",
     "ROBUST",
     "STRONGER_PATHS",
     "Audit",
     "Check",
+    "Example",
     "Group",
     "Interval",
+    "Joules",
     "Member",
+    "Operations",
     "Protocol",
     "Report",
     "Result",
     "Sources",
     "Strongest",
     "Transfer",
+    "correct_over_time",
     "evaluate",
     "firing_rates",
     "members",
+    "operations",
     "protocol",
     "wilson",
     "worst_case",

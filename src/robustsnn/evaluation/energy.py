@@ -1,17 +1,37 @@
-"""What a network spends: spikes per neuron and time step, weights to store."""
+"""What a network spends: spikes per neuron and time step, weights to store, operations of its synapses and their energy."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
 
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, fx, nn
+
+from robustsnn.conversion.fold import Tracer
 from robustsnn.data import Images
 from robustsnn.models import weight_layers
-from robustsnn.spiking import SpikingNetwork
+from robustsnn.models.layers import WeightLayer
+from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork, rewire
+from robustsnn.spiking.foreign import Spike
+from robustsnn.spiking.rewire import with_tensors
+
+
+def timesteps(net: nn.Module) -> int | None:
+    """For how many steps a network runs; None for an ANN."""
+    if isinstance(net, SpikingNetwork):
+        return net.dynamics.timesteps
+    return net.timesteps if isinstance(net, ForeignNetwork) else None
 
 
 def thresholds(net: nn.Module) -> dict[str, float]:
-    """The threshold of every layer of neurons (its mean where a layer has several), in firing order."""
+    """The threshold of every layer of neurons (its mean where a layer has several), in firing order; another library's keep
+    theirs to themselves."""
     if not isinstance(net, SpikingNetwork):
         return {}
     return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
@@ -20,6 +40,8 @@ def thresholds(net: nn.Module) -> dict[str, float]:
 @torch.no_grad()
 def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, float]:
     """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
+    if isinstance(net, ForeignNetwork):
+        return _foreign_rates(net, data, batch)
     if not isinstance(net, SpikingNetwork):
         return {}
     view = net.rewired(lambda _, neuron: neuron.changed()).eval()
@@ -35,7 +57,198 @@ def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, fl
     return {name: value / len(data) for name, value in total.items()}
 
 
+def _foreign_rates(net: ForeignNetwork, data: Images, batch: int) -> dict[str, float]:
+    spikes, chances = dict.fromkeys(net.neurons, 0.0), dict.fromkeys(net.neurons, 0)
+
+    def counting(name: str, own: Spike) -> Spike:
+        def spike(u: Tensor) -> Tensor:
+            fired = own(u)
+            spikes[name] += float(fired.count_nonzero())
+            chances[name] += fired.numel()
+            return fired
+
+        return spike
+
+    view = net.spiking(counting).eval()
+    for x, _, _ in data.batches(batch):
+        view(x.to(next(net.parameters(), x).device))
+    return {name: count / max(1, chances[name]) for name, count in spikes.items()}
+
+
 def stored_weights(net: nn.Module) -> tuple[int, int]:
     """How many weights of convolutions and linear layers are not 0, and how many there are."""
     weights = [layer.weight for layer in weight_layers(net).values()]
     return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
+
+
+class Operations(BaseModel):
+    """What one layer of weights does for an image, all time steps together, on average over images.
+
+    Arguments:
+        macs: multiply-accumulates: of a layer fed by analog values, one per weight and place of its output.
+        acs: accumulates: of a layer fed by spikes, one per spike and synapse behind it.
+        dense: multiply-accumulates of the same layer in an ANN.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    macs: float
+    acs: float
+    dense: float
+
+
+@dataclass(frozen=True)
+class Joules:
+    """Energy of an operation, in picojoules: ``mac`` a multiply-accumulate, ``ac`` an accumulate."""
+
+    mac: float
+    ac: float
+
+    def ann(self, layers: Mapping[str, Operations]) -> float:
+        """Nanojoules per image of the ANN of the same layers."""
+        return sum(layer.dense for layer in layers.values()) * self.mac / 1000
+
+    def __call__(self, layers: Mapping[str, Operations]) -> float:
+        """Nanojoules per image.
+
+        >>> Joules(mac=4.0, ac=1.0)({"a": Operations(macs=100, acs=0, dense=100), "b": Operations(macs=0, acs=50, dense=90)})
+        0.45
+        """
+        return sum(layer.macs * self.mac + layer.acs * self.ac for layer in layers.values()) / 1000
+
+
+PRESETS: dict[str, Joules] = {
+    "fp32, 45 nm": Joules(mac=3.7 + 0.9, ac=0.9),
+    "fp16, 45 nm": Joules(mac=1.1 + 0.4, ac=0.4),
+    "int8, 45 nm": Joules(mac=0.2 + 0.03, ac=0.03),
+}
+"""Multiplication plus addition, and addition alone: Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9.
+Arithmetic only: fetching weights and potentials from memory, which depends on the chip, may cost more."""
+
+
+@torch.no_grad()
+def operations(net: nn.Module, data: Images, batch: int = 250) -> dict[str, Operations]:
+    """Synaptic operations per image of every convolution and linear layer, by module path, counted over all the images.
+
+    Weights that are 0 cost nothing. Multiply-accumulates include those with zeros of the padding, as is usual; spikes meet
+    only synapses that are there. A layer is fed by spikes where only reshaping and average pooling lie in between; then every
+    spike counts, since the pool's division is part of the weights. The layers before the first spikes work once per image,
+    not once per step, where the network runs them so. Norms, biases and the neurons' own updates are not counted.
+
+    Returns:
+        Nothing for a spiking network whose body torch.fx cannot follow, nor for another library's.
+    """
+    if isinstance(net, ForeignNetwork):
+        return {}
+    view = rewire(net, lambda _, __: None).eval()
+    device = next(net.parameters(), data.labels).device
+    fed: Mapping[str, float] | None = {}
+    if isinstance(view, SpikingNetwork):
+        fed = fed_by_spikes(view, data.first(1).to(device).batch(torch.arange(1))[0])
+    if fed is None:
+        return {}
+    layers = weight_layers(view.body if isinstance(view, SpikingNetwork) else view)
+    counters = {name: _Counter(layer, fed.get(name, 0.0)) for name, layer in layers.items()}
+    for counter in counters.values():
+        counter.layer.register_forward_hook(counter.count)
+    for x, _, _ in data.batches(batch):
+        view(x.to(device))
+    return {name: counter.per_image(len(data)) for name, counter in counters.items()}
+
+
+class _Counter:
+    """Counts what a layer does: ``unit`` spikes stand behind a value of 1 at its input; 0: its input is no spikes."""
+
+    def __init__(self, layer: WeightLayer, unit: float) -> None:
+        self.layer, self.unit = layer, unit
+        self.weights = int(layer.weight.count_nonzero())
+        self.macs, self.acs, self.passes, self.dense = 0.0, 0.0, 0, 0
+        self.fan_out: Tensor | None = None
+
+    def count(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        (x,) = inputs
+        self.dense = output.numel() // len(output) // len(self.layer.weight) * self.weights
+        if not self.unit:
+            self.macs += self.dense * len(output)
+            return
+        if self.fan_out is None or self.fan_out.shape != x.shape[1:]:
+            self.fan_out = fan_out(self.layer, x[:1])
+        self.acs += self.unit * float((x.sum(0, dtype=torch.float64) * self.fan_out).sum())
+
+    def per_image(self, images: int) -> Operations:
+        return Operations(macs=self.macs / images, acs=self.acs / images, dense=float(self.dense))
+
+
+def fan_out(layer: WeightLayer, x: Tensor) -> Tensor:
+    """How many weights that are not 0 each input of a layer meets: the gradient of the sum of its outputs, were these all 1.
+
+    Arguments:
+        layer: a convolution or linear layer.
+        x: an input, ``[1, ...]``; only its shape matters.
+    """
+    ones = torch.ones_like(x, dtype=torch.float64).requires_grad_()
+    mask = (layer.weight != 0).to(torch.float64)
+    changed = with_tensors(
+        layer, {"weight": mask} if layer.bias is None else {"weight": mask, "bias": mask.new_zeros(len(mask))}
+    )
+    with torch.enable_grad():
+        total = changed.forward(ones).sum()  # the method itself: whoever listens to the layer is not to hear of this
+    return torch.autograd.grad(total, ones)[0][0]
+
+
+SHAPING = {
+    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d),
+    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat, F.dropout),
+    *("flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"),
+    *(operator.add, operator.iadd, operator.getitem),
+}
+"""Modules, functions and methods behind which a value stands for as many spikes as before."""
+
+POOLING = {nn.AvgPool1d, nn.AvgPool2d, F.avg_pool1d, F.avg_pool2d}
+AVERAGING = {nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, torch.mean, "mean"}
+
+
+def fed_by_spikes(net: SpikingNetwork, x: Tensor) -> dict[str, float] | None:
+    """How many spikes a value of 1 at the input of each layer of weights stands for, 0 for layers fed by analog values; None
+    where the forward pass cannot be followed.
+
+    Arguments:
+        net: in eval mode.
+        x: an image, ``[1,C,H,W]``.
+    """
+    x = x if any(slot.first for slot in net.slots) else x.expand(net.dynamics.timesteps, *x.shape).flatten(0, 1)
+    try:
+        followed = _Followed(net.body, garbage_collect_values=False, graph=Tracer().trace(net.body))
+        faithful = torch.equal(followed.run(x.clone()), net.body(x.clone()))
+    except Exception:  # whatever a foreign body may raise when run in an unusual way
+        return None
+    return followed.fed if faithful else None
+
+
+class _Followed(fx.Interpreter):
+    """Runs a body step by step, and notes for every value how many spikes 1 of it stands for."""
+
+    fed: dict[str, float]
+    units: dict[fx.Node, float]
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "placeholder":
+            self.fed, self.units = {}, {}
+        tensors = [node for node in n.all_input_nodes if isinstance(self.env[node], Tensor)]
+        units = {self.units[node] for node in tensors}
+        unit = units.pop() if len(units) == 1 else 0.0
+        out = super().run_node(n)
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        kind = type(module) if module is not None else n.target
+        if isinstance(module, WeightLayer):
+            name = str(n.target)
+            self.fed[name] = unit if self.fed.get(name, unit) == unit else 0.0
+        if isinstance(module, Neuron):
+            self.units[n] = 1.0
+        elif kind in POOLING:
+            kernel: Any = module.kernel_size if module is not None else n.kwargs.get("kernel_size") or n.args[1]
+            self.units[n] = unit * (prod(kernel) if isinstance(kernel, tuple) else kernel ** (out.dim() - 2))
+        elif kind in AVERAGING:
+            self.units[n] = unit * self.env[tensors[0]].numel() / out.numel()
+        else:
+            self.units[n] = unit if kind in SHAPING else 0.0
+        return out

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from robustsnn.data import Images
 from robustsnn.evaluation.audit import Audit, Subject, audit
-from robustsnn.evaluation.energy import firing_rates, stored_weights, thresholds
-from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, members
+from robustsnn.evaluation.energy import firing_rates, operations, stored_weights, thresholds, timesteps
+from robustsnn.evaluation.examples import examples
+from robustsnn.evaluation.latency import correct_over_time
+from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
@@ -26,7 +28,6 @@ from robustsnn.evaluation.worst import Cost, Crafting, Target, attempts, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.seeds import image_seeds
-from robustsnn.spiking import Plain, SpikingNetwork
 from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
@@ -50,6 +51,7 @@ def evaluate(
     sources: Mapping[str, nn.Module] = {},
     pilot_images: Images | None = None,
     check: Audit = Audit(),
+    shown: int = 0,
     fabric: Fabric | None = None,
     state: Path | None = None,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
@@ -57,7 +59,8 @@ def evaluate(
     """Measure clean and worst-case accuracy under a protocol.
 
     Arguments:
-        net: `SpikingNetwork`, or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits; untouched.
+        net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in
+            ``[0, 1]`` to logits; untouched.
         data: the images to judge on. Random starts follow their ids.
         protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, or the path of a TOML file (see `protocols.protocol`).
         eps: radius or radii of the L-infinity ball, pixels in ``[0, 1]``. Under the rule ``"any"`` what a smaller one broke
@@ -72,6 +75,7 @@ def evaluate(
         sources: networks whose adversarial examples are tried too, by name.
         pilot_images: on which a ranked protocol ranks its paths; some of ``data`` if None.
         check: how thoroughly the result is audited.
+        shown: how many adversarial images the report holds.
         fabric: where to run; one process if None. Several processes share the images, and all return the whole report.
         state: a file that keeps what is found, one per process; if it is there, the evaluation continues from it. Removed at
             the end.
@@ -105,28 +109,31 @@ def evaluate(
     paths: dict[GradientPath, PathFigures] = {}
     if chosen.ranked or check.images:
         few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
-        known = PUBLISHED_PATHS if isinstance(net, SpikingNetwork) else (Plain(),)
+        known = leading(net, PUBLISHED_PATHS)
         paths = pilot(net, few, known, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(known)))
     ranking = list(paths) if chosen.ranked else []
+    ensembles = {(name, radius): members(groups[name], radius, net, ranking, sources) for name in names for radius in radii}
     for name in names:
         for radius in sorted(radii):
             if not any((result.attack, result.eps) == (name, radius) for result in kept.done):
-                ensemble = members(groups[name], radius, net, ranking, sources)
-                victim.measure(name, radius, ensemble, carried(kept.done, name, radius, clean), kept)
-    order = {(name, radius): i for i, (name, radius) in enumerate((n, r) for n in names for r in radii)}
-    results = sorted(kept.done, key=lambda result: order[result.attack, result.eps])
+                victim.measure(name, radius, ensembles[name, radius], carried(kept.done, name, radius, clean), kept)
+    results = sorted(kept.done, key=lambda result: list(ensembles).index((result.attack, result.eps)))
+    worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
     unchanged = digest(net.state_dict()) == before
     report = Report(
         protocol=protocol,
         images=len(data),
         seed=seed,
-        timesteps=net.dynamics.timesteps if isinstance(net, SpikingNetwork) else None,
+        timesteps=timesteps(net),
         results=tuple(results),
         pilot={str(path): figures for path, figures in paths.items()},
         audit=_audited(victim, results, paths, check, unchanged),
         weights=stored_weights(net),
         thresholds=thresholds(net),
         firing_rates=firing_rates(net, data, batch),
+        operations=operations(net, data, batch),
+        correct_over_time=correct_over_time(net, data, batch=batch),
+        examples=examples(target, victim.data, worst, ensembles[worst.attack, worst.eps], shown, seed),
         seconds=time.perf_counter() - started,
     )
     kept.discard()

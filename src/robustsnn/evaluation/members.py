@@ -10,9 +10,11 @@ from torch import nn
 
 from robustsnn.conversion import folded
 from robustsnn.spiking import (
+    FOREIGN,
     Adaptive,
     Analog,
     Exponential,
+    ForeignNetwork,
     Hybrid,
     Plain,
     PotentialDependent,
@@ -105,6 +107,17 @@ class Member:
         return f"{self.attack} along {self.path}"
 
 
+def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]:
+    """The paths that lead through a network; for all that do not stands `Plain`, back-propagation as it itself defines it.
+
+    Every path leads through a `SpikingNetwork`, those in `spiking.FOREIGN` through a `ForeignNetwork`, `Plain` through an ANN.
+    """
+    if isinstance(net, SpikingNetwork):
+        return list(paths)
+    fit = (Transfer, *FOREIGN) if isinstance(net, ForeignNetwork) else (Transfer,)
+    return list(dict.fromkeys(path if isinstance(path, fit) else Plain() for path in paths))
+
+
 def members(
     groups: Sequence[Group],
     eps: float,
@@ -116,12 +129,11 @@ def members(
 
     Arguments:
         groups: what it is made of.
-        net: what is attacked; one that does not spike has `Plain` as its only path.
+        net: what is attacked; which paths it has, `leading` says.
         ranking: paths by falling strength, which decides the order within a group and who is among the `Strongest`;
             empty keeps the order as written and takes the first ones.
         sources: the networks that examples are transferred from.
     """
-    spikes = isinstance(net, SpikingNetwork)
     found: dict[str, Member] = {}
     for group in groups:
         attack: Any = group.attack
@@ -134,8 +146,7 @@ def members(
                 paths += [Transfer(name, source) for name, source in sources.items()]
             else:
                 paths.append(path)
-        if not spikes:
-            paths = list(dict.fromkeys(path if isinstance(path, Transfer) else Plain() for path in paths))
+        paths = leading(net, paths)
         places = {str(path): place for place, path in enumerate(ranking)}
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from robustsnn.evaluation.energy import Operations
 from robustsnn.evaluation.protocols import Rule
 
 ROBUST = -1
@@ -111,6 +112,35 @@ class Check(BaseModel):
     meaning: str
 
 
+class Example(BaseModel):
+    """An image before and after an attack that broke the network with it.
+
+    Arguments:
+        image: its id.
+        label, seen_as: what it shows, and what the network takes the adversarial image for.
+        attack, member, eps: which ensemble, which of its members, and the radius.
+        shape: ``[C,H,W]``.
+        original, adversarial: its pixels rounded to bytes, in base64.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    image: int
+    label: int
+    seen_as: int
+    attack: str
+    member: str
+    eps: Annotated[float, Field(ge=0)]
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    original: Base64Bytes
+    adversarial: Base64Bytes
+
+    @model_validator(mode="after")
+    def _check(self) -> Example:
+        if not len(self.original) == len(self.adversarial) == math.prod(self.shape):
+            raise ValueError("an example needs one byte per channel and pixel")
+        return self
+
+
 class Report(BaseModel):
     """What was measured on one network.
 
@@ -121,6 +151,9 @@ class Report(BaseModel):
         audit: whether the numbers mean anything; empty without audit.
         weights: how many weights of convolutions and linear layers are not 0, and how many there are.
         thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
+        operations: per layer of weights; empty where the network cannot be followed.
+        correct_over_time: how many images are right without an attack after 1, 2, ... time steps.
+        examples: a few adversarial images.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -134,6 +167,9 @@ class Report(BaseModel):
     weights: tuple[int, int]
     thresholds: dict[str, float]
     firing_rates: dict[str, float]
+    operations: dict[str, Operations] = {}
+    correct_over_time: tuple[int, ...] = ()
+    examples: tuple[Example, ...] = ()
     seconds: float
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
 from robustsnn.seeds import image_seeds
-from robustsnn.spiking import rewire
+from robustsnn.spiking import SpikingNetwork, rewire
 from robustsnn.types import Randomness
 
 Crafting = Literal["float32", "bfloat16"]
@@ -112,8 +112,12 @@ def attempts(
         For each member, while any image survives: the images it attacked, and what `attempt` returns for these.
     """
     alive = torch.arange(len(x), device=x.device)
-    if len(run) == 1:
-        yield alive, *attempt(run[0], target, x, y, seeds, rule, costs[0])
+    if len(run) == 1 or not isinstance(target.guide, SpikingNetwork):
+        for member, cost in zip(run, costs, strict=True):
+            if len(alive):
+                inside, broken = attempt(member, target, x[alive], y[alive], seeds[alive], rule, cost)
+                yield alive, inside, broken
+                alive = alive[~broken]
         return
     views = [member.path(target.guide) for member in run]
     number = 0

@@ -46,13 +46,15 @@ NO_KEYS = ("out", *(field.name for field in fields(Engine)))
 """Flags that are no keys of a recipe."""
 
 
-def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str, recipe: Recipe, section: str = "") -> Parsed:
+def parse(
+    kind: type[Parsed], default: Parsed, args: Sequence[str], program: str, recipe: Recipe | None = None, section: str = ""
+) -> Parsed:
     """Flags into a value.
 
     Arguments:
         kind, default: what to read, and its values where no flag is given.
         args: the flags; program: what help calls the command.
-        recipe: whose keys they are, with ``section`` (``"evaluation."``) before each.
+        recipe: whose keys they are, if any, with ``section`` (``"evaluation."``) before each.
 
     Raises:
         ValueError: a wrong flag or value, in one line.
@@ -67,7 +69,8 @@ def parse(kind: type[Parsed], default: Parsed, args: Sequence[str], program: str
     except SystemExit as stop:
         if not stop.code:
             raise
-        _check_values(recipe, args, section)
+        if recipe is not None:
+            _check_values(recipe, args, section)
         words = " ".join(complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
         words = words.removeprefix("Parsing error ").removeprefix("Unrecognized options ")
         raise ValueError(words or "the flags cannot be read") from None

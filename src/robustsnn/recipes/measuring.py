@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
-from robustsnn.reporting import Row, RunReport, markdown, page, read_report, versions
+from robustsnn.reporting import Row, RunReport, board, markdown, page, read_report, versions
 from robustsnn.seeds import derive
 from robustsnn.training import Epoch
 
@@ -63,6 +65,7 @@ def made_with(run: Run) -> dict[str, str]:
         "deterministic": str(run.engine.deterministic).lower(),
         "recipe": hashlib.blake2b(run.recipe.toml(), digest_size=8).hexdigest(),
         "data": digest(pixels)[:16],
+        "test images": digest({"pixels": test.pixels, "labels": test.labels})[:16],
     }
 
 
@@ -107,6 +110,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         crafting=settings.crafting,
         sources=dict(sources(run, path)) if transferred else {},
         check=settings.audit(),
+        shown=settings.shown,
         fabric=run.team.fabric,
         state=path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation"),
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
@@ -131,6 +135,24 @@ def report(run: Run) -> RunReport:
     value = read_report(path.read_bytes(), path)
     run.alone(lambda: write_pages(value, run.out))
     return value
+
+
+def compare(folders: Sequence[Path], out: Path) -> dict[str, RunReport]:
+    """Write a page that ranks the networks of several runs, by their ``report.json``.
+
+    Raises:
+        ValueError: a folder that holds none, or none of this version.
+    """
+    reports = {}
+    for folder in folders:
+        path = folder / "report.json"
+        if not path.is_file():
+            raise ValueError(f"no {path}: give folders of runs that were evaluated")
+        reports[str(folder)] = read_report(path.read_bytes(), path)
+    pages = {str(folder): folder / "report.html" for folder in folders}
+    links = {name: quote(os.path.relpath(path, out.parent)) for name, path in pages.items() if path.is_file()}
+    write_atomic(out, board(reports, links).encode())
+    return reports
 
 
 def write_report(value: RunReport, out: Path) -> None:

@@ -229,6 +229,7 @@ class Evaluation(Section):
     audit_images: int = Field(64, ge=0, description="images on which the result is audited; 0: no audit")
     audit_steps: int = Field(1000, ge=1, description="steps of the audit's long attack on images that survived")
     audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")
+    shown: int = Field(4, ge=0, description="adversarial images that the report shows beside their originals; 0: none")
     transfer: tuple[str, ...] = Field((), description="checkpoints whose adversarial examples are tried too, where asked for")
 
     @model_validator(mode="after")

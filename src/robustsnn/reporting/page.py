@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
-
-from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result
-from robustsnn.reporting.plots import accuracy, keys, neurons, training
-from robustsnn.reporting.report import ALONE, COST, Row, RunReport, audits, costs, layers, pilots, radius, summary, table
+from robustsnn.evaluation import MISCLASSIFIED, ROBUST
+from robustsnn.reporting import tables
+from robustsnn.reporting.markdown import ALONE, COST, SPENT, TIME
+from robustsnn.reporting.pictures import triples
+from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
+from robustsnn.reporting.report import Row, RunReport
+from robustsnn.reporting.tables import radius, spelled, strongest
+from robustsnn.reporting.template import render
 
 
 def page(report: RunReport) -> str:
@@ -22,30 +24,24 @@ def page(report: RunReport) -> str:
     Arguments:
         report: of any run, also one that has measured nothing yet.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resources.files(__package__).joinpath("page.html.jinja").read_text("utf-8"))
     looks = keys(report)
-    return template.render(
+    return render(
+        "page.html.jinja",
         name=str(report.recipe.get("name", "run")),
         verdict=verdict(report),
-        summary=summary(report),
-        table=table(report),
-        keys=looks,
-        layered=[
-            look for look, row in zip(looks, report.rows, strict=True) if row.report.thresholds or row.report.firing_rates
-        ],
-        accuracy=accuracy(report),
-        broken=broken(report),
-        training=training(report),
-        layers=layers(report),
-        audits=audits(report),
-        costs=costs(report),
-        cost=COST,
-        pilots=pilots(report),
-        alone=ALONE,
-        meanings={check.name: check.meaning for row in report.rows for check in row.report.audit},
-        neurons=neurons(report),
         report=report,
+        tables=tables,
+        keys=looks,
+        spiking=[look for look, row in zip(looks, report.rows, strict=True) if row.report.timesteps is not None],
+        broken=broken(report),
+        triples=triples(report),
+        accuracy=accuracy(report),
+        over_time=over_time(report),
+        training=training(report),
+        neurons=neurons(report),
+        energy=energy(report),
+        said={"alone": ALONE, "cost": COST, "spent": SPENT, "time": TIME},
+        meanings={check.name: check.meaning for row in report.rows for check in row.report.audit},
         recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),
     )
 
@@ -57,7 +53,7 @@ def verdict(report: RunReport) -> str:
     attack that leaves it least.
     """
     if not report.rows:
-        return summary(report)
+        return tables.summary(report)
     spiking = [row for row in report.rows if row.report.timesteps is not None]
     eps = max(result.eps for row in spiking or report.rows for result in row.report.results)
     worst = {i: result for i, row in enumerate(report.rows) if (result := strongest(row.report, eps))}
@@ -67,21 +63,15 @@ def verdict(report: RunReport) -> str:
     row, kept = report.rows[best], worst[best].robust
     text = (
         f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test images, "
-        f"{_called(row, best=len(first) > 1)} classifies {_percent(row.report.clean)} correctly, "
-        f"and still {_percent(kept)} under {worst[best].attack} at ε = {radius(eps)}, the strongest attack measured"
+        f"{_called(row, best=len(first) > 1)} classifies {spelled(row.report.clean)} correctly, "
+        f"and still {spelled(kept)} under {worst[best].attack} at ε = {radius(eps)}, the strongest attack measured"
     )
     if lowest == best:
         return text + "."
     other = worst[lowest].robust
     under = "" if worst[lowest].attack == worst[best].attack else f" under {worst[lowest].attack}"
     apart = "" if other.high < kept.low else ", and the intervals overlap"
-    return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {_percent(other)}{under}{apart}."
-
-
-def strongest(report: Report, eps: float) -> Result | None:
-    """The result that leaves a network least at one epsilon; None where nothing was measured there."""
-    there = [result for result in report.results if math.isclose(result.eps, eps)]
-    return min(there, key=lambda result: result.robust.value, default=None)
+    return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {spelled(other)}{under}{apart}."
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,3 @@ def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
 
 def _called(row: Row, *, best: bool = False) -> str:
     return f"the {'best ' if best else ''}{'ANN' if row.report.timesteps is None else 'spiking network'} “{row.network}”"
-
-
-def _percent(share: Interval) -> str:
-    return f"{100 * share.value:.1f}\N{NO-BREAK SPACE}% ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -1,19 +1,23 @@
 """Spiking networks: neurons, the networks they make, and the ways a gradient gets through them."""
 
 from robustsnn.spiking.adaptive import Adaptive
+from robustsnn.spiking.foreign import ForeignNetwork, Library
 from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics, lif, membrane
-from robustsnn.spiking.paths import Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
+from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
 from robustsnn.spiking.rewire import rewire, with_tensors
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
 
 __all__ = [
+    "FOREIGN",
     "SURROGATES",
     "Adaptive",
     "Analog",
     "Dynamics",
     "Exponential",
+    "ForeignNetwork",
     "Hybrid",
+    "Library",
     "Neuron",
     "Plain",
     "PotentialDependent",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
 
+from robustsnn.spiking.foreign import ForeignNetwork, Spike, surrogate
 from robustsnn.spiking.kernels import Firing, potentials, through
 from robustsnn.spiking.network import Fire, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import Dynamics, recursion
@@ -35,19 +37,24 @@ class Adaptive:
             raise ValueError(f"a of Adaptive must be in (0, 0.5), not {self.a}")
 
     def __call__(self, net: nn.Module) -> AdaptiveView:
-        return AdaptiveView(spiking_only(self, net), 2 / math.pi * math.tan(math.pi * self.a))
+        net = net if isinstance(net, ForeignNetwork) else spiking_only(self, net)
+        return AdaptiveView(net, 2 / math.pi * math.tan(math.pi * self.a))
 
 
 class AdaptiveView(nn.Module):
     """A network that remembers, from one forward pass of a run to the next, how far each image's potentials were off."""
 
-    def __init__(self, net: SpikingNetwork, sharpness: float) -> None:
+    def __init__(self, net: SpikingNetwork | ForeignNetwork, sharpness: float) -> None:
         super().__init__()
         self.sharpness = sharpness
         self.memory: dict[str, tuple[Tensor, Tensor]] = {}
         self.count = 0
         self.index: Tensor | None = None
-        self.net = net.rewired(lambda name, neuron: neuron.changed(fire=self._fire(name)))
+        self.net: nn.Module
+        if isinstance(net, ForeignNetwork):
+            self.net = net.spiking(self._step_by_step)
+        else:
+            self.net = net.rewired(lambda name, neuron: neuron.changed(fire=self._fire(name)))
 
     def begin(self, count: int) -> None:
         """A new run on ``count`` images."""
@@ -70,13 +77,23 @@ class AdaptiveView(nn.Module):
 
             def rule(grad: Tensor, firing: Firing) -> Tensor:
                 def derivative(t: int, u: Tensor) -> Tensor:
-                    return k[t] / (2 * (1 + (math.pi / 2 * k[t] * u) ** 2))
+                    return _arctangent(u, k[t])
 
                 return recursion(grad, firing.v_pre, firing.spikes, threshold, dynamics, derivative)[0]
 
             return through(rule)(current, threshold, dynamics)
 
         return fire
+
+    def _step_by_step(self, name: str, own: Spike) -> Spike:
+        steps = count()
+
+        def spike(u: Tensor) -> Tensor:
+            with torch.no_grad():
+                (k,) = self._sharpness(f"{name} at step {next(steps)}", u.abs().unsqueeze(0))
+            return surrogate(own, lambda u: _arctangent(u, k))(u)
+
+        return spike
 
     def _sharpness(self, name: str, distance: Tensor) -> Tensor:
         """``k`` after one more look at ``|u| [T, n, ...]`` of the images at hand."""
@@ -90,3 +107,7 @@ class AdaptiveView(nn.Module):
         for kept, new in zip(self.memory[name], (mean, deviation), strict=True):
             kept[:, self.index] = new
         return self.sharpness / (mean + 1.5 * deviation + 1e-4)
+
+
+def _arctangent(u: Tensor, k: Tensor) -> Tensor:
+    return k / (2 * (1 + (math.pi / 2 * k * u) ** 2))

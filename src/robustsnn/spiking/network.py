@@ -226,5 +226,5 @@ def spiking_only(path: object, net: nn.Module) -> SpikingNetwork:
         ValueError: it has none.
     """
     if not isinstance(net, SpikingNetwork):
-        raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of an ANN is Plain()")
+        raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of any other is Plain()")
     return net

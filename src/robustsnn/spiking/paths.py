@@ -1,6 +1,7 @@
 """Gradient paths: how a gradient gets through the spikes. A path is a value; called on a network it returns a view.
 
-Every path but `Analog` leaves the forward pass exactly as it is.
+Every path but `Analog` leaves the forward pass exactly as it is. Through a `ForeignNetwork`, whose neurons another library
+wrote, lead those that need no more of a neuron than its current, its spikes, or how far it is above the threshold: `FOREIGN`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from robustsnn.spiking.adaptive import Adaptive
+from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
 from robustsnn.spiking.kernels import Firing, fused_lif, through
 from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import recursion
@@ -36,7 +39,9 @@ class Surrogate:
     def __str__(self) -> str:
         return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
 
-    def __call__(self, net: nn.Module) -> SpikingNetwork:
+    def __call__(self, net: nn.Module) -> nn.Module:
+        if isinstance(net, ForeignNetwork):
+            return net.spiking(lambda _, own: surrogate(own, self.derivative), detach_reset=self.detach_reset)
         net = spiking_only(self, net)
         return net.firing(fused_lif, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
 
@@ -45,12 +50,25 @@ class Surrogate:
 class Rate:
     """Back-propagation through rates ("BPTR"): the gradient passes where a neuron fired at least once."""
 
-    def __call__(self, net: nn.Module) -> SpikingNetwork:
+    def __call__(self, net: nn.Module) -> nn.Module:
+        if isinstance(net, ForeignNetwork):
+            return net.around(_where_it_fired)
         return spiking_only(self, net).firing(through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
         return grad * firing.spikes.amax(0)
+
+
+def _where_it_fired() -> Around:
+    """`Rate` around one layer of neurons, which may be asked once for all steps or step by step."""
+    fired: list[Tensor] = []
+
+    def around(current: Tensor, spikes: Tensor) -> Tensor:
+        fired.append((spikes != 0).any(0))
+        return Masked.apply(current, spikes, lambda: torch.stack(fired).any(0))  # type: ignore[no-untyped-call, no-any-return]
+
+    return around
 
 
 @dataclass(frozen=True)
@@ -97,8 +115,24 @@ class PotentialDependent:
     that an image's result does not depend on those it is attacked with.
     """
 
-    def __call__(self, net: nn.Module) -> SpikingNetwork:
+    def __call__(self, net: nn.Module) -> nn.Module:
+        if isinstance(net, ForeignNetwork):
+            return net.spiking(lambda _, own: self._step_by_step(own))
         return spiking_only(self, net).firing(through(self._rule))
+
+    @classmethod
+    def _step_by_step(cls, own: Spike) -> Spike:
+        """Distances to the threshold are spread like the potentials."""
+        sums: list[Tensor] = []
+
+        def spike(u: Tensor) -> Tensor:
+            moments = torch.stack([x.mean(tuple(range(2, u.dim())) or (1,), keepdim=True) for x in (u, u.square())]).detach()
+            sums.append(moments + sums[-1] if sums else moments)
+            mean, square = sums[-1] / len(sums)
+            s = cls._spread(mean, square)
+            return surrogate(own, lambda u: cls._bell(u, s))(u)
+
+        return spike
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
@@ -106,14 +140,21 @@ class PotentialDependent:
         space = tuple(range(3, v.dim())) or (2,)
         count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
         mean, square = (x.mean(space, keepdim=True).cumsum(0) / count for x in (v, v.square()))
-        spread = (square - mean.square()).clamp(min=0).sqrt()
-        spread = torch.where(spread < 1e-6, 1.0, spread)
+        spread = PotentialDependent._spread(mean, square)
 
         def derivative(t: int, u: Tensor) -> Tensor:
-            s = spread[t]
-            return torch.exp(-((u - s / 2) ** 2) / (2 * s**2)) / (math.sqrt(2 * math.pi) * s)
+            return PotentialDependent._bell(u, spread[t])
 
         return recursion(grad, v, firing.spikes, firing.threshold, firing.dynamics, derivative)[0]
+
+    @staticmethod
+    def _spread(mean: Tensor, square: Tensor) -> Tensor:
+        spread = (square - mean.square()).clamp(min=0).sqrt()
+        return torch.where(spread < 1e-6, 1.0, spread)
+
+    @staticmethod
+    def _bell(u: Tensor, s: Tensor) -> Tensor:
+        return torch.exp(-((u - s / 2) ** 2) / (2 * s**2)) / (math.sqrt(2 * math.pi) * s)
 
 
 @dataclass(frozen=True)
@@ -121,8 +162,14 @@ class Analog:
     """ReLU in every slot and no time ("activation"): the ANN with the network's present weights."""
 
     def __call__(self, net: nn.Module) -> nn.Module:
+        if isinstance(net, ForeignNetwork):
+            return net.around(lambda: lambda current, _: current.relu(), timesteps=1)
         return rewire(spiking_only(self, net).body, lambda _, module: _relu(module) if isinstance(module, Neuron) else None)
 
 
 def _relu(neuron: Neuron) -> nn.Module:
     return nn.ReLU().train(neuron.training)
+
+
+FOREIGN = (Plain, Surrogate, Rate, PotentialDependent, Analog, Adaptive)
+"""Paths that lead through networks of other libraries."""

@@ -1,0 +1,56 @@
+"""From a checkpoint to the file of another simulator or runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from robustsnn import checkpoint
+from robustsnn.deploy import nir, onnx
+from robustsnn.names import find
+from robustsnn.spiking import SpikingNetwork
+
+FORMATS: dict[str, Callable[[SpikingNetwork, Path, str, tuple[int, ...]], tuple[str, ...]]] = {
+    "nir": nir.export,
+    "onnx": lambda net, out, _, shape: onnx.export(net, out, shape),
+}
+"""Kinds of file by name: ``write(net, path, target, shape)`` returns in what the file differs from the network."""
+
+
+def export(
+    path: Path | str,
+    out: Path | str,
+    to: str = "nir",
+    target: str = "generic",
+    shape: tuple[int, ...] | None = None,
+    body: nn.Module | None = None,
+) -> tuple[str, ...]:
+    """Write the spiking network of a checkpoint for another simulator.
+
+    Arguments:
+        path: a checkpoint.
+        out: the file to write, whole or not at all.
+        to: one of `FORMATS`.
+        target: for NIR, one of `robustsnn.deploy.targets.TARGETS`.
+        shape: of one image, ``(C, H, W)``; None takes it from the checkpoint's recipe.
+        body: as for `robustsnn.checkpoint.load`.
+
+    Returns:
+        In what the file differs from the network, each as ``what: how``.
+
+    Raises:
+        ValueError: no checkpoint of a spiking network, an unknown format or target, or a network that the target cannot hold.
+    """
+    write = find("format", FORMATS, to)
+    if shape is None:
+        model = checkpoint.read_header(path).recipe.get("model", {})
+        if "name" not in model:
+            raise ValueError(f"{path} does not say what images its network takes: give their shape, channels height width")
+        size = int(model.get("size", 32))
+        shape = (int(model.get("channels", 3)), size, size)
+    net = checkpoint.load(path, body)
+    if not isinstance(net, SpikingNetwork):
+        raise ValueError(f"{path} holds an ANN: export a spiking network, such as the run's snn.safetensors")
+    return write(net, Path(out), target, shape)

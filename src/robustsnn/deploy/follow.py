@@ -1,0 +1,162 @@
+"""The layers of a spiking network, followed through its forward pass by torch.fx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from robustsnn.conversion import folded
+from robustsnn.conversion.fold import Tracer
+from robustsnn.deploy.layers import Channelwise, End, Flat, Kind, Layer, Pool, Shape
+from robustsnn.deploy.modules import KINDS, pool
+from robustsnn.spiking import SpikingNetwork
+
+ADDED = {"add": 1.0, "add_": 1.0, "iadd": 1.0, "sub": -1.0, "sub_": -1.0, "isub": -1.0}
+MULTIPLIED = {"mul", "mul_", "imul", "truediv", "div", "div_", "itruediv"}
+RESHAPED = {"flatten", "view", "reshape", "squeeze"}
+SAME = {"contiguous", "to", "float", "type_as", "dropout", "dropout1d", "dropout2d", "dropout3d"}
+POOLED: dict[str, Callable[..., nn.Module]] = {"avg_pool2d": nn.AvgPool2d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d}
+DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+
+Terms = dict[str, float]
+"""A sum of layers' outputs, each with a weight."""
+
+
+def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
+    """The layers of a network, batch norms folded, dropout dropped, by module path with ``_`` for ``.``.
+
+    Arguments:
+        net: in any mode; left as it is. Its layers compute as in eval mode.
+        shape: of one image, ``(C, H, W)``.
+
+    Returns:
+        The layers from ``"input"`` to ``"output"``; what is added becomes several inputs of one layer.
+
+    Raises:
+        ValueError: an operation that other simulators do not know, named with its module, or a shape that does not fit.
+    """
+    view = folded(net)
+    assert isinstance(view, SpikingNetwork)
+    try:
+        graph = Tracer().trace(view.body)
+    except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
+        what = " ".join(str(error).split())[:200]
+        raise ValueError(f"the forward pass cannot be followed ({what}): make it one without branches on tensors") from None
+    count = 1 if any(slot.first for slot in view.slots) else view.dynamics.timesteps  # else the image comes at every step
+    image = torch.zeros(count, *shape, dtype=next(view.body.parameters()).dtype)
+    steps = _Follow(view.body, graph, image.numpy().dtype)
+    with torch.no_grad():
+        try:
+            steps.run(image)
+        except RuntimeError as error:
+            what = " ".join(str(error).split())[:200]
+            raise ValueError(f"images of shape {shape} do not fit this network ({what}): give its own (C, H, W)") from None
+    return steps.layers
+
+
+class _Follow(fx.Interpreter):
+    def __init__(self, body: nn.Module, graph: fx.Graph, dtype: Any) -> None:
+        super().__init__(body, graph=graph)
+        self.dtype = dtype  # of weights, in numpy
+        self.extra_traceback = False
+        self.layers: dict[str, Layer] = {}
+        self.sums: dict[fx.Node, Terms] = {}
+        self.scaled: dict[tuple[str, float], str] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n.op == "placeholder":
+            self.layers["input"] = Layer(End(), (), tuple(result.shape[1:]))
+            self.sums[n] = {"input": 1.0}
+        elif n.op == "output":
+            terms = self.sums.get(n.args[0]) if isinstance(n.args[0], fx.Node) else None
+            if terms is None or result.dim() != 2:
+                raise ValueError("a network to export must give logits [N,K] and nothing else")
+            self._add("output", End(), terms, tuple(result.shape[1:]))
+        elif isinstance(result, Tensor) and any(source in self.sums for source in n.all_input_nodes):
+            shape = tuple(result.shape[1:])
+            self.sums[n] = self._module(n, shape) if n.op == "call_module" else self._operation(n, shape)
+            if str(_named(n)) in {"iadd", "add_", "isub", "sub_", "imul", "mul_", "div_", "itruediv"}:
+                self.sums[n.all_input_nodes[0]] = self.sums[n]  # in place: whoever reads it later reads the result
+        return result
+
+    def _module(self, n: fx.Node, gives: Shape) -> Terms:
+        module = self.fetch_attr(str(n.target))
+        (source,) = n.all_input_nodes
+        terms = self.sums[source]
+        if isinstance(module, DROPPED):
+            return terms
+        takes = self.layers[next(iter(terms))].gives
+        if isinstance(module, nn.Flatten) and takes == gives:
+            return terms
+        for kind, make in KINDS.items():
+            if isinstance(module, kind):
+                return self._add(n.name, make(str(n.target), module, takes, gives), terms, gives)
+        raise ValueError(
+            f"layer {str(n.target)!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions, "
+            "linear layers, norms behind them, average pools and neurons"
+        )
+
+    def _operation(self, n: fx.Node, gives: Shape) -> Terms:
+        name, tracked = _named(n), [a for a in n.args if isinstance(a, fx.Node) and a in self.sums]
+        first = self.sums[tracked[0]] if tracked else {}
+        takes = self.layers[next(iter(first))].gives if first else ()
+        if name in SAME or (name in RESHAPED and takes == gives):
+            return first
+        if name in ADDED and len(tracked) == 2 and not n.kwargs:
+            total = dict(first)
+            for layer, weight in self.sums[tracked[1]].items():
+                total[layer] = total.get(layer, 0.0) + ADDED[name] * weight
+            return total
+        if name == "neg":
+            return {layer: -weight for layer, weight in first.items()}
+        if name in MULTIPLIED and len(tracked) == 1:
+            factor = self._number(n, divides="div" in name)
+            if factor is not None:
+                return {layer: weight * factor for layer, weight in first.items()}
+        if name in RESHAPED and gives == (int(np.prod(takes)),):
+            return self._add(n.name, Flat(), first, gives)
+        if name in POOLED and n.args[0] is tracked[0]:
+            arguments, options = self.fetch_args_kwargs_from_env(n)
+            return self._add(n.name, pool(n.name, POOLED[name](*arguments[1:], **options), takes, gives), first, gives)
+        if name == "mean" and len(takes) == 3 and gives in ((takes[0],), (takes[0], 1, 1)):
+            pooled = self._add(n.name, Pool((takes[1], takes[2]), (takes[1], takes[2]), (0, 0)), first, (takes[0], 1, 1))
+            return pooled if len(gives) == 3 else self._add(f"{n.name}_flat", Flat(), pooled, gives)
+        raise ValueError(
+            f"operation {name} ({n.name}) cannot be exported: other simulators know sums of branches, products with one "
+            "number, flattening and average pools"
+        )
+
+    def _number(self, n: fx.Node, divides: bool) -> float | None:
+        """What an operation multiplies by."""
+        if divides and n.args[0] not in self.sums:
+            return None
+        (other,) = (self.map_nodes_to_values((a,), n)[0] for a in n.args if a not in self.sums)  # type: ignore[index]
+        if not isinstance(other, int | float | Tensor) or torch.as_tensor(other).numel() != 1:
+            return None
+        return 1 / float(other) if divides else float(other)
+
+    def _add(self, name: str, what: Kind, terms: Terms, gives: Shape) -> Terms:
+        inputs = tuple(self._times(layer, weight) for layer, weight in terms.items())
+        self.layers[name] = Layer(what, inputs, gives)
+        return {name: 1.0}
+
+    def _times(self, layer: str, weight: float) -> str:
+        """A layer's output times a number, as a layer."""
+        if weight == 1:
+            return layer
+        if (layer, weight) not in self.scaled:
+            name = f"{layer}_times_{sum(other == layer for other, _ in self.scaled)}"
+            gives = self.layers[layer].gives
+            what = Channelwise(np.full(gives[0], weight, self.dtype), np.zeros(gives[0], self.dtype))
+            self.layers[name] = Layer(what, (layer,), gives)
+            self.scaled[layer, weight] = name
+        return self.scaled[layer, weight]
+
+
+def _named(n: fx.Node) -> str:
+    return n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))

@@ -1,0 +1,110 @@
+"""Come in from other libraries: networks of SpikingJelly and snnTorch as victims of every gradient path and attack.
+
+Another library is one more function: a `Library`, and how its networks are run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.spiking import ForeignNetwork, Library
+from robustsnn.spiking.foreign import Run
+
+
+def from_spikingjelly(net: nn.Module, timesteps: int, run: Run | None = None) -> ForeignNetwork:
+    """A network of SpikingJelly's neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+
+    Arguments:
+        net: in single-step mode (``[N,...]`` a step) or multi-step mode (``[T,N,...]``); untouched. Normalisation belongs
+            inside it.
+        timesteps: for how many steps the image is shown.
+        run: ``run(net, x, timesteps) -> [T,N,K]`` for a network that is run in another way, for example
+            ``lambda net, x, timesteps: net(x).unsqueeze(0)`` for one that repeats the image and averages by itself.
+
+    Raises:
+        ValueError: no such neuron in the network.
+    """
+    return ForeignNetwork(net, timesteps, SPIKINGJELLY, run or _run_spikingjelly)
+
+
+def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> ForeignNetwork:
+    """A network of snnTorch's neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+
+    snnTorch lets no gradient through the reset, and so does no path here.
+
+    Arguments:
+        net: called once a step, with neurons that keep their state (``init_hidden=True``); untouched. Of several outputs the
+            first one counts: the spikes. Normalisation belongs inside it.
+        timesteps: for how many steps the image is shown.
+        run: ``run(net, x, timesteps) -> [T,N,K]`` for a network that is run in another way, for example
+            ``lambda net, x, timesteps: net(x)[1]`` for one that loops over time by itself and whose potentials count.
+
+    Raises:
+        ValueError: no such neuron in the network.
+    """
+    return ForeignNetwork(net, timesteps, SNNTORCH, run or _run_snntorch)
+
+
+def _run_spikingjelly(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
+    if any(_multi_step(module) for module in net.modules()):
+        logits: Tensor = net(x.expand(timesteps, *x.shape))
+        return logits
+    return torch.stack([net(x) for _ in range(timesteps)])
+
+
+def _run_snntorch(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
+    outputs = [net(x) for _ in range(timesteps)]
+    return torch.stack([output[0] if isinstance(output, tuple) else output for output in outputs])
+
+
+def _multi_step(module: nn.Module) -> bool:
+    return getattr(module, "step_mode", "s") == "m"
+
+
+def _reset_spikingjelly(module: nn.Module) -> None:
+    memories = getattr(module, "named_memories", None)
+    for name, value in list(memories()) if callable(memories) else ():
+        if isinstance(value, Tensor):
+            setattr(module, name, value.clone())  # `reset` may write to it, and it is the wrapped network's
+    reset = getattr(module, "reset", None)
+    if callable(reset):
+        reset()
+
+
+def _replace_spikingjelly(neuron: nn.Module, spike: nn.Module, detach_reset: bool) -> None:
+    neuron.surrogate_function = spike
+    if hasattr(neuron, "detach_reset"):
+        neuron.__dict__["detach_reset"] = detach_reset
+
+
+def _reset_snntorch(module: nn.Module) -> None:
+    reset = getattr(module, "reset_mem", None)
+    if callable(reset):
+        reset()
+
+
+def _replace_snntorch(neuron: nn.Module, spike: nn.Module, detach_reset: bool) -> None:
+    own: Any = neuron.spike_grad
+    threshold: Any = neuron.threshold
+    neuron.spike_grad = spike
+    if hasattr(neuron, "mem_reset"):  # it spikes once more for the reset, at the potential of the step before
+
+        def reset(potential: Tensor) -> Tensor:
+            with torch.no_grad():
+                spikes: Tensor = own(potential - threshold)
+            return spikes
+
+        neuron.__dict__["mem_reset"] = reset
+
+
+SPIKINGJELLY = Library("SpikingJelly", "surrogate_function", _reset_spikingjelly, _replace_spikingjelly, _multi_step)
+SNNTORCH = Library(
+    "snnTorch",
+    "spike_grad",
+    _reset_snntorch,
+    _replace_snntorch,
+    lambda neuron: not hasattr(neuron, "reset_mem"),  # without state from step to step: all steps in parallel
+)

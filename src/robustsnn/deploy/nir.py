@@ -1,0 +1,144 @@
+"""Leaving for other simulators: a spiking network as a graph of NIR, the Neuromorphic Intermediate Representation."""
+
+from __future__ import annotations
+
+import io
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robustsnn.deploy.follow import follow
+from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, End, Fire, Flat, Layer, Layers, Pool, Shape
+from robustsnn.deploy.targets import DT, TARGETS, Target, fit, lowered
+from robustsnn.files import write_atomic
+from robustsnn.names import find
+from robustsnn.spiking import SpikingNetwork
+
+if TYPE_CHECKING:
+    import nir
+
+
+def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NIRGraph:
+    """The network as a NIR graph that a simulator reads as it is meant.
+
+    Nodes are named by module path with ``_`` for ``.``. The graph takes the image itself at each of T steps and gives the
+    logits of each step; their mean over time is what the network gives. Its ``metadata`` holds ``robustsnn`` (the version),
+    ``target``, ``timesteps``, ``dt`` (seconds), ``reset``, ``coding``, ``readout``, ``fires`` and ``remarks``.
+
+    Arguments:
+        net: in any mode; left as it is, read as in eval mode.
+        shape: of one image, ``(C, H, W)``, pixels in ``[0, 1]``.
+        target: one of `TARGETS`.
+
+    Raises:
+        ValueError: an unknown target, or something that the target does not have: a kind of layer, a reset, a leak.
+
+    Source: Pedersen et al. 2024, https://doi.org/10.1038/s41467-024-52259-9.
+    """
+    nir, profile = _nir(), find("target", TARGETS, target)
+    dynamics = net.dynamics
+    if dynamics.start:
+        raise ValueError(f"potentials start at {dynamics.start:g} thresholds, and NIR's start at 0: use Dynamics(start=0)")
+    if dynamics.reset not in profile.resets:
+        raise ValueError(
+            f"{profile.label} has no reset {dynamics.reset!r} by way of NIR, only {', '.join(profile.resets)}: finetune with "
+            "that reset, or export for another target"
+        )
+    layers, notes = fit(follow(net, shape), profile)
+    if dynamics.reset == "subtract" and target == "generic":
+        notes += ("reset: NIR sets potentials to v_reset; subtracting the threshold instead is up to the reader",)
+    facts: dict[str, Any] = {
+        "robustsnn": metadata.version("robustsnn"),
+        "target": target,
+        "timesteps": dynamics.timesteps,
+        "dt": DT,
+        "reset": dynamics.reset,
+        "coding": "direct: the image is the input at every time step",
+        "readout": "mean of the output over the time steps",
+        "fires": "v > v_threshold" if profile.above else "v >= v_threshold",
+        "remarks": "\n".join(notes),
+    }
+    nodes = {name: _node(nir, name, layer, layers, profile) for name, layer in layers.items()}
+    edges = [(source, name) for name, layer in layers.items() for source in layer.inputs]
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=facts)
+
+
+def remarks(graph: nir.NIRGraph) -> tuple[str, ...]:
+    """Every way in which a graph of `to_nir` is not exactly the network, each as ``what: how``."""
+    return tuple(str(graph.metadata["remarks"]).splitlines())
+
+
+def export(net: SpikingNetwork, path: Path | str, target: str, shape: Shape) -> tuple[str, ...]:
+    """Write the network as a NIR file, whole or not at all, and return the `remarks`.
+
+    Raises:
+        ValueError: as `to_nir`; a file that cannot be written.
+    """
+    graph, content = to_nir(net, shape, target), io.BytesIO()
+    _nir().write(content, graph)
+    write_atomic(Path(path), content.getvalue())
+    return remarks(graph)
+
+
+def _nir() -> Any:
+    try:
+        import nir
+    except ImportError:
+        raise ValueError("NIR files need the package nir: pip install 'robustsnn[nir]'") from None
+    return nir
+
+
+def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> Any:
+    what, gives = layer.what, np.array(layer.gives)
+    takes = layers[layer.inputs[0]].gives if layer.inputs else layer.gives
+    match what:
+        case End():
+            return nir.Output({"output": gives}) if layer.inputs else nir.Input({"input": gives})
+        case Conv():
+            return _conv(nir, what, takes)
+        case Dense():
+            return nir.Affine(weight=what.weight, bias=what.bias)
+        case Channelwise() if target.scale and not what.bias.any():
+            return nir.Scale(_full(what.scale, layer.gives))
+        case Channelwise() if len(takes) == 1:
+            return nir.Affine(weight=np.diag(what.scale), bias=what.bias)
+        case Channelwise():
+            return _conv(nir, Conv(np.diag(what.scale)[:, :, None, None], what.bias, (1, 1), (0, 0), (1, 1)), takes)
+        case Pool():
+            node = nir.SumPool2d if what.sums else nir.AvgPool2d
+            return node(np.array(what.kernel), np.array(what.stride), np.array(what.padding))
+        case Flat():  # counted from the end, so that it is the same with and without a batch
+            return nir.Flatten({"input": np.array(takes)}, start_dim=-len(takes), end_dim=-1)
+        case Fire():
+            return _neurons(nir, what, layer.gives, target)
+
+
+def _conv(nir: Any, conv: Conv, takes: Shape) -> Any:
+    return nir.Conv2d(
+        input_shape=takes[1:],
+        weight=conv.weight,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=1,
+        bias=conv.bias,
+    )
+
+
+def _neurons(nir: Any, fire: Fire, shape: Shape, target: Target) -> Any:
+    read = target.neurons(fire)
+    threshold = _full(lowered(read.threshold) if target.above else read.threshold, shape)
+    nothing, r = np.zeros_like(threshold), np.full_like(threshold, read.r)
+    if read.tau is None:
+        return nir.IF(r=r, v_threshold=threshold, v_reset=nothing)
+    tau = np.full_like(threshold, read.tau)
+    return nir.LIF(tau=tau, r=r, v_leak=nothing, v_threshold=threshold, v_reset=nothing.copy())
+
+
+def _full(values: Array, shape: Shape) -> Array:
+    """Values that broadcast to a shape (or one per channel) at every neuron of it."""
+    if values.ndim == 1 and len(shape) == 3 and values.size > 1:
+        values = values.reshape(-1, 1, 1)
+    return np.ascontiguousarray(np.broadcast_to(values, shape))

@@ -1,0 +1,31 @@
+"""How many time steps a network needs: what it classifies correctly after each of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from robustsnn.data import Images
+from robustsnn.spiking import SpikingNetwork
+
+
+@torch.no_grad()
+def correct_over_time(net: nn.Module, data: Images, timesteps: int | None = None, batch: int = 250) -> tuple[int, ...]:
+    """How many images are classified correctly after 1, 2, ... time steps, by the same weights and thresholds.
+
+    One pass tells it all: what a network does in its first steps does not depend on how many follow.
+
+    Arguments:
+        net: empty for one that does not spike.
+        timesteps: up to which; twice those of the network if None.
+    """
+    if not isinstance(net, SpikingNetwork):
+        return ()
+    steps = 2 * net.dynamics.timesteps if timesteps is None else timesteps
+    view = net.replace(timesteps=steps).eval()
+    device = next(net.parameters(), data.labels).device
+    hits = torch.zeros(steps, dtype=torch.int64, device=device)
+    for x, y, _ in data.batches(batch * net.dynamics.timesteps // steps + 1):
+        logits = view.steps(x.to(device)).cumsum(0)  # sums decide as means do
+        hits += (logits.argmax(-1) == y.to(device)).sum(1)
+    return tuple(hits.tolist())

@@ -1,0 +1,139 @@
+"""Many runs on one page: networks that were measured in the same way, ranked by what they withstand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robustsnn.evaluation import PRESETS, Interval, Report
+from robustsnn.reporting.drawing import Picture
+from robustsnn.reporting.plots import ranking
+from robustsnn.reporting.report import Row, RunReport
+from robustsnn.reporting.tables import percent, radius, spelled, strongest
+from robustsnn.reporting.template import render
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network of one of the runs."""
+
+    run: str
+    row: Row
+
+    @property
+    def report(self) -> Report:
+        return self.row.report
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks that were measured in the same way, the most robust first.
+
+    Arguments:
+        title: the images and the protocol.
+        entries: the networks.
+        eps: the radius by which they are ranked; None where there is none at which all were measured: then by clean accuracy.
+    """
+
+    title: str
+    entries: tuple[Entry, ...]
+    eps: float | None
+
+    def robust(self, entry: Entry) -> Interval:
+        """By what an entry is ranked: its worst case over all attacks."""
+        result = None if self.eps is None else strongest(entry.report, self.eps)
+        return entry.report.clean if result is None else result.robust
+
+
+def groups(runs: Mapping[str, RunReport]) -> list[Group]:
+    """The networks of all runs, those together that may be compared: same test images, protocol, attacks and rule."""
+    together: dict[tuple[str, ...], list[Entry]] = {}
+    for name, run in runs.items():
+        data = run.recipe.get("data")
+        what = str(data.get("name", "")) if isinstance(data, dict) else ""
+        for row in run.rows:
+            report = row.report
+            attacks = sorted({result.attack for result in report.results})
+            rules = sorted({result.rule for result in report.results})
+            title = (
+                f"{what}{': ' if what else ''}{report.images} test images, protocol {report.protocol} "
+                f"({', '.join(attacks)}), rule {', '.join(rules)}"
+            )
+            together.setdefault((title, run.versions.get("test images", "")), []).append(Entry(name, row))
+    return [_ranked(title, entries) for (title, *_), entries in together.items()]
+
+
+def _ranked(title: str, entries: list[Entry]) -> Group:
+    common = set.intersection(*({result.eps for result in entry.report.results} for entry in entries))
+    group = Group(title, (), max(common, default=None))
+    order = sorted(entries, key=lambda entry: (-group.robust(entry).value, -entry.report.clean.value))
+    return Group(title, tuple(order), group.eps)
+
+
+def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a group's table: what was measured at every radius under the strongest attack, energy and audit."""
+    radii = sorted({result.eps for entry in group.entries for result in entry.report.results})
+    preset = next(iter(PRESETS))
+    head = [
+        "network",
+        "run",
+        "T",
+        "clean",
+        *(f"ε={radius(eps)}" for eps in radii),
+        f"nJ, {preset.partition(',')[0]}",
+        "audit",
+    ]
+    lines = []
+    for place, entry in enumerate(group.entries, 1):
+        report = entry.report
+        found = [strongest(report, eps) for eps in radii]
+        spent = f"{PRESETS[preset](report.operations):,.4g}" if report.operations else "-"
+        worst = [percent(result.robust) if result else "-" for result in found]
+        time = "-" if report.timesteps is None else str(report.timesteps)
+        lines.append([f"{place}. {entry.row.network}", entry.run, time, percent(report.clean), *worst, spent, _audit(report)])
+    return head, lines
+
+
+def _audit(report: Report) -> str:
+    verdicts = [check.verdict for check in report.audit]
+    counts = [f"{verdict} ({verdicts.count(verdict)})" for verdict in ("fail", "warn", "pass") if verdict in verdicts]
+    return counts[0] if counts else "-"
+
+
+def winner(group: Group) -> str:
+    """A group in one sentence: which spiking network withstands most, and whether by more than chance."""
+    spiking = [entry for entry in group.entries if entry.report.timesteps is not None] or list(group.entries)
+    first = spiking[0]
+    by = "clean accuracy" if group.eps is None else f"worst case at ε = {radius(group.eps)}"
+    text = f"Of {len(group.entries)} networks, “{first.row.network}” of {first.run} is the best {_kind(first)} by {by}: "
+    text += spelled(group.robust(first))
+    if len(spiking) == 1:
+        return text + "."
+    other, best = group.robust(spiking[1]), group.robust(first)
+    apart = "and the intervals overlap" if other.high >= best.low else "and the intervals do not overlap"
+    return f"{text}; next is “{spiking[1].row.network}” of {spiking[1].run} with {spelled(other)}, {apart}."
+
+
+def _kind(entry: Entry) -> str:
+    return "ANN" if entry.report.timesteps is None else "spiking network"
+
+
+def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
+    """A self-contained HTML page that ranks the networks of several runs.
+
+    Arguments:
+        runs: reports by name.
+        links: where the page of a run lies, relative to this one.
+    """
+    sections = [
+        {"title": group.title, "winner": winner(group), "table": ranks(group), "figure": _figure(group, i)}
+        for i, group in enumerate(groups(runs))
+    ]
+    return render("board.html.jinja", name="Comparison of runs", runs=runs, links=links, sections=sections)
+
+
+def _figure(group: Group, number: int) -> Picture:
+    names = [entry.row.network for entry in group.entries]
+    worst = [group.robust(entry) for entry in group.entries]
+    what = "clean accuracy" if group.eps is None else f"worst case at ε = {radius(group.eps)}"
+    return ranking(names, [entry.report.clean for entry in group.entries], worst, what, f"ranking{number}")

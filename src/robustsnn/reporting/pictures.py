@@ -1,0 +1,70 @@
+"""Adversarial images beside their originals, as PNG inside the page."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustsnn.evaluation import Example
+from robustsnn.reporting.report import RunReport
+from robustsnn.reporting.tables import radius
+
+
+@dataclass(frozen=True)
+class Triple:
+    """An example as three pictures, each a ``data:`` address and what it shows in words, and their caption."""
+
+    pictures: tuple[tuple[str, str], ...]
+    caption: str
+    source: str
+
+
+def triples(report: RunReport) -> list[tuple[str, str, list[Triple]]]:
+    """Of every network that has examples: its name, what attacked it, and the examples."""
+    found = []
+    for row in report.rows:
+        if shown := row.report.examples:
+            found.append((row.network, f"{shown[0].attack}, ε = {radius(shown[0].eps)}", [_triple(each) for each in shown]))
+    return found
+
+
+def _triple(example: Example) -> Triple:
+    before, after = (
+        np.frombuffer(pixels, np.uint8).reshape(example.shape) for pixels in (example.original, example.adversarial)
+    )
+    factor = 127 / max(1.0, 255 * example.eps)
+    difference = np.rint(128 + factor * (after.astype(np.float64) - before)).clip(0, 255).astype(np.uint8)
+    texts = (
+        f"Test image {example.image}, which shows class {example.label}",
+        f"The same after the attack, taken for class {example.seen_as}",
+        f"Their difference, {factor:.3g} times as large, grey where there is none",
+    )
+    pictures = tuple((_address(image), text) for image, text in zip((before, after, difference), texts, strict=True))
+    return Triple(pictures, f"{example.label} taken for {example.seen_as}", f"image {example.image}, {example.member}")
+
+
+def _address(image: NDArray[np.uint8]) -> str:
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """A PNG file of an image ``[C,H,W]`` of bytes: in colour where C is 3, else the mean of its channels in grey.
+
+    The same image gives the same file. Source: the PNG specification (W3C 2003), sections 5 and 11.
+    """
+    if len(image) != 3:
+        image = np.rint(image.mean(0, keepdims=True)).astype(np.uint8)
+    channels, height, width = image.shape
+    lines = b"".join(b"\0" + line.tobytes() for line in image.transpose(1, 2, 0))  # 0: pixels as they are
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    chunks = (
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

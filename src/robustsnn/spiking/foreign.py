@@ -1,0 +1,199 @@
+"""Spiking networks whose neurons another library wrote: one pure call, and the two places where gradient paths get in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.spiking.rewire import rewire
+from robustsnn.types import Images, Logits, StepLogits
+
+Spike = Callable[[Tensor], Tensor]
+"""How far potentials are above the threshold, ``u [n, ...]``, to spikes of the same shape."""
+
+Around = Callable[[Tensor, Tensor], Tensor]
+"""``around(current, spikes) -> spikes``, all ``[t, N, ...]``: what takes the place of a neuron's own way back."""
+
+Run = Callable[[nn.Module, Tensor, int], Tensor]
+"""``run(net, x, timesteps) -> [T,N,K]``: a network without state, run on images ``[N,C,H,W]`` as its library does it."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """What must be known of a library to take in its networks.
+
+    Arguments:
+        name: as people call it.
+        spike: the attribute in which its neurons keep their `Spike`; having one makes a module a neuron.
+        reset: forgets what a module remembers, without writing to tensors that others may hold.
+        replace: ``replace(neuron, spike, detach_reset)`` makes a neuron spike by another function, called once a step.
+        sequences: whether a neuron is given all time steps at once, ``[T,N,...]``, and not one after the other.
+    """
+
+    name: str
+    spike: str
+    reset: Callable[[nn.Module], None]
+    replace: Callable[[nn.Module, nn.Module, bool], None]
+    sequences: Callable[[nn.Module], bool]
+
+
+class ForeignNetwork(nn.Module):
+    """Another library's spiking network with the signature of an ANN: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+
+    Every call runs a fresh copy of the module tree over the same tensors for T steps on a constant input, so no state
+    survives it, and the wrapped network is never touched. Forward passes are the library's own, along every gradient path.
+
+    Arguments:
+        net: the network.
+        timesteps: ``T >= 1``.
+        library: what it is made with.
+        run: how to run it.
+
+    Raises:
+        ValueError: no neuron of the library in the network, or ``timesteps < 1``.
+    """
+
+    def __init__(self, net: nn.Module, timesteps: int, library: Library, run: Run) -> None:
+        super().__init__()
+        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+            raise ValueError(f"timesteps must be a whole number of at least 1, not {timesteps!r}")
+        self.net = net
+        self.timesteps = timesteps
+        self.library = library
+        self.run = run
+        self.change: Callable[[str, nn.Module], None] = _nothing
+        self.training = net.training
+        if not self.neurons:
+            raise ValueError(
+                f"{type(net).__name__} has no neuron of {library.name}, that is, no module with an attribute "
+                f"{library.spike!r}: an ANN needs no wrapping, and another library has a wrapper of its own"
+            )
+
+    @property
+    def neurons(self) -> dict[str, nn.Module]:
+        """The layers of neurons by module path, in the order of modules."""
+        return {name: module for name, module in self.net.named_modules() if hasattr(module, self.library.spike)}
+
+    def steps(self, x: Images) -> StepLogits:
+        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``.
+
+        Raises:
+            ValueError: the network gives anything else.
+        """
+        fresh = rewire(self.net, lambda _, __: None)
+        for module in fresh.modules():
+            self.library.reset(module)
+        for name, module in list(fresh.named_modules()):
+            if hasattr(module, self.library.spike):
+                self.change(name, module)
+        logits: Any = self.run(fresh, x, self.timesteps)
+        if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] != len(x):
+            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(
+                f"{type(self.net).__name__} must give logits [T, N, K] for {len(x)} images, not {found}: "
+                "pass run=lambda net, x, timesteps: ... that returns them"
+            )
+        return logits
+
+    def forward(self, x: Images) -> Logits:
+        """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
+        return self.steps(x).mean(0)
+
+    def spiking(self, make: Callable[[str, Spike], Spike], *, detach_reset: bool = False) -> ForeignNetwork:
+        """A view whose neurons spike by ``make(name, their own spike function)``, made anew for every forward pass."""
+
+        def change(name: str, neuron: nn.Module) -> None:
+            own: Spike = getattr(neuron, self.library.spike)
+            self.library.replace(neuron, _Spiking(make(name, own)), detach_reset)
+
+        return self._changing(change, self.timesteps)
+
+    def around(self, make: Callable[[], Around], timesteps: int | None = None) -> ForeignNetwork:
+        """A view in which gradients go around the neurons: ``make()`` gives what is differentiated in the place of each.
+
+        Other outputs than spikes (potentials) pass their gradient on to the current of the same step.
+        """
+        sequences = self.library.sequences
+
+        def change(name: str, neuron: nn.Module) -> None:
+            own, around, whole = neuron.forward, make(), sequences(neuron)
+
+            def forward(current: Tensor, *state: Any) -> Any:
+                with torch.no_grad():
+                    given = own(current, *state)
+                spikes, *others = given if isinstance(given, tuple) else (given,)
+                if spikes.shape != current.shape:
+                    raise ValueError(
+                        f"gradients cannot go around {name!r}, whose input {list(current.shape)} is not the current of its "
+                        f"{list(spikes.shape)} neurons: attack it along Surrogate paths, in a protocol of your own"
+                    )
+                found = around(current, spikes) if whole else around(current.unsqueeze(0), spikes.unsqueeze(0)).squeeze(0)
+                others = [_straight(current, other) for other in others]
+                return (found, *others) if isinstance(given, tuple) else found
+
+            neuron.__dict__["forward"] = forward
+
+        return self._changing(change, timesteps or self.timesteps)
+
+    def _changing(self, change: Callable[[str, nn.Module], None], timesteps: int) -> ForeignNetwork:
+        view = rewire(self, lambda _, __: None)
+        assert isinstance(view, ForeignNetwork)
+        view.change, view.timesteps = change, timesteps
+        return view
+
+
+def surrogate(own: Spike, derivative: Callable[[Tensor], Tensor]) -> Spike:
+    """The spikes of another function with a derivative of one's choice."""
+    return lambda u: _Surrogate.apply(u, own, derivative)  # type: ignore[no-untyped-call]
+
+
+class _Spiking(nn.Module):
+    """A spike function as the module that some libraries want."""
+
+    def __init__(self, spike: Spike) -> None:
+        super().__init__()
+        self.spike = spike
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.spike(u)
+
+
+class _Surrogate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, own: Spike, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.derivative = derivative
+        return own(u)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (u,) = ctx.saved_tensors
+        return grad * ctx.derivative(u), None, None
+
+
+class Masked(torch.autograd.Function):
+    """Spikes whose gradient reaches the current where a mask, asked for on the way back, lets it."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, spikes: Tensor, mask: Callable[[], Tensor]) -> Tensor:
+        ctx.mask = mask
+        return spikes.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad * ctx.mask(), None, None
+
+
+def _straight(current: Tensor, other: Any) -> Any:
+    like = isinstance(other, Tensor) and other.shape == current.shape
+    return other + (current - current.detach()) if like else other
+
+
+def _nothing(name: str, neuron: nn.Module) -> None:
+    """Leave a neuron as it is."""

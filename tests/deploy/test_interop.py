@@ -1,0 +1,234 @@
+"""Networks that are built with the real neurons of SpikingJelly and snnTorch: ours where ours are the same, and evaluated."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn import evaluate
+from robustsnn.data import Images
+from robustsnn.deploy import from_snntorch, from_spikingjelly
+from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates
+from robustsnn.evaluation.members import leading
+from robustsnn.spiking import (
+    Adaptive,
+    Analog,
+    Dynamics,
+    Exponential,
+    ForeignNetwork,
+    Hybrid,
+    Plain,
+    PotentialDependent,
+    Rate,
+    SpikingNetwork,
+    Surrogate,
+    Triangle,
+)
+
+STEPS = 4
+PATHS = [Surrogate(Triangle(0.7)), Surrogate(Exponential(0.3, 2.0)), Rate(), PotentialDependent(), Analog()]
+DETACHED = [Surrogate(Triangle(0.7), detach_reset=True), Rate()]
+
+
+@pytest.fixture(scope="module")
+def jelly():
+    return pytest.importorskip("spikingjelly.activation_based", reason="pip install --no-deps spikingjelly loguru")
+
+
+@pytest.fixture(scope="module")
+def snn():
+    return pytest.importorskip("snntorch", reason="pip install snntorch")
+
+
+@pytest.fixture
+def weights():
+    """Layers whose neurons fire now and then."""
+    made = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(256, 12), nn.Linear(12, 4)
+    with torch.no_grad():
+        made[0].weight.mul_(3)
+        made[1].weight.mul_(4)
+    return made
+
+
+def ours(weights, **dynamics):
+    conv, hidden, out = weights
+    return SpikingNetwork(nn.Sequential(conv, nn.ReLU(), nn.Flatten(), hidden, nn.ReLU(), out), Dynamics(STEPS, **dynamics))
+
+
+def sequence(weights, make):
+    conv, hidden, out = weights
+    return nn.Sequential(conv, make(), nn.Flatten(), hidden, make(), out)
+
+
+@pytest.fixture
+def of_jelly(jelly):
+    """A network of SpikingJelly over given weights."""
+    import spikingjelly.activation_based.functional as functional
+    import spikingjelly.activation_based.layer as layer
+    import spikingjelly.activation_based.neuron as neuron
+
+    def make(weights, mode="m", kind="IFNode", **options):
+        theirs = layer.Conv2d(2, 4, 3, padding=1), layer.Linear(256, 12), layer.Linear(12, 4)
+        for mine, other in zip(weights, theirs, strict=True):
+            other.weight, other.bias = mine.weight, mine.bias
+        node = getattr(neuron, kind)
+        net = nn.Sequential(theirs[0], node(**options), layer.Flatten(), theirs[1], node(**options), theirs[2])
+        functional.set_step_mode(net, mode)
+        return from_spikingjelly(net, STEPS)
+
+    return make
+
+
+@pytest.fixture
+def of_snntorch(snn):
+    """A network of snnTorch over given weights."""
+
+    def make(weights, **options):
+        return from_snntorch(sequence(weights, lambda: snn.Leaky(init_hidden=True, **options)), STEPS)
+
+    return make
+
+
+def gradient(view, x):
+    x = x.clone().requires_grad_()
+    out = view(x)
+    return torch.autograd.grad((out * torch.linspace(-1, 1, out.numel(), dtype=x.dtype).view_as(out)).sum(), x)[0]
+
+
+def agree(theirs, mine, x, paths):
+    """Both compute the same, and have the same gradients along the paths."""
+    rates = firing_rates(mine, Images(x, torch.zeros(6, dtype=torch.int64), 4))
+    assert all(0.05 < rate < 0.95 for rate in rates.values())
+    theirs, mine = theirs.eval(), mine.eval()
+    torch.testing.assert_close(theirs.steps(x), mine.steps(x))
+    for path in paths:
+        found, expected = gradient(path(theirs), x), gradient(path(mine), x)
+        assert expected.count_nonzero() > 100
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda text, path=path: f"{path}: {text}")
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+@pytest.mark.parametrize(
+    ("kind", "options", "dynamics"),
+    [
+        ("IFNode", {}, {}),
+        ("IFNode", {"v_reset": None}, {"reset": "subtract"}),
+        ("LIFNode", {"tau": 4.0, "decay_input": False}, {"leak": 0.75}),
+    ],
+    ids=["IF", "IF, soft reset", "LIF"],
+)
+def test_neurons_of_spikingjelly_are_ours_where_the_equations_are(mode, kind, options, dynamics, of_jelly, weights, images):
+    agree(of_jelly(weights, mode, kind, **options), ours(weights, **dynamics), images, PATHS + DETACHED)
+
+
+@pytest.mark.parametrize(
+    ("options", "dynamics", "paths"),
+    [
+        ({"beta": 0.8, "reset_mechanism": "zero"}, {"leak": 0.8}, DETACHED),
+        ({"beta": 1.0}, {"reset": "subtract"}, DETACHED),
+        ({"beta": 0.8, "reset_mechanism": "zero", "reset_delay": False}, {"leak": 0.8}, PATHS),
+    ],
+    ids=["zero, one step later", "subtract, one step later", "zero at once"],
+)
+def test_neurons_of_snntorch_are_ours_where_the_equations_are(options, dynamics, paths, of_snntorch, weights, images):
+    agree(of_snntorch(weights, **options), ours(weights, **dynamics), images, paths)
+
+
+@pytest.fixture(params=["jelly step by step", "jelly", "snntorch", "snntorch, own loop"])
+def victim(request, weights):
+    """One network of each kind."""
+    if request.param.startswith("jelly"):
+        make = request.getfixturevalue("of_jelly")
+        return make(weights, "m" if request.param == "jelly" else "s", "ParametricLIFNode", init_tau=1.5).eval()
+    snn = request.getfixturevalue("snn")
+    if request.param == "snntorch":
+        conv, hidden, out = weights
+        last = snn.Leaky(0.9, init_hidden=True, output=True)
+        net = nn.Sequential(conv, snn.Synaptic(0.9, 0.8, init_hidden=True), nn.Flatten(), hidden, snn.Lapicque(0.9), out, last)
+        net[4].init_hidden = True
+        return from_snntorch(net, STEPS).eval()
+    return from_snntorch(Loop(snn, weights), STEPS, run=lambda net, x, timesteps: net(x)[1]).eval()
+
+
+class Loop(nn.Module):
+    """As snnTorch's tutorials write them: the loop over time is the network's own, and so are the potentials."""
+
+    def __init__(self, snn, weights):
+        super().__init__()
+        self.conv, self.hidden, self.out = weights
+        self.lif1, self.lif2, self.lif3 = (snn.Leaky(beta=0.9) for _ in range(3))
+
+    def forward(self, x):
+        mem1, mem2, mem3 = self.lif1.reset_mem(), self.lif2.reset_mem(), self.lif3.reset_mem()
+        spikes, potentials = [], []
+        for _ in range(STEPS):
+            s, mem1 = self.lif1(self.conv(x), mem1)
+            s, mem2 = self.lif2(self.hidden(s.flatten(1)), mem2)
+            s, mem3 = self.lif3(self.out(s), mem3)
+            spikes.append(s)
+            potentials.append(mem3)
+        return torch.stack(spikes), torch.stack(potentials)
+
+
+def state(net):
+    """What its neurons remember."""
+    kept = [*net.buffers()]
+    for module in net.modules():
+        kept += [value for _, value in module.named_memories()] if hasattr(module, "named_memories") else []
+    return [value.clone() if isinstance(value, torch.Tensor) else value for value in kept]
+
+
+def same(left, right):
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(left, right, strict=True))
+
+
+def test_a_call_is_pure_and_leaves_the_network_as_it_is(victim, images, unchanged):
+    """Even one that somebody has run and not reset."""
+    once = victim(images)
+    victim.run(victim.net, images[:3], STEPS)
+    left = state(victim.net)
+    with unchanged(victim):
+        for path in [*PATHS, Plain(), Adaptive()]:
+            view = path(victim)
+            found = gradient(view, images)
+            assert found.shape == images.shape
+            assert found.isfinite().all()
+            if not isinstance(path, Analog):
+                assert torch.equal(view(images), once), path
+        assert torch.equal(victim(images), once)
+    assert same(state(victim.net), left)
+    assert victim.timesteps == STEPS
+
+
+@pytest.mark.parametrize("victim", ["jelly", "snntorch"], indirect=True)
+def test_the_whole_evaluation_runs_on_it(victim, unchanged):
+    """With the audit on SpikingJelly's; a notebook of the documentation audits one of snnTorch's."""
+    victim = ForeignNetwork(victim.net, 2, victim.library, victim.run).eval()
+    x = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(3))
+    data = Images(x, victim(x).argmax(1), classes=4)
+    audited = victim.library.name == "SpikingJelly"
+    with unchanged(victim):
+        report = evaluate(victim, data, "quick", 0.1, check=Audit(images=int(audited), steps=1, queries=1))
+    assert report.clean.value == 1
+    members = ("Triangle(width=1.0)", "Exponential(height=1.0, rate=1.0)", "Rate()", "Analog()")
+    assert (report.timesteps, report.result("PGD-10", 0.1).members) == (2, members)
+    assert list(report.firing_rates) == list(victim.neurons)
+    assert 0.01 < max(report.firing_rates.values()) < 1
+    if audited:
+        assert set(report.pilot) == {str(path) for path in PUBLISHED_PATHS}
+        checks = {check.name: check.verdict for check in report.audit}
+        assert {checks[name] for name in ("gradients", "repeats", "logits", "state", "ball and box")} == {"pass"}, checks
+    alone = evaluate(victim, data, "quick", 0.1, attacks=["FGSM"], batch=2, check=Audit(images=0))
+    assert alone.results[0].broken_by == report.results[0].broken_by
+
+
+def test_the_networks_own_gradient_stands_for_paths_that_do_not_lead_through_it(of_snntorch, weights, ann):
+    paths = [Hybrid(), PotentialDependent(), Adaptive()]
+    assert leading(of_snntorch(weights, beta=0.9), paths) == [Plain(), PotentialDependent(), Adaptive()]
+    assert leading(ours(weights), paths) == paths
+    assert leading(ann, paths) == [Plain()]
+
+
+def test_firing_rates_are_those_of_our_own_neurons(of_jelly, weights, images):
+    data = Images(images, torch.zeros(6, dtype=torch.int64), 4)
+    found, expected = (firing_rates(net, data, batch=4) for net in (of_jelly(weights), ours(weights)))
+    assert list(found.values()) == pytest.approx(list(expected.values()))

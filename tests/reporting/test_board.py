@@ -1,0 +1,95 @@
+"""Many runs on one page: only what was measured alike stands together, the most robust first."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from test_page import ANN, CONVERTED, FINETUNED, HOSTILE, Parsed, result, row, run
+
+from robustsnn.evaluation import Check
+from robustsnn.reporting import Row, RunReport, board
+from robustsnn.reporting.board import groups, ranks, winner
+
+ONE, TWO = run(ANN, CONVERTED, FINETUNED), run(ANN, row("other", result("FGSM", 8 / 255, 64), result("PGD-20", 8 / 255, 49)))
+RUNS = {"runs/one": ONE, "runs/two": TWO}
+
+
+def names(runs: dict[str, RunReport]) -> list[list[tuple[str, str]]]:
+    return [[(entry.run, entry.row.network) for entry in group.entries] for group in groups(runs)]
+
+
+def test_networks_of_all_runs_are_ranked_by_their_worst_case() -> None:
+    (group,) = groups(RUNS)
+    worst = [group.robust(entry).value for entry in group.entries]
+    assert worst == [0.6, 0.6, 0.5, 0.49, 0.05]
+    assert [name for _, name in names(RUNS)[0]] == ["ann", "ann", "finetuned", "other", "converted"]
+    head, lines = ranks(group)
+    assert head[4] == "ε=8/255"
+    assert [line[0] for line in lines] == ["1. ann", "2. ann", "3. finetuned", "4. other", "5. converted"]
+    assert lines[2][:3] == ["3. finetuned", "runs/one", "8"]
+    assert lines[2][4].startswith("50.0 (")
+
+
+def measured(**update: object) -> RunReport:
+    """A run of one network, which was measured in another way."""
+    return run(Row(network="finetuned", report=FINETUNED.report.model_copy(update=update)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        measured(protocol="quick"),
+        measured(results=FINETUNED.report.results[:1]),
+        measured(results=tuple(r.model_copy(update={"rule": "last"}) for r in FINETUNED.report.results)),
+        run(FINETUNED, recipe={"data": {"name": "cifar10"}}),
+        run(FINETUNED, versions={"test images": "0123"}),
+        run(FINETUNED, recipe={"data": "<b>"}),
+    ],
+    ids=["protocol", "attacks", "rule", "data", "images", "no data"],
+)
+def test_what_was_measured_otherwise_is_not_ranked_with_the_rest(other: RunReport) -> None:
+    assert [len(group) for group in names({"one": ONE, "other": other})] == [3, 1]
+
+
+def test_without_a_common_radius_clean_accuracy_decides() -> None:
+    low, high = row("low", result("FGSM", 0.1, 60, 70)), row("high", result("FGSM", 0.2, 10, 80))
+    (group,) = groups({"a": run(low), "b": run(high)})
+    assert group.eps is None
+    assert [entry.row.network for entry in group.entries] == ["high", "low"]
+    assert [line[4:6] for line in ranks(group)[1]] == [["-", "10.0 (5.5-17.4)"], ["60.0 (50.2-69.1)", "-"]]
+    assert "by clean accuracy: 80.0" in winner(group)
+
+
+def test_the_winner_spikes_and_the_next_is_named_with_it() -> None:
+    text = winner(groups(RUNS)[0]).replace("\N{NO-BREAK SPACE}", " ")
+    assert "“finetuned” of runs/one is the best spiking network by worst case at ε = 8/255: 50.0 % (" in text
+    assert "next is “other” of runs/two with 49.0 %" in text
+    assert text.endswith("and the intervals overlap.")
+    assert winner(groups({"one": run(CONVERTED, FINETUNED)})[0]).endswith("and the intervals do not overlap.")
+    assert "is the best ANN by" in winner(groups({"one": run(ANN)})[0])
+
+
+def test_the_worst_verdict_of_the_audit_is_shown() -> None:
+    checks = tuple(Check(name="a", figure=0, verdict=verdict, meaning="") for verdict in ("pass", "fail", "warn", "fail"))
+    (group,) = groups({"a": measured(audit=checks)})
+    assert ranks(group)[1][0][-1] == "fail (2)"
+    assert ranks(groups(RUNS)[0])[1][0][-1] == "-"
+
+
+@pytest.mark.parametrize("runs", [RUNS, {}, {"empty": run()}, {name: measured(protocol=name) for name in HOSTILE}])
+def test_the_page_is_well_formed_and_hostile_names_stay_text(runs: dict[str, RunReport]) -> None:
+    text = board(runs, dict.fromkeys(runs, "one/report.html"))
+    parsed = Parsed(text)
+    assert not parsed.open
+    assert "<script" not in text
+    assert not [name for _, attributes in parsed.tags for name in attributes if name.startswith("on") or name == "src"]
+    assert len(parsed.all("svg")) == len(parsed.all("table")) == len(groups(runs))
+    assert [link["href"] for link in parsed.all("a")] == ["one/report.html"] * len(runs)
+    headings = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(headings))
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'aria-(?:labelledby|describedby)="([^"]*)"', text)) <= set(ids)
