@@ -27,9 +27,9 @@ KEPT = Path(__file__).parent / "results"
 """Reports of the rows, by row, seed and measure."""
 
 MEASURES: dict[str, tuple[str, ...]] = {
-    "paper": ("--limit", "1000", "--audit-images", "0"),
-    "rigorous": ("--protocol", "rigorous", "--eps", "8/255", "--limit", "500"),
-    "pgd": ("--attacks", "PGD-20", "--eps", "8/255", "--limit", "500", "--audit-images", "0"),
+    "paper": ("--limit", "1000", "--audit-images", "0", "--shown", "0"),
+    "rigorous": ("--protocol", "rigorous", "--eps", "8/255", "--limit", "500", "--shown", "0"),
+    "pgd": ("--attacks", "PGD-20", "--eps", "8/255", "--limit", "500", "--audit-images", "0", "--shown", "0"),
 }
 """Flags of `robustsnn evaluate` on top of the recipe's own evaluation, which is `paper` with FGSM and PGD-20."""
 
