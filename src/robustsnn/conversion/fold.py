@@ -121,4 +121,4 @@ class Tracer(fx.Tracer):
     """Follows a body down to the layers that this package defines and torch's own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron | Normalize | BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Neuron | Normalize | BatchNorm2d | _Frozen) or super().is_leaf_module(m, module_qualified_name)
