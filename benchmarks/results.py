@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -169,6 +170,7 @@ def made(row: Row, seed: int, run: Path) -> dict[str, object]:
         "processor_seconds": {
             stage: sum(epoch["processor_seconds"] for epoch in history) for stage, history in histories.items()
         },
+        "cores": os.cpu_count(),
         "calibrated": headers["converted"].metrics.get("thresholds", {}),
     }
 
@@ -197,7 +199,10 @@ def main() -> None:
             print(f"{name:20} seed {seed}  {'done' if done else '-':5} {PLAN[name].what}")
         return
     if chosen.action == "page":
-        raise SystemExit("not there yet")
+        from benchmarks.results_page import write
+
+        write(Path(__file__).parents[1])
+        return
     work = Work(chosen.out, time.time() + 60 * chosen.minutes)
     try:
         for name, seed in wanted:
