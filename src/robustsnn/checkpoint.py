@@ -17,6 +17,7 @@ from robustsnn.conversion import trace
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build
 from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
+from robustsnn.zoo import located
 
 FORMAT = "robustsnn-1"
 
@@ -64,29 +65,28 @@ def read_header(path: Path | str) -> Header:
     Raises:
         ValueError: no such file, or no checkpoint of this project.
     """
-    return _header(Path(path), read_tensors(Path(path))[1])
+    return _header(Path(path), read_tensors(located(path))[1])
 
 
 def count(path: Path | str) -> int:
     """How many parameters a checkpoint holds; statistics of batch norms and normalisation are none."""
     no_parameters = ("running_mean", "running_var", "num_batches_tracked", "normalize.mean", "normalize.std")
-    return sum(tensor.numel() for name, tensor in read_tensors(Path(path))[0].items() if not name.endswith(no_parameters))
+    return sum(tensor.numel() for name, tensor in read_tensors(located(path))[0].items() if not name.endswith(no_parameters))
 
 
 def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     """The network of a checkpoint, on the CPU, in eval mode. Loading never runs code that a file names.
 
     Arguments:
-        path: the file.
+        path: the file, or ``zoo:NAME`` for one that comes with the package.
         body: an ANN like the one that was saved or converted, where that is none of `robustsnn.models`; left as it is.
 
     Raises:
         ValueError: no such file, no checkpoint of this project, one whose tensors do not fit its recipe, or one that needs a
             body.
     """
-    path = Path(path)
-    tensors, texts = read_tensors(path)
-    header = _header(path, texts)
+    tensors, texts = read_tensors(located(path))
+    header = _header(Path(path), texts)
     model = header.recipe.get("model", {})
     known = model if isinstance(model, dict) else {}
     if body is None and "name" not in known:

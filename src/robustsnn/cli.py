@@ -27,6 +27,7 @@ from robustsnn.commands import (
 )
 from robustsnn.names import find
 from robustsnn.terminal import AuditFailed
+from robustsnn.zoo import PREFIX
 
 USAGE = (
     """robustsnn: adversarially robust spiking neural networks
@@ -35,7 +36,7 @@ USAGE = (
                           the whole pipeline; continues where it stopped
   robustsnn pretrain | convert | finetune | evaluate | report RECIPE [--out DIR] [--section.key value ...]
                           one stage of it
-  robustsnn evaluate FILE.safetensors [--eps 8/255 ...] [--protocol NAME] ...
+  robustsnn evaluate FILE.safetensors | zoo:NAME [--eps 8/255 ...] [--protocol NAME] ...
                           measure a checkpoint; --ann package.module:factory makes a body from outside,
                           --strict exits with 3 where a check of the audit fails, --out DIR writes the report there
   robustsnn report FOLDER ... [--out FILE.html]
@@ -68,7 +69,7 @@ def command(args: Sequence[str]) -> None:
     if rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return None
-    if name == "evaluate" and rest and rest[0].endswith(".safetensors"):
+    if name == "evaluate" and rest and (rest[0].endswith(".safetensors") or rest[0].startswith(PREFIX)):
         return evaluate_checkpoint(rest, strict)
     if name == "evaluate" and rest and (rest[0].endswith((".pth", ".pt")) or Path(rest[0]).is_dir()):
         raise ValueError(

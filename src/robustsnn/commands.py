@@ -27,11 +27,12 @@ from robustsnn.names import find
 from robustsnn.recipes import Run, load_recipe, measuring, packaged, pipeline
 from robustsnn.recipes.flags import EvaluationArguments, RunArguments, for_protocol, parse
 from robustsnn.recipes.recipe import from_table
-from robustsnn.reporting import Row, RunReport
+from robustsnn.reporting import Row, RunReport, read_report
 from robustsnn.spiking import SURROGATES
 from robustsnn.terminal import Terminal
 from robustsnn.training import OBJECTIVES
 from robustsnn.training.engine import Engine, Team
+from robustsnn.zoo import PREFIX, zoo
 
 KINDS: dict[str, Callable[[], Sequence[str]]] = {
     "recipes": lambda: list(packaged()),
@@ -42,6 +43,7 @@ KINDS: dict[str, Callable[[], Sequence[str]]] = {
     "surrogates": lambda: list(SURROGATES),
     "paths": lambda: [str(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)],
     "targets": lambda: list(TARGETS),
+    "zoo": lambda: [f"{PREFIX}{name}" for name in zoo()],
     "protocols": lambda: [f"{name}: {', '.join(p.ensembles)}" for name, p in PROTOCOLS.items()],
 }
 
@@ -81,20 +83,22 @@ def stage(name: str, args: Sequence[str], strict: bool) -> None:
 
 def evaluate_checkpoint(args: Sequence[str], strict: bool) -> None:
     """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
-    path, again = Path(args[0]), ("robustsnn", "evaluate", *args, *(["--strict"] if strict else []))
-    header, body = checkpoint.read_header(path), None
-    recipe = from_table({"name": path.stem, **header.recipe}, str(path))
+    given, again = args[0], ("robustsnn", "evaluate", *args, *(["--strict"] if strict else []))
+    path = Path("runs/zoo", given.removeprefix(PREFIX)) if given.startswith(PREFIX) else Path(given)  # where its state is kept
+    header, body = checkpoint.read_header(given), None
+    recipe = from_table({"name": path.stem, **header.recipe}, given)
     default = EvaluationArguments(for_protocol(recipe.evaluation, args))
     recipe = recipe.model_copy(update={"evaluation": default.settings})
-    chosen = parse(EvaluationArguments, default, args[1:], f"robustsnn evaluate {path}", recipe, "evaluation.")
+    chosen = parse(EvaluationArguments, default, args[1:], f"robustsnn evaluate {given}", recipe, "evaluation.")
     if chosen.ann:
         body = _outside(header, chosen.ann)
     team, terminal = start(chosen.engine)
     recipe = recipe.model_copy(update={"evaluation": chosen.settings})
     run = Run(recipe, path.parent, terminal.listener(), engine=chosen.engine, team=team)
+    name = Path(given).name
     with terminal.bar:
-        report = measuring.measure(run, checkpoint.load(path, body).to(team.fabric.device), path.name, path)
-    row = Row(network=path.name, report=report)
+        report = measuring.measure(run, checkpoint.load(given, body).to(team.fabric.device), name, path)
+    row = Row(network=name, report=report)
     value = RunReport(recipe=recipe.table(), command=shlex.join(again), versions=measuring.made_with(run), rows=(row,))
     if chosen.out:
         run.alone(partial(measuring.write_report, value, chosen.out))
@@ -194,13 +198,14 @@ def show(args: Sequence[str]) -> None:
 def info(args: Sequence[str]) -> None:
     """``info FILE``."""
     if len(args) != 1:
-        raise ValueError("usage: robustsnn info FILE.safetensors")
-    path = Path(args[0])
-    header = checkpoint.read_header(path)
-    print(f"{path}: {header.kind}, {checkpoint.count(path):,} parameters")
+        raise ValueError("usage: robustsnn info FILE.safetensors | zoo:NAME")
+    header = checkpoint.read_header(args[0])
+    print(f"{args[0]}: {header.kind}, {checkpoint.count(args[0]):,} parameters")
     for name, value in {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}.items():
         for key, entry in value.items():
-            if key != "history":
+            if key == "report":
+                Terminal().report(read_report(json.dumps(entry).encode(), args[0]), strict=False)
+            elif key != "history":
                 print(f"{name}.{key}: {entry}")
 
 

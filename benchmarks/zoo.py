@@ -1,0 +1,43 @@
+"""Puts a network into the zoo: the checkpoint of a finished run, with the run's report of it inside.
+
+python -m benchmarks.zoo runs/digits snn digits-robust
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from robustsnn import checkpoint
+from robustsnn.reporting import read_report
+from robustsnn.zoo import __file__ as package
+
+LIMIT = 5_000_000
+"""Bytes that a network of the zoo may take."""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run, with its report.json")
+    parser.add_argument("network", choices=["ann", "pruned", "converted", "snn"])
+    parser.add_argument("name", help="in the zoo")
+    parser.add_argument("--row", help="of the report, where that has several; else the only one")
+    chosen = parser.parse_args()
+    file, out = chosen.run / f"{chosen.network}.safetensors", Path(package).with_name(f"{chosen.name}.safetensors")
+    report = read_report((chosen.run / "report.json").read_bytes(), chosen.run / "report.json")
+    rows = [row for row in report.rows if chosen.row in (None, row.network)]
+    if len(rows) != 1:
+        parser.error(f"--row must be one of {', '.join(repr(row.network) for row in report.rows)}")
+    alone = rows[0].model_copy(update={"report": rows[0].report.model_copy(update={"examples": ()})})
+    value = report.model_copy(update={"rows": (alone,), "curves": {}})
+    header = checkpoint.read_header(file)
+    checkpoint.save(out, checkpoint.load(file), header.recipe, {"report": value.model_dump(mode="json")})
+    if out.stat().st_size > LIMIT:
+        out.unlink()
+        parser.error(f"{file} would take more than {LIMIT:,} bytes")
+    print(f"{out}: {out.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
