@@ -84,9 +84,9 @@ def survived(flags: tuple[int, ...]) -> Interval:
     return wilson(sum(flag == ROBUST for flag in flags), len(flags))
 
 
-def found(rows: Iterable[str] = tuple(PLAN)) -> list[Measured]:
-    """What was measured of some rows, in their order."""
-    there = [Measured(name, seed) for name in rows for seed in PLAN[name].seeds]
+def found(rows: Iterable[str] | None = None) -> list[Measured]:
+    """What was measured of some rows, or of all, in their order."""
+    there = [Measured(name, seed) for name in (PLAN if rows is None else rows) for seed in PLAN[name].seeds]
     return [each for each in there if (each.folder / "made.json").is_file() and each.runs]
 
 
@@ -137,7 +137,7 @@ def short_table() -> list[list[str]]:
 
 def variants(rows: Mapping[str, Row]) -> list[list[str]]:
     """Rows beside the reference, on the same images."""
-    references = [each for each in found(["robust"]) if each.seed == 0]
+    references = [each for each in found() if (each.name, each.seed) == ("robust", 0)]
     lines = [["network", "clean", "PGD-20 8/255", "against the reference", "stored weights", "min"]]
     for each in [*references, *found(rows)]:
         shares = (cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)))
@@ -149,7 +149,7 @@ def variants(rows: Mapping[str, Row]) -> list[list[str]]:
 
 def log() -> list[list[str]]:
     """Experiments with what was expected and what came."""
-    references = [each for each in found(["robust"]) if each.seed == 0]
+    references = [each for each in found() if (each.name, each.seed) == ("robust", 0)]
     lines = [["experiment", "expected before it was run", "clean", "PGD-20 8/255", "against the reference"]]
     for each in found(EXPERIMENTS):
         against = difference(each, references[0]) if references else "-"
@@ -161,7 +161,7 @@ def log() -> list[list[str]]:
 def thresholds() -> list[list[str]]:
     """Thresholds as calibrated times the scale, and as finetuned."""
     lines = [["network", "seed", "layer", "converted", "finetuned"]]
-    for each in found([name for name, row in MAIN.items() if row.network == "snn"]):
+    for each in found(name for name, row in MAIN.items() if row.network == "snn"):
         scale = next(iter(each.runs.values())).recipe["conversion"]["scale"]
         for layer, after in each.report.thresholds.items():
             before = each.made["calibrated"].get(layer)
@@ -174,7 +174,7 @@ def thresholds() -> list[list[str]]:
 def energy() -> list[list[str]]:
     """Energy per image, by preset, against the ANN of the same layers."""
     lines = [["network", "seed", *(f"{name}: SNN / ANN in µJ" for name in PRESETS)]]
-    for each in found([name for name in PLAN if name in MAIN or name == "sparse"]):
+    for each in found(name for name in PLAN if name in MAIN or name == "sparse"):
         if each.report.operations:
             spent = [
                 f"{j(each.report.operations) / 1000:.2f} / {j.ann(each.report.operations) / 1000:.2f}"
