@@ -72,7 +72,7 @@ def test_the_command_keeps_its_figures(tmp_path, capsys):
         "--timesteps",
         "2",
     ]
-    assert cli.main(["bench", *flags, "--json", str(out)]) == 0
+    assert cli.main(["bench", *flags, "--out", str(out)]) == 0
     assert "ours/floor" in capsys.readouterr().out
     assert json.loads(out.read_text())[0]["what"] == "forward"
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robustsnn import checkpoint, cli
-from robustsnn.cli import KINDS, main
+from robustsnn.catalogue import KINDS
+from robustsnn.cli import main
 from robustsnn.data import DATASETS, Images, digits
 from robustsnn.evaluation import PUBLISHED_PATHS
 from robustsnn.models import MODELS
@@ -93,7 +94,7 @@ def refused(said):
 def test_help_shows_every_command_and_kind(args, said):
     code, out, error = said(*args)
     assert (code, error) == (0, "")
-    assert all(word in out for word in (*cli.STAGES, "list", "info", *KINDS))
+    assert all(word in out for word in (*cli.STAGES, "list", "info", "doctor", "completion", "--json", *KINDS))
 
 
 @pytest.mark.parametrize("command", ["run", "finetune"])
@@ -118,10 +119,14 @@ def test_help_is_help_wherever_it_is_asked_for(args, said):
     ("kind", "names"),
     [
         ("recipes", ["digits"]),
+        ("baselines", ["digits:natural differs in pretrain.objective", "cifar10-small:snn_rat"]),
         ("models", MODELS),
         ("datasets", DATASETS),
         ("objectives", OBJECTIVES),
-        ("attacks", ["FGSM", "PGD", "RFGSM"]),
+        ("regularizers", ["SparseGradients(h=0.01)"]),
+        ("after_step", ["ThresholdFloor(floor=0.03)"]),
+        ("stops", ["CatastrophicOverfitting(drop=0.2)"]),
+        ("attacks", ["FGSM(eps=8/255", "PGD(eps=8/255, steps=20", "RFGSM"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(str, PUBLISHED_PATHS)),
         ("protocols", ["quick: FGSM, PGD-10", "paper: "]),
@@ -138,6 +143,11 @@ def test_list_has_a_line_per_name(kind, names, said):
 def test_every_kind_is_tested():
     (mark,) = test_list_has_a_line_per_name.pytestmark
     assert {kind for kind, _ in mark.args[1]} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS["baselines"]())
+def test_a_listed_baseline_can_be_run(name):
+    assert load_recipe(name).name == name.replace(":", "-")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ann", "ann"), ("converted", "snn"), ("snn", "snn")])

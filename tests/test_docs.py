@@ -1,47 +1,87 @@
-"""What the pages show is what happens: every Python block of every page runs, and so do the notebooks."""
+"""What the pages show is what happens: every block and every command of every page is done, and so are the notebooks."""
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
-HOME = Path(__file__).parents[1]
-OPTIONAL = {"art", "foolbox", "snntorch", "spikingjelly", "torchattacks"}
-"""Libraries that a page may show and that need not be there."""
+import pages
+from pages import HOME, blocks
+from robustsnn import cli
+from robustsnn.recipes import load_recipe
+from robustsnn.recipes.flags import EvaluationArguments, RunArguments, for_protocol, parse
+from robustsnn.training import Natural, Schedule, train
+from robustsnn.training.engine import Engine
 
-
-def python(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
-
-
-PAGES = [page for page in sorted((HOME / "docs").glob("*.md")) if python(page)]
+PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((HOME / "docs/notebooks").glob("*.py"))
+named = {"ids": lambda page: page.name}
+
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
-def run(codes, where):
-    """One block after the other, in the same names; what an optional library is missing for is skipped."""
-    names = {"__name__": "__main__"}
-    try:
-        for code in codes:
-            exec(compile(code, str(where.name), "exec"), names)
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] in OPTIONAL:
-            pytest.skip(f"{where.name} needs {error.name}")
-        raise
-    return names
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A small world with what pages take for granted: a run of the digits, and an ANN of the reader's own."""
+    (tmp_path / "mynets.py").write_text(MYNETS)
+    make = {}
+    exec(MYNETS, make)
+    torch.save(make["make"]().state_dict(), tmp_path / "mine.pth")
+    with pages.small_world(tmp_path, monkeypatch):
+        yield tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.usefixtures("unchecked")
-def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run(python(page), page)
+MYNETS = """
+from torch import nn
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+"""
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) or pages.inside(page)], **named)
+def test_what_a_page_shows_is_done(page, world):
+    if "robustsnn run digits --out runs/digits\n" not in page.read_text(encoding="utf-8"):  # else the page makes it
+        pages.tiny_run(world / "runs/digits")
+    pages.follow(page, skip=("python",) if page.name == "README.md" else ())  # its Python: tests/test_readme.py
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if pages.flags(page)], **named)
+def test_a_flag_that_a_page_names_is_one(page):
+    """Of ``run`` or of ``evaluate``, which look alike but for the section before a key."""
+    recipe = load_recipe("digits")
+    for text in pages.flags(page):
+        words, refused = shlex.split(text), []
+        if words[0] in ("--strict", "--system-allocator"):
+            continue  # taken off before flags are read
+        settings = for_protocol(recipe.evaluation, words)
+        run = RunArguments(recipe.model_copy(update={"evaluation": settings}), Path("out"), Engine())
+        for kind, default in ((RunArguments, run), (EvaluationArguments, EvaluationArguments(settings))):
+            try:
+                parse(kind, default, [*words, *VALUES.get(text, ["1"])] if len(words) == 1 else words, "robustsnn")
+            except ValueError as error:
+                refused.append(str(error))
+        assert len(refused) < 2, (text, refused)
+
+
+VALUES = {"--memory": ["1GiB"], "--compare": [], "--conversion.max_pool": [], "--deterministic": [], "--recompute": []}
+"""What stands behind a flag that a page names alone, where it is not a 1."""
+
+
+def test_a_page_that_shows_what_fails_is_found_out(world):
+    for shown in ("```python\nassert False\n```", "```sh\nrobustsnn run digit\n```", "`robustsnn info none.safetensors`"):
+        (world / "page.md").write_text(shown + "\n")
+        with pytest.raises(AssertionError):
+            pages.follow(world / "page.md")
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, **named)
 def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = notebook.read_text(encoding="utf-8")
@@ -51,16 +91,74 @@ def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     for kind, cell in zip(kinds, cells, strict=True):
         if "markdown" in kind:
             assert all(line.startswith("#") or not line for line in cell.splitlines()), cell
-    run([cell for kind, cell in zip(kinds, cells, strict=True) if "markdown" not in kind], notebook)
+    pages.run([cell for kind, cell in zip(kinds, cells, strict=True) if "markdown" not in kind], notebook)
 
 
 def test_there_are_pages_and_notebooks():
-    assert {page.name for page in PAGES} >= {"evaluate-your-own.md", "interop.md"}
+    written = {"tutorial", "method", "evaluate-your-own", "threat-model", "add-your-own", "performance", "scaling", "faq"}
+    assert {page.stem for page in PAGES} >= written
     assert len(NOTEBOOKS) == 2
 
 
-@pytest.mark.parametrize("page", [HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_the_readme_leads_to_every_page():
+    linked = re.findall(r"\]\((docs/[\w-]+\.md)\)", (HOME / "README.md").read_text(encoding="utf-8"))
+    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= set(linked)
+
+
+@pytest.mark.parametrize("page", PAGES, **named)
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_a_run_that_is_stopped_says_and_does_what_the_tutorial_tells(world, monkeypatch, capsys):
+    """Ctrl-C in the middle of pre-training; the same command then ends the run."""
+    command = ["run", "digits", "--out", "runs/digits"]
+    command += pages.small(command)
+    stopped = {"now": True}
+
+    def step(run, what, share):
+        if stopped.pop("now", False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("robustsnn.terminal.Terminal.progress", step)
+    assert cli.main(command) == 130
+    (said,) = (text.strip() for language, text in blocks(HOME / "docs/tutorial.md") if language == "text")
+    assert capsys.readouterr().err.strip() == said
+    assert not Path("runs/digits/ann.safetensors").exists()
+    assert cli.main(command) == 0
+    assert Path("runs/digits/report.html").exists()
+
+
+def trained(logger, ann):
+    """Two epochs under one of lightning's loggers."""
+    pixels = torch.rand(8, 2, 8, 8)
+    images = pages.Images(pixels, torch.arange(8) % 4, classes=4)
+    told = []
+
+    def log(epoch):
+        told.append(asdict(epoch))
+        logger.log_metrics(told[-1], step=epoch.epoch)
+
+    train(ann, images, images, Natural(), Schedule(epochs=2, lr=0.01), probe=None, on_epoch=log)
+    logger.finalize("success")
+    return told
+
+
+def test_epochs_go_to_a_csv_file_of_lightning(ann, tmp_path):
+    loggers = pytest.importorskip("lightning_fabric.loggers", reason="lightning-fabric is not installed")
+    told = trained(loggers.CSVLogger(tmp_path, name="run"), ann)
+    with (tmp_path / "run/version_0/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 1]
+    assert [float(row["loss"]) for row in rows] == [epoch["loss"] for epoch in told]
+
+
+def test_epochs_go_to_tensorboard(ann, tmp_path):
+    if not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        pytest.skip("neither tensorboard nor tensorboardX is installed")
+    from lightning_fabric.loggers import TensorBoardLogger
+
+    trained(TensorBoardLogger(tmp_path, name="run"), ann)
+    assert [file for file in (tmp_path / "run/version_0").iterdir() if file.stat().st_size]

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src/robustsnn"
 FLOORS = [
     {"cli"},
     {"commands"},
-    {"bench", "terminal"},
+    {"bench", "catalogue", "completion", "doctor", "terminal"},
     {"recipes"},
     {"reporting"},
     {"deploy"},

@@ -1,5 +1,6 @@
 """What the command line sets up of the machine."""
 
+import importlib
 import os
 import platform
 import subprocess
@@ -37,6 +38,15 @@ def test_machine_code_is_kept_where_the_user_wants_it(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
     machine.keep_machine_code()
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
+
+
+def test_machine_code_is_not_kept_where_torch_puts_it_unasked(monkeypatch, tmp_path):
+    """Importing torch's compiler sets the variable to a folder that a restart of the machine empties."""
+    default = importlib.import_module("torch._inductor.runtime.cache_dir_utils").default_cache_dir()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine.keep_machine_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "robustsnn" / "machine-code")
 
 
 @pytest.mark.parametrize("cold", [True, False])

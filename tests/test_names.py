@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.names import build, find, nearest, number
+from robustsnn.attacks import ATTACKS, GOALS
+from robustsnn.names import build, find, nearest, number, written
+from robustsnn.spiking import SURROGATES
+from robustsnn.training import AFTER_STEP, OBJECTIVES, STOPS
+from robustsnn.training.regularizers import REGULARIZERS
 
 
 @dataclass(frozen=True)
@@ -151,3 +155,19 @@ def test_find_returns_the_entry_or_names_the_nearest():
 @pytest.mark.parametrize(("name", "hint"), [("TRIANGEL", "did you mean 'Triangle'? "), ("zzz", "")])
 def test_nearest_hints_only_at_what_is_near(name, hint):
     assert nearest(name, ["Triangle", "Exponential"]) == f"{hint}known: Exponential, Triangle"
+
+
+TABLES = [{**ATTACKS, **GOALS}, {**OBJECTIVES, **REGULARIZERS}, AFTER_STEP, STOPS, SURROGATES]
+NESTED = {"PGD", "Regularized"}
+"""PGD's start has a name that recipes do not know; Regularized has no defaults."""
+
+
+@pytest.mark.parametrize(("table", "name"), [(t, name) for t in TABLES for name in t if name not in NESTED])
+def test_what_is_written_is_read_as_the_defaults(table, name):
+    assert build("value", table, written(table[name])) == table[name]()
+
+
+def test_fields_are_written_with_their_defaults_and_fractions_of_grey_levels():
+    assert written(ATTACKS["PGD"]).startswith("PGD(eps=8/255, steps=20, restarts=1, goal=CrossEntropy(), start=Uniform(), ")
+    assert written(OBJECTIVES["Regularized"]) == "Regularized(objective, regularizer, weight)"
+    assert written(Point) == "Point(x=0.0, y=0.0)"

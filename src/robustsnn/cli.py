@@ -12,11 +12,15 @@ from pathlib import Path
 import torch
 
 from robustsnn import machine
+from robustsnn.catalogue import KINDS
 from robustsnn.commands import (
     CONTINUES,
-    KINDS,
     STAGES,
+    AuditFailed,
+    NotReady,
     compare,
+    complete,
+    doctor,
     evaluate_checkpoint,
     info,
     is_run,
@@ -26,11 +30,20 @@ from robustsnn.commands import (
     stage,
 )
 from robustsnn.names import find
-from robustsnn.terminal import AuditFailed
+from robustsnn.terminal import Terminal, complain
 from robustsnn.zoo import PREFIX
 
-USAGE = (
-    """robustsnn: adversarially robust spiking neural networks
+EXITS = {
+    0: "done",
+    1: "an internal error, or another process of the run ended; of 'doctor': the main job cannot run",
+    2: "a mistake in the command, a flag, a recipe or a file, said in one line",
+    3: "--strict, and a check of the audit failed",
+    130: "stopped by Ctrl-C (SIGINT)",
+    143: "stopped by SIGTERM",
+}
+"""What the exit status says."""
+
+USAGE = f"""robustsnn: adversarially robust spiking neural networks
 
   robustsnn run RECIPE [--out DIR] [--section.key value ...]
                           the whole pipeline; continues where it stopped
@@ -41,45 +54,56 @@ USAGE = (
                           --strict exits with 3 where a check of the audit fails, --out DIR writes the report there
   robustsnn report FOLDER ... [--out FILE.html]
                           runs beside one another on one page, ranked by what they withstand
-  robustsnn list KIND     KIND: """
-    + ", ".join(KINDS)
-    + """
+  robustsnn list KIND     KIND: {", ".join([*KINDS][:7])},
+                          {", ".join([*KINDS][7:])}
   robustsnn info FILE.safetensors
                           what a checkpoint holds
   robustsnn export FILE.safetensors --out FILE [--to nir | onnx] [--target NAME]
                           write the spiking network for other simulators (see 'robustsnn list targets') or runtimes
   robustsnn bench         how fast this machine is, as ratios within one run
+  robustsnn doctor        what this machine has and lacks; whether 'robustsnn run digits' can run
+  robustsnn completion bash | zsh
+                          a script that completes commands, names, files and flags
 
-Everywhere: --system-allocator leaves memory to the C library (less held, slower).
+Everywhere: --json prints what is found as one JSON document on stdout, and all else on stderr;
+--system-allocator leaves memory to the C library (less held, slower).
 RECIPE is a packaged name (see 'robustsnn list recipes') or a TOML file. 'robustsnn run RECIPE --help' lists every key.
-"""
-)
+Exit status:
+{"".join(f"  {status:>3} {meaning}" + chr(10) for status, meaning in EXITS.items())}"""
 
 
 def command(args: Sequence[str]) -> None:
     """Find the command that the arguments name, and do it."""
+    machine.plain()
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return None
     if "--system-allocator" not in args:
         machine.keep_memory()
     machine.keep_machine_code(lambda line: print(line, file=sys.stderr))
-    strict, name = "--strict" in args, args[0]
-    rest = [arg for arg in args[1:] if arg not in ("--strict", "--system-allocator")]
-    if rest and rest[0] in ("-h", "--help"):
+    strict, terminal = "--strict" in args, Terminal(json="--json" in args)
+    name, *rest = [arg for arg in args if arg not in ("--strict", "--system-allocator", "--json")] or [""]
+    if name != "bench" and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return None
     if name == "evaluate" and rest and (rest[0].endswith(".safetensors") or rest[0].startswith(PREFIX)):
-        return evaluate_checkpoint(rest, strict)
+        return evaluate_checkpoint(rest, strict, terminal)
     if name == "evaluate" and rest and (rest[0].endswith((".pth", ".pt")) or Path(rest[0]).is_dir()):
         raise ValueError(
             f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
         )
     if name == "report" and rest and is_run(rest[0]):
-        return compare(rest)
-    simple: Mapping[str, Callable[[Sequence[str]], None]] = {"list": show, "info": info, "bench": speed, "export": leave}
-    stages = {stage_name: lambda rest: stage(name, rest, strict) for stage_name in STAGES}
-    return find("command", {**stages, **simple}, name)(rest)
+        return compare(rest, terminal)
+    simple: Mapping[str, Callable[[Sequence[str], Terminal], None]] = {
+        "list": show,
+        "info": info,
+        "bench": speed,
+        "export": leave,
+        "doctor": doctor,
+        "completion": complete,
+    }
+    stages = {stage_name: lambda rest, terminal: stage(name, rest, strict, terminal) for stage_name in STAGES}
+    return find("command", {**stages, **simple}, name)(rest, terminal)
 
 
 class Terminated(KeyboardInterrupt):
@@ -94,8 +118,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Entry point.
 
     Returns:
-        0; 1 after an internal error or the end of another process, 2 after an error of the user's, one line each; 3 where
-        ``--strict`` finds a failed check; 130 or 143 where SIGINT or SIGTERM stopped it.
+        One of `EXITS`.
     """
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -113,23 +136,23 @@ def _main(args: Sequence[str]) -> int:
     try:
         command(args)
     except KeyboardInterrupt as stop:
-        print(f"robustsnn: stopped; {CONTINUES}", file=sys.stderr)
+        complain(f"stopped; {CONTINUES}")
         return 143 if isinstance(stop, Terminated) else 130
-    except BrokenPipeError:
-        return 0
     except AuditFailed:
         return 3
+    except NotReady:
+        return 1
     except (ValueError, FloatingPointError) as error:
-        print(f"robustsnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain(f"error: {' '.join(str(error).split())}")
         return 2
     except Exception as error:
         if os.environ.get("ROBUSTSNN_DEBUG"):
             traceback.print_exc()
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if isinstance(error, RuntimeError) and torch.distributed.is_initialized():
-            print(f"robustsnn: error: another process ended or is out of reach ({what}); {CONTINUES}", file=sys.stderr)
+            complain(f"error: another process ended or is out of reach ({what}); {CONTINUES}")
             return 1
-        print(f"robustsnn: internal error: {what}; ROBUSTSNN_DEBUG=1 shows where", file=sys.stderr)
+        complain(f"internal error: {what}; ROBUSTSNN_DEBUG=1 shows where")
         return 1
     return 0
 

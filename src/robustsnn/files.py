@@ -16,6 +16,11 @@ from torch import Tensor
 PART = ".part"
 
 
+def cache_folder() -> Path:
+    """Where this project keeps what it can make again: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that at any moment there is either the old one or the whole new one.
 

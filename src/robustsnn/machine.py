@@ -6,10 +6,13 @@ import ctypes
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from robustsnn.files import cache_folder
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
 KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
@@ -34,6 +37,12 @@ def keep_memory() -> bool:
     return all(mallopt(parameter, value) for parameter, value in KEEP.items())
 
 
+def plain() -> None:
+    """No colours, and no escape codes at all, where ``NO_COLOR`` asks for it (https://no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # of two libraries that print, one knows only this
+
+
 def deterministic() -> None:
     """Let torch use no algorithm whose bits differ from one time to the next."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -47,8 +56,10 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     Arguments:
         say: told, the first time that something is compiled into an empty cache.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "robustsnn" / "machine-code")))
+    told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
+    cache = Path(told)
     if not cache.exists():
         handler = _Once(lambda: say(f"Compiling neurons for this machine, once; kept in {cache}"))
         logger = logging.getLogger("robustsnn.spiking.compiled")
@@ -85,9 +96,14 @@ def peak(device: str) -> float:
     return float(torch.cuda.max_memory_allocated()) if device != "cpu" else _status("VmHWM")
 
 
-def _status(what: str) -> float:
+def memory() -> tuple[float, float]:
+    """Bytes of memory in the machine, and of those that can still be had; NaN where the system does not tell."""
+    return _status("MemTotal", "/proc/meminfo"), _status("MemAvailable", "/proc/meminfo")
+
+
+def _status(what: str, file: str = "/proc/self/status") -> float:
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(file).read_text().splitlines()
     except OSError:
         return float("nan")
     return next((1024 * float(line.split()[1]) for line in lines if line.startswith(what)), float("nan"))

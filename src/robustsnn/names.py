@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 Named = TypeVar("Named")
@@ -66,6 +67,29 @@ def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:
         return _value(kind, table, tree)
     except (SyntaxError, RecursionError, MemoryError, ArithmeticError):
         raise ValueError(unreadable) from None
+
+
+def written(kind: Callable[..., Any]) -> str:
+    """A frozen value's constructor call with every default, as `build` reads it; fields that have to be given stand alone.
+
+    >>> from robustsnn.attacks import FGSM
+    >>> written(FGSM)
+    "FGSM(eps=8/255, goal=CrossEntropy(), norm='Linf')"
+    """
+    shown = [
+        field.name if field.default is MISSING else f"{field.name}={_written(field.default)}"
+        for field in fields(kind)  # type: ignore[arg-type]
+        if field.init
+    ]
+    return f"{kind.__name__}({', '.join(shown)})"
+
+
+def _written(value: Any) -> str:
+    if is_dataclass(value):
+        parts = [f"{field.name}={_written(getattr(value, field.name))}" for field in fields(value) if field.init]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    long = isinstance(value, float) and len(repr(value)) > 8
+    return f"{round(value * 255)}/255" if long and math.isclose(value * 255, round(value * 255)) else repr(value)
 
 
 def _value(kind: str, table: Mapping[str, Callable[..., Any]], node: ast.expr) -> Any:

@@ -1,9 +1,13 @@
-"""What a person at the command line sees: lines, a progress bar with the time left, tables."""
+"""What a person at the command line sees: lines, a bar with the time left, tables. Or a program: one JSON document."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,16 +17,41 @@ from robustsnn.recipes import Listener
 from robustsnn.reporting import RunReport, audits, costs, energies, failures, layers, summary, table
 from robustsnn.reporting.board import groups, ranks, winner
 
+EVERY = 30.0
+"""Seconds of silence after which a line says how far things are, where no bar is drawn."""
 
-class AuditFailed(Exception):
-    """Somebody who asked for it is told by the exit status that a check of the audit failed."""
+
+def document(value: object) -> bytes:
+    """JSON of models, frozen values, mappings, lists, paths, numbers and texts; NaN becomes null."""
+    return to_json(value, indent=1, inf_nan_mode="null")
+
+
+def complain(line: str) -> None:
+    """A line on stderr, as everything that went wrong is said."""
+    print(f"robustsnn: {line}", file=sys.stderr, flush=True)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more, as behind ``| head``: go on unheard, since the work is more than what is said of it."""
+        self.quiet = True
+        _unheard()
+
+
+def _unheard() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Terminal:
-    """Prints lines, and on a terminal a progress bar with the time left."""
+    """Prints lines and tables, and on a terminal a progress bar with the time left.
 
-    def __init__(self, speaks: bool = True) -> None:
-        self.console = Console(soft_wrap=True, highlight=False, quiet=not speaks)
+    Arguments:
+        json: what a command finds is printed as one JSON document, and whatever else is said goes to stderr.
+    """
+
+    def __init__(self, json: bool = False) -> None:
+        self.json = json
+        self.console = _Console(stderr=json, soft_wrap=True, highlight=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = 1000  # a file has room for whole tables
         self.bar = Progress(
@@ -32,22 +61,52 @@ class Terminal:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            disable=not (speaks and self.console.is_terminal),
+            disable=not self.console.is_terminal or self.console.is_dumb_terminal,
         )
         self.task = self.bar.add_task("", total=1.0, visible=False)
         self.what = ""
+        self.said = time.monotonic()
+
+    def mute(self) -> None:
+        """Say nothing: another process does."""
+        self.console.quiet = self.bar.disable = True
 
     def progress(self, what: str, share: float) -> None:
+        if self.bar.disable:
+            if time.monotonic() - self.said >= EVERY:
+                self.say(f"{what}: {share:.0%}")
+            return
         if what != self.what:
             self.what = what
             self.bar.reset(self.task, description=escape(what), visible=True)
         self.bar.update(self.task, completed=share)
 
     def say(self, line: str) -> None:
+        self.said = time.monotonic()
         self.console.print(escape(line))
 
     def listener(self) -> Listener:
         return Listener(self.say, self.progress)
+
+    def raw(self, text: str) -> None:
+        """Text on stdout, as it is."""
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            _unheard()
+
+    def answer(self, value: object, show: Callable[[], None]) -> None:
+        """Give what a command has found, once: as one JSON document on stdout if that was asked for, else as ``show`` does.
+
+        Arguments:
+            value: see `document`.
+        """
+        if self.console.quiet:
+            return
+        if self.json:
+            self.raw(document(value).decode())
+        else:
+            show()
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         drawn = Table(show_edge=False, pad_edge=False)
@@ -64,13 +123,8 @@ class Terminal:
             self.table(*ranks(group))
         self.say("")
 
-    def report(self, value: RunReport, strict: bool) -> None:
-        """Show a report.
-
-        Raises:
-            AuditFailed: ``strict``, and a check of the audit failed.
-            ValueError: ``strict``, and there was no audit.
-        """
+    def report(self, value: RunReport) -> None:
+        """Show a report."""
         self.say("")
         self.table(*table(value, bounds=False))
         if any(row.report.thresholds for row in value.rows):
@@ -88,7 +142,3 @@ class Terminal:
         self.say("\n" + summary(value, bounds=False))
         for line in failures(value):
             self.say(f"audit: {line}")
-        if strict and not all(row.report.audit for row in value.rows):
-            raise ValueError("--strict needs an audit, which was off: give a number of images to audit_images")
-        if strict and failures(value):
-            raise AuditFailed

@@ -7,7 +7,18 @@ import torch
 
 from robustsnn import evaluation
 from robustsnn.data import Images
-from robustsnn.evaluation import MISCLASSIFIED, PROTOCOLS, ROBUST, Audit, Report, firing_rates, members, worst_case
+from robustsnn.evaluation import (
+    MISCLASSIFIED,
+    PROTOCOLS,
+    ROBUST,
+    Audit,
+    Group,
+    Protocol,
+    Report,
+    firing_rates,
+    members,
+    worst_case,
+)
 from robustsnn.evaluation.evaluate import fitting
 from robustsnn.evaluation.worst import Target
 from robustsnn.seeds import generator, image_seeds
@@ -226,3 +237,15 @@ def test_the_pilot_tells_of_every_path(net, data, rigorous):
     shares = [figures.broken for figures in found.values()]
     assert shares == sorted(shares, reverse=True)
     assert evaluate(net, data, "quick", EPS).pilot == {}
+
+
+def test_a_protocol_of_ones_own_is_measured_like_a_named_one(net, data):
+    named = evaluate(net, data, "quick", EPS, attacks=["PGD-10"])
+    own = evaluate(net, data, Protocol({"PGD-10": PROTOCOLS["quick"].ensembles["PGD-10"]}, "any"), EPS)
+    assert flags(own) == flags(named)
+    assert (own.protocol, named.protocol) == ("own", "quick")
+
+
+def test_an_attack_without_a_radius_is_refused_where_it_enters_a_protocol():
+    with pytest.raises(ValueError, match="'mine' must be a dataclass with a field eps"):
+        Group("mine", lambda model, x, y, rng, judge=None: x, ())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.data.images import Dataset, Images, split
-from robustsnn.files import digest, read_tensors, write_tensors
+from robustsnn.files import cache_folder, digest, read_tensors, write_tensors
 from robustsnn.names import nearest
 
 HERE = "ROBUSTSNN_DATA"
@@ -88,8 +88,7 @@ def check_name(name: str) -> str:
 
 def _from_hub(name: str, hub: Hub) -> Dataset:
     files = local_files(name)
-    source = _digest_files(files) if files else hub.path
-    cache = _cache_folder() / f"{hashlib.blake2b(f'{name} {source}'.encode(), digest_size=8).hexdigest()}.safetensors"
+    cache = _cache(name, _digest_files(files) if files else hub.path)
     cached = _cached(cache) or _decode(name, hub, files, cache)
     classes = int(max(cached["train.labels"].max(), cached["test.labels"].max())) + 1
     train, test = (Images(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
@@ -126,6 +125,25 @@ def local_files(name: str) -> dict[str, list[Path]]:
     return {part: files for part, files in splits.items() if files} or ({"train": found} if found else {})
 
 
+def found(name: str) -> str:
+    """Where a known data set is on this machine; empty where it would come from the hub.
+
+    Raises:
+        ValueError: the folder that `HERE` names has no training images of that set.
+    """
+    if name not in HUB:
+        return "embedded in scikit-learn"
+    if files := local_files(name):
+        return str(files["train"][0].parent)
+    cache = _cache(name, HUB[name].path)
+    return str(cache) if cache.exists() else ""
+
+
+def _cache(name: str, source: str) -> Path:
+    """The file that keeps a data set decoded."""
+    return cache_folder() / f"{hashlib.blake2b(f'{name} {source}'.encode(), digest_size=8).hexdigest()}.safetensors"
+
+
 def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part, paths in files.items():
@@ -136,10 +154,6 @@ def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
             except OSError as error:
                 raise ValueError(f"cannot read {path}: {error.strerror}; check the path") from None
     return digest.hexdigest()
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
 
 
 def _cached(path: Path) -> dict[str, Tensor] | None:

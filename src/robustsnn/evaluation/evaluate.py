@@ -19,7 +19,7 @@ from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
-from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.protocols import Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
 from robustsnn.evaluation.shared import runs
@@ -39,7 +39,7 @@ PILOTS = 64
 def evaluate(
     net: nn.Module,
     data: Images,
-    protocol: str = "rigorous",
+    protocol: str | Protocol = "rigorous",
     eps: float | Sequence[float] = 8 / 255,
     *,
     attacks: Sequence[str] | None = None,
@@ -62,7 +62,8 @@ def evaluate(
         net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in
             ``[0, 1]`` to logits; untouched.
         data: the images to judge on. Random starts follow their ids.
-        protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, or the path of a TOML file (see `protocols.protocol`).
+        protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, the path of a TOML file (see `protocols.protocol`), or a
+            `Protocol` of one's own, which the report calls ``own``.
         eps: radius or radii of the L-infinity ball, pixels in ``[0, 1]``. Under the rule ``"any"`` what a smaller one broke
             is not attacked again.
         attacks: names of the protocol's ensembles to run; None runs all.
@@ -84,7 +85,7 @@ def evaluate(
     Raises:
         ValueError: an unknown protocol or attack, eps out of range, no images, or a state of another evaluation.
     """
-    chosen = find_protocol(protocol)
+    chosen, called = (protocol, "own") if isinstance(protocol, Protocol) else (find_protocol(protocol), protocol)
     radii = tuple(eps) if isinstance(eps, Sequence) else (eps,)
     names = list(chosen.ensembles) if attacks is None else list(attacks)
     if not len(data) or not radii or not names:
@@ -93,7 +94,7 @@ def evaluate(
         raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {max(radii):g}: 8 grey levels are 8/255")
     if rule not in (None, *get_args(Rule)):
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
-    groups = {name: find(f"attack of protocol {protocol!r}:", chosen.ensembles, name) for name in names}
+    groups = {name: find(f"attack of protocol {called!r}:", chosen.ensembles, name) for name in names}
     started = time.perf_counter()
     before = digest(net.state_dict())
     team = Team(fabric or cpu())
@@ -121,7 +122,7 @@ def evaluate(
     worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
     unchanged = digest(net.state_dict()) == before
     report = Report(
-        protocol=protocol,
+        protocol=called,
         images=len(data),
         seed=seed,
         timesteps=timesteps(net),

@@ -83,11 +83,19 @@ class Sources:
 
 @dataclass(frozen=True)
 class Group:
-    """The same attack along some paths; its radius is set when it is used."""
+    """The same attack along some paths; its radius is set when it is used.
+
+    Raises:
+        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set.
+    """
 
     name: str
     attack: Attack
     paths: tuple[GradientPath | Strongest | Sources, ...]
+
+    def __post_init__(self) -> None:
+        if "eps" not in getattr(self.attack, "__dataclass_fields__", {}):
+            raise ValueError(f"attack {self.name!r} must be a dataclass with a field eps, which the evaluation sets")
 
     def sees_gradients(self) -> bool:
         """Whether the attack follows gradients of the attacked network: neither black-box nor transferred."""

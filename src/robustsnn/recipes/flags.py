@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from robustsnn.recipes.recipe import Recipe, explain, from_table
 from robustsnn.recipes.sections import Evaluation
@@ -47,12 +47,17 @@ NO_KEYS = ("out", *(field.name for field in fields(Engine)))
 
 
 def parse(
-    kind: type[Parsed], default: Parsed, args: Sequence[str], program: str, recipe: Recipe | None = None, section: str = ""
+    kind: type[Parsed],
+    default: Parsed | None,
+    args: Sequence[str],
+    program: str,
+    recipe: Recipe | None = None,
+    section: str = "",
 ) -> Parsed:
     """Flags into a value.
 
     Arguments:
-        kind, default: what to read, and its values where no flag is given.
+        kind, default: what to read, and its values where no flag is given; None: those of the kind itself.
         args: the flags; program: what help calls the command.
         recipe: whose keys they are, if any, with ``section`` (``"evaluation."``) before each.
 
@@ -60,10 +65,12 @@ def parse(
         ValueError: a wrong flag or value, in one line.
         SystemExit: help was asked for and given.
     """
-    complaint = io.StringIO()
+    complaint, options = io.StringIO(), (tyro.conf.AvoidSubcommands,)
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, default=default, args=list(args), prog=program, config=(tyro.conf.AvoidSubcommands,))
+            if default is None:
+                return tyro.cli(kind, args=list(args), prog=program, config=options)
+            return tyro.cli(kind, default=default, args=list(args), prog=program, config=options)
     except ValidationError as error:
         raise ValueError(explain(error)) from None
     except SystemExit as stop:
@@ -74,6 +81,31 @@ def parse(
         words = " ".join(complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
         words = words.removeprefix("Parsing error ").removeprefix("Unrecognized options ")
         raise ValueError(words or "the flags cannot be read") from None
+
+
+def flags(kind: Any, prefix: str = "") -> dict[str, tuple[str, ...]]:
+    """The flags that `parse` reads for a kind of value, each with the words that may follow it, where these are few."""
+    found: dict[str, tuple[str, ...]] = {}
+    known = kind.model_fields if issubclass(kind, BaseModel) else [field.name for field in fields(kind)]
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        inner, spelled = get_args(hint)[0] if marks else hint, name.replace("_", "-")
+        if name not in known or tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
+            continue
+        if is_dataclass(inner) or (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            inline = any(getattr(mark, "name", None) == "" for mark in marks)
+            found |= flags(inner, prefix if inline else f"{prefix}{spelled}.")
+        elif inner is bool:
+            found |= {f"--{prefix}{spelled}": (), f"--{prefix}no-{spelled}": ()}
+        else:
+            found[f"--{prefix}{spelled}"] = tuple(_words(inner))
+    return found
+
+
+def _words(hint: Any) -> list[str]:
+    """The words of a literal type, alone or in a union."""
+    parts = get_args(hint)
+    return [str(part) for part in parts] if get_origin(hint) is Literal else [word for part in parts for word in _words(part)]
 
 
 def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:

@@ -27,12 +27,11 @@ from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, t
 from robustsnn.training.watch import idle_layers
 
 
-def prepared(run: Run, needs: str = "") -> Iterable[Run]:
+def checked(run: Run, needs: str = "") -> Iterable[Run]:
     """The run and its baselines, once it is sure that bodies can be built and that the folders hold what they should.
 
     Raises:
-        ValueError: a body that cannot be built, a folder that holds another run, or the checkpoint ``needs`` is not there;
-            nothing has been written then.
+        ValueError: a body that cannot be built, a folder that holds another run, or the checkpoint ``needs`` is not there.
     """
     everyone = run.everyone()
     for each in everyone:
@@ -41,6 +40,12 @@ def prepared(run: Run, needs: str = "") -> Iterable[Run]:
         each.body() if each.finished("ann") else each.start()
         if needs:
             each.require(needs)
+    return everyone
+
+
+def prepared(run: Run, needs: str = "") -> Iterable[Run]:
+    """The same, each with its folder; nothing is written where one of them has to be refused."""
+    everyone = checked(run, needs)
     for each in everyone:
         each.alone(each.begin)
     return everyone

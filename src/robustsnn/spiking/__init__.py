@@ -2,6 +2,7 @@
 
 from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import ForeignNetwork, Library
+from robustsnn.spiking.kernels import Firing, through
 from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics, lif, membrane
 from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
@@ -15,6 +16,7 @@ __all__ = [
     "Analog",
     "Dynamics",
     "Exponential",
+    "Firing",
     "ForeignNetwork",
     "Hybrid",
     "Library",
@@ -32,5 +34,6 @@ __all__ = [
     "lif",
     "membrane",
     "rewire",
+    "through",
     "with_tensors",
 ]

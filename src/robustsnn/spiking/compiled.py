@@ -119,13 +119,19 @@ def _worthwhile(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> bool:
 @cache
 def _compiles(device: str) -> bool:
     """Whether there is a compiler for this kind of device; asked once."""
+    if why := trouble(device):
+        warnings.warn(f"neurons run step by step, several times slower: compiling for {device} failed ({why})", stacklevel=2)
+    return not why
+
+
+def trouble(device: str) -> str:
+    """Why nothing can be compiled for this kind of device, ``cpu`` or ``cuda``; empty where it works."""
     try:
         torch.compile(_probe, fullgraph=True)(torch.zeros(2, device=device))
     except Exception as error:  # whatever it is, the answer is no
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"neurons run step by step, several times slower: compiling for {device} failed ({why})", stacklevel=2)
-        return False
-    return True
+        lines = [line for line in str(error).strip().splitlines() if not line.endswith("raised:")]
+        return (lines or [type(error).__name__])[0]
+    return ""
 
 
 def _probe(x: Tensor) -> Tensor:

@@ -1,0 +1,161 @@
+"""The commands that work: the stages of a run, the evaluation of a checkpoint, export."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robustsnn import checkpoint, machine
+from robustsnn.deploy import export
+from robustsnn.models import outside
+from robustsnn.recipes import Run, load_recipe, measuring, pipeline
+from robustsnn.recipes.flags import EvaluationArguments, RunArguments, for_protocol, parse
+from robustsnn.recipes.recipe import from_table
+from robustsnn.recipes.run import SHAPED_BY
+from robustsnn.reporting import Row, RunReport, failures
+from robustsnn.terminal import Terminal, complain
+from robustsnn.training.engine import Engine, Team
+from robustsnn.zoo import PREFIX
+
+CONTINUES = "the same command continues where it stopped"
+
+
+class AuditFailed(Exception):
+    """Somebody who asked for it is told by the exit status that a check of the audit failed."""
+
+
+STAGES: dict[str, Callable[[Run], Any]] = {
+    "run": pipeline.run_all,
+    "pretrain": pipeline.pretrain,
+    "convert": pipeline.convert,
+    "finetune": pipeline.finetune,
+    "evaluate": measuring.evaluate,
+    "report": measuring.report,
+}
+
+
+def stage(name: str, args: Sequence[str], strict: bool, terminal: Terminal) -> None:
+    """``run`` or one stage of it."""
+    if not args or args[0].startswith("-"):
+        raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
+    recipe = load_recipe(args[0])
+    recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, args)})
+    default = RunArguments(recipe, Path("runs") / recipe.name, Engine())
+    chosen = parse(RunArguments, default, args[1:], f"robustsnn {name} {args[0]}", recipe)
+    # once more as a whole: flags are checked one by one
+    recipe = from_table(chosen.recipe.table(), "recipe")
+    baseline = "" if args[0].endswith(".toml") else args[0].partition(":")[2]
+    team = start(chosen.engine, terminal)
+    run = Run(recipe, chosen.out, terminal.listener(), baseline or "robust", chosen.engine, team)
+    if run.recipe.ann:
+        sys.path.append("")  # its module may lie in the folder where the command is given
+    with terminal.bar:
+        result = STAGES[name](run)
+    team.part()
+    if not isinstance(result, RunReport):
+        made = [path for each in run.everyone() for name in SHAPED_BY if (path := each.path(name)).exists()]
+        return terminal.answer({"out": run.out, "checkpoints": made}, lambda: None)
+    terminal.answer(result, lambda: terminal.report(result))
+    if name in ("run", "report"):
+        terminal.say(f"\nThe report is in {run.out / 'report.html'} (and .md, .json).")
+    return _judge(result, strict)
+
+
+def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -> None:
+    """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
+    given, again = args[0], ("robustsnn", "evaluate", *args, *(["--strict"] if strict else []))
+    path = Path("runs/zoo", given.removeprefix(PREFIX)) if given.startswith(PREFIX) else Path(given)  # where its state is kept
+    header, body = checkpoint.read_header(given), None
+    recipe = from_table({"name": path.stem, **header.recipe}, given)
+    default = EvaluationArguments(for_protocol(recipe.evaluation, args))
+    recipe = recipe.model_copy(update={"evaluation": default.settings})
+    chosen = parse(EvaluationArguments, default, args[1:], f"robustsnn evaluate {given}", recipe, "evaluation.")
+    if chosen.ann:
+        body = _outside(header, chosen.ann)
+    team = start(chosen.engine, terminal)
+    recipe = recipe.model_copy(update={"evaluation": chosen.settings})
+    run = Run(recipe, path.parent, terminal.listener(), engine=chosen.engine, team=team)
+    name = Path(given).name
+    with terminal.bar:
+        report = measuring.measure(run, checkpoint.load(given, body).to(team.fabric.device), name, path)
+    row = Row(network=name, report=report)
+    value = RunReport(recipe=recipe.table(), command=shlex.join(again), versions=measuring.made_with(run), rows=(row,))
+    if chosen.out:
+        run.alone(partial(measuring.write_report, value, chosen.out))
+    team.part()
+    terminal.answer(value, lambda: terminal.report(value))
+    _judge(value, strict)
+
+
+def _judge(value: RunReport, strict: bool) -> None:
+    """Let the exit status tell of a failed audit.
+
+    Raises:
+        AuditFailed: ``strict``, and a check of the audit failed.
+        ValueError: ``strict``, and there was no audit.
+    """
+    if strict and not all(row.report.audit for row in value.rows):
+        raise ValueError("--strict needs an audit, which was off: give a number of images to audit_images")
+    if strict and failures(value):
+        raise AuditFailed
+
+
+def _outside(header: checkpoint.Header, ann: str) -> nn.Module:
+    """The body that ``--ann package.module:factory`` makes, with the arguments of the checkpoint's recipe."""
+    sys.path.append("")  # its module may lie in the folder where the command is given
+    model = header.recipe.get("model")
+    return outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Where a network goes."""
+
+    out: Path
+    """the file to write"""
+    to: str = "nir"
+    """nir or onnx"""
+    target: str = "generic"
+    """the simulator that is to read a NIR file; see 'robustsnn list targets'"""
+    shape: tuple[int, int, int] | None = None
+    """channels, height and width of an image, where the checkpoint does not say"""
+    ann: str = ""
+    """package.module:factory of a body from outside; its code is run"""
+
+
+def leave(args: Sequence[str], terminal: Terminal) -> None:
+    """``export FILE.safetensors``."""
+    if not args or args[0].startswith("-"):
+        raise ValueError("usage: robustsnn export FILE.safetensors --out FILE [--to nir|onnx] [--target NAME]")
+    chosen = parse(ExportArguments, None, args[1:], f"robustsnn export {args[0]}")
+    body = _outside(checkpoint.read_header(args[0]), chosen.ann) if chosen.ann else None
+    remarks = export(args[0], chosen.out, chosen.to, chosen.target, chosen.shape, body)
+    lines = [f"{chosen.out} is written. What differs from the network:", *(f"  {remark}" for remark in remarks)]
+    terminal.answer({"file": chosen.out, "remarks": remarks}, lambda: terminal.say("\n".join(lines)))
+
+
+def start(engine: Engine, terminal: Terminal) -> Team:
+    """The processes of a run, of which the first one speaks."""
+    if engine.deterministic:
+        machine.deterministic()
+    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").addHandler(_LastWords())
+    team = engine.launch()
+    if not team.first:
+        terminal.mute()
+    return team
+
+
+class _LastWords(logging.Handler):
+    """What is said before lightning kills this process, because another one of the run has died."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "terminated with code" in record.getMessage():
+            complain(f"error: another process of this run has died; {CONTINUES}")

@@ -1,0 +1,268 @@
+"""What a shell and a program get from the command line: JSON, plain text, exit codes, progress in a file, a closed pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from robustsnn import bench, catalogue, cli, doctor, terminal
+from robustsnn.commands import looking
+from robustsnn.evaluation import Check
+from robustsnn.reporting import read_report
+from robustsnn.terminal import Terminal
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+PAGE = Path(__file__).parents[1] / "docs/command-line.md"
+SMALL = """
+name = "small"
+timesteps = 2
+data.limit = 60
+model.width = 0.25
+pretrain = {epochs = 1, probe = ""}
+conversion = {timesteps = 2, batches = 1}
+finetune = {epochs = 1, probe = ""}
+evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 10, audit_images = 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with ``small.toml`` and its run in ``runs/small``, but for the pages."""
+    folder = tmp_path_factory.mktemp("shell")
+    (folder / "small.toml").write_text(SMALL)
+    for stage in ("pretrain", "convert", "finetune", "evaluate"):
+        assert cli.main([stage, str(folder / "small.toml"), "--out", str(folder / "runs/small")]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A copy of it, as the working folder; nothing is compiled, nothing is timed."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "trouble", lambda device: "")
+    monkeypatch.setattr(looking, "bench", lambda *_: [bench.Timing("forward", 2.0, 1.0, 0.5, float("nan"), 0.0, 0.0)])
+    return tmp_path
+
+
+def call(capsys, line):
+    capsys.readouterr()
+    code = cli.main(line.split())
+    return code, *capsys.readouterr()
+
+
+def refuse(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+SNN = "runs/small/snn.safetensors"
+COMMANDS = {
+    "run small.toml": ["recipe", "command", "versions", "rows", "curves"],
+    "pretrain small.toml": ["out", "checkpoints"],
+    "evaluate small.toml": ["recipe", "command", "versions", "rows", "curves"],
+    "report small.toml": ["recipe", "command", "versions", "rows", "curves"],
+    f"evaluate {SNN} --limit 2": ["recipe", "command", "versions", "rows", "curves"],
+    "report runs/small": ["page", "groups"],
+    f"info {SNN}": ["file", "kind", "parameters", "recipe", "spiking", "metrics"],
+    "doctor": ["ready", "findings"],
+    "completion bash": ["shell", "script"],
+    **{f"list {kind}": None for kind in catalogue.KINDS},
+    "bench --networks resnet20 vgg11": None,
+}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_json_is_one_document_on_stdout_and_all_else_is_on_stderr(line, here, capsys):
+    code, out, error = call(capsys, f"{line} --json")
+    assert code == 0
+    document = json.loads(out, parse_constant=refuse)
+    assert COMMANDS[line] in (None, list(document))
+    if line.startswith(("run", "report", "bench")):
+        assert error, "what is said beside the document is still said"
+
+
+def test_every_command_has_json():
+    named = {line.split()[0] for line in COMMANDS} | {"export", "convert", "finetune"}  # likewise; tested by their kind
+    assert named == set(re.findall(r"^  robustsnn (\w+)", cli.USAGE, re.M)) | set(cli.STAGES)
+
+
+def test_the_document_of_a_run_is_its_report(here, capsys):
+    kept = json.loads((here / "runs/small/report.json").read_text())
+    assert json.loads(call(capsys, "evaluate small.toml --json")[1]) == kept
+
+
+def test_the_document_of_a_comparison_ranks_as_the_page_does(here, capsys):
+    (group,) = json.loads(call(capsys, "report runs/small --json")[1])["groups"]
+    robust = [network["robust"]["value"] for network in group["networks"]]
+    assert robust == sorted(robust, reverse=True)
+    assert {"network", "run", "timesteps", "clean", "robust"} == set(group["networks"][0])
+    assert group["networks"][0]["run"] == "runs/small"
+
+
+def test_documents_hold_what_the_lines_say(here, capsys):
+    assert json.loads(call(capsys, "list attacks --json")[1])["FGSM"] == call(capsys, "list attacks")[1].splitlines()[0]
+    assert json.loads(call(capsys, f"info {SNN} --json")[1])["parameters"] > 2000
+    figures = json.loads(call(capsys, "bench --networks resnet20 --json --out kept.json")[1])
+    assert figures == json.loads((here / "kept.json").read_text())
+    assert (figures[0]["network"], figures[0]["plain"], figures[0]["same"]) == ("resnet20", 2.0, None)
+
+
+def test_a_mistake_leaves_stdout_empty(here, capsys):
+    code, out, error = call(capsys, "list modles --json")
+    assert (code, out) == (2, "")
+    assert len(error.splitlines()) == 1
+
+
+def on_a_terminal(monkeypatch, act):
+    """What reaches a pseudo-terminal, where one stands in for stdout."""
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as screen, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", screen)
+        patch.setenv("TERM", os.environ.get("TERM", "dumb"))  # restored
+        act()
+        screen.flush()
+        os.set_blocking(reader, False)
+        text = b""
+        with suppress(BlockingIOError):
+            while True:
+                text += os.read(reader, 1 << 16)
+    os.close(reader)
+    return text.decode()
+
+
+def talk():
+    cli.machine.plain()
+    out = Terminal()
+    with out.bar:
+        out.progress("evaluating", 0.5)
+        out.say("a line")
+        out.table(["network", "clean"], [["robust ANN", "97.8"]])
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+
+
+@pytest.mark.parametrize(("variable", "codes"), [("", True), ("1", False)])
+def test_no_color_means_no_escape_codes_on_a_terminal(variable, codes, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", variable)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    text = on_a_terminal(monkeypatch, talk)
+    assert "robust ANN" in text
+    assert "--networks" in text
+    assert ("\x1b" in text) == codes
+
+
+@pytest.mark.parametrize("line", ["evaluate small.toml", "report runs/small", "list paths", "doctor"])
+def test_no_escape_codes_where_there_is_no_terminal(line, here, capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    _, out, error = call(capsys, line)
+    assert out
+    assert "\x1b" not in out + error
+
+
+def test_progress_in_a_file_is_a_line_now_and_then(here, capsys, monkeypatch):
+    line = f"evaluate {SNN} --limit 4 --batch 2"
+    assert "%\n" not in call(capsys, line)[1], "what takes seconds needs no lines"
+    monkeypatch.setattr(terminal, "EVERY", 0.0)
+    assert re.search(r"^snn\.safetensors: FGSM at 0\.1: \d+%$", call(capsys, line)[1], re.M)
+
+
+def test_progress_in_a_file_does_not_flood(capsys, monkeypatch):
+    now = iter(range(10_000))
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    out = Terminal()
+    for step in range(300):
+        out.progress("training", step / 300)
+    lines = capsys.readouterr().out.splitlines()
+    assert 5 <= len(lines) <= 300 / terminal.EVERY
+    assert lines[0].startswith("training: ")
+
+
+def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(monkeypatch, capsys, here):
+    """As behind ``| head``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    for line in ("list paths", "list paths --json", f"info {SNN}"):
+        with os.fdopen(os.dup(writer), "w") as pipe, monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", pipe)
+            assert cli.main(line.split()) == 0
+    os.close(writer)
+    assert capsys.readouterr().err == ""
+
+
+def stop(error):
+    def act(run):
+        raise error
+
+    return act
+
+
+def audited(verdict):
+    """The report of the run, with a check of an audit in it."""
+    report = read_report(Path("runs/small/report.json").read_bytes(), "small")
+    check = Check(name="gradients", figure=0.5, verdict=verdict, meaning="images without any gradient")
+    rows = [row.model_copy(update={"report": row.report.model_copy(update={"audit": (check,)})}) for row in report.rows]
+    return report.model_copy(update={"rows": tuple(rows)})
+
+
+EXITS = {
+    0: ("list models", None),
+    1: ("run small.toml", stop(KeyError("a bug"))),
+    2: ("runn", None),
+    3: ("evaluate small.toml --strict", lambda run: audited("fail")),
+    130: ("run small.toml", stop(KeyboardInterrupt())),
+    143: ("run small.toml", lambda run: os.kill(os.getpid(), signal.SIGTERM)),
+}
+
+
+@pytest.mark.parametrize("code", cli.EXITS)
+def test_every_exit_code(code, here, capsys, monkeypatch):
+    line, act = EXITS[code]
+    if act:
+        monkeypatch.setitem(cli.STAGES, line.split()[0], act)
+    assert call(capsys, line)[0] == code
+
+
+def test_a_wrong_flag_of_any_command_is_a_mistake(here, capsys):
+    for line in ("bench --nets x", f"export {SNN} --oot x", "doctor now", "completion fish", "list attacks please"):
+        code, out, error = call(capsys, line)
+        assert (code, out) == (2, ""), line
+        assert len(error.splitlines()) == 1, error
+
+
+def test_a_failed_check_is_told_by_the_exit_code_only_where_that_was_asked_for(here, capsys, monkeypatch):
+    monkeypatch.setitem(cli.STAGES, "evaluate", lambda run: audited("pass"))
+    assert call(capsys, "evaluate small.toml --strict")[0] == 0
+    monkeypatch.setitem(cli.STAGES, "evaluate", lambda run: audited("fail"))
+    assert call(capsys, "evaluate small.toml")[0] == 0
+    code, out, _ = call(capsys, "evaluate small.toml --strict --json")
+    assert code == 3
+    assert json.loads(out)["rows"], "the document is there all the same"
+
+
+def test_help_and_page_have_the_same_exit_codes():
+    rows = re.findall(r"^\| `(\d+)` \| (.*?) \|$", PAGE.read_text(), re.M)
+    assert [(int(code), meaning.replace("`", "'")) for code, meaning in rows] == [
+        (code, meaning.replace("--strict", "'--strict'")) for code, meaning in cli.EXITS.items()
+    ]
+    assert all(f"{code} {meaning}" in cli.USAGE for code, meaning in cli.EXITS.items())
+
+
+def test_the_page_has_every_command_kind_and_variable():
+    text = PAGE.read_text()
+    commands = set(re.findall(r"^  robustsnn (\w+)", cli.USAGE, re.M)) | set(cli.STAGES)
+    assert [name for name in commands if f"`{name}" not in text] == []
+    assert [kind for kind in catalogue.KINDS if f"`{kind}`" not in text] == []
+    source = "".join(file.read_text() for file in (Path(cli.__file__).parent).rglob("*.py"))
+    read = set(re.findall(r'environ(?:\.get|\.setdefault)?[\[(]"(\w+)"', source)) - {"TERM", "CUBLAS_WORKSPACE_CONFIG"}
+    assert {"NO_COLOR", "ROBUSTSNN_DEBUG", "XDG_CACHE_HOME"} <= read
+    assert [name for name in (*read, "ROBUSTSNN_DATA") if f"`{name}`" not in text] == []
