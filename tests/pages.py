@@ -38,6 +38,7 @@ from robustsnn.seeds import generator
 from robustsnn.spiking import SURROGATES, Dynamics
 from robustsnn.training import OBJECTIVES
 from robustsnn.training.engine import Engine, Team, cpu
+from robustsnn.zoo import PREFIX
 
 HOME = Path(__file__).parents[1]
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
@@ -123,7 +124,9 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setitem(commands.STAGES, "run", run_all)
     monkeypatch.setattr("robustsnn.recipes.measuring.page", lambda report: "<p>drawn in tests/reporting")
     monkeypatch.setattr(Engine, "launch", lambda self: Team(cpu()))
-    monkeypatch.setattr(commands, "bench", lambda case, rows, repeats: [Timing(*rows[:1], 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)])
+    monkeypatch.setattr(
+        commands.looking, "bench", lambda case, rows, repeats: [Timing(*rows[:1], 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
+    )
     before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES)]
     modules = set(sys.modules)
     try:
@@ -175,7 +178,7 @@ def small(words: list[str]) -> list[str]:
     """Flags that make a command quick, to stand behind those that it has."""
     if words[0] not in commands.STAGES or Path(words[1]).is_dir():
         return []
-    if words[1].endswith(".safetensors"):
+    if words[1].endswith(".safetensors") or words[1].startswith(PREFIX):
         return [word for key, value in CHEAP.items() for word in (f"--{key}", str(value))]
     added: list[str] = []
     for key, value in SMALL.items():

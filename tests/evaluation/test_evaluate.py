@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from robustsnn import evaluation
+from robustsnn.attacks import PGD
 from robustsnn.data import Images
 from robustsnn.evaluation import (
     MISCLASSIFIED,
@@ -249,3 +250,8 @@ def test_a_protocol_of_ones_own_is_measured_like_a_named_one(net, data):
 def test_an_attack_without_a_radius_is_refused_where_it_enters_a_protocol():
     with pytest.raises(ValueError, match="'mine' must be a dataclass with a field eps"):
         Group("mine", lambda model, x, y, rng, judge=None: x, ())
+
+
+def test_a_group_stays_in_the_ball_that_reports_claim():
+    with pytest.raises(ValueError, match="'mine' stays in a ball of norm L2"):
+        Group("mine", PGD(norm="L2"), ())

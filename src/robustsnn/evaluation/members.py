@@ -86,7 +86,8 @@ class Group:
     """The same attack along some paths; its radius is set when it is used.
 
     Raises:
-        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set.
+        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set, or one of another norm than
+            L-infinity, which is what reports claim.
     """
 
     name: str
@@ -96,6 +97,8 @@ class Group:
     def __post_init__(self) -> None:
         if "eps" not in getattr(self.attack, "__dataclass_fields__", {}):
             raise ValueError(f"attack {self.name!r} must be a dataclass with a field eps, which the evaluation sets")
+        if (norm := getattr(self.attack, "norm", "Linf")) != "Linf":
+            raise ValueError(f"attack {self.name!r} stays in a ball of norm {norm}, but reports claim Linf: use norm='Linf'")
 
     def sees_gradients(self) -> bool:
         """Whether the attack follows gradients of the attacked network: neither black-box nor transferred."""
