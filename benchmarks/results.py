@@ -158,32 +158,33 @@ class Work:
 
     def make(self, name: str, row: Row, seed: int) -> None:
         """Train and measure one row, and keep its reports."""
-        run, kept = self.out / f"{name}-{seed}", self.kept / f"{name}-{seed}"
+        folder = f"{name}-{seed}"
+        run, kept = self.out / folder, self.kept / folder
         missing = [measure for measure in row.measures if not (kept / f"{measure}.json").is_file()]
         if not missing:
             return
         if row.ann and not (run / "ann.safetensors").is_file():
             source = self.out / f"{row.ann}-{seed}"
-            self.stage("pretrain", PLAN[row.ann], seed, source)
+            self.stage("pretrain", PLAN[row.ann], seed, source.name)
             run.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / "ann.safetensors", run / "ann.safetensors")
         for stage in ("pretrain", "convert", "finetune")[: 2 if row.network == "converted" else 3]:
-            self.stage(stage, row, seed, run)
-        network = run / f"{row.network}.safetensors"
+            self.stage(stage, row, seed, folder)
         for measure in missing:
-            report = run / f"{row.network}-{measure}"
-            self.command("evaluate", str(network), *MEASURES[measure], "--out", str(report))
-            write_atomic(kept / f"{measure}.json", (report / "report.json").read_bytes())
+            report = f"{folder}/{row.network}-{measure}"
+            self.command("evaluate", f"{folder}/{row.network}.safetensors", *MEASURES[measure], "--out", report)
+            write_atomic(kept / f"{measure}.json", (self.out / report / "report.json").read_bytes())
         write_atomic(kept / "made.json", json.dumps(made(row, seed, run), indent=1).encode())
 
-    def stage(self, stage: str, row: Row, seed: int, run: Path) -> None:
+    def stage(self, stage: str, row: Row, seed: int, folder: str) -> None:
         """One stage of a row's run."""
-        self.command(stage, row.recipe, *row.changes, "--seed", str(seed), "--out", str(run), "--compare")
+        self.command(stage, row.recipe, *row.changes, "--seed", str(seed), "--out", folder, "--compare")
 
     def command(self, *args: str) -> None:
-        """A command of robustsnn; ended, with its state kept, when time is up."""
+        """A command of robustsnn, given in the folder of the rows; ended, with its state kept, when time is up."""
         print("robustsnn", shlex.join(args), flush=True)
-        with subprocess.Popen([sys.executable, "-m", "robustsnn.cli", *args]) as process:
+        self.out.mkdir(parents=True, exist_ok=True)
+        with subprocess.Popen([sys.executable, "-m", "robustsnn.cli", *args], cwd=self.out) as process:
             try:
                 code = process.wait(timeout=None if self.until == float("inf") else max(0.0, self.until - time.time()))
             except subprocess.TimeoutExpired:
