@@ -271,6 +271,17 @@ def test_finetuning_never_goes_on_from_another_conversion(change, folder):
     assert all(torch.equal(found[name], clean[name]) for name in clean)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_thresholds_can_be_left_as_they_were_converted(train, folder):
+    (folder / "snn.safetensors").unlink()
+    pipeline.finetune(tiny(folder, finetune={"train_thresholds": train}, compare=[]))
+    before, after = (read_tensors(folder / f"{name}.safetensors")[0] for name in ("converted", "snn"))
+    thresholds = [name for name in before if name.endswith("threshold")]
+    assert len(thresholds) > 1
+    assert all(torch.equal(before[name], after[name]) != train for name in thresholds)
+    assert not all(torch.equal(before[name], after[name]) for name in set(before) - set(thresholds))
+
+
 def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder):
     for name in ("snn.safetensors", "report.json"):
         (folder / name).unlink()

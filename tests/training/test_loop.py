@@ -89,7 +89,7 @@ def test_the_loss_goes_down(make, objective):
     history = train(make(), *parts(), objective, Schedule(epochs=6, batch=16, lr=0.05), probe=None)
     assert history[-1].loss < 0.9 * history[0].loss
     assert [e.epoch for e in history] == list(range(6))
-    assert all(e.seconds > 0 for e in history)
+    assert all(e.seconds > 0 and e.processor_seconds > 0 for e in history)
 
 
 @NETWORKS
@@ -163,7 +163,7 @@ def test_a_state_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatc
 
 def test_history_goes_on_where_it_stopped(tmp_path):
     def figures(history):
-        return [replace(epoch, seconds=0) for epoch in history]
+        return [replace(epoch, seconds=0, processor_seconds=0) for epoch in history]
 
     options = {"probe": PROBE, "state": tmp_path / "net.state"}
     with pytest.raises(Stop):

@@ -21,7 +21,7 @@ from robustsnn.recipes.run import SHAPED_BY, Run
 from robustsnn.recipes.sections import Training
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
-from robustsnn.spiking import rewire
+from robustsnn.spiking import Neuron, rewire
 from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
 from robustsnn.training.watch import idle_layers
@@ -137,6 +137,9 @@ def _finetune(run: Run) -> None:
     if run.finished("snn"):
         return run.listener.say(f"{run.label} SNN: already finetuned")
     net, how = run.open("converted"), run.recipe.finetune
+    for neuron in net.modules():
+        if isinstance(neuron, Neuron):
+            neuron.threshold.requires_grad_(how.train_thresholds)
     return _train(run, "finetune", "snn", net, how, (*how.acts(), *([KeepZeros.of(net)] if run.recipe.prune.sparsity else [])))
 
 

@@ -193,6 +193,7 @@ class Pruning(Section):
 class Finetuning(Training):
     """How the converted network is trained further: weights and thresholds together."""
 
+    train_thresholds: bool = Field(True, description="train the thresholds together with the weights")
     threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
 
     def acts(self) -> tuple[AfterStep, ...]:

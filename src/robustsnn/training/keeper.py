@@ -28,6 +28,7 @@ class Position:
         step: batches of the epoch under way that are done.
         total: the sum of their losses, image by image.
         rng: state of the epoch's generator; empty where no step is done.
+        spent: seconds of the clock and of the processor that the epoch took before it was interrupted.
     """
 
     history: tuple[Epoch, ...]
@@ -35,6 +36,7 @@ class Position:
     step: int = 0
     total: float = 0.0
     rng: Tensor | None = None
+    spent: tuple[float, float] = (0.0, 0.0)
 
 
 def states(path: Path) -> list[Path]:
@@ -83,6 +85,7 @@ class Keeper:
             tensors["rng"] = at.rng
         history = json.dumps([asdict(epoch) for epoch in at.history])
         texts = {"what": self.what, "history": history, "step": str(at.step), "total": at.total.hex()}
+        texts["spent"] = json.dumps(at.spent)
         for younger, older in reversed(list(pairwise(states(self.path)))):
             if younger.exists():
                 younger.replace(older)
@@ -119,7 +122,8 @@ class Keeper:
             if str(i) in part["momentum."]:
                 self.optimizer.state[parameter]["momentum_buffer"] = part["momentum."][str(i)].to(parameter.device)
         history = tuple(Epoch(**epoch) for epoch in json.loads(texts["history"]))
-        return Position(history, part["best."], int(texts["step"]), float.fromhex(texts["total"]), tensors.get("rng"))
+        total, spent = float.fromhex(texts["total"]), json.loads(texts["spent"])
+        return Position(history, part["best."], int(texts["step"]), total, tensors.get("rng"), (spent[0], spent[1]))
 
 
 class _Damaged(Exception):

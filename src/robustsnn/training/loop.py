@@ -99,7 +99,7 @@ def train(
     for epoch in range(len(at.history), schedule.epochs):
         if at.history and stop(at.history):
             break
-        started, lr = time.perf_counter(), schedule.rate(epoch)
+        spent, lr = _watch(at.spent), schedule.rate(epoch)
         for group in optimizer.param_groups:
             group["lr"] = lr
         loss_of.train()
@@ -128,11 +128,11 @@ def train(
                     act(net)
             at = replace(at, step=step + 1, total=at.total + sum(losses) / len(losses) * len(index), rng=None)
             if time.monotonic() - kept > keep_every:
-                keep(replace(at, rng=rng.get_state()))
+                keep(replace(at, rng=rng.get_state(), spent=spent()))
                 kept = time.monotonic()
             on_step(epoch, step)
         clean, robust = validate(net, validation, probe, seed, fabric=fabric)
-        figures = Epoch(epoch, at.total / len(images), clean, robust, lr, time.perf_counter() - started)
+        figures = Epoch(epoch, at.total / len(images), clean, robust, lr, *spent())
         history = (*at.history, figures)
         best = _copied(net) if best_epoch(history) is figures else at.best
         at = keep(Position(history, best))
@@ -144,6 +144,12 @@ def train(
     net.load_state_dict(at.best)
     net.eval()
     return at.history
+
+
+def _watch(before: tuple[float, float]) -> Callable[[], tuple[float, float]]:
+    """Seconds of the clock and of the processor from now on, on top of those before."""
+    clock, processor = time.perf_counter(), time.process_time()
+    return lambda: (before[0] + time.perf_counter() - clock, before[1] + time.process_time() - processor)
 
 
 def _not_finite(loss: float, net: nn.Module, x: Tensor, where: str, lr: float, state: Path | None) -> str:

@@ -37,7 +37,8 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: mean loss, and accuracies in ``[0, 1]`` on the validation images."""
+    """What one epoch gave: mean loss, and accuracies in ``[0, 1]`` on the validation images; what it took in seconds of the
+    clock and of the processor, all threads of the first process together."""
 
     epoch: int
     loss: float
@@ -45,6 +46,7 @@ class Epoch:
     robust: float
     lr: float
     seconds: float
+    processor_seconds: float = 0.0
 
 
 Stop = Callable[[Sequence[Epoch]], bool]

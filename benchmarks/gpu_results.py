@@ -1,0 +1,98 @@
+"""The published CIFAR-10 recipes in a given time: schedules are shortened as far as that forces, and their reports say so.
+
+python -m benchmarks.gpu_results --minutes 25         # the same command goes on, with the schedules it chose at first
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from benchmarks.results import KEPT, MEASURES, Row, TimeIsUp, Work
+from robustsnn.conversion import spiking
+from robustsnn.files import write_atomic
+from robustsnn.recipes import Run, load_recipe
+from robustsnn.recipes.sections import Training
+from robustsnn.training import train
+from robustsnn.training.engine import Engine
+
+NETWORKS = ("cifar10-vgg11", "cifar10-resnet20", "cifar10-wideresnet16-4")
+SHARES = {"pretrain": 0.45, "finetune": 0.3}
+"""Of a network's time; the rest is for conversion and measuring."""
+STEPS = 6
+"""Of training, to see how long one takes; the first two are not counted."""
+
+
+def schedule(recipe: str, width: float, seconds: float) -> dict[str, int]:
+    """For how many epochs each stage may train: as many as fit, at most as many as published.
+
+    Arguments:
+        recipe: a packaged recipe, or a TOML file.
+        width: factor on the network's widths.
+        seconds: for all stages of this network, measuring included.
+    """
+    value = load_recipe(recipe)
+    value = value.model_copy(update={"model": value.model.model_copy(update={"width": width})})
+    with TemporaryDirectory() as folder:
+        run = Run(value, Path(folder), team=Engine().launch())
+        ann, (images, _) = run.start(), run.parts()
+        net = spiking(ann, images.batch(torch.arange(2))[0], value.dynamics(), 1.0)
+        stages = {"pretrain": (ann, value.pretrain), "finetune": (net, value.finetune)}
+        fitting = {stage: int(SHARES[stage] * seconds / epoch(run, *how)) for stage, how in stages.items()}
+    return {stage: max(1, min(how.epochs, fitting[stage])) for stage, (_, how) in stages.items()}
+
+
+def epoch(run: Run, net: nn.Module, how: Training) -> float:
+    """Seconds that an epoch would take, judged by a few steps."""
+    images, _ = run.parts()
+    few, seen = images.first(STEPS * how.batch), list[float]()
+    train(
+        net,
+        few,
+        few.first(2),
+        how.value(),
+        replace(how.schedule(), epochs=1, lr=1e-6),
+        probe=None,
+        fabric=run.team.fabric,
+        on_step=lambda *_: seen.append(time.perf_counter()),
+    )
+    counted = seen[min(1, len(seen) - 2) :] if len(seen) > 1 else [0.0, 1.0]
+    return (counted[-1] - counted[0]) / (len(counted) - 1) * -(-len(images) // how.batch)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--width", type=float, default=1.0, help="factor on the networks' widths")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="recipes")
+    parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=("whole", "whole_rigorous"))
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu-results"))
+    parser.add_argument("--kept", type=Path, default=KEPT, help="where reports are kept")
+    chosen = parser.parse_args(args)
+    until = time.time() + 60 * chosen.minutes
+    work = Work(chosen.out, until, chosen.kept)
+    try:
+        for number, recipe in enumerate(chosen.networks):
+            name = Path(recipe).stem
+            plan = chosen.out / f"{name}.json"
+            if not plan.exists():
+                left = (until - time.time()) / (len(chosen.networks) - number)
+                write_atomic(plan, json.dumps(schedule(recipe, chosen.width, left)).encode())
+            flags = [f"--{stage}.epochs={count}" for stage, count in json.loads(plan.read_text()).items()]
+            row = Row(name, recipe, (f"--model.width={chosen.width:g}", *flags), measures=tuple(chosen.measures))
+            work.make(f"gpu_{name}", row, 0)
+    except TimeIsUp:
+        print("time is up: the same command goes on", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""The page of results and the table of the README, made from the reports that `benchmarks.results` keeps."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.results import ABLATIONS, EXPERIMENTS, KEPT, MAIN, PLAN, Row
+from robustsnn.evaluation import MISCLASSIFIED, PRESETS, ROBUST, Interval, Report, Result, wilson
+from robustsnn.reporting import RunReport, read_report
+from robustsnn.reporting.tables import percent, radius
+
+HEADLINE = 8 / 255
+COMPARED = 500
+"""Images on which networks are compared with one another: the first of the test set."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of one seed, with the reports that are there."""
+
+    name: str
+    seed: int
+
+    @property
+    def row(self) -> Row:
+        """How it is made."""
+        return PLAN[self.name]
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """How it came about."""
+        value: dict[str, Any] = json.loads((self.folder / "made.json").read_text())
+        return value
+
+    @property
+    def folder(self) -> Path:
+        """Where its reports are."""
+        return KEPT / f"{self.name}-{self.seed}"
+
+    @cached_property
+    def runs(self) -> dict[str, RunReport]:
+        """Reports by measure."""
+        files = {measure: self.folder / f"{measure}.json" for measure in self.row.measures}
+        return {measure: read_report(file.read_bytes(), file) for measure, file in files.items() if file.is_file()}
+
+    @property
+    def report(self) -> Report:
+        """The report of the first measure."""
+        return next(iter(self.runs.values())).rows[0].report
+
+    def result(self, attack: str, eps: float) -> Result | None:
+        """What one ensemble left."""
+        results = [result for run in self.runs.values() for result in run.rows[0].report.results]
+        return next((r for r in results if r.attack == attack and math.isclose(r.eps, eps)), None)
+
+    def robust(self, attack: str = "PGD-20", eps: float = HEADLINE, images: int | None = None) -> Interval | None:
+        """Worst-case accuracy, on the first images."""
+        result = self.result(attack, eps)
+        return None if result is None else survived(result.broken_by[:images])
+
+    def clean(self, images: int | None = None) -> Interval:
+        """Accuracy without an attack, on the first images."""
+        flags = self.report.results[0].broken_by[:images]
+        return wilson(sum(flag != MISCLASSIFIED for flag in flags), len(flags))
+
+    @property
+    def minutes(self) -> float:
+        """What training cost, in minutes of one processor core; nothing for what an ANN's row has paid already."""
+        return float(sum(self.made["processor_seconds"].values())) / 60
+
+
+def survived(flags: tuple[int, ...]) -> Interval:
+    """The share of images that nothing broke."""
+    return wilson(sum(flag == ROBUST for flag in flags), len(flags))
+
+
+def found(rows: Iterable[str] | None = None) -> list[Measured]:
+    """What was measured of some rows, or of all, in their order."""
+    there = [Measured(name, seed) for name in (PLAN if rows is None else rows) for seed in PLAN[name].seeds]
+    return [each for each in there if (each.folder / "made.json").is_file() and each.runs]
+
+
+def difference(one: Measured, other: Measured, attack: str = "PGD-20") -> str:
+    """By how many points worst-case accuracy at the headline radius is higher, with its 95 % interval over paired images."""
+    results = [each.result(attack, HEADLINE) for each in (one, other)]
+    flags = [[float(flag == ROBUST) for flag in result.broken_by[:COMPARED]] for result in results if result is not None]
+    if len(flags) < 2:
+        return "-"
+    pairs = [100 * (a - b) for a, b in zip(*flags, strict=True)]
+    return f"{fmean(pairs):+.1f} ± {1.96 * stdev(pairs) / math.sqrt(len(pairs)):.1f}"
+
+
+def cell(share: Interval | None, *, bounds: bool = True) -> str:
+    """A share in a table."""
+    return "-" if share is None else percent(share, bounds=bounds)
+
+
+RADII = (2 / 255, 4 / 255, 8 / 255)
+
+
+def main_table(*, bounds: bool = True) -> list[list[str]]:
+    """The networks that the claim is about."""
+    head = [
+        "network",
+        "seed",
+        "clean",
+        *(f"{a} {radius(e)}" for a in ("FGSM", "PGD-20") for e in RADII),
+        "rigorous 8/255",
+        "min",
+    ]
+    rows = [head]
+    for each in found(MAIN):
+        shares = [each.robust(attack, eps) for attack in ("FGSM", "PGD-20") for eps in RADII]
+        cells = [cell(share, bounds=bounds) for share in (each.clean(), *shares, each.robust("rigorous"))]
+        rows.append([each.row.what, str(each.seed), *cells, f"{each.minutes:.0f}"])
+    return rows
+
+
+def short_table() -> list[list[str]]:
+    """The same for the README: the headline radius only."""
+    rows = [["network", "seed", "clean", "PGD-20, 19 gradients", "rigorous"]]
+    for each in found(MAIN):
+        shares = (each.clean(), each.robust(), each.robust("rigorous"))
+        rows.append([each.row.what, str(each.seed), *(cell(share) for share in shares)])
+    return rows
+
+
+def variants(rows: Mapping[str, Row]) -> list[list[str]]:
+    """Rows beside the reference, on the same images."""
+    references = [each for each in found() if (each.name, each.seed) == ("robust", 0)]
+    lines = [["network", "clean", "PGD-20 8/255", "against the reference", "stored weights", "min"]]
+    for each in [*references, *found(rows)]:
+        shares = (cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)))
+        against = difference(each, references[0]) if references and each != references[0] else "-"
+        stored, count = each.report.weights
+        lines.append([each.row.what, *shares, against, f"{stored:,} of {count:,}", f"{each.minutes:.0f}"])
+    return lines
+
+
+def log() -> list[list[str]]:
+    """Experiments with what was expected and what came."""
+    references = [each for each in found() if (each.name, each.seed) == ("robust", 0)]
+    lines = [["experiment", "expected before it was run", "clean", "PGD-20 8/255", "against the reference"]]
+    for each in found(EXPERIMENTS):
+        against = difference(each, references[0]) if references else "-"
+        shares = (cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)))
+        lines.append([each.row.what, each.row.predicted, *shares, against])
+    return lines
+
+
+def thresholds() -> list[list[str]]:
+    """Thresholds as calibrated times the scale, and as finetuned."""
+    lines = [["network", "seed", "layer", "converted", "finetuned"]]
+    for each in found(name for name, row in MAIN.items() if row.network == "snn"):
+        scale = next(iter(each.runs.values())).recipe["conversion"]["scale"]
+        for layer, after in each.report.thresholds.items():
+            before = each.made["calibrated"].get(layer)
+            lines.append(
+                [each.row.what, str(each.seed), layer, "1" if before is None else f"{scale * before:.3f}", f"{after:.3f}"]
+            )
+    return lines
+
+
+def energy() -> list[list[str]]:
+    """Energy per image, by preset, against the ANN of the same layers."""
+    lines = [["network", "seed", *(f"{name}: SNN / ANN in µJ" for name in PRESETS)]]
+    for each in found(name for name in PLAN if name in MAIN or name == "sparse"):
+        if each.report.operations:
+            spent = [
+                f"{j(each.report.operations) / 1000:.2f} / {j.ann(each.report.operations) / 1000:.2f}"
+                for j in PRESETS.values()
+            ]
+            lines.append([each.row.what, str(each.seed), *spent])
+    return lines
+
+
+def over_time() -> list[list[str]]:
+    """Clean accuracy after each time step, by the same weights."""
+    there = [each for each in found(MAIN) if each.report.correct_over_time]
+    steps = max((len(each.report.correct_over_time) for each in there), default=0)
+    lines = [["network", "seed", *(str(step + 1) for step in range(steps))]]
+    for each in there:
+        shares = [percent(wilson(hits, each.report.images), bounds=False) for hits in each.report.correct_over_time]
+        lines.append([each.row.what, str(each.seed), *shares, *["-"] * (steps - len(shares))])
+    return lines
+
+
+def audits() -> list[list[str]]:
+    """Checks that did not pass."""
+    lines = [["network", "seed", "passed", "warnings and failures"]]
+    for each in found(MAIN):
+        if "rigorous" in each.runs:
+            checks = each.runs["rigorous"].rows[0].report.audit
+            wrong = "; ".join(f"{c.name}: {c.verdict} ({c.figure:.3g})" for c in checks if c.verdict != "pass")
+            lines.append([each.row.what, str(each.seed), str(sum(c.verdict == "pass" for c in checks)), wrong or "none"])
+    return lines
+
+
+def commands() -> list[list[str]]:
+    """What makes each row again."""
+    lines = [["row", "all of it", "the network alone"]]
+    for each in found():
+        again = f"`python -m benchmarks.results run {each.name} --seeds {each.seed}`"
+        lines.append([f"{each.row.what}, seed {each.seed}", again, f"`{each.made['command']}`"])
+    return lines
+
+
+def machines() -> str:
+    """What the figures were made on."""
+    kinds = {
+        f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) of {each.made['cores']} cores"
+        for each in found()
+        for v in (run.versions for run in each.runs.values())
+    }
+    return "; ".join(sorted(kinds))
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A table."""
+    head, *rows = lines
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def page() -> str:
+    """docs/results.md."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True)
+    tables = {
+        "main": main_table(), "ablations": variants(ABLATIONS), "log": log(), "thresholds": thresholds(),
+        "energy": energy(), "over_time": over_time(), "audits": audits(), "commands": commands(),
+    }  # fmt: skip
+    there = {(each.name, each.seed): each for each in found()}
+    planned = [(name, seed) for name in PLAN for seed in PLAN[name].seeds]
+    return environment.get_template("results.md.jinja").render(
+        **{name: markdown(lines) if len(lines) > 1 else "Not measured yet." for name, lines in tables.items()},
+        machines=machines(),
+        there=there,
+        cell=cell,
+        difference=difference,
+        compared=COMPARED,
+        missing=[f"{PLAN[name].what} (seed {seed})" for name, seed in planned if (name, seed) not in there],
+    )
+
+
+def write(root: Path) -> None:
+    """Write the page, and the table between the README's marks."""
+    (root / "docs/results.md").write_text(page())
+    readme = root / "README.md"
+    marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.S)
+    text, count = marked.subn(lambda found: f"{found[1]}{markdown(short_table())}\n{found[2]}", readme.read_text())
+    if count != 1:
+        raise ValueError(f"{readme} must have one pair of marks '<!-- results -->' and '<!-- end of results -->'")
+    readme.write_text(text)

@@ -1,0 +1,101 @@
+"""The scripts that make the page of results: rows are made by the command line, kept, never made twice, and become tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from robustsnn.recipes import load_recipe
+from robustsnn.reporting import read_report
+from robustsnn.reporting.tables import percent
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))
+
+from benchmarks import gpu_results, results, results_page  # noqa: E402
+
+SMALL = """
+extends = "digits"
+timesteps = 2
+compare = []
+data = { limit = 60 }
+pretrain = { epochs = 2, probe = "" }
+finetune = { epochs = 1, probe = "" }
+conversion = { timesteps = 3, batches = 1 }
+evaluation = { protocol = "quick", attacks = ["FGSM"], limit = 6, audit_images = 0, audit_steps = 5, audit_queries = 5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with a small recipe, ``small.toml``."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "small.toml").write_text(SMALL)
+    return folder
+
+
+def gpu(small, minutes):
+    """The command as a user gives it, but in this process."""
+    how = ["--width", "0.25", "--networks", str(small / "small.toml"), "--measures", "whole"]
+    gpu_results.main(["--minutes", str(minutes), *how, "--out", str(small / "runs"), "--kept", str(small / "kept")])
+
+
+@pytest.fixture(scope="module")
+def kept(small):
+    """What the smoke run keeps."""
+    gpu(small, 3)
+    return small / "kept/gpu_small-0"
+
+
+def test_the_gpu_command_keeps_what_it_found_and_does_nothing_twice(small, kept, capsys):
+    report = read_report((kept / "whole.json").read_bytes(), kept)
+    assert report.rows[0].report.images == 6
+    assert report.recipe["model"]["width"] == 0.25
+    assert report.recipe["pretrain"]["epochs"] in (1, 2)
+    made = json.loads((kept / "made.json").read_text())
+    assert all(seconds > 0 for seconds in made["processor_seconds"].values())
+    before = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    gpu(small, 3)
+    assert capsys.readouterr().out == ""
+    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
+
+
+def test_a_command_ends_when_time_is_up(tmp_path):
+    with pytest.raises(results.TimeIsUp):
+        results.Work(tmp_path, until=0.0).command("list", "recipes")
+
+
+def test_a_schedule_fits_its_time(small):
+    long, short = (gpu_results.schedule(str(small / "small.toml"), 0.25, seconds) for seconds in (1e6, 1e-3))
+    assert long == {"pretrain": 2, "finetune": 1}
+    assert short == {"pretrain": 1, "finetune": 1}
+
+
+@pytest.mark.parametrize("name", results.PLAN)
+def test_a_row_is_a_recipe(name):
+    row = results.PLAN[name]
+    load_recipe(row.recipe)
+    assert set(row.measures) <= set(results.MEASURES)
+    assert not row.ann or not results.PLAN[row.ann].ann
+    assert bool(row.predicted) == (name in results.EXPERIMENTS)
+
+
+def test_reports_become_the_page(kept, monkeypatch):
+    plan = {name: results.Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
+    monkeypatch.setattr(results_page, "PLAN", plan)
+    monkeypatch.setattr(results_page, "MAIN", plan)
+    for table in ("ABLATIONS", "EXPERIMENTS"):
+        monkeypatch.setattr(results_page, table, {})
+    monkeypatch.setattr(results_page, "KEPT", kept.parent)
+    page = results_page.page()
+    report = read_report((kept / "whole.json").read_bytes(), kept).rows[0].report
+    assert f"| gpu_small | 0 | {percent(report.clean)} |" in page
+    assert "not measured yet: never_made (seed 0)" in page
+
+
+def test_the_page_is_that_of_the_reports():
+    """Nobody types a figure."""
+    assert (ROOT / "docs/results.md").read_text() == results_page.page()
