@@ -27,6 +27,7 @@ torch.set_num_threads(1)
 
 from robustsnn.conversion import spiking  # noqa: E402
 from robustsnn.models import create  # noqa: E402
+from robustsnn.recipes import measuring  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
 from robustsnn.spiking import Dynamics  # noqa: E402
 
@@ -35,6 +36,12 @@ from robustsnn.spiking import Dynamics  # noqa: E402
 def _same_start() -> None:
     """Modules that a test builds by torch's constructors are the same whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _pages_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds, and has tests of its own; fixtures of a whole module do draw."""
+    monkeypatch.setattr(measuring, "page", lambda report: "<p>drawn in tests/reporting")
 
 
 @pytest.fixture

@@ -116,17 +116,15 @@ def run_all(run: Run) -> RunReport | None:
 
 @contextmanager
 def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Little data, one process where a command asks for several, no benchmark, no pictures; tables end as they were."""
+    """Little data, one process where a command asks for several, no benchmark; tables end as they were."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr("robustsnn.recipes.run.load_dataset", images)
     monkeypatch.setitem(commands.STAGES, "run", run_all)
-    monkeypatch.setattr("robustsnn.recipes.measuring.page", lambda report: "<p>drawn in tests/reporting")
     monkeypatch.setattr(Engine, "launch", lambda self: Team(cpu()))
-    monkeypatch.setattr(
-        commands.looking, "bench", lambda case, rows, repeats: [Timing(*rows[:1], 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
-    )
+    timings = [Timing("forward", 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
+    monkeypatch.setattr(commands.looking, "bench", lambda case, rows, repeats: timings)
     before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES)]
     modules = set(sys.modules)
     try:

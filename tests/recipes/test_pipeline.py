@@ -48,12 +48,6 @@ def finished(tmp_path_factory):
     return out
 
 
-@pytest.fixture(autouse=True)
-def _page_undrawn(monkeypatch):
-    """Drawing takes seconds, and has tests of its own; the fixture above does draw."""
-    monkeypatch.setattr(measuring, "page", lambda report: report.command)
-
-
 @pytest.fixture
 def folder(finished, tmp_path):
     """A copy of it."""
