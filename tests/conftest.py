@@ -29,13 +29,19 @@ from robustsnn.conversion import spiking  # noqa: E402
 from robustsnn.models import create  # noqa: E402
 from robustsnn.recipes import measuring  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
-from robustsnn.spiking import Dynamics  # noqa: E402
+from robustsnn.spiking import Dynamics, compiled  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _same_start() -> None:
     """Modules that a test builds by torch's constructors are the same whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes many seconds on a machine that has never done it; tests/spiking/test_compiled.py has it done."""
+    monkeypatch.setattr(compiled, "SMALLEST", 2**62)
 
 
 @pytest.fixture(autouse=True)

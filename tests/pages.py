@@ -16,7 +16,6 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -141,6 +140,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def do(line: str) -> None:
     """Do what a line asks for; anything but success fails."""
     words = shlex.split(line, comments=True)
+    words = words[: words.index(">")] if ">" in words else words
     while "=" in words[0]:  # NAME=value before a command
         words = words[1:]
     if words[0] in ("torchrun", "srun"):
@@ -154,7 +154,9 @@ def do(line: str) -> None:
     elif words[:2] == ["pip", "install"]:
         _extras(words[2:], line)
     elif words[:2] == ["python", "-m"]:
-        assert find_spec(words[2]), line
+        assert (HOME / f"{words[2].replace('.', '/')}.py").is_file(), line
+    elif words[:2] == ["mkdir", "-p"]:
+        assert words[2:], line
     elif words[0] == "python":
         _python(words[1:], line)
     else:
@@ -169,7 +171,8 @@ def _robustsnn(words: list[str], line: str) -> None:
         status = main([*words, *small(words)])
     except SystemExit as stop:  # help
         status = int(stop.code or 0)
-    assert status in ((0, 3) if "--strict" in words else (0,)), line
+    fine = {"doctor": (0, 1)}.get(words[0], (0, 3) if "--strict" in words else (0,))  # runs/digits is another run here
+    assert status in fine, line
 
 
 def small(words: list[str]) -> list[str]:
