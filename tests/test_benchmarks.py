@@ -45,9 +45,13 @@ def gpu(small, minutes):
 
 @pytest.fixture(scope="module")
 def kept(small):
-    """What the smoke run keeps."""
-    gpu(small, 3)
-    return small / "kept/gpu_small-0"
+    """What the smoke run keeps; where a busy machine does not get there in its time, the same command goes on."""
+    folder = small / "kept/gpu_small-0"
+    for _ in range(5):
+        gpu(small, 3)
+        if (folder / "made.json").is_file():
+            break
+    return folder
 
 
 def test_the_gpu_command_keeps_what_it_found_and_does_nothing_twice(small, kept, capsys):
