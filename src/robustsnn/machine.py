@@ -54,17 +54,16 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to.
 
     Arguments:
-        say: told, the first time that something is compiled into an empty cache.
+        say: told, the first time that something is compiled or taken from the cache.
     """
     told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
     if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
-    cache = Path(told)
-    if not cache.exists():
-        handler = _Once(lambda: say(f"Compiling neurons for this machine, once; kept in {cache}"))
-        logger = logging.getLogger("robustsnn.spiking.compiled")
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    kept = "" if Path(told).exists() else "; nothing is there yet"
+    line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}{kept}"
+    logger = logging.getLogger("robustsnn.spiking.compiled")
+    logger.addHandler(_Once(lambda: say(line)))
+    logger.setLevel(logging.INFO)
 
 
 class _Once(logging.Handler):

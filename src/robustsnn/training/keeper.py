@@ -115,7 +115,10 @@ class Keeper:
         if texts.get("digest") != digest(tensors):
             raise _Damaged(f"{path} is damaged")
         if texts["what"] != self.what:
-            raise ValueError(f"{path} is the state of another training: remove it or choose another folder")
+            raise ValueError(
+                f"{path} is the state of a training with other settings: give those again, choose another folder, or remove "
+                f"{path}* to begin anew"
+            )
         part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.")}
         self.net.load_state_dict(part["net."])
         for i, parameter in enumerate(self.net.parameters()):
