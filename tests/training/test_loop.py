@@ -209,7 +209,7 @@ def test_the_state_of_another_training_is_refused(make, other, tmp_path):
     state = tmp_path / "net.state"
     with pytest.raises(Stop):
         trained(state=state, on_epoch=stop_at(0))
-    with pytest.raises(ValueError, match=r"net\.state.*another training"):
+    with pytest.raises(ValueError, match=r"net\.state.*with other settings"):
         trained(make, state=state, **other)
 
 
