@@ -31,7 +31,7 @@ def work(processes: int, accelerator: str, case: Case, batches: int, out: Path) 
     count = batches * case.batch
     pixels = torch.randint(256, (count, 3, 32, 32), generator=rng, dtype=torch.uint8)
     data = Images(pixels, torch.randint(10, (count,), generator=rng), classes=10)
-    found = {"finetuning": finetuned(team, case, data), "PGD-10": attacked(team, case, data)}
+    found = {"finetuning": finetuned(team, case, data), "FGSM of quick": attacked(team, case, data)}
     if team.first:
         out.write_text(json.dumps(found))
     team.part()
