@@ -58,8 +58,8 @@ def test_a_flag_that_a_page_names_is_one(page):
     recipe = load_recipe("digits")
     for text in pages.flags(page):
         words, refused = shlex.split(text), []
-        if words[0] in ("--strict", "--system-allocator", "--json"):
-            continue  # taken off before flags are read
+        if words[0] in ("--strict", "--system-allocator", "--json", "--help"):
+            continue  # not of a recipe
         settings = for_protocol(recipe.evaluation, words)
         run = RunArguments(recipe.model_copy(update={"evaluation": settings}), Path("out"), Engine())
         for kind, default in ((RunArguments, run), (EvaluationArguments, EvaluationArguments(settings))):
