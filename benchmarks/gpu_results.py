@@ -53,7 +53,7 @@ def schedule(recipe: str, width: float, seconds: float) -> dict[str, int]:
 def epoch(run: Run, net: nn.Module, how: Training) -> float:
     """Seconds that an epoch would take, judged by a few steps."""
     images, _ = run.parts()
-    few, seen = images.first(STEPS * how.batch), list[float]()
+    few, seen = images.first(STEPS * how.batch), [time.perf_counter()]
     train(
         net,
         few,
@@ -64,7 +64,7 @@ def epoch(run: Run, net: nn.Module, how: Training) -> float:
         fabric=run.team.fabric,
         on_step=lambda *_: seen.append(time.perf_counter()),
     )
-    counted = seen[min(1, len(seen) - 2) :] if len(seen) > 1 else [0.0, 1.0]
+    counted = seen[min(2, len(seen) - 2) :]
     return (counted[-1] - counted[0]) / (len(counted) - 1) * -(-len(images) // how.batch)
 
 

@@ -87,7 +87,7 @@ MAIN: dict[str, Row] = {
 
 ABLATIONS: dict[str, Row] = {
     "robust_converted": Row("robust ANN, converted, no finetuning", network="converted", ann="robust"),
-    "thresholds_frozen": _finetuned("thresholds frozen", "--finetune.train-thresholds", "False"),
+    "thresholds_frozen": _finetuned("thresholds frozen", "--finetune.no-train-thresholds"),
     "scale_0.1": _finetuned("threshold scale 0.1", "--conversion.scale", "0.1"),
     "scale_0.6": _finetuned("threshold scale 0.6", "--conversion.scale", "0.6"),
     "scale_1": _finetuned("threshold scale 1", "--conversion.scale", "1"),
@@ -178,7 +178,8 @@ class Work:
 
     def stage(self, stage: str, row: Row, seed: int, folder: str) -> None:
         """One stage of a row's run."""
-        self.command(stage, row.recipe, *row.changes, "--seed", str(seed), "--out", folder, "--compare")
+        recipe = str(Path(row.recipe).resolve()) if row.recipe.endswith(".toml") else row.recipe
+        self.command(stage, recipe, *row.changes, "--seed", str(seed), "--out", folder, "--compare")
 
     def command(self, *args: str) -> None:
         """A command of robustsnn, given in the folder of the rows; ended, with its state kept, when time is up."""
@@ -200,8 +201,10 @@ class TimeIsUp(Exception):
 
 
 def made(row: Row, seed: int, run: Path) -> dict[str, object]:
-    """How a row came about: its command, what training took, its thresholds after conversion."""
+    """How a row came about: its command, what its own training took, its thresholds after conversion."""
     stages = {"pretrain": "ann", "prune": "pruned", "finetune": "snn"}
+    if row.ann:
+        del stages["pretrain"]
     headers = {
         name: checkpoint.read_header(run / f"{name}.safetensors")
         for name in (*stages.values(), "converted")
@@ -209,7 +212,7 @@ def made(row: Row, seed: int, run: Path) -> dict[str, object]:
     }
     histories = {stage: headers[name].metrics.get("history", ()) for stage, name in stages.items() if name in headers}
     return {
-        "command": shlex.join(("robustsnn", "run", row.recipe, *row.changes, "--seed", str(seed))),
+        "command": shlex.join(("robustsnn", "run", row.recipe, *row.changes, "--seed", str(seed), "--compare")),
         "clock_seconds": {stage: sum(epoch["seconds"] for epoch in history) for stage, history in histories.items()},
         "processor_seconds": {
             stage: sum(epoch["processor_seconds"] for epoch in history) for stage, history in histories.items()

@@ -110,17 +110,10 @@ RADII = (2 / 255, 4 / 255, 8 / 255)
 
 def main_table(*, bounds: bool = True) -> list[list[str]]:
     """The networks that the claim is about."""
-    head = [
-        "network",
-        "seed",
-        "clean",
-        *(f"{a} {radius(e)}" for a in ("FGSM", "PGD-20") for e in RADII),
-        "rigorous 8/255",
-        "min",
-    ]
-    rows = [head]
+    columns = [(attack, eps) for attack in ("FGSM", "PGD-20") for eps in RADII]
+    rows = [["network", "seed", "clean", *(f"{attack} {radius(eps)}" for attack, eps in columns), "rigorous 8/255", "min"]]
     for each in found(MAIN):
-        shares = [each.robust(attack, eps) for attack in ("FGSM", "PGD-20") for eps in RADII]
+        shares = [each.robust(attack, eps) for attack, eps in columns]
         cells = [cell(share, bounds=bounds) for share in (each.clean(), *shares, each.robust("rigorous"))]
         rows.append([each.row.what, str(each.seed), *cells, f"{each.minutes:.0f}"])
     return rows
@@ -135,27 +128,33 @@ def short_table() -> list[list[str]]:
     return rows
 
 
+BESIDE = ("clean", "PGD-20 8/255", "against the reference")
+
+
+def reference() -> list[Measured]:
+    """What others are compared with, if it is there."""
+    return [each for each in found() if (each.name, each.seed) == ("robust", 0)]
+
+
+def beside(each: Measured) -> list[str]:
+    """A row and what it gains over the reference, on the same images."""
+    against = [difference(each, other) for other in reference() if each != other] or ["-"]
+    return [cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)), *against]
+
+
 def variants(rows: Mapping[str, Row]) -> list[list[str]]:
-    """Rows beside the reference, on the same images."""
-    references = [each for each in found() if (each.name, each.seed) == ("robust", 0)]
-    lines = [["network", "clean", "PGD-20 8/255", "against the reference", "stored weights", "min"]]
-    for each in [*references, *found(rows)]:
-        shares = (cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)))
-        against = difference(each, references[0]) if references and each != references[0] else "-"
+    """Rows below the reference."""
+    lines = [["network", *BESIDE, "stored weights", "min"]]
+    for each in [*reference(), *found(rows)]:
         stored, count = each.report.weights
-        lines.append([each.row.what, *shares, against, f"{stored:,} of {count:,}", f"{each.minutes:.0f}"])
+        lines.append([each.row.what, *beside(each), f"{stored:,} of {count:,}", f"{each.minutes:.0f}"])
     return lines
 
 
 def log() -> list[list[str]]:
     """Experiments with what was expected and what came."""
-    references = [each for each in found() if (each.name, each.seed) == ("robust", 0)]
-    lines = [["experiment", "expected before it was run", "clean", "PGD-20 8/255", "against the reference"]]
-    for each in found(EXPERIMENTS):
-        against = difference(each, references[0]) if references else "-"
-        shares = (cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)))
-        lines.append([each.row.what, each.row.predicted, *shares, against])
-    return lines
+    rows = [[each.row.what, each.row.predicted, *beside(each)] for each in found(EXPERIMENTS)]
+    return [["experiment", "expected before it was run", *BESIDE], *rows]
 
 
 def thresholds() -> list[list[str]]:
@@ -225,6 +224,20 @@ def machines() -> str:
     return "; ".join(sorted(kinds))
 
 
+def setting() -> str:
+    """What the networks of the claim have in common, as their reports say it."""
+    kinds = set()
+    for each in found(MAIN):
+        recipe = next(iter(each.runs.values())).recipe
+        model, data = recipe["model"], recipe["data"]
+        tested = " and ".join(f"{run.rows[0].report.images:,} (`{name}`)" for name, run in each.runs.items())
+        kinds.add(
+            f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} images of which "
+            f"{data['validation']:.0%} are held out, {tested} test images"
+        )
+    return "; or ".join(sorted(kinds))
+
+
 def markdown(lines: list[list[str]]) -> str:
     """A table."""
     head, *rows = lines
@@ -243,6 +256,7 @@ def page() -> str:
     return environment.get_template("results.md.jinja").render(
         **{name: markdown(lines) if len(lines) > 1 else "Not measured yet." for name, lines in tables.items()},
         machines=machines(),
+        setting=setting(),
         there=there,
         cell=cell,
         difference=difference,

@@ -1,5 +1,6 @@
 """What all tests share: shapes checked at run time, one thread, a small body, images, and what it means to be unchanged."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ settings.register_profile("house", derandomize=True, deadline=None, database=Non
 settings.load_profile("house")
 torch.set_num_threads(1)
 
+from robustsnn import cli  # noqa: E402
 from robustsnn.conversion import spiking  # noqa: E402
 from robustsnn.models import create  # noqa: E402
 from robustsnn.recipes import measuring  # noqa: E402
@@ -56,6 +58,16 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory):
+    """A folder with ``small.toml`` and its run in ``runs/small``, but for the pages."""
+    folder = tmp_path_factory.mktemp("ran")
+    recipe = shutil.copy(Path(__file__).parent / "small.toml", folder)
+    for stage in ("pretrain", "convert", "finetune", "evaluate"):
+        assert cli.main([stage, recipe, "--out", str(folder / "runs/small")]) == 0
+    return folder
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
-from robustsnn import checkpoint, commands
+from robustsnn import checkpoint, commands, doctor
 from robustsnn.attacks import ATTACKS
 from robustsnn.bench import Timing
 from robustsnn.cli import main
@@ -53,8 +53,8 @@ SMALL = {
     "evaluation.attacks": ("FGSM",), "evaluation.eps": (0.1,), "evaluation.audit-images": 0,
 }  # fmt: skip
 """Flags that are put behind a command that trains, but for those that it gives itself."""
-CHEAP = {"limit": 4, "audit_images": 2, "audit_steps": 2, "audit_queries": 2}
-"""Flags that are put behind a command that measures a checkpoint, whatever it gives itself."""
+CHEAP = {"limit": 4, "eps": 0.5, "audit_images": 2, "audit_steps": 2, "audit_queries": 2}
+"""Flags that are put behind a command that measures a checkpoint, whatever it gives itself: what breaks soon costs little."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -122,6 +122,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr("robustsnn.recipes.run.load_dataset", images)
     monkeypatch.setitem(commands.STAGES, "run", run_all)
     monkeypatch.setattr(Engine, "launch", lambda self: Team(cpu()))
+    monkeypatch.setattr(doctor, "trouble", lambda device: "")
     timings = [Timing("forward", 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
     monkeypatch.setattr(commands.looking, "bench", lambda case, rows, repeats: timings)
     before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES)]

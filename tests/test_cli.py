@@ -26,25 +26,7 @@ from robustsnn.training import OBJECTIVES
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-SMALL = """
-name = "small"
-timesteps = 2
-data.limit = 60
-model.width = 0.25
-pretrain = {epochs = 1, probe = ""}
-conversion = {timesteps = 2, batches = 1}
-finetune = {epochs = 1, probe = ""}
-evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 10, audit_images = 0}
-"""
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """A folder with ``small.toml`` and what ``robustsnn run`` made of it in ``run``."""
-    folder = tmp_path_factory.mktemp("cli")
-    (folder / "small.toml").write_text(SMALL)
-    assert main(["run", str(folder / "small.toml"), "--out", str(folder / "run")]) == 0
-    return folder
+SMALL = (Path(__file__).parent / "small.toml").read_text()
 
 
 @pytest.fixture
@@ -153,7 +135,7 @@ def test_a_listed_baseline_can_be_run(name):
 
 @pytest.mark.parametrize(("name", "kind"), [("ann", "ann"), ("converted", "snn"), ("snn", "snn")])
 def test_info_says_what_a_checkpoint_holds(name, kind, said, ran):
-    path = ran / "run" / f"{name}.safetensors"
+    path = ran / "runs/small" / f"{name}.safetensors"
     code, out, _ = said("info", path)
     assert code == 0
     assert out.startswith(f"{path}: {kind}, 2,7")
@@ -162,7 +144,7 @@ def test_info_says_what_a_checkpoint_holds(name, kind, said, ran):
 
 
 def test_a_checkpoint_is_evaluated_as_its_recipe_says_but_for_the_flags(said, ran):
-    code, out, error = said("evaluate", ran / "run/snn.safetensors", "--eps", "0.05", "8/255", "--limit", "5")
+    code, out, error = said("evaluate", ran / "runs/small/snn.safetensors", "--eps", "0.05", "8/255", "--limit", "5")
     assert (code, error) == (0, "")
     assert "Protocol quick, rule any" in out
     assert "over 5 test images" in out
@@ -172,10 +154,24 @@ def test_a_checkpoint_is_evaluated_as_its_recipe_says_but_for_the_flags(said, ra
     assert "PGD" not in flat
 
 
+def test_another_protocol_runs_its_own_attacks_however_it_is_written(said, ran):
+    """Not those which the recipe selects of `quick`."""
+    words = ("evaluate", ran / "runs/small/snn.safetensors", "--limit=1", "--audit-images=0", "--eps=0.5")
+    code, out, error = said(*words, "--protocol=paper")
+    assert (code, error) == (0, "")
+    assert "APGD-T ε=0.5" in out
+
+
+@pytest.mark.parametrize("command", ["list recipes", "convert small.toml", "report FOLDER"])
+def test_what_measures_no_single_run_is_not_asked_for_its_audit(command, refused, small, ran):
+    words = [str(ran / "runs/small") if word == "FOLDER" else word for word in command.split()]
+    assert_found("--strict tells of the audit of one run: give it to run, evaluate, report", refused(*words, "--strict"))
+
+
 def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     """The README: "any checkpoint"."""
-    model = checkpoint.read_header(ran / "run/snn.safetensors").recipe["model"]
-    checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "run/snn.safetensors"), {"model": model})
+    model = checkpoint.read_header(ran / "runs/small/snn.safetensors").recipe["model"]
+    checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "runs/small/snn.safetensors"), {"model": model})
     code, _, error = said("evaluate", "own.safetensors", "--protocol", "quick", "--attacks", "FGSM", "--limit", "5")
     assert (code, error) == (0, "")
 
@@ -200,7 +196,7 @@ def test_the_stages_one_after_the_other_are_a_run(small, said, ran):
     again = said("run", small, "--out", "there")
     table = out[: out.index("Protocol")]
     assert table in again[1]
-    assert table in said("report", ran / "small.toml", "--out", ran / "run")[1]
+    assert table in said("report", ran / "small.toml", "--out", ran / "runs/small")[1]
 
 
 def test_the_report_names_a_command_that_makes_the_same_run_again(small, here, said):
@@ -221,7 +217,8 @@ def test_without_a_terminal_lines_are_plain(small, said):
 
 def test_a_table_is_not_cut_where_there_is_no_terminal(said, ran):
     """A name or figure that is cut off cannot be read back from a log."""
-    out = said("evaluate", ran / "run/snn.safetensors", "--eps", *(str(n / 100) for n in range(1, 10)), "--limit", "2")[1]
+    radii = [str(n / 100) for n in range(1, 10)]
+    out = said("evaluate", ran / "runs/small/snn.safetensors", "--eps", *radii, "--limit", "2")[1]
     assert "…" not in out
     assert "snn.safetensors" in out
 
@@ -254,8 +251,8 @@ def assert_found(pattern, line):
 
 
 def test_runs_are_compared_on_one_page(said, ran, here):
-    shutil.copytree(ran / "run", here / "a run")
-    code, out, error = said("report", "a run", ran / "run", "--out", "pages/all.html")
+    shutil.copytree(ran / "runs/small", here / "a run")
+    code, out, error = said("report", "a run", ran / "runs/small", "--out", "pages/all.html")
     assert (code, error) == (0, "")
     assert "best spiking network" in out
     text = (here / "pages/all.html").read_text()
@@ -272,9 +269,9 @@ def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
     (here / "empty").mkdir()
-    assert_found(r"no empty/report\.json: give folders of runs", refused("report", ran / "run", "empty"))
+    assert_found(r"no empty/report\.json: give folders of runs", refused("report", ran / "runs/small", "empty"))
     assert_found(r"no empty/report\.json: give folders of runs", refused("report", "empty"))
-    assert_found("outt", refused("report", ran / "run", "--outt", "x"))
+    assert_found("outt", refused("report", ran / "runs/small", "--outt", "x"))
     assert [path.name for path in here.iterdir()] == ["empty"]
 
 
@@ -340,10 +337,17 @@ def test_a_wrong_value_is_explained_in_our_words_not_in_those_of_a_library(flags
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
-    [("--eps -0.1", r"eps.* 0\b.*-0\.1"), ("--protocol papr", "did you mean 'paper'"), ("--epz 0.1", r"\beps\b")],
+    [
+        ("--eps -0.1", r"eps.* 0\b.*-0\.1"),
+        ("--eps=-0.1", r"eps.* 0\b.*-0\.1"),
+        ("--protocol papr", "did you mean 'paper'"),
+        ("--protocol=papr", "did you mean 'paper'"),
+        ("--epz 0.1", r"\beps\b"),
+        ("--epz=0.1 --out=there", r"\beps\b"),
+    ],
 )
 def test_a_wrong_flag_for_a_checkpoint_is_one_line(flags, complaint, refused, ran):
-    assert_found(complaint, refused("evaluate", ran / "run/snn.safetensors", *flags.split()))
+    assert_found(complaint, refused("evaluate", ran / "runs/small/snn.safetensors", *flags.split()))
 
 
 WRONG_RECIPES = [
@@ -371,7 +375,7 @@ def test_a_wrong_recipe_is_one_line_and_nothing_is_trained(text, complaint, refu
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "random", "empty"])
 def test_a_damaged_checkpoint_is_one_line_that_names_it(damage, command, refused, here, ran):
     path = here / "broken.safetensors"
-    whole = (ran / "run/snn.safetensors").read_bytes()
+    whole = (ran / "runs/small/snn.safetensors").read_bytes()
     path.write_bytes({"truncated": whole[:-100], "random": bytes(range(256)) * 10}.get(damage, b""))
     if damage == "foreign":
         save_file({"weight": torch.zeros(2)}, path)
@@ -379,8 +383,8 @@ def test_a_damaged_checkpoint_is_one_line_that_names_it(damage, command, refused
 
 
 @pytest.mark.parametrize("name", ["ann", "converted", "snn"])
-def test_a_damaged_checkpoint_of_a_run_is_not_trained_over(name, refused, small, said):
-    assert said("run", small, "--out", "there")[0] == 0
+def test_a_damaged_checkpoint_of_a_run_is_not_trained_over(name, refused, small, ran):
+    shutil.copytree(ran / "runs/small", "there")
     path = Path(f"there/{name}.safetensors")
     path.write_bytes(path.read_bytes()[:500])
     assert f"{name}.safetensors" in refused("run", small, "--out", "there")
@@ -418,7 +422,7 @@ def test_images_with_other_channels_than_the_network_are_one_line(refused, ran, 
     data = digits()
     wide = replace(data.test, pixels=data.test.pixels.expand(-1, 3, -1, -1))
     monkeypatch.setitem(DATASETS, "digits", lambda: replace(data, test=wide))
-    assert_found(r"\[N, 1, H, W\].*3", refused("evaluate", ran / "run/snn.safetensors"))
+    assert_found(r"\[N, 1, H, W\].*3", refused("evaluate", ran / "runs/small/snn.safetensors"))
 
 
 def test_a_layer_that_cannot_be_converted_is_one_line_that_names_it(refused, small, here, monkeypatch):

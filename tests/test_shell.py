@@ -22,32 +22,12 @@ from robustsnn.terminal import Terminal
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 PAGE = Path(__file__).parents[1] / "docs/command-line.md"
-SMALL = """
-name = "small"
-timesteps = 2
-data.limit = 60
-model.width = 0.25
-pretrain = {epochs = 1, probe = ""}
-conversion = {timesteps = 2, batches = 1}
-finetune = {epochs = 1, probe = ""}
-evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 10, audit_images = 0}
-"""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with ``small.toml`` and its run in ``runs/small``, but for the pages."""
-    folder = tmp_path_factory.mktemp("shell")
-    (folder / "small.toml").write_text(SMALL)
-    for stage in ("pretrain", "convert", "finetune", "evaluate"):
-        assert cli.main([stage, str(folder / "small.toml"), "--out", str(folder / "runs/small")]) == 0
-    return folder
 
 
 @pytest.fixture
-def here(made, tmp_path, monkeypatch):
+def here(ran, tmp_path, monkeypatch):
     """A copy of it, as the working folder; nothing is compiled, nothing is timed."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(ran, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "trouble", lambda device: "")
     monkeypatch.setattr(looking, "bench", lambda *_: [bench.Timing("forward", 2.0, 1.0, 0.5, float("nan"), 0.0, 0.0)])

@@ -8,7 +8,7 @@ from typing import Any
 from robustsnn.attacks import ATTACKS
 from robustsnn.data import DATASETS
 from robustsnn.deploy import TARGETS
-from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, STRONGER_PATHS
+from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, STRONGER_PATHS, Protocol
 from robustsnn.models import MODELS
 from robustsnn.names import written
 from robustsnn.recipes import load_recipe, packaged
@@ -27,6 +27,10 @@ def _names(names: Iterable[str]) -> Lines:
 
 def _values(table: Mapping[str, Callable[..., Any]]) -> Lines:
     return {name: written(kind) for name, kind in table.items()}
+
+
+def _attacks(protocol: Protocol) -> str:
+    return ", ".join(dict.fromkeys(group.name for groups in protocol.ensembles.values() for group in groups))
 
 
 def baselines() -> Lines:
@@ -54,6 +58,6 @@ KINDS: dict[str, Callable[[], Lines]] = {
     "paths": lambda: _names(str(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)),
     "targets": lambda: _names(TARGETS),
     "zoo": lambda: _names(f"{PREFIX}{name}" for name in zoo()),
-    "protocols": lambda: {name: f"{name}: {', '.join(p.ensembles)}" for name, p in PROTOCOLS.items()},
+    "protocols": lambda: {name: f"{name}: {_attacks(protocol)}" for name, protocol in PROTOCOLS.items()},
 }
 """What can be listed."""

@@ -43,6 +43,9 @@ EXITS = {
 }
 """What the exit status says."""
 
+JUDGING = ("run", "evaluate", "report")
+"""Commands that may be asked by ``--strict`` to let the exit status tell of the audit."""
+
 USAGE = f"""robustsnn: adversarially robust spiking neural networks
 
   robustsnn run RECIPE [--out DIR] [--section.key value ...]
@@ -75,6 +78,7 @@ Exit status:
 def command(args: Sequence[str]) -> None:
     """Find the command that the arguments name, and do it."""
     machine.plain()
+    args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--") else (arg,))]
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return None
@@ -83,6 +87,8 @@ def command(args: Sequence[str]) -> None:
     machine.keep_machine_code(lambda line: print(line, file=sys.stderr))
     strict, terminal = "--strict" in args, Terminal(json="--json" in args)
     name, *rest = [arg for arg in args if arg not in ("--strict", "--system-allocator", "--json")] or [""]
+    if strict and (name not in JUDGING or (name == "report" and rest and is_run(rest[0]))):
+        raise ValueError(f"--strict tells of the audit of one run: give it to {', '.join(JUDGING)}, not to 'robustsnn {name}'")
     if name != "bench" and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return None

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from robustsnn.recipes import Listener
 from robustsnn.reporting import RunReport, audits, costs, energies, failures, layers, summary, table
-from robustsnn.reporting.board import groups, ranks, winner
+from robustsnn.reporting.board import APART, groups, ranks, winner
 
 EVERY = 30.0
 """Seconds of silence after which a line says how far things are, where no bar is drawn."""
@@ -118,10 +118,11 @@ class Terminal:
 
     def comparison(self, runs: Mapping[str, RunReport]) -> None:
         """Show the networks of several runs, ranked."""
-        for group in groups(runs):
+        measured = groups(runs)
+        for group in measured:
             self.say(f"\n{group.title}\n{winner(group)}\n")
             self.table(*ranks(group))
-        self.say("")
+        self.say(f"\n{APART}" if len(measured) > 1 else "")
 
     def report(self, value: RunReport) -> None:
         """Show a report."""

@@ -277,3 +277,20 @@ def test_what_simulators_lack_is_expressed_by_what_they_have():
         wrong, _, apart = differing(to_nir(net, SHAPE, target), net, x)
         assert wrong == 0
         assert apart < 1e-12
+
+
+class Twisted(nn.Module):
+    """A mean over channels and rows of square images has the shape of one over rows and columns."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.fc = nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.act(self.conv(x)).mean((1, 2)))
+
+
+def test_a_mean_over_other_axes_is_no_pool():
+    x = torch.rand(2, 2, 8, 8)
+    with pytest.raises(ValueError, match=r"operation mean .* cannot be exported"):
+        to_nir(spiking(Twisted().eval(), x, Dynamics(2), threshold=0.1).eval(), (2, 8, 8))

@@ -98,23 +98,25 @@ def test_every_spike_counts_behind_average_pooling(pool):
 
 
 class Branches(nn.Module):
-    """Neurons read by a layer as they are, by another behind a norm, by a third together with the image."""
+    """Neurons read by a layer as they are, by another behind a norm, by others together with the image or with themselves."""
 
     def __init__(self):
         super().__init__()
         self.act, self.norm = nn.ReLU(), nn.BatchNorm2d(1)
-        self.plain, self.normed, self.mixed = (nn.Linear(n, 2) for n in (4, 16, 32))
+        self.plain, self.normed, self.mixed, self.doubled = (nn.Linear(n, 2) for n in (4, 16, 32, 16))
 
     def forward(self, x):
         spikes = self.act(x)
         pooled = F.avg_pool2d(spikes, 2).view(x.size(0), -1)
         both = torch.cat([spikes, x], 1)
-        return self.plain(pooled) + self.normed(self.norm(spikes).flatten(1)) + self.mixed(both.flatten(1))
+        alone = self.plain(pooled) + self.normed(self.norm(spikes).flatten(1)) + self.mixed(both.flatten(1))
+        return alone + self.doubled(torch.add(spikes, spikes).flatten(1))
 
 
 def test_what_is_no_spikes_is_multiplied():
     found, _ = counted(Branches().eval(), Dynamics(3), [Slot("act")], PLANE)
     assert found["plain"] == Operations(macs=0, acs=3 * 3 * 2, dense=8)
+    assert found["doubled"] == Operations(macs=0, acs=2 * 3 * 3 * 2, dense=32)
     assert found["normed"] == Operations(macs=3 * 32, acs=0, dense=32)
     assert found["mixed"] == Operations(macs=3 * 64, acs=0, dense=64)
 

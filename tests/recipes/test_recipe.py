@@ -298,7 +298,7 @@ def test_one_of_the_baselines_is_a_recipe_of_its_own():
 
 def test_what_is_compared_can_be_chosen(tmp_path):
     two = {"a": {"seed": 1}, "b": {"seed": 2}}
-    labels = {key: [run.label for run in Run(recipe(baselines=two, **chosen), tmp_path).everyone()] for key, chosen in
+    labels = {key: [run.label for run in Run(recipe(baselines=two, **chosen), tmp_path).everyone] for key, chosen in
               {"all": {}, "one": {"compare": ["b"]}, "none": {"compare": []}}.items()}  # fmt: skip
     assert labels == {"all": ["robust", "a", "b"], "one": ["robust", "b"], "none": ["robust"]}
     with pytest.raises(ValueError, match="did you mean 'a'"):

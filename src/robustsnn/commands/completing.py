@@ -10,7 +10,7 @@ from robustsnn.commands.looking import BenchArguments
 from robustsnn.commands.running import STAGES, ExportArguments
 from robustsnn.completion import SHELLS, Follows, script
 from robustsnn.data import DATASETS
-from robustsnn.deploy import TARGETS
+from robustsnn.deploy import FORMATS, TARGETS
 from robustsnn.evaluation import PROTOCOLS
 from robustsnn.models import MODELS
 from robustsnn.recipes import packaged
@@ -57,7 +57,7 @@ def _names(baselines: Sequence[str]) -> Mapping[str, Sequence[str]]:
         "--evaluation.attacks": ensembles,
         "--attacks": ensembles,
         "--compare": sorted({name.partition(":")[2] for name in baselines}),
-        "--to": ["nir", "onnx"],
+        "--to": [*FORMATS],
         "--target": [*TARGETS],
         "--networks": [*MODELS],
         "--rows": [*ROWS],

@@ -61,7 +61,7 @@ def stage(name: str, args: Sequence[str], strict: bool, terminal: Terminal) -> N
         result = STAGES[name](run)
     team.part()
     if not isinstance(result, RunReport):
-        made = [path for each in run.everyone() for name in SHAPED_BY if (path := each.path(name)).exists()]
+        made = [path for each in run.everyone for name in SHAPED_BY if (path := each.path(name)).exists()]
         return terminal.answer({"out": run.out, "checkpoints": made}, lambda: None)
     terminal.answer(result, lambda: terminal.report(result))
     if name in ("run", "report"):
@@ -82,7 +82,7 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -
         body = _outside(header, chosen.ann)
     team = start(chosen.engine, terminal)
     recipe = recipe.model_copy(update={"evaluation": chosen.settings})
-    run = Run(recipe, path.parent, terminal.listener(), engine=chosen.engine, team=team)
+    run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)
     name = Path(given).name
     with terminal.bar:
         report = measuring.measure(run, checkpoint.load(given, body).to(team.fabric.device), name, path)
@@ -136,6 +136,8 @@ def leave(args: Sequence[str], terminal: Terminal) -> None:
     if not args or args[0].startswith("-"):
         raise ValueError("usage: robustsnn export FILE.safetensors --out FILE [--to nir|onnx] [--target NAME]")
     chosen = parse(ExportArguments, None, args[1:], f"robustsnn export {args[0]}")
+    if chosen.to != "nir" and chosen.target != ExportArguments.target:
+        raise ValueError(f"--target is for NIR files, which {chosen.to} is not: leave it out")
     body = _outside(checkpoint.read_header(args[0]), chosen.ann) if chosen.ann else None
     remarks = export(args[0], chosen.out, chosen.to, chosen.target, chosen.shape, body)
     lines = [f"{chosen.out} is written. What differs from the network:", *(f"  {remark}" for remark in remarks)]

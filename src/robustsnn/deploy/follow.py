@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
     Raises:
         ValueError: an operation that other simulators do not know, named with its module, or a shape that does not fit.
     """
-    view = folded(net)
+    view = folded(deepcopy(net).cpu())
     assert isinstance(view, SpikingNetwork)
     try:
         graph = Tracer().trace(view.body)
@@ -114,7 +115,7 @@ class _Follow(fx.Interpreter):
             return total
         if name == "neg":
             return {layer: -weight for layer, weight in first.items()}
-        if name in MULTIPLIED and len(tracked) == 1:
+        if name in MULTIPLIED and len(tracked) == 1 and not n.kwargs:
             factor = self._number(n, divides="div" in name)
             if factor is not None:
                 return {layer: weight * factor for layer, weight in first.items()}
@@ -123,7 +124,7 @@ class _Follow(fx.Interpreter):
         if name in POOLED and n.args[0] is tracked[0]:
             arguments, options = self.fetch_args_kwargs_from_env(n)
             return self._add(n.name, pool(n.name, POOLED[name](*arguments[1:], **options), takes, gives), first, gives)
-        if name == "mean" and len(takes) == 3 and gives in ((takes[0],), (takes[0], 1, 1)):
+        if name == "mean" and len(takes) == 3 and _axes(n) == {2, 3}:
             pooled = self._add(n.name, Pool((takes[1], takes[2]), (takes[1], takes[2]), (0, 0)), first, (takes[0], 1, 1))
             return pooled if len(gives) == 3 else self._add(f"{n.name}_flat", Flat(), pooled, gives)
         raise ValueError(
@@ -156,6 +157,12 @@ class _Follow(fx.Interpreter):
             self.layers[name] = Layer(what, (layer,), gives)
             self.scaled[layer, weight] = name
         return self.scaled[layer, weight]
+
+
+def _axes(n: fx.Node) -> set[int]:
+    """Of ``[N,C,H,W]``, those that a mean is over."""
+    given: Any = n.kwargs.get("dim", n.args[1] if len(n.args) > 1 else ())
+    return {axis % 4 for axis in ((given,) if isinstance(given, int) else given or ())}
 
 
 def _named(n: fx.Node) -> str:

@@ -130,7 +130,7 @@ def operations(net: nn.Module, data: Images, batch: int = 250) -> dict[str, Oper
     """Synaptic operations per image of every convolution and linear layer, by module path, counted over all the images.
 
     Weights that are 0 cost nothing. Multiply-accumulates include those with zeros of the padding, as is usual; spikes meet
-    only synapses that are there. A layer is fed by spikes where only reshaping and average pooling lie in between; then every
+    only synapses that are there. A layer is fed by spikes where only reshaping, pooling and sums lie in between; then every
     spike counts, since the pool's division is part of the weights. The layers before the first spikes work once per image,
     not once per step, where the network runs them so. Norms, biases and the neurons' own updates are not counted.
 
@@ -199,7 +199,7 @@ SHAPING = {
     *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d),
     *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat, F.dropout),
     *("flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"),
-    *(operator.add, operator.iadd, operator.getitem),
+    *(operator.add, operator.iadd, torch.add, "add", "add_", operator.getitem),
 }
 """Modules, functions and methods behind which a value stands for as many spikes as before."""
 

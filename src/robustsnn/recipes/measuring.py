@@ -30,7 +30,7 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
     if run.recipe.prune.sparsity:
         rows.append((f"{run.label} ANN, pruned", run, "pruned"))
     rows += [(f"{run.label} SNN, converted", run, "converted"), (f"{run.label} SNN, finetuned", run, "snn")]
-    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone()[1:]]
+    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone[1:]]
 
 
 def evaluate(run: Run) -> RunReport:
@@ -44,11 +44,11 @@ def evaluate(run: Run) -> RunReport:
             run.listener.say(f"measuring anew: {error}")
         else:
             report = before if before.recipe == report.recipe else report
+    curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
             continue
         measured = measure(run, source.open(kind), name, source.path(kind))
-        curves = {f"{r.label} {stage}": history for r in run.everyone() for stage, history in _curves(r)}
         report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
         run.alone(partial(write_atomic, path, report.to_json()))
     return report

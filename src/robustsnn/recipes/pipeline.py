@@ -33,7 +33,7 @@ def checked(run: Run, needs: str = "") -> Iterable[Run]:
     Raises:
         ValueError: a body that cannot be built, a folder that holds another run, or the checkpoint ``needs`` is not there.
     """
-    everyone = run.everyone()
+    everyone = run.everyone
     for each in everyone:
         for name in SHAPED_BY:
             each.finished(name)
@@ -179,7 +179,6 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
     _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
     chosen = best_epoch(figures)
     run.save(name, net, {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1})
-    run.finished(name)
     run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
 
 

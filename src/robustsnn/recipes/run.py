@@ -53,6 +53,7 @@ class Run:
     engine: Engine = Engine()
     team: Team = field(default_factory=lambda: Team(cpu()))
 
+    @cached_property
     def everyone(self) -> tuple[Run, ...]:
         """This run, then those to compare it with, each in a folder of its own inside this one."""
         names = self.recipe.baselines if self.recipe.compare is None else self.recipe.compare
@@ -119,7 +120,6 @@ class Run:
                 f"{path} was made by a recipe with another {' and '.join(different)}: choose another --out, "
                 "or remove that file to make it anew"
             )
-        remove_states(path.with_suffix(".state"))
         return True
 
     def open(self, name: str) -> nn.Module:
@@ -132,12 +132,15 @@ class Run:
         return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None).to(self.team.fabric.device)
 
     def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
-        """Write the network of a stage."""
+        """Write the network of a stage, and only then forget the state of its training."""
         self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), metrics))
+        self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 
     def begin(self) -> None:
-        """Make the folder, with its recipe."""
+        """Make the folder, with its recipe, and remove what a stage that was killed at its end left."""
         remove_leftovers(self.out)
+        for path in filter(Path.exists, map(self.path, SHAPED_BY)):
+            remove_states(path.with_suffix(".state"))
         write_atomic(self.out / "recipe.toml", self.recipe.toml())
 
     def alone(self, write: Callable[[], object]) -> None:

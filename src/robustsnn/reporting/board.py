@@ -12,6 +12,8 @@ from robustsnn.reporting.report import Row, RunReport
 from robustsnn.reporting.tables import percent, radius, spelled, strongest
 from robustsnn.reporting.template import render
 
+APART = "Networks in different tables were not measured alike (test images, protocol, attacks, rule): do not compare them."
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -129,7 +131,7 @@ def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
         {"title": group.title, "winner": winner(group), "table": ranks(group), "figure": _figure(group, i)}
         for i, group in enumerate(groups(runs))
     ]
-    return render("board.html.jinja", name="Comparison of runs", runs=runs, links=links, sections=sections)
+    return render("board.html.jinja", name="Comparison of runs", runs=runs, links=links, sections=sections, apart=APART)
 
 
 def _figure(group: Group, number: int) -> Picture:

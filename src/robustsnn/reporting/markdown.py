@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.reporting.report import RunReport
-from robustsnn.reporting.tables import audits, costs, energies, layers, over_time, pilots, summary, table
+from robustsnn.reporting.tables import audits, costs, energies, layers, meanings, over_time, pilots, summary, table
 
 ALONE = "PGD-5 on a few images at the largest epsilon, in percent: broken / without any gradient."
 TIME = "Clean accuracy in percent after each time step, by the same weights and thresholds, also beyond those it was made for."
@@ -29,9 +29,8 @@ def markdown(report: RunReport) -> str:
     if pilots(report)[1]:
         parts += ["## Gradient paths alone", ALONE, _markdown(*pilots(report))]
     if any(row.report.audit for row in report.rows):
-        meanings = {check.name: check.meaning for row in report.rows for check in row.report.audit}
         parts += ["## Audit", "Verdict and figure of every check.", _markdown(*audits(report))]
-        parts += ["\n".join(f"- {name}: {meaning}" for name, meaning in meanings.items())]
+        parts += ["\n".join(f"- {name}: {meaning}" for name, meaning in meanings(report).items())]
     if costs(report)[1]:
         parts += ["## Cost", COST, _markdown(*costs(report))]
     parts += [f"Made by `{report.command}` with " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]

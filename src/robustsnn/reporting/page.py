@@ -41,7 +41,6 @@ def page(report: RunReport) -> str:
         neurons=neurons(report),
         energy=energy(report),
         said={"alone": ALONE, "cost": COST, "spent": SPENT, "time": TIME},
-        meanings={check.name: check.meaning for row in report.rows for check in row.report.audit},
         recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),
     )
 

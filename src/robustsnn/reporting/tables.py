@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 from robustsnn.evaluation import MISCLASSIFIED, PRESETS, Interval, Report, Result, wilson
 from robustsnn.reporting.report import RunReport
@@ -89,6 +90,19 @@ def audits(report: RunReport) -> Table:
     return head, [[name, *(found.get((row.network, name), "-") for row in audited)] for name in names]
 
 
+def meanings(report: RunReport) -> dict[str, str]:
+    """What every check measures; where its words hold figures of one network, each network's own."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for row in report.rows:
+        for check in row.report.audit:
+            said.setdefault(check.name, {}).setdefault(check.meaning, []).append(row.network)
+    return {name: _together(texts) for name, texts in said.items()}
+
+
+def _together(texts: dict[str, list[str]]) -> str:
+    return "; ".join(text if len(texts) == 1 else f"{', '.join(networks)}: {text}" for text, networks in texts.items())
+
+
 def pilots(report: RunReport) -> Table:
     """Head and rows of what every gradient path does alone: images broken, and images without any gradient, in percent."""
     piloted = [row for row in report.rows if row.report.pilot]
@@ -111,7 +125,7 @@ def failures(report: RunReport) -> list[str]:
 
 
 def costs(report: RunReport) -> Table:
-    """Head and rows of what the attacks cost, per image that had to be attacked; for an ensemble of several attacks also in
+    """Head and rows of what the attacks cost, per image that had to be attacked; where an ensemble has several attacks also in
     units of its first one, which `rigorous` begins with PGD-20 along all the published paths."""
     head = ["network", "attack", "gradients per image", "queries per image", "times its first attack"]
     rows = []
@@ -120,14 +134,13 @@ def costs(report: RunReport) -> Table:
             attacked = sum(broken != MISCLASSIFIED for broken in result.broken_by)
             if not result.gradients or not attacked:
                 continue
-            kind = result.members[0].partition(" along ")[0]
-            first = sum(
-                g for g, name in zip(result.gradients, result.members, strict=True) if name.startswith(f"{kind} along ")
-            )
+            _, of_the_first = next(groupby(result.members, lambda member: member.partition(" along ")[0]))
+            first = sum(result.gradients[: len(list(of_the_first))])
             times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
             each = [f"{sum(counted) / attacked:.1f}" for counted in (result.gradients, result.queries)]
             rows.append([row.network, f"{result.attack} ε={radius(result.eps)}", *each, times])
-    return head, rows
+    shown = len(head) - all(row[-1] == "-" for row in rows)
+    return head[:shown], [row[:shown] for row in rows]
 
 
 def summary(report: RunReport, *, bounds: bool = True) -> str:
