@@ -202,9 +202,7 @@ class TimeIsUp(Exception):
 
 def made(row: Row, seed: int, run: Path) -> dict[str, object]:
     """How a row came about: its command, what its own training took, its thresholds after conversion."""
-    stages = {"pretrain": "ann", "prune": "pruned", "finetune": "snn"}
-    if row.ann:
-        del stages["pretrain"]
+    stages = {**({} if row.ann else {"pretrain": "ann"}), "prune": "pruned", "finetune": "snn"}
     headers = {
         name: checkpoint.read_header(run / f"{name}.safetensors")
         for name in (*stages.values(), "converted")

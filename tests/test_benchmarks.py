@@ -18,7 +18,7 @@ from robustsnn.training.engine import Engine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from benchmarks import gpu_results, results, results_page  # noqa: E402
+from benchmarks import gpu_results, measured, results, results_page  # noqa: E402
 
 SMALL = """
 extends = "digits"
@@ -106,11 +106,12 @@ def test_a_row_is_a_recipe(name):
 
 def test_reports_become_the_page(kept, monkeypatch):
     plan = {name: results.Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
-    monkeypatch.setattr(results_page, "PLAN", plan)
+    for module in (measured, results_page):
+        monkeypatch.setattr(module, "PLAN", plan)
     monkeypatch.setattr(results_page, "MAIN", plan)
     for table in ("ABLATIONS", "EXPERIMENTS"):
         monkeypatch.setattr(results_page, table, {})
-    monkeypatch.setattr(results_page, "KEPT", kept.parent)
+    monkeypatch.setattr(measured, "KEPT", kept.parent)
     page = results_page.page()
     report = read_report((kept / "whole.json").read_bytes(), kept).rows[0].report
     assert f"| gpu_small | 0 | {percent(report.clean)} |" in page
