@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/robustsnn run digits --out runs/digits
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

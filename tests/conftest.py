@@ -54,7 +54,7 @@ def _pages_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unchecked():
-    """Arguments reach the library as at a user's: no run-time type checks in between."""
+    """Arguments reach the library as at a user's, and as fast: no run-time type checks in between."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

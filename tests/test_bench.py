@@ -12,6 +12,8 @@ from robustsnn.bench.rows import FORMS
 from robustsnn.commands import looking
 from robustsnn.evaluation import PUBLISHED_PATHS
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TINY = Case("resnet20", width=0.1, timesteps=2, batch=2, few=2)
 
 

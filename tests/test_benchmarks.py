@@ -20,6 +20,8 @@ sys.path.append(str(ROOT))
 
 from benchmarks import gpu_results, measured, results, results_page  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SMALL = """
 extends = "digits"
 timesteps = 2

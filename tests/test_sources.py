@@ -12,6 +12,8 @@ import torch
 from robustsnn.data import DATASETS, load_dataset
 from robustsnn.data.sources import HERE, HUB
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 datasets = pytest.importorskip("datasets", reason="the extra 'data' is not installed")
 Image = pytest.importorskip("PIL.Image", reason="the extra 'data' is not installed")
 

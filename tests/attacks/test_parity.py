@@ -17,6 +17,8 @@ from robustsnn.models import create
 from robustsnn.seeds import image_seeds
 from robustsnn.training import FastAdversarial, Schedule, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 theirs = pytest.importorskip("torchattacks", reason="not there: pip install --no-deps torchattacks==3.5.1")
 
 FULL = os.environ.get("ROBUSTSNN_PARITY") == "full"

@@ -18,6 +18,8 @@ from robustsnn.models import create
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, SpikingNetwork, lif
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 ROOM = importlib.import_module("robustsnn.conversion.calibrate")  # the package shows the function of that name
 
 

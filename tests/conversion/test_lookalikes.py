@@ -13,6 +13,8 @@ from robustsnn.conversion import convert, trace
 from robustsnn.seeds import generator
 from robustsnn.spiking import Analog, Dynamics
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 X = torch.rand(6, 3, 16, 16, generator=generator(0, "test lookalikes"))
 STATISTICS = ("running_mean", "running_var")
 

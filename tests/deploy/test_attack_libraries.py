@@ -18,6 +18,8 @@ from robustsnn.models import create
 from robustsnn.seeds import image_seeds
 from robustsnn.training import FastAdversarial, Schedule
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 FULL = os.environ.get("ROBUSTSNN_PARITY") == "full"
 COUNT, STEPS, EPS = (673, 40, 0.15) if FULL else (200, 5, 0.1)
 STRIDE = 2.5 * EPS / STEPS

@@ -24,6 +24,8 @@ from robustsnn.spiking import (
     Triangle,
 )
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 STEPS = 4
 PATHS = [Surrogate(Triangle(0.7)), Surrogate(Exponential(0.3, 2.0)), Rate(), PotentialDependent(), Analog()]
 DETACHED = [Surrogate(Triangle(0.7), detach_reset=True), Rate()]

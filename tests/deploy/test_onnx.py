@@ -9,6 +9,8 @@ from robustsnn.models import create
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SHAPE = (2, 8, 8)
 
 

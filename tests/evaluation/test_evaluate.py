@@ -25,6 +25,8 @@ from robustsnn.evaluation.worst import Target
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking.recall import graph_bytes
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 EPS = 0.05
 NO_AUDIT = Audit(images=0)
 

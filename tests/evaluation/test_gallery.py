@@ -13,6 +13,8 @@ from robustsnn.evaluation import Audit, evaluate
 from robustsnn.models import create
 from robustsnn.training import Adversarial, Natural, Schedule, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 EPS = 0.15
 HOW = Audit(images=48, steps=60, queries=300)
 

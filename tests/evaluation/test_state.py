@@ -10,6 +10,8 @@ from robustsnn.data import Images
 from robustsnn.evaluation import Audit, evaluate
 from robustsnn.seeds import generator
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 @pytest.fixture
 def data(net):

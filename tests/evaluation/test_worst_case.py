@@ -19,6 +19,8 @@ from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Analog, Dynamics, Plain, Rate, StraightThrough, Surrogate, Triangle
 from robustsnn.training import Natural, Schedule, train
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 COUNT = 16
 SEEDS = image_seeds(torch.arange(COUNT), "test worst case")
 EPS = 0.06

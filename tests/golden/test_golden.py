@@ -16,9 +16,10 @@ from robustsnn.models import create
 from robustsnn.spiking import Analog, Dynamics, Exponential, Rate, Rectangle, StraightThrough, Surrogate, Triangle
 
 FOLDER = Path(os.environ.get("ROBUSTSNN_GOLDEN", Path(__file__).resolve().parents[3] / "shared/golden"))
-pytestmark = pytest.mark.skipif(
-    not FOLDER.exists(), reason=f"no golden numbers at {FOLDER}; ROBUSTSNN_GOLDEN names their folder"
-)
+pytestmark = [
+    pytest.mark.skipif(not FOLDER.exists(), reason=f"no golden numbers at {FOLDER}; ROBUSTSNN_GOLDEN names their folder"),
+    pytest.mark.usefixtures("unchecked"),
+]
 NORMALISED = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
 BODIES = {
     "vggmini": lambda: create("vggmini", 10, conv_bias=True, **NORMALISED),

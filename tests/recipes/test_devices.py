@@ -12,6 +12,8 @@ from robustsnn.checkpoint import load
 from robustsnn.cli import main
 from robustsnn.reporting import read_report
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 RECIPE = """
 name = "two"
 timesteps = 2

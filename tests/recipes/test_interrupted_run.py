@@ -14,6 +14,8 @@ from robustsnn.cli import main
 from robustsnn.files import read_tensors
 from robustsnn.reporting import read_report
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 RECIPE = """
 name = "killed"
 timesteps = 2

@@ -12,6 +12,8 @@ from robustsnn.data.sources import HERE
 from robustsnn.recipes import load_recipe, packaged
 from robustsnn.reporting import read_report
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SHRUNK = {
     "data.limit": 60, "data.validation": 0.2, "model.width": 0.05, "timesteps": 2,
     "conversion.timesteps": 3, "conversion.batches": 1, "conversion.batch": 6,

@@ -15,6 +15,8 @@ from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
 from robustsnn.reporting import read_report
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TRAINING = {"epochs": 2, "batch": 32, "probe": "FGSM(eps=0.1)"}
 NATURAL = {"objective": "Natural()", "probe": ""}
 TINY = {

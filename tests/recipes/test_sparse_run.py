@@ -1,11 +1,14 @@
 """A run that prunes: what is removed from the ANN stays removed to the end, and the report counts what is left."""
 
+import pytest
 import torch
 
 from robustsnn import load
 from robustsnn.evaluation.energy import stored_weights
 from robustsnn.recipes import Run, load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
+
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 TINY = {
     "compare": [], "timesteps": 2, "data": {"limit": 80}, "model": {"width": 0.5}, "prune": {"sparsity": 0.75, "epochs": 1},

@@ -20,6 +20,8 @@ from robustsnn.reporting.tables import operations, radius
 from robustsnn.reporting.tables import over_time as over_steps
 from robustsnn.training import Epoch
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 VOID = {"meta", "link", "br", "hr", "img", "input", "base", "area", "col", "source", "wbr"}
 MEMBERS = tuple(str(path) for path in PUBLISHED_PATHS)
 HOSTILE = ("<script>alert(1)</script>", "$x_", "\" onload='alert(1)'", "_nolegend_", "a&amp;b\n\x07", "{{ 7 * 7 }}", "ε" * 300)

@@ -10,6 +10,8 @@ from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough,
 from robustsnn.spiking.kernels import fused_lif, potentials
 from robustsnn.spiking.neuron import membrane
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 @pytest.fixture(autouse=True)
 def _always(monkeypatch):

@@ -31,6 +31,8 @@ from robustsnn.training import (
 )
 from robustsnn.training.keeper import states
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SCHEDULE = Schedule(epochs=3, batch=32, lr=0.05)
 ROBUST = RobustFinetuning(eps=0.1, alpha=0.05)
 PROBE = FGSM(0.05)
