@@ -71,6 +71,34 @@ def ran(tmp_path_factory):
 
 
 @pytest.fixture
+def said(capsys):
+    """``said(*args)``: exit code, and what was printed on both channels."""
+
+    def call(*args):
+        try:
+            code = cli.main([str(arg) for arg in args])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def refused(said):
+    """``refused(*args)``: the one line that a mistake costs."""
+
+    def call(*args):
+        code, _, error = said(*args)
+        (line,) = error.splitlines()
+        assert code == 2
+        assert line.startswith("robustsnn: error: ")
+        return line
+
+    return call
+
+
+@pytest.fixture
 def images():
     """Six random images ``[6, 2, 8, 8]``."""
     return torch.rand(6, 2, 8, 8, generator=generator(0, "test images"))

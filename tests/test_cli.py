@@ -15,7 +15,6 @@ from torch import nn
 
 from robustsnn import checkpoint, cli
 from robustsnn.catalogue import KINDS
-from robustsnn.cli import main
 from robustsnn.data import DATASETS, Images, digits
 from robustsnn.evaluation import PUBLISHED_PATHS
 from robustsnn.models import MODELS
@@ -40,36 +39,6 @@ def here(tmp_path, monkeypatch):
 def small(here):
     (here / "small.toml").write_text(SMALL)
     return "small.toml"
-
-
-@pytest.fixture
-def said(capsys):
-    """``said(*args)``: exit code, and what was printed on both channels."""
-
-    def call(*args):
-        try:
-            code = main([str(arg) for arg in args])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def refused(said):
-    """``refused(*args)``: the one line that a mistake costs."""
-
-    def call(*args):
-        code, _, error = said(*args)
-        assert code != 0
-        (line,) = error.splitlines()
-        assert line.startswith("robustsnn: ")
-        assert "internal error" not in line
-        assert "Traceback" not in line
-        return line
-
-    return call
 
 
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",), ("help",)], ids=str)
@@ -165,7 +134,7 @@ def test_another_protocol_runs_its_own_attacks_however_it_is_written(said, ran):
 @pytest.mark.parametrize("command", ["list recipes", "convert small.toml", "report FOLDER"])
 def test_what_measures_no_single_run_is_not_asked_for_its_audit(command, refused, small, ran):
     words = [str(ran / "runs/small") if word == "FOLDER" else word for word in command.split()]
-    assert_found("--strict tells of the audit of one run: give it to run, evaluate, report", refused(*words, "--strict"))
+    assert re.search("--strict tells of the audit of one run: give it to run, evaluate, report", refused(*words, "--strict"))
 
 
 def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
@@ -245,11 +214,6 @@ def test_a_bug_is_a_line_too_and_shows_where_when_asked(small, said, monkeypatch
     assert "Traceback" in said("run", small)[2]
 
 
-def assert_found(pattern, line):
-    __tracebackhide__ = True
-    assert re.search(pattern, line), f"{pattern!r} is not in {line!r}"
-
-
 def test_runs_are_compared_on_one_page(said, ran, here):
     shutil.copytree(ran / "runs/small", here / "a run")
     code, out, error = said("report", "a run", ran / "runs/small", "--out", "pages/all.html")
@@ -264,14 +228,14 @@ def test_runs_are_compared_on_one_page(said, ran, here):
 
 def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
     (here / "digits").mkdir()
-    assert_found(r"run the stage 'evaluate'", refused("report", "digits"))
+    assert re.search(r"run the stage 'evaluate'", refused("report", "digits"))
 
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
     (here / "empty").mkdir()
-    assert_found(r"no empty/report\.json: give folders of runs", refused("report", ran / "runs/small", "empty"))
-    assert_found(r"no empty/report\.json: give folders of runs", refused("report", "empty"))
-    assert_found("outt", refused("report", ran / "runs/small", "--outt", "x"))
+    assert re.search(r"no empty/report\.json: give folders of runs", refused("report", ran / "runs/small", "empty"))
+    assert re.search(r"no empty/report\.json: give folders of runs", refused("report", "empty"))
+    assert re.search("outt", refused("report", ran / "runs/small", "--outt", "x"))
     assert [path.name for path in here.iterdir()] == ["empty"]
 
 
@@ -292,7 +256,7 @@ WRONG_COMMANDS = [
 
 @pytest.mark.parametrize(("line", "complaint"), WRONG_COMMANDS)
 def test_a_wrong_command_is_one_line(line, complaint, refused, here):
-    assert_found(complaint, refused(*line.split()))
+    assert re.search(complaint, refused(*line.split()))
     assert list(here.iterdir()) == []
 
 
@@ -324,7 +288,7 @@ WRONG_FLAGS = [
 
 @pytest.mark.parametrize(("flags", "complaint"), WRONG_FLAGS)
 def test_a_wrong_flag_is_one_line_and_nothing_is_begun(flags, complaint, refused, here):
-    assert_found(complaint, refused("run", "digits", *flags.split()))
+    assert re.search(complaint, refused("run", "digits", *flags.split()))
     assert list(here.iterdir()) == []
 
 
@@ -347,7 +311,7 @@ def test_a_wrong_value_is_explained_in_our_words_not_in_those_of_a_library(flags
     ],
 )
 def test_a_wrong_flag_for_a_checkpoint_is_one_line(flags, complaint, refused, ran):
-    assert_found(complaint, refused("evaluate", ran / "runs/small/snn.safetensors", *flags.split()))
+    assert re.search(complaint, refused("evaluate", ran / "runs/small/snn.safetensors", *flags.split()))
 
 
 WRONG_RECIPES = [
@@ -367,7 +331,7 @@ WRONG_RECIPES = [
 @pytest.mark.parametrize(("text", "complaint"), WRONG_RECIPES)
 def test_a_wrong_recipe_is_one_line_and_nothing_is_trained(text, complaint, refused, small, here):
     Path(small).write_text(text)
-    assert_found(complaint, refused("run", small, "--out", "there"))
+    assert re.search(complaint, refused("run", small, "--out", "there"))
     assert list(here.rglob("*.safetensors*")) == []
 
 
@@ -414,7 +378,7 @@ BAD_IMAGES = {
 def test_images_that_are_none_are_one_line(what, refused, small, here, monkeypatch):
     change, complaint = BAD_IMAGES[what]
     monkeypatch.setitem(DATASETS, "digits", lambda: images(change))
-    assert_found(complaint, refused("run", small, "--out", "there"))
+    assert re.search(complaint, refused("run", small, "--out", "there"))
     assert list(here.rglob("*.safetensors*")) == []
 
 
@@ -422,7 +386,7 @@ def test_images_with_other_channels_than_the_network_are_one_line(refused, ran, 
     data = digits()
     wide = replace(data.test, pixels=data.test.pixels.expand(-1, 3, -1, -1))
     monkeypatch.setitem(DATASETS, "digits", lambda: replace(data, test=wide))
-    assert_found(r"\[N, 1, H, W\].*3", refused("evaluate", ran / "runs/small/snn.safetensors"))
+    assert re.search(r"\[N, 1, H, W\].*3", refused("evaluate", ran / "runs/small/snn.safetensors"))
 
 
 def test_a_layer_that_cannot_be_converted_is_one_line_that_names_it(refused, small, here, monkeypatch):
@@ -432,7 +396,7 @@ def test_a_layer_that_cannot_be_converted_is_one_line_that_names_it(refused, sma
 
     monkeypatch.setitem(MODELS, "squashed", squashed)
     Path(small).write_text(SMALL.replace("model.width = 0.25", 'model.name = "squashed"'))
-    assert_found(r"Sigmoid", refused("run", small, "--out", "there"))
+    assert re.search(r"Sigmoid", refused("run", small, "--out", "there"))
     assert not (here / "there").exists(), "it is refused before hours are spent on training it"
 
 
@@ -444,7 +408,7 @@ def test_a_loss_that_explodes_is_one_line(refused, small, here):
 
 def test_a_folder_that_cannot_be_written_is_one_line(refused, small, here):
     (here / "there").write_text("a file")
-    assert_found("cannot write there", refused("run", small, "--out", "there"))
+    assert re.search("cannot write there", refused("run", small, "--out", "there"))
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate_network"])

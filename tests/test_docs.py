@@ -6,7 +6,6 @@ import csv
 import re
 import shlex
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -156,8 +155,7 @@ def test_epochs_go_to_a_csv_file_of_lightning(ann, tmp_path):
 
 
 def test_epochs_go_to_tensorboard(ann, tmp_path):
-    if not (find_spec("tensorboard") or find_spec("tensorboardX")):
-        pytest.skip("neither tensorboard nor tensorboardX is installed")
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     from lightning_fabric.loggers import TensorBoardLogger
 
     trained(TensorBoardLogger(tmp_path, name="run"), ann)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ nir = pytest.importorskip("nir", reason="the extra nir is not installed")
 from interpreter import run  # noqa: E402
 
 from robustsnn.conversion import spiking  # noqa: E402
-from robustsnn.deploy import TARGETS, remarks, to_nir  # noqa: E402
+from robustsnn.deploy import remarks, to_nir  # noqa: E402
 from robustsnn.deploy.nir import export  # noqa: E402
 from robustsnn.models import resnet, vgg, wideresnet  # noqa: E402
 from robustsnn.models.layers import initialise  # noqa: E402
@@ -205,12 +204,6 @@ def test_soft_reset_leaves_in_words_only():
 def test_what_a_target_does_not_have_is_named(dynamics, target, kind, words):
     with pytest.raises(ValueError, match=words):
         to_nir(network(kind, **dynamics), SHAPE, target)
-
-
-def test_every_target_says_its_name():
-    assert set(TARGETS) == {"generic", "snntorch", "spikingjelly", "norse", "sinabs", "lava"}
-    assert len({target.label for target in TARGETS.values()}) == len(TARGETS)
-    assert replace(TARGETS["norse"], label="NIR") != TARGETS["generic"]
 
 
 def test_images_of_another_shape_are_named():

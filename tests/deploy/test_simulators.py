@@ -52,12 +52,10 @@ SIMULATORS = {
 def simulated(target, graph, x):
     """Logits ``[T,N,K]`` and spikes ``[T,N,...]`` by node, in a real simulator."""
     read, neurons = SIMULATORS[target]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # theirs
-            model = read(graph)
-    except ImportError as error:
-        pytest.skip(f"{target} cannot be imported: {error}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs
+        pytest.importorskip(target, reason=f"{target} is not installed")
+        model = read(graph)
     spikes, outputs, state = {}, [], None
 
     def watch(name):

@@ -171,13 +171,6 @@ def test_multiply_accumulates_are_those_of_the_counter_of_torch(ann, images, lab
     assert counter.get_total_flops() == 2 * sum(layer.macs for layer in found.values())
 
 
-def test_multiply_accumulates_are_those_of_fvcore(ann, images, labels):
-    fvcore = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
-    counted = fvcore.FlopCountAnalysis(ann, images[:1]).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    found = operations(ann, Images(images, labels, classes=4))
-    assert {name: counted.by_module()[name] for name in found} == {name: layer.macs for name, layer in found.items()}
-
-
 def test_accumulates_are_the_synaptic_operations_of_spikingjelly(images, labels):
     """It counts nothing behind an average pool, whose values are no zeros and ones: the network here strides instead."""
     counters = pytest.importorskip("spikingjelly.activation_based.op_counter", reason="spikingjelly is not installed")

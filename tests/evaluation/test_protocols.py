@@ -1,4 +1,4 @@
-"""Protocols are the tables of evaluation.md, and one's own are read from TOML."""
+"""The named protocols member by member, and one's own read from TOML."""
 
 from __future__ import annotations
 
