@@ -75,7 +75,12 @@ def test_what_two_processes_measured_is_what_one_measures(processes, folder, tmp
     assert main(["evaluate", str(folder / "run" / "snn.safetensors"), "--out", str(tmp_path)]) == 0
     alone = read_report((tmp_path / "report.json").read_bytes(), tmp_path)
     together = read_report((folder / "run" / "report.json").read_bytes(), folder)
-    assert alone.rows[0].report.results == together.rows[-1].report.results
+    one, two = alone.rows[0].report, together.rows[-1].report
+    assert one.results == two.results
+    assert one.correct_over_time == two.correct_over_time
+    assert one.firing_rates == pytest.approx(two.firing_rates, rel=1e-12)
+    for name, layer in one.operations.items():
+        assert layer.model_dump() == pytest.approx(two.operations[name].model_dump(), rel=1e-12)
     assert alone.versions | {"processes": "2"} == together.versions | {"threads": alone.versions["threads"]} | {
         "recipe": alone.versions["recipe"]
     }

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -19,7 +19,7 @@ from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
-from robustsnn.evaluation.protocols import Protocol, Rule
+from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
 from robustsnn.evaluation.shared import runs
@@ -27,7 +27,7 @@ from robustsnn.evaluation.state import Progress, State, carried
 from robustsnn.evaluation.worst import Cost, Crafting, Target, attempts, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
-from robustsnn.seeds import image_seeds
+from robustsnn.seeds import derive, image_seeds
 from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
@@ -122,7 +122,7 @@ def evaluate(
     worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
     unchanged = digest(net.state_dict()) == before
     report = Report(
-        protocol=called,
+        protocol=called if called in PROTOCOLS else f"{called} {derive(repr(chosen)):016x}",
         images=len(data),
         seed=seed,
         timesteps=timesteps(net),
@@ -131,14 +131,26 @@ def evaluate(
         audit=_audited(victim, results, paths, check, unchanged),
         weights=stored_weights(net),
         thresholds=thresholds(net),
-        firing_rates=firing_rates(net, data, batch),
-        operations=operations(net, data, batch),
-        correct_over_time=correct_over_time(net, data, batch=batch),
+        **_without_attack(net, data, batch, team),
         examples=examples(target, victim.data, worst, ensembles[worst.attack, worst.eps], shown, seed),
         seconds=time.perf_counter() - started,
     )
     kept.discard()
     return report
+
+
+def _without_attack(net: nn.Module, data: Images, batch: int, team: Team) -> dict[str, Any]:
+    """What a report holds of the clean images, each process having looked at its share of them."""
+    mine = data.take(team.share(len(data)).to(data.labels.device))
+    spent, hits = operations(net, mine, batch), correct_over_time(net, mine, batch=batch)
+    macs, acs = ({name: getattr(layer, kind) for name, layer in spent.items()} for kind in ("macs", "acs"))
+    macs, acs = team.mean(macs, len(mine)), team.mean(acs, len(mine))
+    right = team.mean({str(step): count / len(mine) for step, count in enumerate(hits)}, len(mine))
+    return {
+        "firing_rates": team.mean(firing_rates(net, mine, batch), len(mine)),
+        "operations": {n: layer.model_copy(update={"macs": macs[n], "acs": acs[n]}) for n, layer in spent.items()},
+        "correct_over_time": tuple(round(share * len(data)) for share in right.values()),
+    }
 
 
 def fitting(guide: nn.Module, few: Images, batch: int, memory: int) -> int:

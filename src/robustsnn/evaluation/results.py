@@ -145,6 +145,7 @@ class Report(BaseModel):
     """What was measured on one network.
 
     Arguments:
+        protocol: its name; with a digest of what it is made of, where it is not one of `PROTOCOLS`.
         images: how many were evaluated.
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
         pilot: every gradient path alone, on a few images; empty without pilot.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ def cpu() -> Fabric:
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that compute together, as one of them sees it; all of them come to every `total`, `merge` and `wait`."""
+    """The processes that compute together, as one of them sees it; all of them come to every sum, mean, merge and wait."""
 
     fabric: Fabric
 
@@ -62,6 +62,13 @@ class Team:
         mine = self.share(len(values))
         known[mine] = values[mine]
         return self.total(known)
+
+    def mean(self, values: Mapping[str, float], count: int) -> dict[str, float]:
+        """Means over everyone's images, of means over the ``count`` that are this process's."""
+        if self.size == 1:
+            return dict(values)
+        *sums, images = self.total(torch.tensor([*values.values(), 1.0], dtype=torch.float64) * count).tolist()
+        return {name: value / images for name, value in zip(values, sums, strict=True)}
 
     def agree(self, value: Shared) -> Shared:
         """The value that the first process has."""
