@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from robustsnn.recipes import Listener
-from robustsnn.reporting import RunReport, audits, costs, energies, failures, layers, summary, table
+from robustsnn.reporting import RunReport, failures, sections, summary, table
 from robustsnn.reporting.board import APART, groups, ranks, winner
 
 EVERY = 30.0
@@ -128,18 +128,9 @@ class Terminal:
         """Show a report."""
         self.say("")
         self.table(*table(value, bounds=False))
-        if any(row.report.thresholds for row in value.rows):
+        for section in sections(value).values():
             self.say("")
-            self.table(*layers(value))
-        if energies(value)[1]:
-            self.say("")
-            self.table(*energies(value))
-        if any(row.report.audit for row in value.rows):
-            self.say("")
-            self.table(*audits(value))
-        if costs(value)[1]:
-            self.say("")
-            self.table(*costs(value))
+            self.table(*section.table)
         self.say("\n" + summary(value, bounds=False))
         for line in failures(value):
             self.say(f"audit: {line}")

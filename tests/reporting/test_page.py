@@ -13,10 +13,10 @@ import matplotlib
 import pytest
 
 from robustsnn.evaluation import PUBLISHED_PATHS, Check, Example, Report, Result
-from robustsnn.reporting import Row, RunReport, energies, layers, page, table
+from robustsnn.reporting import Row, RunReport, page, table
 from robustsnn.reporting.page import broken, verdict
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
-from robustsnn.reporting.tables import operations, radius
+from robustsnn.reporting.tables import energies, layers, operations, radius
 from robustsnn.reporting.tables import over_time as over_steps
 from robustsnn.training import Epoch
 

@@ -10,18 +10,24 @@ from robustsnn.evaluation import Report, Result, wilson
 from robustsnn.reporting import (
     Row,
     RunReport,
-    audits,
-    costs,
-    energies,
     failures,
-    layers,
     markdown,
     read_report,
     summary,
     table,
     versions,
 )
-from robustsnn.reporting.tables import columns, operations, over_time, percent, pilots
+from robustsnn.reporting.tables import (
+    audits,
+    columns,
+    costs,
+    energies,
+    layers,
+    operations,
+    over_time,
+    percent,
+    pilots,
+)
 from robustsnn.training import Epoch
 
 

@@ -4,20 +4,19 @@ from robustsnn.reporting.board import board
 from robustsnn.reporting.markdown import markdown
 from robustsnn.reporting.page import page
 from robustsnn.reporting.report import Row, RunReport, read_report, versions
-from robustsnn.reporting.tables import audits, costs, energies, failures, layers, summary, table
+from robustsnn.reporting.sections import Section, sections
+from robustsnn.reporting.tables import failures, summary, table
 
 __all__ = [
     "Row",
     "RunReport",
-    "audits",
+    "Section",
     "board",
-    "costs",
-    "energies",
     "failures",
-    "layers",
     "markdown",
     "page",
     "read_report",
+    "sections",
     "summary",
     "table",
     "versions",

@@ -14,6 +14,11 @@ from robustsnn.reporting.template import render
 
 APART = "Networks in different tables were not measured alike (test images, protocol, attacks, rule): do not compare them."
 
+ABOUT = (
+    "Accuracy in percent (Wilson 95 % interval): clean, and in the worst case over all attacks and gradients of the protocol. "
+    "Energy of synapses per image; worst verdict of the audit, and how many checks gave it."
+)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -128,7 +133,7 @@ def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
         links: where the page of a run lies, relative to this one.
     """
     sections = [
-        {"title": group.title, "winner": winner(group), "table": ranks(group), "figure": _figure(group, i)}
+        {"title": group.title, "winner": winner(group), "about": ABOUT, "table": ranks(group), "figure": _figure(group, i)}
         for i, group in enumerate(groups(runs))
     ]
     return render("board.html.jinja", name="Comparison of runs", runs=runs, links=links, sections=sections, apart=APART)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST
 from robustsnn.reporting import tables
-from robustsnn.reporting.markdown import ALONE, COST, SPENT, TIME
 from robustsnn.reporting.pictures import triples
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
 from robustsnn.reporting.report import Row, RunReport
+from robustsnn.reporting.sections import sections
 from robustsnn.reporting.tables import radius, spelled, strongest
 from robustsnn.reporting.template import render
 
@@ -40,7 +40,7 @@ def page(report: RunReport) -> str:
         training=training(report),
         neurons=neurons(report),
         energy=energy(report),
-        said={"alone": ALONE, "cost": COST, "spent": SPENT, "time": TIME},
+        sections=sections(report),
         recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),
     )
 
