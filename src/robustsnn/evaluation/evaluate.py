@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.data import Images
@@ -32,6 +31,9 @@ from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
 
+if TYPE_CHECKING:
+    import lightning_fabric
+
 PILOTS = 64
 """Images on which a pilot ranks the gradient paths."""
 
@@ -52,7 +54,7 @@ def evaluate(
     pilot_images: Images | None = None,
     check: Audit = Audit(),
     shown: int = 0,
-    fabric: Fabric | None = None,
+    fabric: lightning_fabric.Fabric | None = None,
     state: Path | None = None,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Report:

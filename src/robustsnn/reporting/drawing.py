@@ -7,11 +7,12 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-from matplotlib import style
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from robustsnn.evaluation import Interval
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 COLOURS = 6  # the page defines as many, as --c0 and so on
 MARKERS, GLYPHS = ("o", "s", "^", "D", "v"), "●■▲◆▼"
@@ -49,8 +50,11 @@ class Picture:
     caption: str
 
 
-def picture(key: str, height: float, label: str, caption: str, draw: Callable[[Figure], None]) -> Picture:
+def picture(key: str, height: float, label: str, caption: str, draw: Callable[[matplotlib.figure.Figure], None]) -> Picture:
     """What ``draw`` draws on a figure of that height in inches; ``key`` begins its ids, ``label`` is for who cannot see it."""
+    from matplotlib import style  # takes a second, which commands that draw nothing need not wait for
+    from matplotlib.figure import Figure
+
     text = io.StringIO()
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from robustsnn.evaluation import PRESETS, Interval, wilson
 from robustsnn.reporting.drawing import COLOURS, GLYPHS, INK, MUTED, Picture, colour, marker, picture, short, whiskers
 from robustsnn.reporting.report import RunReport
 from robustsnn.reporting.tables import columns, radius
 from robustsnn.training import Epoch, best_epoch
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def over_time(report: RunReport) -> list[Picture]:
         return []
     curves = [[wilson(hits, row.report.images) for hits in row.report.correct_over_time] for row in report.rows]
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for i, (row, shares) in enumerate(zip(report.rows, curves, strict=True)):
             steps, values = range(1, len(shares) + 1), [100 * share.value for share in shares]
@@ -68,7 +69,7 @@ def over_time(report: RunReport) -> list[Picture]:
                 axes.axvline(row.report.timesteps, color=MUTED, linewidth=1, linestyle=":")
         axes.set(ylim=(0, 101), xlabel="time steps", ylabel="clean accuracy in %")
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.locator_params(axis="x", integer=True)
 
     label = f"Clean accuracy of {sum(map(bool, curves))} spiking networks over time steps; the figures are in the table below."
     caption = (
@@ -89,7 +90,7 @@ def energy(report: RunReport) -> list[Picture]:
 def ranking(names: Sequence[str], clean: Sequence[Interval], robust: Sequence[Interval], what: str, key: str) -> Picture:
     """Clean and worst-case accuracy of networks, one below the other."""
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for shares, lift, ink, face in ((clean, -0.12, MUTED, "none"), (robust, 0.12, colour(0), colour(0))):
             values, places = [100 * share.value for share in shares], [i + lift for i in range(len(shares))]
@@ -115,7 +116,7 @@ def _bars(report: RunReport, pairs: Sequence[tuple[str, float]]) -> Picture:
     names = ["clean", *(f"{short(attack)}\nε = {radius(eps)}" for attack, eps in pairs)]
     thick = 0.8 / len(report.rows)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for i, row in enumerate(report.rows):
             shares = {("", 0.0): row.report.clean} | {(r.attack, r.eps): r.robust for r in row.report.results}
@@ -139,7 +140,7 @@ def _curves(report: RunReport, attack: str, key: str) -> Picture:
         {0.0: row.report.clean} | {r.eps: r.robust for r in row.report.results if r.attack == attack} for row in report.rows
     ]
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for i, shares in enumerate(dict(sorted(row.items())) for row in points):
             eps, values = [255 * e for e in shares], [100 * share.value for share in shares.values()]
@@ -156,7 +157,7 @@ def _curves(report: RunReport, attack: str, key: str) -> Picture:
 def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
     kept, steps = best_epoch(epochs), [e.epoch + 1 for e in epochs]
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: matplotlib.figure.Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
         marker = "o" if len(epochs) == 1 else ""
         above.plot(steps, [e.loss for e in epochs], color=INK, marker=marker)
@@ -165,7 +166,7 @@ def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
         if any(e.robust != e.clean for e in epochs):  # natural training measures no robustness
             below.plot(steps, [100 * e.robust for e in epochs], color=colour(1), marker=marker, label="robust")
         below.set(ylim=(0, 101), xlabel="epoch", ylabel="validation %")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        below.locator_params(axis="x", integer=True)
         for axes in (above, below):
             axes.axvline(kept.epoch + 1, color=MUTED, linewidth=1, linestyle=":")
         below.legend(loc="best")
@@ -193,7 +194,7 @@ def _dots(
     if not layers:
         return []
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for place, layer in enumerate(layers):
             there = [row[layer] for row in values if layer in row]

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.seeds import derive, generator
@@ -18,11 +17,16 @@ from robustsnn.spiking import rewire
 from robustsnn.spiking.norm import Synchronised
 from robustsnn.training.objectives import Pass
 
+if TYPE_CHECKING:
+    import lightning_fabric
+
 Shared = TypeVar("Shared")
 
 
-def cpu() -> Fabric:
+def cpu() -> lightning_fabric.Fabric:
     """One process on the CPU."""
+    from lightning_fabric import Fabric  # takes seconds, which commands that only look need not wait for
+
     return Fabric(accelerator="cpu", devices=1)
 
 
@@ -30,7 +34,7 @@ def cpu() -> Fabric:
 class Team:
     """The processes that compute together, as one of them sees it; all of them come to every sum, mean, merge and wait."""
 
-    fabric: Fabric
+    fabric: lightning_fabric.Fabric
 
     @property
     def size(self) -> int:
@@ -130,6 +134,8 @@ class Engine:
 
     def launch(self) -> Team:
         """Start the other processes, if there are to be any, and meet them."""
+        from lightning_fabric import Fabric
+
         fabric = Fabric(accelerator=self.accelerator, devices=self.devices, num_nodes=self.nodes, strategy=self.strategy)
         fabric.launch()
         return Team(fabric)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD
@@ -27,6 +27,9 @@ from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.watch import first_not_finite, idle_layers, overfitting
 from robustsnn.types import Attack, Objective
 
+if TYPE_CHECKING:
+    import lightning_fabric
+
 AfterStep = Callable[[nn.Module], None]
 """Acts on a network's parameters after an optimiser step."""
 
@@ -43,7 +46,7 @@ def train(
     after_step: Sequence[AfterStep] = (),
     stop: Stop = lambda history: False,
     seed: int = 0,
-    fabric: Fabric | None = None,
+    fabric: lightning_fabric.Fabric | None = None,
     recompute: bool = False,
     state: Path | None = None,
     keep_every: float = 300.0,
@@ -160,7 +163,12 @@ def _not_finite(loss: float, net: nn.Module, x: Tensor, where: str, lr: float, s
 
 
 def validate(
-    net: nn.Module, images: Images, attack: Attack | None, seed: int, batch: int = 256, fabric: Fabric | None = None
+    net: nn.Module,
+    images: Images,
+    attack: Attack | None,
+    seed: int,
+    batch: int = 256,
+    fabric: lightning_fabric.Fabric | None = None,
 ) -> tuple[float, float]:
     """Accuracy on clean images and under an attack (None: none) through the network's own gradient, in ``[0, 1]``."""
     team = Team(fabric or cpu())
