@@ -14,12 +14,12 @@ demo: $(READY)
 	$(BIN)/robustsnn run digits --out runs/digits
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(COVERAGE)
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
-	$(MAKE) test
+	$(MAKE) test COVERAGE="--cov --cov-report=term --cov-fail-under=90"
 
 bench: $(READY)
 	$(BIN)/robustsnn bench
