@@ -112,7 +112,8 @@ def winner(group: Group) -> str:
     spiking = [entry for entry in group.entries if entry.report.timesteps is not None] or list(group.entries)
     first = spiking[0]
     by = "clean accuracy" if group.eps is None else f"worst case at ε = {radius(group.eps)}"
-    text = f"Of {len(group.entries)} networks, “{first.row.network}” of {first.run} is the best {_kind(first)} by {by}: "
+    count = len(group.entries)
+    text = f"Of {count} network{'s' * (count > 1)}, “{first.row.network}” of {first.run} is the best {_kind(first)} by {by}: "
     text += spelled(group.robust(first))
     if len(spiking) == 1:
         return text + "."
