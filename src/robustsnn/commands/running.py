@@ -136,8 +136,6 @@ def leave(args: Sequence[str], terminal: Terminal) -> None:
     if not args or args[0].startswith("-"):
         raise ValueError("usage: robustsnn export FILE.safetensors --out FILE [--to nir|onnx] [--target NAME]")
     chosen = parse(ExportArguments, None, args[1:], f"robustsnn export {args[0]}")
-    if chosen.to != "nir" and chosen.target != ExportArguments.target:
-        raise ValueError(f"--target is for NIR files, which {chosen.to} is not: leave it out")
     body = _outside(checkpoint.read_header(args[0]), chosen.ann) if chosen.ann else None
     remarks = export(args[0], chosen.out, chosen.to, chosen.target, chosen.shape, body)
     lines = [f"{chosen.out} is written. What differs from the network:", *(f"  {remark}" for remark in remarks)]

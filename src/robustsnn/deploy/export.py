@@ -44,6 +44,8 @@ def export(
         ValueError: no checkpoint of a spiking network, an unknown format or target, or a network that the target cannot hold.
     """
     write = find("format", FORMATS, to)
+    if to != "nir" and target != "generic":
+        raise ValueError(f"a target such as {target!r} is for NIR files, which {to} is not: leave it out")
     if shape is None:
         model = checkpoint.read_header(path).recipe.get("model", {})
         if "name" not in model:
