@@ -62,6 +62,8 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     kept = "" if Path(told).exists() else "; nothing is there yet"
     line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}{kept}"
     logger = logging.getLogger("robustsnn.spiking.compiled")
+    for earlier in [handler for handler in logger.handlers if isinstance(handler, _Once)]:
+        logger.removeHandler(earlier)  # of a command given before in this process
     logger.addHandler(_Once(lambda: say(line)))
     logger.setLevel(logging.INFO)
 
