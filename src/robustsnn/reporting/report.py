@@ -73,7 +73,7 @@ def versions() -> dict[str, str]:
         "source": source(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "processor": platform.machine(),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
     }
 
