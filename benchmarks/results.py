@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from robustsnn import checkpoint
 from robustsnn.files import write_atomic
 
 KEPT = Path(__file__).parent / "results"
-"""Reports of the rows, by row, seed and measure."""
+"""Reports of the rows, by row, seed and measure, and the ANNs that several rows start from."""
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "paper": ("--limit", "1000", "--audit-images", "0", "--shown", "0"),
@@ -148,6 +147,11 @@ EXPERIMENTS: dict[str, Row] = {
 PLAN = {**MAIN, **EXPERIMENTS, **ABLATIONS}
 
 
+def sources() -> set[str]:
+    """Rows whose ANN other rows start from."""
+    return {row.ann for row in PLAN.values()} - {""}
+
+
 @dataclass(frozen=True)
 class Work:
     """Where rows are made, where their reports are kept, and until when."""
@@ -163,11 +167,10 @@ class Work:
         missing = [measure for measure in row.measures if not (kept / f"{measure}.json").is_file()]
         if not missing:
             return
-        if row.ann and not (run / "ann.safetensors").is_file():
-            source = self.out / f"{row.ann}-{seed}"
-            self.stage("pretrain", PLAN[row.ann], seed, source.name)
+        if not (run / "ann.safetensors").is_file() and (source := row.ann or (name if name in sources() else "")):
+            ann = self.ann(source, seed)
             run.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / "ann.safetensors", run / "ann.safetensors")
+            write_atomic(run / "ann.safetensors", ann)
         for stage in ("pretrain", "convert", "finetune")[: 2 if row.network == "converted" else 3]:
             self.stage(stage, row, seed, folder)
         for measure in missing:
@@ -175,6 +178,14 @@ class Work:
             self.command("evaluate", f"{folder}/{row.network}.safetensors", *MEASURES[measure], "--out", report)
             write_atomic(kept / f"{measure}.json", (self.out / report / "report.json").read_bytes())
         write_atomic(kept / "made.json", json.dumps(made(row, seed, run), indent=1).encode())
+
+    def ann(self, name: str, seed: int) -> bytes:
+        """The checkpoint of an ANN that several rows start from: kept, or trained now and kept for the others."""
+        kept = self.kept / f"{name}-{seed}" / "ann.safetensors"
+        if not kept.is_file():
+            self.stage("pretrain", PLAN[name], seed, f"{name}-{seed}")
+            write_atomic(kept, (self.out / f"{name}-{seed}" / "ann.safetensors").read_bytes())
+        return kept.read_bytes()
 
     def stage(self, stage: str, row: Row, seed: int, folder: str) -> None:
         """One stage of a row's run."""

@@ -78,6 +78,24 @@ def test_the_gpu_command_keeps_what_it_found_and_does_nothing_twice(small, kept,
     assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
 
 
+def test_rows_start_from_the_ann_that_was_kept(small, tmp_path, monkeypatch):
+    recipe = str(small / "small.toml")
+    plan = {
+        "base": results.Row("", recipe),
+        "other": results.Row("", recipe, network="converted", ann="base", measures=("whole",)),
+    }
+    monkeypatch.setattr(results, "PLAN", plan)
+    asked = []
+    monkeypatch.setattr(results.Work, "command", lambda work, *args: (asked.append(args), here(work, *args)))
+    results.Work(tmp_path / "one", kept=tmp_path / "kept").make("other", plan["other"], 0)
+    (tmp_path / "kept/other-0/whole.json").unlink()
+    results.Work(tmp_path / "two", kept=tmp_path / "kept").make("other", plan["other"], 0)
+    ann, *copies = [path.read_bytes() for path in tmp_path.rglob("ann.safetensors")]
+    assert len(copies) == 3
+    assert set(copies) == {ann}
+    assert sum("base-0" in args for args in asked) == 1
+
+
 def test_a_command_is_one_of_robustsnn_in_the_folder_of_the_rows(tmp_path, capfd):
     results.Work(tmp_path / "rows").command("completion", "bash")
     assert "robustsnn completion bash" in capfd.readouterr().out
