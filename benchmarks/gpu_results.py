@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from benchmarks.results import KEPT, MEASURES, Row, TimeIsUp, Work
+from benchmarks.results import KEPT, MEASURES, Row, TimeIsUp, Work, stop
 from robustsnn.conversion import spiking
 from robustsnn.files import write_atomic
 from robustsnn.recipes import Run, load_recipe
@@ -95,4 +96,5 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
     main()

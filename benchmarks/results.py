@@ -199,12 +199,19 @@ class Work:
         with subprocess.Popen([sys.executable, "-m", "robustsnn.cli", *args], cwd=self.out) as process:
             try:
                 code = process.wait(timeout=None if self.until == float("inf") else max(0.0, self.until - time.time()))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGTERM)
+            except BaseException as why:  # whatever ends this, the command ends with it and keeps its state
+                process.terminate()
                 process.wait()
-                raise TimeIsUp from None
+                if isinstance(why, subprocess.TimeoutExpired):
+                    raise TimeIsUp from None
+                raise
         if code:
             raise SystemExit(f"robustsnn {shlex.join(args)} ended with {code}")
+
+
+def stop(*_: object) -> None:
+    """What SIGTERM does to a script that makes rows."""
+    raise SystemExit(143)
 
 
 class TimeIsUp(Exception):
@@ -268,4 +275,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
     main()

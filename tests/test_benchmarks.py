@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -106,6 +109,26 @@ def test_a_command_is_one_of_robustsnn_in_the_folder_of_the_rows(tmp_path, capfd
 def test_a_command_ends_when_time_is_up(tmp_path):
     with pytest.raises(results.TimeIsUp):
         results.Work(tmp_path, until=0.0).command("list", "recipes")
+
+
+def test_a_command_ends_with_the_script_that_gave_it(tmp_path, monkeypatch):
+    given = []
+
+    class Known(subprocess.Popen):
+        def wait(self, timeout=None):
+            if self not in given:
+                given.append(self)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(results.subprocess, "Popen", Known)
+    before = signal.signal(signal.SIGTERM, results.stop)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            results.Work(tmp_path).command("list", "recipes")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert given[0].poll() is not None
 
 
 def test_a_schedule_fits_its_time(small):
