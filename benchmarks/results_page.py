@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -12,21 +13,54 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.measured import HEADLINE, Measured, found
 from benchmarks.results import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
-from robustsnn.evaluation import PRESETS, ROBUST, Interval, wilson
+from robustsnn.evaluation import MISCLASSIFIED, PRESETS, ROBUST, Interval, wilson
 from robustsnn.reporting.tables import percent, radius
 
 COMPARED = 500
 """Images on which networks are compared with one another: the first of the test set."""
 
 
-def difference(one: Measured, other: Measured, attack: str = "PGD-20") -> str:
-    """By how many points worst-case accuracy at the headline radius is higher, with its 95 % interval over paired images."""
+@dataclass(frozen=True)
+class Gain:
+    """By how many points one network is better than another, and half of the 95 % interval, over the same images."""
+
+    points: float
+    half: float
+
+    def __str__(self) -> str:
+        return f"{self.points:+.1f} ± {self.half:.1f}"
+
+    @property
+    def verdict(self) -> str:
+        """What that means, in words."""
+        if abs(self.points) <= self.half:
+            return "no difference beyond the interval"
+        return "more, beyond the interval" if self.points > 0 else "less, beyond the interval"
+
+
+def gain(one: Measured, other: Measured, attack: str = "PGD-20", *, clean: bool = False) -> Gain | None:
+    """The gain in worst-case accuracy at the headline radius, or in clean accuracy, where both were measured."""
     results = [each.result(attack, HEADLINE) for each in (one, other)]
-    flags = [[float(flag == ROBUST) for flag in result.broken_by[:COMPARED]] for result in results if result is not None]
+    lost = (MISCLASSIFIED,) if clean else None
+    flags = [
+        [float(flag not in lost if lost else flag == ROBUST) for flag in result.broken_by[:COMPARED]]
+        for result in results
+        if result is not None
+    ]
     if len(flags) < 2:
-        return "-"
+        return None
     pairs = [100 * (a - b) for a, b in zip(*flags, strict=True)]
-    return f"{fmean(pairs):+.1f} ± {1.96 * stdev(pairs) / math.sqrt(len(pairs)):.1f}"
+    return Gain(fmean(pairs), 1.96 * stdev(pairs) / math.sqrt(len(pairs)))
+
+
+AIM = 3.0, 1.0
+"""Points that a better recipe must gain in the worst case, and may lose without an attack."""
+
+
+def reached(each: Measured, other: Measured) -> bool:
+    """Whether an experiment is the better recipe that is looked for."""
+    robust, clean = gain(each, other), gain(each, other, clean=True)
+    return robust is not None and clean is not None and robust.points >= AIM[0] and clean.points >= -AIM[1]
 
 
 def cell(share: Interval | None, *, bounds: bool = True) -> str:
@@ -57,7 +91,7 @@ def short_table() -> list[list[str]]:
     return rows
 
 
-BESIDE = ("clean", "PGD-20 8/255", "against the reference")
+BESIDE = ("clean", "PGD-20 8/255", "gain, clean", "gain, PGD-20 8/255")
 
 
 def reference() -> list[Measured]:
@@ -67,8 +101,9 @@ def reference() -> list[Measured]:
 
 def beside(each: Measured) -> list[str]:
     """A row and what it gains over the reference, on the same images."""
-    against = [difference(each, other) for other in reference() if each != other] or ["-"]
-    return [cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)), *against]
+    others = [other for other in reference() if each != other]
+    gains = [str(gain(each, other, clean=clean) or "-") for other in others for clean in (True, False)]
+    return [cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)), *(gains or "--")]
 
 
 def variants(rows: Mapping[str, Row]) -> list[list[str]]:
@@ -82,8 +117,16 @@ def variants(rows: Mapping[str, Row]) -> list[list[str]]:
 
 def log() -> list[list[str]]:
     """Experiments with what was expected and what came."""
-    rows = [[each.row.what, each.row.predicted, *beside(each)] for each in found(EXPERIMENTS)]
-    return [["experiment", "expected before it was run", *BESIDE], *rows]
+    rows = [
+        [
+            each.row.what,
+            each.row.predicted,
+            *beside(each),
+            "yes" if any(reached(each, other) for other in reference()) else "no",
+        ]
+        for each in found(EXPERIMENTS)
+    ]
+    return [["experiment", "expected before it was run", *BESIDE, "aim reached"], *rows]
 
 
 def thresholds() -> list[list[str]]:
@@ -182,13 +225,19 @@ def page() -> str:
     }  # fmt: skip
     there = {(each.name, each.seed): each for each in found()}
     planned = [(name, seed) for name in PLAN for seed in PLAN[name].seeds]
+    environment.tests["reaches"] = reached
     return environment.get_template("results.md.jinja").render(
         **{name: markdown(lines) if len(lines) > 1 else "Not measured yet." for name, lines in tables.items()},
         machines=machines(),
         setting=setting(),
         there=there,
+        seeds=sorted({seed for _, seed in there}),
         cell=cell,
-        difference=difference,
+        gain=gain,
+        reference=reference(),
+        experimented=found(EXPERIMENTS),
+        ablated=found(ABLATIONS),
+        aim=AIM,
         compared=COMPARED,
         missing=[f"{PLAN[name].what} (seed {seed})" for name, seed in planned if (name, seed) not in there],
     )

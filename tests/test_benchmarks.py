@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from robustsnn import cli
+from robustsnn.evaluation import Result
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.flags import RunArguments, parse
 from robustsnn.reporting import read_report
@@ -159,6 +160,46 @@ def test_reports_become_the_page(kept, monkeypatch):
     report = read_report((kept / "whole.json").read_bytes(), kept).rows[0].report
     assert f"| gpu_small | 0 | {percent(report.clean)} |" in page
     assert "not measured yet: never_made (seed 0)" in page
+
+
+FLAGS = {
+    "robust": (-1, -1, -1, -2, 0, 0),
+    "end_to_end": (-1, 0, 0, -2, -2, 0),
+    "faster": (-1, -1, -1, -1, 0, 0),
+    "awp": (-1, 0, -1, 0, 0, 0),
+}
+"""What attacks left of four networks, by hand."""
+
+
+@pytest.fixture
+def page(kept, tmp_path, monkeypatch):
+    """The page of four rows."""
+    plan = {name: results.Row(name, measures=("whole",), predicted="more") for name in FLAGS}
+    report = read_report((kept / "whole.json").read_bytes(), kept)
+    (row,) = report.rows
+    for name, flags in FLAGS.items():
+        result = Result(attack="PGD-20", eps=8 / 255, rule="last", members=("one",), broken_by=flags)
+        measuring = row.report.model_copy(update={"results": (result,)})
+        folder = tmp_path / f"{name}-0"
+        folder.mkdir()
+        (folder / "whole.json").write_bytes(
+            report.model_copy(update={"rows": (row.model_copy(update={"report": measuring}),)}).to_json()
+        )
+        (folder / "made.json").write_bytes((kept / "made.json").read_bytes())
+    for module in (measured, results_page):
+        monkeypatch.setattr(module, "PLAN", plan)
+    for table, names in {"MAIN": ("robust", "end_to_end"), "EXPERIMENTS": ("faster",), "ABLATIONS": ("awp",)}.items():
+        monkeypatch.setattr(results_page, table, {name: plan[name] for name in names})
+    monkeypatch.setattr(measured, "KEPT", tmp_path)
+    return results_page.page()
+
+
+def test_gains_are_those_of_the_same_images(page):
+    """Differences over six images, by hand: two and one of them, with the spread of these."""
+    assert "end-to-end robust training of at least the same time: `paper` PGD-20 +33.3 ± 41.3 points (no difference" in page
+    assert "| faster | more | 100.0 (61.0-100.0) | 66.7 (30.0-90.3) | +16.7 ± 32.7 | +16.7 ± 32.7 | yes |" in page
+    assert "Of 1 attempts 1 gain at least 3 points" in page
+    assert "* **Awp.** Against the reference: +16.7 ± 32.7 points clean, -16.7 ± 32.7 under `paper` PGD-20" in page
 
 
 def test_the_page_is_that_of_the_reports():
