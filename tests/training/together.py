@@ -26,9 +26,8 @@ def main(devices: int, out: Path) -> None:
     torch.set_num_threads(1)
     team = Engine(accelerator="cpu", devices=devices).launch()
     images = digits().train
-    net = spiking(
-        create("digits", 10, size=8, channels=1, width=0.5), images.batch(torch.arange(8))[0], Dynamics(2), threshold=0.5
-    )
+    body = create("digits", 10, size=8, channels=1, width=0.5).double()  # the order of a sum must not decide about a spike
+    net = spiking(body, images.batch(torch.arange(8))[0], Dynamics(2), threshold=0.5)
     history = train(
         net,
         images.take(torch.arange(131)),  # the last batch has 3 images
