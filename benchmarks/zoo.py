@@ -1,6 +1,7 @@
-"""Puts a network into the zoo: the checkpoint of a finished run, with the run's report of it inside.
+"""Puts a network into the zoo: the checkpoint of a finished run, with a report of it inside.
 
 python -m benchmarks.zoo runs/digits snn digits-robust
+python -m benchmarks.zoo runs/results/robust-0 snn cifar10-small-robust --report benchmarks/results/robust-0/paper.json
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ LIMIT = 5_000_000
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a run, with its report.json")
+    parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument("network", choices=["ann", "pruned", "converted", "snn"])
     parser.add_argument("name", help="in the zoo")
+    parser.add_argument("--report", type=Path, help="else the run's report.json")
     parser.add_argument("--row", help="of the report, where that has several; else the only one")
     chosen = parser.parse_args()
     file, out = chosen.run / f"{chosen.network}.safetensors", Path(package).with_name(f"{chosen.name}.safetensors")
-    report = read_report((chosen.run / "report.json").read_bytes(), chosen.run / "report.json")
+    measured = chosen.report or chosen.run / "report.json"
+    report = read_report(measured.read_bytes(), measured)
     rows = [row for row in report.rows if chosen.row in (None, row.network)]
     if len(rows) != 1:
         parser.error(f"--row must be one of {', '.join(repr(row.network) for row in report.rows)}")

@@ -24,7 +24,7 @@ def test_it_is_small_and_says_how_it_was_made(name):
     assert located(PREFIX + name).stat().st_size < 5_000_000
     report = read_report(json.dumps(header.metrics["report"]).encode(), name)
     assert report.recipe["model"].items() <= header.recipe["model"].items()
-    assert report.command.startswith("robustsnn run ")
+    assert report.command.startswith(("robustsnn run ", "robustsnn evaluate "))
     assert len(report.rows) == 1
     assert report.rows[0].report.results
 
@@ -40,7 +40,7 @@ def test_it_classifies_as_its_report_says(name):
     net = load(PREFIX + name)
     with torch.no_grad():
         hits = sum(int((net(x).argmax(1) == y).sum()) for x, y, _ in data.batches(250))
-    assert hits / report.images == report.clean.value
+    assert hits / report.images == pytest.approx(report.clean.value, abs=0.005), "rounding differs from processor to processor"
 
 
 def test_the_command_line_measures_it_and_leaves_nothing(tmp_path, monkeypatch, capsys):
