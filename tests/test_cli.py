@@ -77,7 +77,7 @@ def test_help_is_help_wherever_it_is_asked_for(args, said):
         ("regularizers", ["SparseGradients(h=0.01)"]),
         ("after_step", ["ThresholdFloor(floor=0.03)"]),
         ("stops", ["CatastrophicOverfitting(drop=0.2)"]),
-        ("zoo", ["zoo:digits-robust"]),
+        ("zoo", ["zoo:cifar10-small-robust", "zoo:digits-robust"]),
         ("attacks", ["FGSM(eps=8/255", "PGD(eps=8/255, steps=20", "RFGSM"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(str, PUBLISHED_PATHS)),
