@@ -143,14 +143,14 @@ EXPERIMENTS: dict[str, Row] = {
         "finetuned at 8/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
         *FASTER,
-        predicted="4/255 gained a point and lost no clean accuracy, so there is room: 3 points more at 8/255, 1 to 2 less clean",
+        predicted="4/255 cost no clean accuracy, so there is room: 3 points more at 8/255, 1 to 2 less clean",
     ),
     "widest_longer": _finetuned(
         "finetuned at 8/255, learning rate 0.03, 16 epochs",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
         *FASTER,
         *("--finetune.epochs", "16"),
-        predicted="twice the epochs pay back the clean accuracy that the radius costs: 3 to 5 points more at 8/255, clean the same",
+        predicted="twice the epochs pay back what the radius costs: 3 to 5 points more at 8/255, clean the same",
     ),
     "longer": _finetuned(
         "finetuned at 4/255, learning rate 0.03, 24 epochs",
