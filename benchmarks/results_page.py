@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,17 @@ def gain(one: Measured, other: Measured, attack: str = "PGD-20", eps: float = HE
         return None
     pairs = [100 * (a - b) for a, b in zip(*flags, strict=True)]
     return Gain(fmean(pairs), 1.96 * stdev(pairs) / math.sqrt(len(pairs)))
+
+
+def broken(each: Measured, attack: str, eps: float) -> str:
+    """How many images each attack of an ensemble broke, of those that the attacks before it left; empty if not measured."""
+    result = each.result(attack, eps)
+    if result is None:
+        return ""
+    counts: Counter[str] = Counter()
+    for member, count in zip(result.members, result.broken, strict=True):
+        counts[member.split(" along ")[0]] += count
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
 AIM = 3.0, 1.0
@@ -235,6 +247,7 @@ def page() -> str:
         seeds=sorted({seed for _, seed in there}),
         cell=cell,
         gain=gain,
+        broken=broken,
         reference=reference(),
         experimented=found(EXPERIMENTS),
         ablated=found(ABLATIONS),

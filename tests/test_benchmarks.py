@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -207,6 +208,13 @@ def test_gains_are_those_of_the_same_images(page):
     assert "| faster | more | 100.0 (61.0-100.0) | 66.7 (30.0-90.3) | +16.7 ± 32.7 | +16.7 ± 32.7 | yes |" in page
     assert "Of 1 attempts 1 gain at least 3 points" in page
     assert "* **Awp.** Against the reference: +16.7 ± 32.7 points clean, -16.7 ± 32.7 under `paper` PGD-20" in page
+
+
+def test_an_attack_is_told_by_what_it_broke_along_all_its_paths():
+    members = ("PGD-20 along Rate()", "PGD-20 along Analog()", "Square-5 along Rate()")
+    result = Result(attack="rigorous", eps=0.1, rule="any", members=members, broken_by=(0, 1, 1, -1, -2))
+    row = SimpleNamespace(result=lambda attack, eps: result)
+    assert results_page.broken(row, "rigorous", 0.1) == "PGD-20 3"
 
 
 def test_the_page_is_that_of_the_reports():
