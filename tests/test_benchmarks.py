@@ -202,7 +202,7 @@ def page(kept, tmp_path, monkeypatch):
 def test_gains_are_those_of_the_same_images(page):
     """Differences over six images, by hand: two and one of them, with the spread of these."""
     assert (
-        "end-to-end robust training of at least the same time: `paper` PGD-20 at 8/255 +33.3 ± 41.3 points (no difference"
+        "end-to-end robust training of about the same time: `paper` PGD-20 at 8/255 +33.3 ± 41.3 points (no difference"
         in page
     )
     assert "| faster | more | 100.0 (61.0-100.0) | 66.7 (30.0-90.3) | +16.7 ± 32.7 | +16.7 ± 32.7 | yes |" in page
