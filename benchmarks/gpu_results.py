@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from benchmarks.results import KEPT, MEASURES, Row, TimeIsUp, Work, stop
+from benchmarks.plan import MEASURES, Row
+from benchmarks.results import KEPT, TimeIsUp, Work, stop
 from robustsnn.conversion import spiking
 from robustsnn.files import write_atomic
 from robustsnn.recipes import Run, load_recipe

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import KEPT, PLAN, Row
+from benchmarks.plan import PLAN, Row
+from benchmarks.results import KEPT
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result, wilson
 from robustsnn.reporting import RunReport, read_report
 

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.measured import HEADLINE, Measured, found
-from benchmarks.results import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
+from benchmarks.plan import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
 from robustsnn.evaluation import MISCLASSIFIED, PRESETS, ROBUST, Interval, wilson
 from robustsnn.reporting.tables import percent, radius
 

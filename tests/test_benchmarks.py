@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
 from benchmarks import gpu_results, measured, results, results_page  # noqa: E402
+from benchmarks.plan import EXPERIMENTS, Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -87,8 +88,8 @@ def test_the_gpu_command_keeps_what_it_found_and_does_nothing_twice(small, kept,
 def test_rows_start_from_the_ann_that_was_kept(small, tmp_path, monkeypatch):
     recipe = str(small / "small.toml")
     plan = {
-        "base": results.Row("", recipe),
-        "other": results.Row("", recipe, network="converted", ann="base", measures=("whole",)),
+        "base": Row("", recipe),
+        "other": Row("", recipe, network="converted", ann="base", measures=("whole",)),
     }
     monkeypatch.setattr(results, "PLAN", plan)
     asked = []
@@ -150,11 +151,11 @@ def test_a_row_is_a_recipe(name):
     parse(RunArguments, RunArguments(recipe, Path("out"), Engine()), row.changes, "robustsnn run", recipe)
     assert set(row.measures) <= set(results.MEASURES)
     assert not row.ann or not results.PLAN[row.ann].ann
-    assert bool(row.predicted) == (name in results.EXPERIMENTS)
+    assert bool(row.predicted) == (name in EXPERIMENTS)
 
 
 def test_reports_become_the_page(kept, monkeypatch):
-    plan = {name: results.Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
+    plan = {name: Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
     for module in (measured, results_page):
         monkeypatch.setattr(module, "PLAN", plan)
     monkeypatch.setattr(results_page, "MAIN", plan)
@@ -179,7 +180,7 @@ FLAGS = {
 @pytest.fixture
 def page(kept, tmp_path, monkeypatch):
     """The page of four rows."""
-    plan = {name: results.Row(name, measures=("whole",), predicted="more") for name in FLAGS}
+    plan = {name: Row(name, measures=("whole",), predicted="more") for name in FLAGS}
     report = read_report((kept / "whole.json").read_bytes(), kept)
     (row,) = report.rows
     for name, flags in FLAGS.items():
@@ -202,8 +203,7 @@ def page(kept, tmp_path, monkeypatch):
 def test_gains_are_those_of_the_same_images(page):
     """Differences over six images, by hand: two and one of them, with the spread of these."""
     assert (
-        "end-to-end robust training of about the same time: `paper` PGD-20 at 8/255 +33.3 ± 41.3 points (no difference"
-        in page
+        "end-to-end robust training of about the same time: `paper` PGD-20 at 8/255 +33.3 ± 41.3 points (no difference" in page
     )
     assert "| faster | more | 100.0 (61.0-100.0) | 66.7 (30.0-90.3) | +16.7 ± 32.7 | +16.7 ± 32.7 | yes |" in page
     assert "Of 1 attempts 1 gain at least 3 points" in page
