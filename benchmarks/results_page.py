@@ -192,10 +192,11 @@ def audits() -> list[list[str]]:
 
 def commands() -> list[list[str]]:
     """What makes each row again."""
-    lines = [["row", "all of it", "the network alone"]]
+    lines = [["row", "all of it", "the network alone", "measured on"]]
     for each in found():
+        kinds = sorted({run.versions["processor"] for run in each.runs.values()})
         again = f"`python -m benchmarks.results run {each.name} --seeds {each.seed}`"
-        lines.append([f"{each.row.what}, seed {each.seed}", again, f"`{each.made['command']}`"])
+        lines.append([f"{each.row.what}, seed {each.seed}", again, f"`{each.made['command']}`", ", ".join(kinds)])
     return lines
 
 
