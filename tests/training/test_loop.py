@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.conversion import spiking
 from robustsnn.data import Augment, digits
+from robustsnn.files import read_tensors, write_tensors
 from robustsnn.models import create
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics
@@ -26,6 +27,7 @@ from robustsnn.training import (
     ThresholdFloor,
     Trades,
     best_epoch,
+    read_history,
     train,
     validate,
 )
@@ -143,6 +145,24 @@ def test_of_three_states_the_newest_that_is_whole_is_taken(damaged, tmp_path):
     assert len(said) == damaged
     assert all("continuing from the one before" in line for line in said)
     assert steps[0] == (2, 0)
+
+
+@pytest.mark.parametrize("change", [{"step": "9"}, {"total": "0x1p+0"}, {"history": "[]"}, {"spent": "[0, 0]"}])
+def test_a_state_whose_texts_were_changed_is_not_whole(change, tmp_path):
+    state, said = tmp_path / "net.state", []
+    with pytest.raises(Stop):
+        trained(state=state, keep_every=0, on_step=stop_at(2, 0))
+    tensors, texts = read_tensors(state)
+    assert texts.items().isdisjoint(change.items())
+    write_tensors(state, tensors, texts | change)
+    assert same(trained(state=state, on_warning=said.append), trained())
+    assert [line for line in said if "is damaged" in line]
+
+
+@pytest.mark.parametrize("wrong", [[{"epo_h": 1}], [1], 1, [{"epoch": 1}]])
+def test_what_is_no_history_is_refused_in_a_line(wrong):
+    with pytest.raises(ValueError, match="here holds no history"):
+        read_history(wrong, "here")
 
 
 def test_a_state_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):

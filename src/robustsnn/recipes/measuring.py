@@ -21,7 +21,7 @@ from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
 from robustsnn.reporting import Row, RunReport, board, markdown, page, read_report, versions
 from robustsnn.seeds import derive
-from robustsnn.training import Epoch
+from robustsnn.training import Epoch, read_history
 
 
 def networks(run: Run) -> list[tuple[str, Run, str]]:
@@ -120,7 +120,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
 def _curves(run: Run) -> Iterable[tuple[str, tuple[Epoch, ...]]]:
     for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("finetune", "snn")):
         if run.finished(name) and (history := checkpoint.read_header(run.path(name)).metrics.get("history")):
-            yield stage, tuple(Epoch(**epoch) for epoch in history)
+            yield stage, read_history(history, run.path(name))
 
 
 def report(run: Run) -> RunReport:

@@ -15,7 +15,7 @@ from robustsnn.training.objectives import (
 )
 from robustsnn.training.pruning import KeepZeros, prune
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
-from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Epoch, Schedule, Stop, best_epoch
+from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Epoch, Schedule, Stop, best_epoch, read_history
 from robustsnn.training.spelled import OBJECTIVES, objective
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "best_epoch",
     "objective",
     "prune",
+    "read_history",
     "train",
     "validate",
 ]

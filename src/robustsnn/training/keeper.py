@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.files import digest, read_tensors, write_tensors
-from robustsnn.training.schedule import Epoch
+from robustsnn.training.schedule import Epoch, read_history
 
 KEPT = 3
 """States on disk: ``x.state``, and the ones before it, ``x.state.1`` and ``x.state.2``."""
@@ -89,7 +89,7 @@ class Keeper:
         for younger, older in reversed(list(pairwise(states(self.path)))):
             if younger.exists():
                 younger.replace(older)
-        write_tensors(self.path, tensors, {**texts, "digest": digest(tensors)})
+        write_tensors(self.path, tensors, {**texts, "digest": _digest(tensors, texts)})
 
     def resume(self) -> Position | None:
         """Restore the newest state that is whole.
@@ -112,25 +112,31 @@ class Keeper:
             tensors, texts = read_tensors(path)
         except ValueError as error:
             raise _Damaged(str(error)) from None
-        if texts.get("digest") != digest(tensors):
+        if texts.pop("digest", "") != _digest(tensors, texts):
             raise _Damaged(f"{path} is damaged")
         if texts["what"] != self.what:
             raise ValueError(
                 f"{path} is the state of a training with other settings: give those again, choose another folder, or remove "
                 f"{path}* to begin anew"
             )
+        history = read_history(json.loads(texts["history"]), path)
         part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.")}
         self.net.load_state_dict(part["net."])
         for i, parameter in enumerate(self.net.parameters()):
             if str(i) in part["momentum."]:
                 self.optimizer.state[parameter]["momentum_buffer"] = part["momentum."][str(i)].to(parameter.device)
-        history = tuple(Epoch(**epoch) for epoch in json.loads(texts["history"]))
         total, spent = float.fromhex(texts["total"]), json.loads(texts["spent"])
         return Position(history, part["best."], int(texts["step"]), total, tensors.get("rng"), (spent[0], spent[1]))
 
 
 class _Damaged(Exception):
     """A state that cannot be read."""
+
+
+def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
+    """Of all that a state holds: a changed digit of a step is as bad as one of a weight."""
+    written = json.dumps(texts, sort_keys=True).encode()
+    return digest({**tensors, "texts": torch.frombuffer(bytearray(written), dtype=torch.uint8)})
 
 
 def _under(tensors: dict[str, Tensor], head: str) -> dict[str, Tensor]:

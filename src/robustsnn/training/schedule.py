@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class Epoch:
     lr: float
     seconds: float
     processor_seconds: float = 0.0
+
+
+def read_history(values: Any, where: object) -> tuple[Epoch, ...]:
+    """Epochs as a file holds them.
+
+    Raises:
+        ValueError: something else; ``where`` names its place in the line.
+    """
+    try:
+        return tuple(Epoch(**value) for value in values)
+    except TypeError as error:
+        raise ValueError(f"{where} holds no history of a training of this version ({error}): train again") from None
 
 
 Stop = Callable[[Sequence[Epoch]], bool]
