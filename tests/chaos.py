@@ -14,17 +14,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 RECIPE = """
 name = "chaos"
 timesteps = 2
-data.limit = 200
-model.width = 0.25
-pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 6, lr = 0.05, probe = "FGSM(eps=0.1)"}
-conversion = {timesteps = 200, batches = 3}
-finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 6, lr = 0.01, probe = "FGSM(eps=0.1)"}
-evaluation = {protocol = "quick", eps = [0.1], limit = 40, audit_images = 0}
+pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 16, lr = 0.05, probe = "FGSM(eps=0.1)"}
+conversion = {timesteps = 400, batches = 20}
+finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 16, lr = 0.01, probe = "FGSM(eps=0.1)"}
+evaluation = {protocol = "quick", eps = [0.1], limit = 200, audit_images = 0}
 """
 NETWORKS = ("ann.safetensors", "converted.safetensors", "snn.safetensors")
 STAGES = {
@@ -79,7 +78,7 @@ def chaos(kills: int, seed: int, say=print) -> Counter[str]:
             while True:
                 process = start(folder)
                 try:
-                    said, _ = process.communicate(timeout=rng.uniform(0, 1.5 * duration) if hit.total() < kills else None)
+                    said, _ = process.communicate(timeout=rng.uniform(0, duration) if hit.total() < kills else None)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()
@@ -98,4 +97,4 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    chaos(chosen.kills, chosen.seed)
+    chaos(chosen.kills, chosen.seed, partial(print, flush=True))
