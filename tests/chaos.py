@@ -20,10 +20,10 @@ from pathlib import Path
 RECIPE = """
 name = "chaos"
 timesteps = 2
-pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 16, lr = 0.05, probe = "FGSM(eps=0.1)"}
-conversion = {timesteps = 400, batches = 20}
+pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 40, lr = 0.05, probe = "FGSM(eps=0.1)"}
+conversion = {timesteps = 100, batches = 10}
 finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 16, lr = 0.01, probe = "FGSM(eps=0.1)"}
-evaluation = {protocol = "quick", eps = [0.1], limit = 200, audit_images = 0}
+evaluation = {protocol = "quick", eps = [0.1], limit = 400, audit_images = 0}
 """
 NETWORKS = ("ann.safetensors", "converted.safetensors", "snn.safetensors")
 STAGES = {

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
+from robustsnn.models.resnet import Mix
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, SpikingNetwork, Surrogate, lif, rewire
 from robustsnn.spiking.layout import layout
+from robustsnn.spiking.mixing import mixture
 from robustsnn.types import GradientPath
 
 
@@ -66,9 +68,19 @@ class Case:
 def plain(net: SpikingNetwork) -> SpikingNetwork:
     """The oracle's execution of the same network."""
     slots = [type(slot)(slot.name) for slot in net.slots]
-    view = SpikingNetwork(net.body, net.dynamics, slots).firing(lif).train(net.training)
+    body = rewire(net.body, lambda _, module: _Defined(module).train(module.training) if isinstance(module, Mix) else None)
+    view = SpikingNetwork(body, net.dynamics, slots).firing(lif).train(net.training)
     view.memory_format = torch.contiguous_format
     return view
+
+
+class _Defined(nn.Module):
+    def __init__(self, mix: Mix) -> None:
+        super().__init__()
+        self.comb = mix.comb
+
+    def forward(self, shortcut: Tensor, residual: Tensor) -> Tensor:
+        return mixture(self.comb, shortcut, residual)
 
 
 @dataclass(frozen=True)

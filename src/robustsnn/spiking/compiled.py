@@ -68,6 +68,30 @@ def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     return variances, means
 
 
+def pointwise(equations: Callable[..., Any], weights: Tensor, *alike: Tensor) -> Any:
+    """``equations(weights, *alike)``, whose results are a few numbers, or as many as each of the tensors has."""
+    dimensions = order(weights, *alike)
+    if dimensions is None:
+        return None
+    rows = [_bare(x.permute(dimensions).reshape(-1)) for x in alike]
+    with torch.no_grad():
+        results = _machine_code(equations, weights.dtype, weights.device)(_bare(weights), *rows)
+
+    def back(x: Tensor) -> Tensor:
+        return x.as_strided(alike[0].shape, alike[0].stride()) if len(x) == len(rows[0]) else x
+
+    return back(results) if isinstance(results, Tensor) else tuple(map(back, results))
+
+
+def order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
+    """Dimensions as they lie in memory; None where tensors differ in that, have gaps, or do not repay machine code."""
+    first, strides = alike[0], alike[0].stride()
+    dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
+    same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)
+    worthwhile = same and first.numel() >= SMALLEST and first.permute(dimensions).is_contiguous()
+    return dimensions if worthwhile and _compiles(first.device.type) else None
+
+
 def _backward(current: Tensor, threshold: Tensor, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, Tensor]:
     v_pre, fired = walk(current, threshold, dynamics)
     return recursion(grad, v_pre, fired, threshold, dynamics, lambda _, u: dynamics.surrogate(u))
@@ -142,7 +166,7 @@ def _run(
     equations: Callable[..., Any], fold: _Fold, current: Tensor, threshold: Tensor, dynamics: Dynamics, *more: Tensor
 ) -> Any:
     kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype, current.device)
-    code = _machine_code(equations, type(dynamics.surrogate), replace(dynamics, surrogate=_ANY), *kind)
+    code = _machine_code(equations, type(dynamics.surrogate), _any_width(dynamics), *kind)
     with torch.no_grad():
         return code(_bare(current), _bare(threshold), _fluid(dynamics), *map(_bare, more))
 
@@ -159,6 +183,12 @@ _ANY = Triangle()
 def _forward(dynamics: Dynamics) -> Dynamics:
     """The dynamics without what only a gradient needs."""
     return replace(dynamics, surrogate=_ANY, detach_reset=False)
+
+
+@cache
+def _any_width(dynamics: Dynamics) -> Dynamics:
+    """The dynamics without their surrogate."""
+    return replace(dynamics, surrogate=_ANY)
 
 
 @cache
