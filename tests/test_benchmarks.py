@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from real import REAL, real
 from robustsnn import cli
+from robustsnn.data.sources import HERE
 from robustsnn.evaluation import Result
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.flags import RunArguments, parse
@@ -136,6 +138,22 @@ def test_a_command_ends_with_the_script_that_gave_it(tmp_path, monkeypatch):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert given[0].poll() is not None
+
+
+@real
+def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.25"]
+    folders = {"--out": tmp_path / "runs", "--kept": tmp_path / "kept"}
+    flags = [text for flag, folder in folders.items() for text in (flag, str(folder))]
+    ended = subprocess.run(
+        [*command, *flags], cwd=ROOT, env={**os.environ, HERE: str(REAL)}, capture_output=True, text=True, timeout=600
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "time is up: the same command goes on" in ended.stdout
+    planned = [json.loads(plan.read_text()) for plan in sorted((tmp_path / "runs").glob("*.json"))]
+    assert planned
+    assert all(set(plan) == set(gpu_results.SHARES) and min(plan.values()) >= 1 for plan in planned)
+    assert list((tmp_path / "runs/gpu_cifar10-vgg11-0").glob("ann.*")), "there is nothing to go on from"
 
 
 def test_a_schedule_fits_its_time(small):

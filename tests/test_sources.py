@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import pytest
 import torch
 
+from real import REAL, real
 from robustsnn.data import DATASETS, load_dataset
 from robustsnn.data.sources import HERE, HUB
 
@@ -16,9 +15,6 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 datasets = pytest.importorskip("datasets", reason="the extra 'data' is not installed")
 Image = pytest.importorskip("PIL.Image", reason="the extra 'data' is not installed")
-
-REAL = Path(os.environ.get(HERE) or Path(__file__).resolve().parents[2] / "shared/data")
-real = pytest.mark.skipif(not (REAL / "cifar10").exists(), reason=f"no cifar10/*.parquet in {REAL}; {HERE} names the folder")
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,14 @@ def test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(net, images,
         torch.testing.assert_close(gradient, pixels.grad, msg=str(path))
 
 
+def test_a_trained_leak_is_that_of_every_gradient(net, images, labels):
+    leaky = net.replace(train_leak=True)
+    with torch.no_grad():
+        for leak in leaky.leaks.values():
+            leak.fill_(0.6)
+    test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(leaky, images, labels)
+
+
 @pytest.mark.parametrize("eps", [0.01, 0.1, 0.5])
 def test_together_they_break_what_they_break_one_by_one(net, images, eps):
     target, y = Target.of(net), net(images).argmax(1)

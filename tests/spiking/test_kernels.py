@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle, lif
-from robustsnn.spiking.kernels import fused_lif, through
+from robustsnn.spiking.kernels import Through, fused_lif
 from robustsnn.spiking.paths import Rate
 
-rate_lif = through(Rate._rule)
+rate_lif = Through(Rate._rule)
 
 surrogates = pytest.mark.parametrize(
     "surrogate", [Triangle(1.0), Triangle(0.25), Exponential(0.3, 2.0), Rectangle(0.5), StraightThrough()], ids=repr

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from robustsnn.attacks import FGSM
 from robustsnn.attacks.goals import Losses
 from robustsnn.evaluation.members import Member
-from robustsnn.spiking import Dynamics, Hybrid, PotentialDependent, Rate, RateApproximation, SpikingNetwork, Surrogate
+from robustsnn.spiking import Firing, Hybrid, PotentialDependent, Rate, RateApproximation, SpikingNetwork, Surrogate, Through
+from robustsnn.spiking.kernels import through_time
 from robustsnn.spiking.network import Fire
 
 SAME_FORWARD = (Surrogate, Rate, RateApproximation, Hybrid, PotentialDependent)
@@ -57,30 +58,12 @@ class SharedForward:
             yield torch.autograd.grad(value, x, retain_graph=turn + 1 < len(self.neurons))[0]
 
     def _fire(self, name: str) -> Fire:
-        def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
-            return _Switch.apply(current, lambda c: self._along(name, c))  # type: ignore[no-untyped-call, no-any-return]
+        """Neurons whose way back is looked up when it is taken."""
 
-        return fire
+        def rule(grad: Tensor, firing: Firing) -> Tensor:
+            neuron = self.neurons[self.turn][name]
+            dynamics = replace(neuron.dynamics, leak=firing.dynamics.leak)
+            back = neuron.fire.rule if isinstance(neuron.fire, Through) else through_time
+            return back(grad, replace(firing, dynamics=dynamics))
 
-    def _along(self, name: str, current: Tensor) -> Tensor:
-        neuron = self.neurons[self.turn][name]
-        return neuron.fire(current, neuron.threshold, neuron.dynamics)
-
-
-class _Switch(torch.autograd.Function):
-    """Neurons whose way back is looked up when it is taken."""
-
-    @staticmethod
-    def forward(ctx: Any, current: Tensor, fire: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(current)
-        ctx.fire = fire
-        return fire(current)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (current,) = ctx.saved_tensors
-        current = current.detach().requires_grad_()
-        with torch.enable_grad():
-            spikes = ctx.fire(current)
-        return torch.autograd.grad(spikes, current, grad)[0], None
+        return Through(rule)

@@ -2,7 +2,7 @@
 
 from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import ForeignNetwork, Library
-from robustsnn.spiking.kernels import Firing, through
+from robustsnn.spiking.kernels import Firing, Through
 from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics, lif, membrane
 from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
@@ -30,10 +30,10 @@ __all__ = [
     "SpikingNetwork",
     "StraightThrough",
     "Surrogate",
+    "Through",
     "Triangle",
     "lif",
     "membrane",
     "rewire",
-    "through",
     "with_tensors",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.spiking.foreign import ForeignNetwork, Spike, surrogate
-from robustsnn.spiking.kernels import Firing, potentials, through
+from robustsnn.spiking.kernels import Firing, Through, potentials
 from robustsnn.spiking.network import Fire, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import Dynamics, recursion
 
@@ -81,7 +81,7 @@ class AdaptiveView(nn.Module):
 
                 return recursion(grad, firing.v_pre, firing.spikes, threshold, dynamics, derivative)[0]
 
-            return through(rule)(current, threshold, dynamics)
+            return Through(rule)(current, threshold, dynamics)
 
         return fire
 

@@ -58,6 +58,48 @@ def _leak_gradient(grad_current: Tensor, v_pre: Tensor, spikes: Tensor, threshol
     return total
 
 
+@dataclass(frozen=True)
+class Firing:
+    """What a backward rule sees of a layer's forward pass, all ``[T, N, ...]`` but the threshold."""
+
+    current: Tensor
+    threshold: Tensor
+    dynamics: Dynamics
+
+    @cached_property
+    def spikes(self) -> Tensor:
+        if "_both" in vars(self):
+            return self._both[1]
+        return spikes_of(self.current, self.threshold, self.dynamics)
+
+    @property
+    def v_pre(self) -> Tensor:
+        """Potentials before the reset."""
+        return self._both[0]
+
+    @cached_property
+    def _both(self) -> tuple[Tensor, Tensor]:
+        return _membrane(self.current, self.threshold, self.dynamics)
+
+
+Rule = Callable[[Tensor, Firing], Tensor]
+"""``rule(gradient of the spikes, firing) -> gradient of the current``, both ``[T, N, ...]``."""
+
+
+def through_time(grad: Tensor, firing: Firing) -> Tensor:
+    """The rule of `fused_lif`: back-propagation through time with the surrogate of the dynamics."""
+    return _gradients(grad, firing)[0]
+
+
+def _gradients(grad: Tensor, firing: Firing) -> tuple[Tensor, Tensor]:
+    """Of the current ``[T, N, ...]``, and of the threshold at every neuron ``[N, ...]``."""
+    threshold, dynamics = firing.threshold, firing.dynamics
+    found = compiled.gradients(grad, firing.current, threshold, dynamics)
+    if found is None:
+        found = recursion(grad, firing.v_pre, firing.spikes, threshold, dynamics, lambda _, u: dynamics.surrogate(u))
+    return found
+
+
 class _Lif(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, threshold: Tensor, leak: float | Tensor, dynamics: Dynamics) -> Tensor:
@@ -69,42 +111,17 @@ class _Lif(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         current, threshold, *_ = ctx.saved_tensors
-        dynamics: Dynamics = ctx.dynamics
+        firing = Firing(current, threshold, ctx.dynamics)
+        of_current, of_threshold = _gradients(grad, firing)
         leak = None
-        found = compiled.gradients(grad, current, threshold, dynamics)
-        if found is None:
-            v_pre, spikes = _membrane(current, threshold, dynamics)
-            found = recursion(grad, v_pre, spikes, threshold, dynamics, lambda _, u: dynamics.surrogate(u))
-            if ctx.needs_input_grad[2]:
-                leak = _leak_gradient(found[0], v_pre, spikes, threshold, dynamics)
-        return found[0], found[1].sum_to_size(threshold.shape) if ctx.needs_input_grad[1] else None, leak, None
+        if ctx.needs_input_grad[2]:
+            leak = _leak_gradient(of_current, firing.v_pre, firing.spikes, threshold, ctx.dynamics)
+        return of_current, of_threshold.sum_to_size(threshold.shape) if ctx.needs_input_grad[1] else None, leak, None
 
 
 def fused_lif(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
     """`robustsnn.spiking.lif` by recomputation: same arguments, same spikes, same gradients, far less memory."""
     return _Lif.apply(current, threshold, dynamics.leak, dynamics)  # type: ignore[no-untyped-call, no-any-return]
-
-
-@dataclass(frozen=True)
-class Firing:
-    """What a backward rule sees of a layer's forward pass, all ``[T, N, ...]`` but the threshold."""
-
-    current: Tensor
-    threshold: Tensor
-    dynamics: Dynamics
-
-    @cached_property
-    def spikes(self) -> Tensor:
-        return spikes_of(self.current, self.threshold, self.dynamics)
-
-    @cached_property
-    def v_pre(self) -> Tensor:
-        """Potentials before the reset."""
-        return _membrane(self.current, self.threshold, self.dynamics)[0]
-
-
-Rule = Callable[[Tensor, Firing], Tensor]
-"""``rule(gradient of the spikes, firing) -> gradient of the current``, both ``[T, N, ...]``."""
 
 
 class _Through(torch.autograd.Function):
@@ -121,9 +138,14 @@ class _Through(torch.autograd.Function):
         return ctx.rule(grad, Firing(current, threshold, ctx.dynamics)), None, None, None
 
 
-def through(rule: Rule) -> Callable[[Tensor, Tensor, Dynamics], Tensor]:
+@dataclass(frozen=True)
+class Through:
     """The spikes of `fused_lif` with another gradient of the current, and none of threshold and leak."""
-    return lambda current, threshold, dynamics: _Through.apply(current, threshold, dynamics, rule)  # type: ignore[no-untyped-call]
+
+    rule: Rule
+
+    def __call__(self, current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+        return _Through.apply(current, threshold, dynamics, self.rule)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def potentials(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:

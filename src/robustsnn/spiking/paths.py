@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
-from robustsnn.spiking.kernels import Firing, fused_lif, through
+from robustsnn.spiking.kernels import Firing, Through, fused_lif
 from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import recursion
 from robustsnn.spiking.rewire import rewire
@@ -53,7 +53,7 @@ class Rate:
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.around(_where_it_fired)
-        return spiking_only(self, net).firing(through(self._rule))
+        return spiking_only(self, net).firing(Through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
@@ -80,7 +80,7 @@ class RateApproximation:
     """
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return spiking_only(self, net).firing(through(self._rule))
+        return spiking_only(self, net).firing(Through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
@@ -103,7 +103,7 @@ class Hybrid:
         def rule(grad: Tensor, firing: Firing) -> Tensor:
             return (grad * surrogate(firing.v_pre - firing.threshold)).mean(0).expand_as(grad)
 
-        return spiking_only(self, net).firing(through(rule))
+        return spiking_only(self, net).firing(Through(rule))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class PotentialDependent:
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.spiking(lambda _, own: self._step_by_step(own))
-        return spiking_only(self, net).firing(through(self._rule))
+        return spiking_only(self, net).firing(Through(self._rule))
 
     @classmethod
     def _step_by_step(cls, own: Spike) -> Spike:

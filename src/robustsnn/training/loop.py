@@ -49,7 +49,7 @@ def train(
     fabric: lightning_fabric.Fabric | None = None,
     recompute: bool = False,
     state: Path | None = None,
-    keep_every: float = 300.0,
+    keep_every: float = 60.0,
     on_step: Callable[[int, int], None] = lambda epoch, step: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_warning: Callable[[str], None] = lambda line: None,
