@@ -72,6 +72,7 @@ MAIN: dict[str, Row] = {
     ),
     "end_to_end": _main("robust SNN from random weights, equal time", "cifar10-small:end_to_end"),
     "natural_finetuned": _main("natural ANN, converted, robust finetuning", "cifar10-small:natural_finetuned"),
+    "strong": _main("robust ANN (TRADES), converted, finetuned by our recipe", "cifar10-small-strong", ann="robust"),
     "snn_rat": _main("SNN-RAT from random weights, equal time", "cifar10-small:snn_rat"),
     "robust_far": _far("robust ANN, converted, robust finetuning, all at 8/255", "cifar10-small", "pretrain", "finetune"),
     "end_to_end_far": _far("robust SNN from random weights at 8/255, equal time", "cifar10-small:end_to_end", "finetune"),

@@ -19,6 +19,8 @@ from robustsnn.reporting.tables import percent, radius
 
 COMPARED = 500
 """Images on which networks are compared with one another: the first of the test set."""
+UNSEEN = slice(COMPARED, 2 * COMPARED)
+"""Images on which no recipe was chosen."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,24 @@ class Gain:
         return "more, beyond the interval" if self.points > 0 else "less, beyond the interval"
 
 
-def gain(one: Measured, other: Measured, attack: str = "PGD-20", eps: float = HEADLINE, *, clean: bool = False) -> Gain | None:
-    """The gain in worst-case accuracy, or in clean accuracy, where both were measured."""
+def gain(
+    one: Measured,
+    other: Measured,
+    attack: str = "PGD-20",
+    eps: float = HEADLINE,
+    *,
+    clean: bool = False,
+    images: slice = slice(COMPARED),
+) -> Gain | None:
+    """The gain in worst-case accuracy, or in clean accuracy, where both were measured on these images."""
     results = [each.result(attack, eps) for each in (one, other)]
     lost = (MISCLASSIFIED,) if clean else None
     flags = [
-        [float(flag not in lost if lost else flag == ROBUST) for flag in result.broken_by[:COMPARED]]
+        [float(flag not in lost if lost else flag == ROBUST) for flag in result.broken_by[images]]
         for result in results
         if result is not None
     ]
-    if len(flags) < 2:
+    if len(flags) < 2 or not all(flags):
         return None
     pairs = [100 * (a - b) for a, b in zip(*flags, strict=True)]
     return Gain(fmean(pairs), 1.96 * stdev(pairs) / math.sqrt(len(pairs)))
@@ -254,6 +264,7 @@ def page() -> str:
         ablated=found(ABLATIONS),
         aim=AIM,
         compared=COMPARED,
+        unseen=UNSEEN,
         missing=[f"{PLAN[name].what} (seed {seed})" for name, seed in planned if (name, seed) not in there],
     )
 
