@@ -228,6 +228,16 @@ def test_gains_are_those_of_the_same_images(page):
     assert "* **Awp.** Against the reference: +16.7 ± 32.7 points clean, -16.7 ± 32.7 under `paper` PGD-20" in page
 
 
+def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
+    one, other = (
+        SimpleNamespace(result=lambda attack, eps, flags=flags: SimpleNamespace(broken_by=flags))
+        for flags in ((0, 0, -1, -1), (0, 0, -1, 0))
+    )
+    assert results_page.gain(one, other, images=slice(0, 2)).points == 0
+    assert results_page.gain(one, other, images=slice(2, 4)).points == 50
+    assert results_page.gain(one, other, images=slice(4, 6)) is None
+
+
 def test_an_attack_is_told_by_what_it_broke_along_all_its_paths():
     members = ("PGD-20 along Rate()", "PGD-20 along Analog()", "Square-5 along Rate()")
     result = Result(attack="rigorous", eps=0.1, rule="any", members=members, broken_by=(0, 1, 1, -1, -2))
