@@ -57,10 +57,12 @@ class Work:
         for stage in ("pretrain", "convert", "finetune")[: 2 if row.network == "converted" else 3]:
             self.stage(stage, row, seed, folder)
         for measure in missing:
+            (kept / f"{measure}.json").unlink(missing_ok=True)  # of another network
+        write_atomic(kept / "made.json", json.dumps(made(row, seed, run), indent=1).encode())
+        for measure in missing:
             report = f"{folder}/{row.network}-{measure}"
             self.command("evaluate", f"{folder}/{row.network}.safetensors", *MEASURES[measure], "--out", report)
             write_atomic(kept / f"{measure}.json", (self.out / report / "report.json").read_bytes())
-        write_atomic(kept / "made.json", json.dumps(made(row, seed, run), indent=1).encode())
 
     def ann(self, name: str, seed: int) -> bytes:
         """The checkpoint of an ANN that several rows start from: kept, or trained now and kept for the others."""
