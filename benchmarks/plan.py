@@ -11,6 +11,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "whole": ("--audit-images", "0", "--shown", "0"),
     "whole_rigorous": ("--protocol", "rigorous", "--eps", "8/255", "--shown", "0"),
     "pgd": ("--attacks", "PGD-20", "--eps", "8/255", "--limit", "500", "--audit-images", "0", "--shown", "0"),
+    "pgd_near": ("--attacks", "PGD-20", "--eps", "2/255", "--limit", "500", "--audit-images", "0", "--shown", "0"),
 }
 """Flags of `robustsnn evaluate` on top of the recipe's own evaluation, which is `paper` with FGSM and PGD-20."""
 
@@ -57,8 +58,14 @@ def _far(what: str, recipe: str, *stages: str) -> Row:
     return Row(what, recipe, tuple(changes), measures=BOTH, seeds=(0, 1))
 
 
-def _finetuned(what: str, *changes: str, predicted: str = "") -> Row:
+def _tried(what: str, *changes: str, predicted: str) -> Row:
+    """An experiment in finetuning."""
     return Row(what, changes=changes, ann="robust", predicted=predicted)
+
+
+def _varied(what: str, *changes: str, network: str = "snn", ann: str = "robust") -> Row:
+    """An ablation."""
+    return Row(what, changes=changes, network=network, ann=ann, measures=("pgd", "pgd_near"))
 
 
 def _by(objective: str) -> tuple[str, str]:
@@ -79,71 +86,71 @@ MAIN: dict[str, Row] = {
 }
 
 ABLATIONS: dict[str, Row] = {
-    "robust_converted": Row("robust ANN, converted, no finetuning", network="converted", ann="robust"),
-    "thresholds_frozen": _finetuned("thresholds frozen", "--finetune.no-train-thresholds"),
-    "scale_0.1": _finetuned("threshold scale 0.1", "--conversion.scale", "0.1"),
-    "scale_0.6": _finetuned("threshold scale 0.6", "--conversion.scale", "0.6"),
-    "scale_1": _finetuned("threshold scale 1", "--conversion.scale", "1"),
-    "batch_norm_reset": _finetuned("batch norm reset, as published", "--conversion.batch-norm", "reset"),
-    "T_1": _finetuned("T = 1", "--timesteps", "1"),
-    "T_2": _finetuned("T = 2", "--timesteps", "2"),
-    "T_8": _finetuned("T = 8", "--timesteps", "8"),
-    "T_16": _finetuned("T = 16", "--timesteps", "16"),
-    "channels": _finetuned("thresholds per channel", "--conversion.granularity", "channel"),
-    "sparse": _finetuned("90 % of the weights removed", "--prune.sparsity", "0.9", "--prune.epochs", "5"),
-    "awp": _finetuned("AWP", *_by("WeightPerturbed(RobustFinetuning(), gamma=0.005)")),
-    "sr": _finetuned("SR, weight 0.001", *_by("Regularized(RobustFinetuning(), SparseGradients(), 0.001)")),
-    "tgo": _finetuned("TGO, weight 0.1", *_by("Regularized(RobustFinetuning(), MembraneMargin(), 0.1)")),
-    "mpd_sgr": _finetuned("MPD-SGR, weight 0.1", *_by("Regularized(RobustFinetuning(), PotentialOverlap(), 0.1)")),
-    "at": Row("pre-trained by AT", changes=("--pretrain.objective", "Adversarial(eps=2/255, steps=5)")),
-    "mart": Row("pre-trained by MART", changes=("--pretrain.objective", "Mart(beta=4, eps=2/255, steps=5)")),
+    "robust_converted": _varied("robust ANN, converted, no finetuning", network="converted"),
+    "thresholds_frozen": _varied("thresholds frozen", "--finetune.no-train-thresholds"),
+    "scale_0.1": _varied("threshold scale 0.1", "--conversion.scale", "0.1"),
+    "scale_0.6": _varied("threshold scale 0.6", "--conversion.scale", "0.6"),
+    "scale_1": _varied("threshold scale 1", "--conversion.scale", "1"),
+    "batch_norm_reset": _varied("batch norm reset, as published", "--conversion.batch-norm", "reset"),
+    "T_1": _varied("T = 1", "--timesteps", "1"),
+    "T_2": _varied("T = 2", "--timesteps", "2"),
+    "T_8": _varied("T = 8", "--timesteps", "8"),
+    "T_16": _varied("T = 16", "--timesteps", "16"),
+    "channels": _varied("thresholds per channel", "--conversion.granularity", "channel"),
+    "sparse": _varied("90 % of the weights removed", "--prune.sparsity", "0.9", "--prune.epochs", "5"),
+    "awp": _varied("AWP", *_by("WeightPerturbed(RobustFinetuning(), gamma=0.005)")),
+    "sr": _varied("SR, weight 0.001", *_by("Regularized(RobustFinetuning(), SparseGradients(), 0.001)")),
+    "tgo": _varied("TGO, weight 0.1", *_by("Regularized(RobustFinetuning(), MembraneMargin(), 0.1)")),
+    "mpd_sgr": _varied("MPD-SGR, weight 0.1", *_by("Regularized(RobustFinetuning(), PotentialOverlap(), 0.1)")),
+    "at": _varied("pre-trained by AT", "--pretrain.objective", "Adversarial(eps=2/255, steps=5)", ann=""),
+    "mart": _varied("pre-trained by MART", "--pretrain.objective", "Mart(beta=4, eps=2/255, steps=5)", ann=""),
 }
 
 FASTER = ("--finetune.lr", "0.03")
 
 EXPERIMENTS: dict[str, Row] = {
-    "faster": _finetuned(
+    "faster": _tried(
         "learning rate 0.03",
         *FASTER,
         predicted="thresholds and weights move too little in 8 epochs at 0.01: both accuracies rise by 1 to 3 points",
     ),
-    "wider": _finetuned(
+    "wider": _tried(
         "finetuned at 4/255",
         *_by("RobustFinetuning(eps=4/255, alpha=2/255)"),
         predicted="nearer to the radius that is measured: 3 to 5 points more at 8/255, 2 to 4 points less clean",
     ),
-    "wider_faster": _finetuned(
+    "wider_faster": _tried(
         "finetuned at 4/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=4/255, alpha=2/255)"),
         *FASTER,
         predicted="the faster schedule pays back the clean accuracy that the larger radius costs: 3 to 6 points more at 8/255",
     ),
-    "widest": _finetuned(
+    "widest": _tried(
         "finetuned at 8/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
         *FASTER,
         predicted="4/255 cost no clean accuracy, so there is room: 3 points more at 8/255, 1 to 2 less clean",
     ),
-    "between": _finetuned(
+    "between": _tried(
         "finetuned at 6/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=6/255, alpha=3/255)"),
         *FASTER,
         predicted="8/255 gained 5 points and cost 2 clean, 4/255 gained 1 at no cost: 3 points more, clean within 1",
     ),
-    "widest_milder": _finetuned(
+    "widest_milder": _tried(
         "finetuned at 8/255 with beta 1, learning rate 0.03",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255, beta=1)"),
         *FASTER,
         predicted="half of the pull gives back a point of clean accuracy: 3 to 4 points more at 8/255, clean within 1",
     ),
-    "widest_longer": _finetuned(
+    "widest_longer": _tried(
         "finetuned at 8/255, learning rate 0.03, 16 epochs",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
         *FASTER,
         *("--finetune.epochs", "16"),
         predicted="twice the epochs pay back what the radius costs: 3 to 5 points more at 8/255, clean the same",
     ),
-    "longer": _finetuned(
+    "longer": _tried(
         "finetuned at 4/255, learning rate 0.03, 24 epochs",
         *_by("RobustFinetuning(eps=4/255, alpha=2/255)"),
         *FASTER,
@@ -151,25 +158,25 @@ EXPERIMENTS: dict[str, Row] = {
         predicted="after 8 epochs the loss still falls: three times as many bring back the clean accuracy of the reference, "
         "with 3 to 5 points more at 8/255",
     ),
-    "milder": _finetuned(
+    "milder": _tried(
         "finetuned at 4/255 with beta 1, learning rate 0.03",
         *_by("RobustFinetuning(eps=4/255, alpha=2/255, beta=1)"),
         *FASTER,
         predicted="half of the pull at twice the radius: clean accuracy of the reference, 1 to 3 points more at 8/255",
     ),
-    "sharper": _finetuned(
+    "sharper": _tried(
         "beta 6, learning rate 0.03",
         *_by("RobustFinetuning(eps=2/255, alpha=1/255, beta=6)"),
         *FASTER,
         predicted="beta as in pre-training: 1 to 3 points more at 8/255, 1 to 2 less clean than learning rate 0.03 alone",
     ),
-    "iterated": _finetuned(
+    "iterated": _tried(
         "two gradient steps at 4/255 instead of one, learning rate 0.03",
         *_by("Trades(beta=2, eps=4/255, steps=2)"),
         *FASTER,
         predicted="one step overfits its own surrogate: 1 to 2 points more than the same radius with one step",
     ),
-    "flatter": _finetuned(
+    "flatter": _tried(
         "AWP at 4/255, learning rate 0.03",
         *_by("WeightPerturbed(RobustFinetuning(eps=4/255, alpha=2/255), gamma=0.005)"),
         *FASTER,

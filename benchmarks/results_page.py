@@ -114,7 +114,8 @@ def short_table() -> list[list[str]]:
     return rows
 
 
-BESIDE = ("clean", "PGD-20 8/255", "gain, clean", "gain, PGD-20 8/255")
+COMPARISONS: dict[str, float | None] = {"clean": None, "PGD-20 2/255": 2 / 255, "PGD-20 8/255": HEADLINE}
+BESIDE = (*COMPARISONS, *(f"gain, {name}" for name in COMPARISONS))
 
 
 def reference() -> list[Measured]:
@@ -124,9 +125,13 @@ def reference() -> list[Measured]:
 
 def beside(each: Measured) -> list[str]:
     """A row and what it gains over the reference, on the same images."""
-    others = [other for other in reference() if each != other]
-    gains = [str(gain(each, other, clean=clean) or "-") for other in others for clean in (True, False)]
-    return [cell(each.clean(COMPARED)), cell(each.robust(images=COMPARED)), *(gains or "--")]
+    shares = [each.clean(COMPARED) if eps is None else each.robust(eps=eps, images=COMPARED) for eps in COMPARISONS.values()]
+    gains = ["-"] * len(COMPARISONS)
+    for other in reference():
+        if each != other:
+            found = [gain(each, other, eps=eps or HEADLINE, clean=eps is None) for eps in COMPARISONS.values()]
+            gains = [str(points or "-") for points in found]
+    return [*map(cell, shares), *gains]
 
 
 def variants(rows: Mapping[str, Row]) -> list[list[str]]:
