@@ -75,6 +75,12 @@ def broken(each: Measured, attack: str, eps: float) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
+def strictest(rows: list[Measured]) -> tuple[Interval, Interval] | None:
+    """The least and the most that `rigorous` at the headline radius left of several networks."""
+    shares = sorted((share for each in rows if (share := each.robust("rigorous"))), key=lambda share: share.value)
+    return (shares[0], shares[-1]) if len(shares) > 1 else None
+
+
 AIM = 3.0, 1.0
 """Points that a better recipe must gain in the worst case, and may lose without an attack."""
 
@@ -264,6 +270,7 @@ def page() -> str:
         cell=cell,
         gain=gain,
         broken=broken,
+        strictest=strictest,
         reference=reference(),
         experimented=found(EXPERIMENTS),
         ablated=found(ABLATIONS),

@@ -16,7 +16,7 @@ import pytest
 from real import REAL, real
 from robustsnn import cli
 from robustsnn.data.sources import HERE
-from robustsnn.evaluation import Result
+from robustsnn.evaluation import Result, wilson
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.flags import RunArguments, parse
 from robustsnn.reporting import read_report
@@ -238,6 +238,12 @@ def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
     assert results_page.gain(one, other, images=slice(0, 2)).points == 0
     assert results_page.gain(one, other, images=slice(2, 4)).points == 50
     assert results_page.gain(one, other, images=slice(4, 6)) is None
+
+
+def test_the_ends_of_what_the_strictest_protocol_leaves():
+    rows = [SimpleNamespace(robust=lambda attack, share=share: share) for share in (wilson(2, 4), None, wilson(0, 4))]
+    assert results_page.strictest(rows) == (wilson(0, 4), wilson(2, 4))
+    assert results_page.strictest(rows[:2]) is None
 
 
 def test_an_attack_is_told_by_what_it_broke_along_all_its_paths():
