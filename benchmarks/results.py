@@ -1,7 +1,7 @@
 """Trains and measures the networks of `benchmarks.plan`.
 
 python -m benchmarks.results list
-python -m benchmarks.results run robust --seeds 0     # one row; what is done already is not done again
+python -m benchmarks.results run robust --seeds 0     # one row; what is kept is not made again, but with --kept FOLDER
 python -m benchmarks.results run --minutes 120        # every row that is missing, until time is up; again to go on
 python -m benchmarks.results page                     # docs/results.md and the table of the README
 """
@@ -137,13 +137,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
+    parser.add_argument("--kept", type=Path, default=KEPT, help="where reports are kept; another folder makes rows again")
     chosen = parser.parse_args()
     if unknown := set(chosen.rows) - set(PLAN):
         parser.error(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(PLAN)}")
     wanted = todo(chosen.rows or tuple(PLAN), chosen.seeds)
     if chosen.action == "list":
         for name, seed in wanted:
-            done = all((KEPT / f"{name}-{seed}" / f"{measure}.json").is_file() for measure in PLAN[name].measures)
+            done = all((chosen.kept / f"{name}-{seed}" / f"{measure}.json").is_file() for measure in PLAN[name].measures)
             print(f"{name:20} seed {seed}  {'done' if done else '-':5} {PLAN[name].what}")
         return
     if chosen.action == "page":
@@ -151,7 +152,7 @@ def main() -> None:
 
         write(Path(__file__).parents[1])
         return
-    work = Work(chosen.out, time.time() + 60 * chosen.minutes)
+    work = Work(chosen.out, time.time() + 60 * chosen.minutes, chosen.kept)
     try:
         for name, seed in wanted:
             work.make(name, PLAN[name], seed)

@@ -216,7 +216,7 @@ def commands() -> list[list[str]]:
     lines = [["row", "all of it", "the network alone", "measured on"]]
     for each in found():
         kinds = sorted({run.versions["processor"] for run in each.runs.values()})
-        again = f"`python -m benchmarks.results run {each.name} --seeds {each.seed}`"
+        again = f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept again`"
         lines.append([f"{each.row.what}, seed {each.seed}", again, f"`{each.made['command']}`", ", ".join(kinds)])
     return lines
 

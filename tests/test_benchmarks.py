@@ -146,7 +146,12 @@ def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
     folders = {"--out": tmp_path / "runs", "--kept": tmp_path / "kept"}
     flags = [text for flag, folder in folders.items() for text in (flag, str(folder))]
     ended = subprocess.run(
-        [*command, *flags], cwd=ROOT, env={**os.environ, HERE: str(REAL)}, capture_output=True, text=True, timeout=600
+        [*command, *flags],
+        cwd=ROOT,
+        env={**os.environ, HERE: str(REAL), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stderr
     assert "time is up: the same command goes on" in ended.stdout
