@@ -26,7 +26,7 @@ from robustsnn.training.engine import Engine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from benchmarks import gpu_results, measured, results, results_page  # noqa: E402
+from benchmarks import compared, gpu_results, measured, results, results_page  # noqa: E402
 from benchmarks.plan import EXPERIMENTS, Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -240,22 +240,22 @@ def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
         SimpleNamespace(result=lambda attack, eps, flags=flags: SimpleNamespace(broken_by=flags))
         for flags in ((0, 0, -1, -1), (0, 0, -1, 0))
     )
-    assert results_page.gain(one, other, images=slice(0, 2)).points == 0
-    assert results_page.gain(one, other, images=slice(2, 4)).points == 50
-    assert results_page.gain(one, other, images=slice(4, 6)) is None
+    assert compared.gain(one, other, images=slice(0, 2)).points == 0
+    assert compared.gain(one, other, images=slice(2, 4)).points == 50
+    assert compared.gain(one, other, images=slice(4, 6)) is None
 
 
 def test_the_ends_of_what_the_strictest_protocol_leaves():
     rows = [SimpleNamespace(robust=lambda attack, share=share: share) for share in (wilson(2, 4), None, wilson(0, 4))]
-    assert results_page.strictest(rows) == (wilson(0, 4), wilson(2, 4))
-    assert results_page.strictest(rows[:2]) is None
+    assert compared.strictest(rows) == (wilson(0, 4), wilson(2, 4))
+    assert compared.strictest(rows[:2]) is None
 
 
 def test_an_attack_is_told_by_what_it_broke_along_all_its_paths():
     members = ("PGD-20 along Rate()", "PGD-20 along Analog()", "Square-5 along Rate()")
     result = Result(attack="rigorous", eps=0.1, rule="any", members=members, broken_by=(0, 1, 1, -1, -2))
     row = SimpleNamespace(result=lambda attack, eps: result)
-    assert results_page.broken(row, "rigorous", 0.1) == "PGD-20 3"
+    assert compared.broken(row, "rigorous", 0.1) == "PGD-20 3"
 
 
 def test_the_page_is_that_of_the_reports():

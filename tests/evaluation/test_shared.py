@@ -25,7 +25,13 @@ def test_only_single_steps_from_the_same_image_through_the_same_forward_pass_run
     assert [len(run) for run in runs([*fgsm([Rate()], 0.1), *fgsm([Rate()], 0.2)])] == [1, 1]
 
 
-def test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(net, images, labels):
+@pytest.mark.parametrize("leak", [1.0, 0.6], ids=["as made", "trained leak"])
+def test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(net, images, labels, leak):
+    if leak != 1:
+        net = net.replace(train_leak=True)
+        with torch.no_grad():
+            for trained in net.leaks.values():
+                trained.fill_(leak)
     losses = FGSM().goal.on(net, images, labels)
     everyone = torch.arange(len(images))
     found = list(SharedForward([path(net) for path in PATHS]).gradients(images, losses))
@@ -33,14 +39,6 @@ def test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(net, images,
         pixels = images.clone().requires_grad_()
         losses(path(net)(pixels), everyone).sum().backward()
         torch.testing.assert_close(gradient, pixels.grad, msg=str(path))
-
-
-def test_a_trained_leak_is_that_of_every_gradient(net, images, labels):
-    leaky = net.replace(train_leak=True)
-    with torch.no_grad():
-        for leak in leaky.leaks.values():
-            leak.fill_(0.6)
-    test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(leaky, images, labels)
 
 
 @pytest.mark.parametrize("eps", [0.01, 0.1, 0.5])
