@@ -157,16 +157,19 @@ def machines() -> str:
 
 def setting() -> str:
     """What the networks of the claim have in common, as their reports say it."""
-    kinds = set()
+    networks: dict[str, None] = {}
+    tested: dict[str, dict[str, None]] = {}
     for each in found(MAIN):
         recipe = next(iter(each.runs.values())).recipe
         model, data = recipe["model"], recipe["data"]
-        tested = " and ".join(f"{run.rows[0].report.images:,} (`{name}`)" for name, run in each.runs.items())
-        kinds.add(
+        networks[
             f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} images of which "
-            f"{data['validation']:.0%} are held out, {tested} test images"
-        )
-    return "; or ".join(sorted(kinds))
+            f"{data['validation']:.0%} are held out"
+        ] = None
+        for report in (run.rows[0].report for run in each.runs.values()):
+            tested.setdefault(report.protocol, {})[f"{report.images:,}"] = None
+    measured = " and ".join(f"{' or '.join(counts)} (`{protocol}`)" for protocol, counts in tested.items())
+    return f"{'; or '.join(networks)}; {measured} test images"
 
 
 def markdown(lines: list[list[str]]) -> str:
