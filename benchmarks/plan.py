@@ -8,6 +8,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "paper": ("--limit", "1000", "--audit-images", "0", "--shown", "0"),
     "rigorous": ("--protocol", "rigorous", "--eps", "8/255", "--limit", "500", "--shown", "0"),
     "rigorous_near": ("--protocol", "rigorous", "--eps", "2/255", "--limit", "500", "--audit-images", "0", "--shown", "0"),
+    "audit_near": ("--protocol", "rigorous", "--eps", "2/255", "--limit", "64", "--shown", "0"),
     "whole": ("--audit-images", "0", "--shown", "0"),
     "whole_rigorous": ("--protocol", "rigorous", "--eps", "8/255", "--shown", "0"),
     "pgd": ("--attacks", "PGD-20", "--eps", "8/255", "--limit", "500", "--audit-images", "0", "--shown", "0"),
@@ -15,7 +16,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
 }
 """Flags of `robustsnn evaluate` on top of the recipe's own evaluation, which is `paper` with FGSM and PGD-20."""
 
-ALL = ("paper", "rigorous", "rigorous_near")
+ALL = ("paper", "rigorous", "rigorous_near", "audit_near")
 
 
 @dataclass(frozen=True)
