@@ -1,60 +1,112 @@
-"""Measured networks against one another: gains over the same images, and what counts as one."""
+"""Measured networks against one another: how they differ on the same images, and what counts as a difference."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from typing import Literal
 
 from benchmarks.measured import HEADLINE, Measured
-from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval
+from robustsnn.evaluation import Interval
 
-COMPARED = 500
-"""Images on which networks are compared with one another: the first of the test set."""
-UNSEEN = slice(COMPARED, 2 * COMPARED)
-"""Images on which no recipe was chosen."""
+CHOSEN = 500
+"""Images on which recipes were searched for: the first of the test set. On those after them no recipe was chosen."""
+
+By = tuple[str, float]
+"""An attack or protocol, and its radius."""
+
+BY: dict[str, By] = {
+    "clean": ("", 0.0),
+    "PGD-20 2/255": ("PGD-20", 2 / 255),
+    "PGD-20 8/255": ("PGD-20", HEADLINE),
+    "rigorous 2/255": ("rigorous", 2 / 255),
+    "rigorous 8/255": ("rigorous", HEADLINE),
+}
+"""What networks are compared by."""
+
+PAIRS = (
+    ("robust", "natural_converted"),
+    ("robust", "natural_finetuned"),
+    ("robust", "end_to_end"),
+    ("robust", "snn_rat"),
+    ("robust_far", "end_to_end_far"),
+    ("robust_far", "snn_rat"),
+    ("robust_far", "robust"),
+    ("strong", "robust"),
+    ("strong", "end_to_end"),
+    ("strong", "end_to_end_far"),
+    ("strong", "snn_rat"),
+)
+"""Rows of the claim that are compared, the one that it speaks for first."""
+
+CALLED = {
+    "robust": "robust conversion",
+    "natural_converted": "naive conversion",
+    "natural_finetuned": "robust finetuning of the natural ANN",
+    "end_to_end": "end-to-end robust training",
+    "snn_rat": "SNN-RAT",
+    "robust_far": "robust conversion at 8/255",
+    "end_to_end_far": "end-to-end robust training at 8/255",
+    "strong": "our recipe",
+}
+"""Rows in a sentence."""
+
+Verdict = Literal["more", "less", "no difference"]
 
 
 @dataclass(frozen=True)
 class Gain:
-    """By how many points one network is better than another, and half of the 95 % interval, over the same images."""
+    """How one network differs from another on the same images.
 
-    points: float
-    half: float
+    Arguments:
+        won, lost: on how many only the one, or only the other, is right.
+        images: of how many.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.points:+.1f} ± {self.half:.1f}"
+    won: int
+    lost: int
+    images: int
 
     @property
-    def verdict(self) -> str:
-        """What that means, in words."""
-        if abs(self.points) <= self.half:
-            return "no difference beyond the interval"
-        return "more, beyond the interval" if self.points > 0 else "less, beyond the interval"
+    def points(self) -> float:
+        """The difference in accuracy, in percentage points."""
+        return 100 * (self.won - self.lost) / self.images
+
+    @property
+    def half(self) -> float:
+        """Half of its 95 % interval, half an image added to each of the four kinds (Agresti & Min 2005)."""
+        won, lost, images = self.won + 0.5, self.lost + 0.5, self.images + 2
+        return 196 * math.sqrt(won + lost - (won - lost) ** 2 / images) / images
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the exact McNemar test tells the two apart at 5 %: images that differ, as tosses of a coin."""
+        differ = self.won + self.lost
+        chance = 2 * sum(math.comb(differ, k) for k in range(min(self.won, self.lost) + 1)) / 2**differ
+        if chance >= 0.05:
+            return "no difference"
+        return "more" if self.won > self.lost else "less"
+
+    def __str__(self) -> str:
+        said = f"{self.points:+.1f} ± {self.half:.1f} ({self.won}:{self.lost})"
+        return said if self.verdict == "no difference" else f"**{said}**"
 
 
-def gain(
-    one: Measured,
-    other: Measured,
-    attack: str = "PGD-20",
-    eps: float = HEADLINE,
-    *,
-    clean: bool = False,
-    images: slice = slice(COMPARED),
-) -> Gain | None:
-    """The gain in worst-case accuracy, or in clean accuracy, where both were measured on these images."""
-    results = [each.result(attack, eps) for each in (one, other)]
-    lost = (MISCLASSIFIED,) if clean else None
-    flags = [
-        [float(flag not in lost if lost else flag == ROBUST) for flag in result.broken_by[images]]
-        for result in results
-        if result is not None
-    ]
-    if len(flags) < 2 or not all(flags):
-        return None
-    pairs = [100 * (a - b) for a, b in zip(*flags, strict=True)]
-    return Gain(fmean(pairs), 1.96 * stdev(pairs) / math.sqrt(len(pairs)))
+def gain(one: Measured, other: Measured, by: By = BY["PGD-20 8/255"], images: slice = slice(None)) -> Gain | None:
+    """How one network differs from another, on those of the images on which both were measured."""
+    pairs = Counter(zip(one.right(*by)[images], other.right(*by)[images], strict=False))
+    return Gain(pairs[True, False], pairs[False, True], pairs.total()) if pairs else None
+
+
+def outcomes(pairs: Sequence[tuple[Measured, Measured]], by: By) -> dict[Verdict, list[int]]:
+    """In which seeds one network of each pair withstands more than the other, less, or neither."""
+    told: dict[Verdict, list[int]] = {}
+    for one, other in pairs:
+        if difference := gain(one, other, by):
+            told.setdefault(difference.verdict, []).append(one.seed)
+    return told
 
 
 def broken(each: Measured, attack: str, eps: float) -> str:
@@ -65,12 +117,12 @@ def broken(each: Measured, attack: str, eps: float) -> str:
     counts: Counter[str] = Counter()
     for member, count in zip(result.members, result.broken, strict=True):
         counts[member.split(" along ")[0]] += count
-    return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def strictest(rows: list[Measured]) -> tuple[Interval, Interval] | None:
+def strictest(rows: Sequence[Measured]) -> tuple[Interval, Interval] | None:
     """The least and the most that `rigorous` at the headline radius left of several networks."""
-    shares = sorted((share for each in rows if (share := each.robust("rigorous"))), key=lambda share: share.value)
+    shares = sorted((share for each in rows if (share := each.share("rigorous"))), key=lambda share: share.value)
     return (shares[0], shares[-1]) if len(shares) > 1 else None
 
 
@@ -78,7 +130,7 @@ AIM = 3.0, 1.0
 """Points that a better recipe must gain in the worst case, and may lose without an attack."""
 
 
-def reached(each: Measured, other: Measured) -> bool:
+def reached(each: Measured, other: Measured, images: slice = slice(CHOSEN)) -> bool:
     """Whether an experiment is the better recipe that is looked for."""
-    robust, clean = gain(each, other), gain(each, other, clean=True)
+    robust, clean = gain(each, other, images=images), gain(each, other, BY["clean"], images)
     return robust is not None and clean is not None and robust.points >= AIM[0] and clean.points >= -AIM[1]

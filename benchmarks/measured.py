@@ -57,25 +57,24 @@ class Measured:
         results = [result for run in self.runs.values() for result in run.rows[0].report.results]
         return next((r for r in results if r.attack == attack and math.isclose(r.eps, eps)), None)
 
-    def robust(self, attack: str = "PGD-20", eps: float = HEADLINE, images: int | None = None) -> Interval | None:
-        """Worst-case accuracy, on the first images."""
+    def right(self, attack: str = "", eps: float = 0.0) -> list[bool]:
+        """Which images it classifies correctly under an attack or, without a name, under none; empty if not measured."""
+        if not attack:
+            return [flag != MISCLASSIFIED for flag in self.report.results[0].broken_by]
         result = self.result(attack, eps)
-        return None if result is None else survived(result.broken_by[:images])
+        return [] if result is None else [flag == ROBUST for flag in result.broken_by]
 
-    def clean(self, images: int | None = None) -> Interval:
-        """Accuracy without an attack, on the first images."""
-        flags = self.report.results[0].broken_by[:images]
-        return wilson(sum(flag != MISCLASSIFIED for flag in flags), len(flags))
+    def share(self, attack: str = "", eps: float = HEADLINE, images: int | None = None) -> Interval | None:
+        """The share of the first images that are right; None if not measured."""
+        flags = self.right(attack, eps)[:images]
+        return wilson(sum(flags), len(flags)) if flags else None
 
     @property
     def minutes(self) -> float:
-        """What training cost, in minutes of one processor core; nothing for what an ANN's row has paid already."""
-        return float(sum(self.made["processor_seconds"].values())) / 60
-
-
-def survived(flags: tuple[int, ...]) -> Interval:
-    """The share of images that nothing broke."""
-    return wilson(sum(flag == ROBUST for flag in flags), len(flags))
+        """What training cost, that of its ANN included, in minutes of one processor core."""
+        own, ann = self.made["processor_seconds"], Measured(self.row.ann, self.seed) if self.row.ann else None
+        seconds = sum(own.values()) + (ann.made["processor_seconds"]["pretrain"] if ann else 0)
+        return float(seconds) / 60
 
 
 def found(rows: Iterable[str] | None = None) -> list[Measured]:

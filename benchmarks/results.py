@@ -129,7 +129,7 @@ def todo(names: Sequence[str], seeds: Sequence[int] | None) -> list[tuple[str, i
     return sorted(wanted, key=lambda pair: pair[1])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["list", "run", "page"])
@@ -138,20 +138,29 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--kept", type=Path, default=KEPT, help="where reports are kept; another folder makes rows again")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     if unknown := set(chosen.rows) - set(PLAN):
         parser.error(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(PLAN)}")
     wanted = todo(chosen.rows or tuple(PLAN), chosen.seeds)
+    if idle := sorted(set(chosen.rows) - {name for name, _ in wanted}):
+        parser.error("; ".join(f"row {name} has seeds {', '.join(map(str, PLAN[name].seeds))}" for name in idle))
     if chosen.action == "list":
         for name, seed in wanted:
-            done = all((chosen.kept / f"{name}-{seed}" / f"{measure}.json").is_file() for measure in PLAN[name].measures)
-            print(f"{name:20} seed {seed}  {'done' if done else '-':5} {PLAN[name].what}")
+            files = [chosen.kept / f"{name}-{seed}" / f"{measure}.json" for measure in PLAN[name].measures]
+            print(f"{name:20} seed {seed}  {sum(map(Path.is_file, files))} of {len(files)} measures  {PLAN[name].what}")
         return
     if chosen.action == "page":
+        if chosen.rows or chosen.seeds or chosen.kept != KEPT:
+            parser.error(f"the page is about all that is kept in {KEPT}: give no rows, no seeds and no other folder")
         from benchmarks.results_page import write
 
         write(Path(__file__).parents[1])
         return
+    for folder in (chosen.out, chosen.kept):
+        if folder.exists() and not folder.is_dir():
+            parser.error(f"{folder} is a file: give a folder")
+    if chosen.minutes <= 0:
+        parser.error(f"--minutes must be more than 0, not {chosen.minutes:g}")
     work = Work(chosen.out, time.time() + 60 * chosen.minutes, chosen.kept)
     try:
         for name, seed in wanted:

@@ -3,48 +3,76 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.compared import AIM, COMPARED, UNSEEN, broken, gain, reached, strictest
+from benchmarks.compared import AIM, BY, CALLED, CHOSEN, PAIRS, broken, gain, outcomes, reached, strictest
 from benchmarks.measured import HEADLINE, Measured, found
 from benchmarks.plan import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
-from robustsnn.evaluation import PRESETS, Interval, wilson
+from robustsnn.evaluation import PRESETS, ROBUST, Interval, wilson
 from robustsnn.reporting.tables import percent, radius
 
 
-def cell(share: Interval | None, *, bounds: bool = True) -> str:
+def cell(share: Interval | None) -> str:
     """A share in a table."""
-    return "-" if share is None else percent(share, bounds=bounds)
+    return "-" if share is None else percent(share)
 
 
 RADII = (2 / 255, 4 / 255, 8 / 255)
 
 
-def main_table(*, bounds: bool = True) -> list[list[str]]:
+def main_table() -> list[list[str]]:
     """The networks that the claim is about."""
     columns = [(attack, eps) for attack in ("FGSM", "PGD-20") for eps in RADII]
     columns += [("rigorous", 2 / 255), ("rigorous", HEADLINE)]
     rows = [["network", "seed", "clean", *(f"{attack} {radius(eps)}" for attack, eps in columns), "min"]]
     for each in found(MAIN):
-        shares = [each.robust(attack, eps) for attack, eps in columns]
-        cells = [cell(share, bounds=bounds) for share in (each.clean(), *shares)]
-        rows.append([each.row.what, str(each.seed), *cells, f"{each.minutes:.0f}"])
+        shares = [each.share(attack, eps) for attack, eps in columns]
+        rows.append([each.row.what, str(each.seed), *map(cell, (each.share(), *shares)), f"{each.minutes:.0f}"])
     return rows
 
 
 def short_table() -> list[list[str]]:
-    """The same for the README: the headline radius only."""
-    rows = [["network", "seed", "clean", "PGD-20, 19 gradients", "rigorous"]]
+    """The same for the README."""
+    columns = [BY["clean"], BY["PGD-20 8/255"], BY["rigorous 2/255"], BY["rigorous 8/255"]]
+    rows = [["network", "seed", "clean", "PGD-20 8/255, 19 gradients", "rigorous 2/255", "rigorous 8/255"]]
     for each in found(MAIN):
-        shares = (each.clean(), each.robust(), each.robust("rigorous"))
-        rows.append([each.row.what, str(each.seed), *(cell(share) for share in shares)])
+        rows.append([each.row.what, str(each.seed), *(cell(each.share(*by)) for by in columns)])
     return rows
 
 
-COMPARISONS: dict[str, float | None] = {"clean": None, "PGD-20 2/255": 2 / 255, "PGD-20 8/255": HEADLINE}
+def versus() -> list[list[str]]:
+    """Networks of the claim against one another."""
+    lines = [["network", "against", "seed", *BY, "min"]]
+    for one, other in (pair for names in PAIRS for pair in pairs(*names)):
+        gains = [str(gain(one, other, by) or "-") for by in BY.values()]
+        lines.append([CALLED[one.name], CALLED[other.name], str(one.seed), *gains, f"{one.minutes:.0f} : {other.minutes:.0f}"])
+    return lines
+
+
+def pairs(one: str, other: str) -> list[tuple[Measured, Measured]]:
+    """Two rows, seed by seed, where both were measured."""
+    others = {each.seed: each for each in found([other] if other in PLAN else [])}
+    return [(each, others[each.seed]) for each in found([one] if one in PLAN else []) if each.seed in others]
+
+
+def standing(one: str, other: str) -> str:
+    """Whether a row withstands more than another, by `rigorous` at 2/255 and over all seeds that were measured."""
+    told = set(outcomes(pairs(one, other), BY["rigorous 2/255"]))
+    if not told:
+        return "not judged yet"
+    return "holds" if told == {"more"} else "does not hold" if "less" in told and "more" not in told else "not shown"
+
+
+def verdicts() -> str:
+    """What becomes of the claim, in a sentence."""
+    names = [("robust", "end_to_end"), ("robust", "snn_rat"), ("robust", "natural_converted"), ("strong", "end_to_end_far")]
+    return "; ".join(f"{CALLED[one]} against {CALLED[other]}: {standing(one, other)}" for one, other in names)
+
+
+COMPARISONS = ("clean", "PGD-20 2/255", "PGD-20 8/255")
 BESIDE = (*COMPARISONS, *(f"gain, {name}" for name in COMPARISONS))
 
 
@@ -53,14 +81,13 @@ def reference() -> list[Measured]:
     return [each for each in found() if (each.name, each.seed) == ("robust", 0)]
 
 
-def beside(each: Measured) -> list[str]:
-    """A row and what it gains over the reference, on the same images."""
-    shares = [each.clean(COMPARED) if eps is None else each.robust(eps=eps, images=COMPARED) for eps in COMPARISONS.values()]
-    gains = ["-"] * len(COMPARISONS)
+def beside(each: Measured, names: Sequence[str] = COMPARISONS) -> list[str]:
+    """A row and what it gains over the reference, on the images on which recipes were chosen."""
+    shares = [each.share(*BY[name], images=CHOSEN) for name in names]
+    gains = ["-"] * len(names)
     for other in reference():
         if each != other:
-            found = [gain(each, other, eps=eps or HEADLINE, clean=eps is None) for eps in COMPARISONS.values()]
-            gains = [str(points or "-") for points in found]
+            gains = [str(gain(each, other, BY[name], slice(CHOSEN)) or "-") for name in names]
     return [*map(cell, shares), *gains]
 
 
@@ -75,16 +102,12 @@ def variants(rows: Mapping[str, Row]) -> list[list[str]]:
 
 def log() -> list[list[str]]:
     """Experiments with what was expected and what came."""
-    rows = [
-        [
-            each.row.what,
-            each.row.predicted,
-            *beside(each),
-            "yes" if any(reached(each, other) for other in reference()) else "no",
-        ]
-        for each in found(EXPERIMENTS)
-    ]
-    return [["experiment", "expected before it was run", *BESIDE, "aim reached"], *rows]
+    names = ("clean", "PGD-20 8/255")
+    lines = [["experiment", "expected before it was run", *names, *(f"gain, {name}" for name in names), "aim reached"]]
+    for each in found(EXPERIMENTS):
+        aim = "yes" if any(reached(each, other) for other in reference()) else "no"
+        lines.append([each.row.what, each.row.predicted, *beside(each, names), aim])
+    return lines
 
 
 def thresholds() -> list[list[str]]:
@@ -126,22 +149,43 @@ def over_time() -> list[list[str]]:
 
 def audits() -> list[list[str]]:
     """Checks that did not pass."""
-    lines = [["network", "seed", "passed", "warnings and failures"]]
+    lines = [["network", "seed", "radius", "robust", "passed", "warnings and failures"]]
     for each in found(MAIN):
-        if "rigorous" in each.runs:
-            checks = each.runs["rigorous"].rows[0].report.audit
-            wrong = "; ".join(f"{c.name}: {c.verdict} ({c.figure:.3g})" for c in checks if c.verdict != "pass")
-            lines.append([each.row.what, str(each.seed), str(sum(c.verdict == "pass" for c in checks)), wrong or "none"])
+        for report in (run.rows[0].report for run in each.runs.values() if run.rows[0].report.protocol == "rigorous"):
+            if report.audit:
+                wrong = "; ".join(f"{c.name}: {c.verdict} ({c.figure:.3g})" for c in report.audit if c.verdict != "pass")
+                (result,) = report.results
+                left = f"{result.broken_by.count(ROBUST)} of {report.images}"
+                passed = str(sum(c.verdict == "pass" for c in report.audit))
+                lines.append([each.row.what, str(each.seed), radius(result.eps), left, passed, wrong or "none"])
     return lines
 
 
 def commands() -> list[list[str]]:
     """What makes each row again."""
-    lines = [["row", "all of it", "the network alone", "measured on"]]
+    lines = [["row", "all of it", "the network alone", "measured on", "source"]]
     for each in found():
-        kinds = sorted({run.versions["processor"] for run in each.runs.values()})
-        again = f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept again`"
-        lines.append([f"{each.row.what}, seed {each.seed}", again, f"`{each.made['command']}`", ", ".join(kinds)])
+        versions = [run.versions for run in each.runs.values()]
+        lines.append(
+            [
+                f"{each.row.what}, seed {each.seed}",
+                f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept runs/again`",
+                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`",
+                *(", ".join(sorted({v[what] for v in versions})) for what in ("processor", "source")),
+            ]
+        )
+    return lines
+
+
+def unfinished() -> list[str]:
+    """What is planned and not measured, or not whole."""
+    measured = {(each.name, each.seed): list(each.runs) for each in found()}
+    lines = []
+    for name, seed in ((name, seed) for name, row in PLAN.items() for seed in row.seeds):
+        there = measured.get((name, seed), [])
+        missing = [measure for measure in PLAN[name].measures if measure not in there]
+        if missing:
+            lines.append(f"{PLAN[name].what} (seed {seed}{': ' + ', '.join(missing) if there else ''})")
     return lines
 
 
@@ -151,6 +195,15 @@ def machines() -> str:
         f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) of {each.made['cores']} cores"
         for each in found()
         for v in (run.versions for run in each.runs.values())
+    }
+    return "; ".join(sorted(kinds))
+
+
+def images() -> str:
+    """Digests of the images with which the networks of the claim were made and first measured."""
+    kinds = {
+        f"data `{v.get('data')}`, test images `{v.get('test images')}`"
+        for v in (next(iter(each.runs.values())).versions for each in found(MAIN))
     }
     return "; ".join(sorted(kinds))
 
@@ -182,29 +235,35 @@ def page() -> str:
     """docs/results.md."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True)
     tables = {
-        "main": main_table(), "ablations": variants(ABLATIONS), "log": log(), "thresholds": thresholds(),
+        "main": main_table(), "versus": versus(), "ablations": variants(ABLATIONS), "log": log(), "thresholds": thresholds(),
         "energy": energy(), "over_time": over_time(), "audits": audits(), "commands": commands(),
     }  # fmt: skip
-    there = {(each.name, each.seed): each for each in found()}
-    planned = [(name, seed) for name in PLAN for seed in PLAN[name].seeds]
     environment.tests["reaches"] = reached
     return environment.get_template("results.md.jinja").render(
         **{name: markdown(lines) if len(lines) > 1 else "Not measured yet." for name, lines in tables.items()},
         machines=machines(),
         setting=setting(),
-        there=there,
-        seeds=sorted({seed for _, seed in there}),
-        cell=cell,
-        gain=gain,
-        broken=broken,
-        strictest=strictest,
+        images=images(),
+        there={(each.name, each.seed): each for each in found()},
+        seeds=sorted({each.seed for each in found()}),
         reference=reference(),
         experimented=found(EXPERIMENTS),
         ablated=found(ABLATIONS),
+        unfinished=unfinished(),
+        by=BY,
+        called=CALLED,
+        cell=cell,
+        spent=PRESETS["fp32, 45 nm"],
+        pairs=pairs,
+        standing=standing,
+        gain=gain,
+        outcomes=outcomes,
+        broken=broken,
+        strictest=strictest,
         aim=AIM,
-        compared=COMPARED,
-        unseen=UNSEEN,
-        missing=[f"{PLAN[name].what} (seed {seed})" for name, seed in planned if (name, seed) not in there],
+        chosen=CHOSEN,
+        searched=slice(CHOSEN),
+        unseen=slice(CHOSEN, None),
     )
 
 
@@ -213,7 +272,8 @@ def write(root: Path) -> None:
     (root / "docs/results.md").write_text(page())
     readme = root / "README.md"
     marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.S)
-    text, count = marked.subn(lambda found: f"{found[1]}{markdown(short_table())}\n{found[2]}", readme.read_text())
+    short = f"{markdown(short_table())}\n\nWithstands more, by `rigorous` at 2/255? {verdicts()[0].upper()}{verdicts()[1:]}."
+    text, count = marked.subn(lambda found: f"{found[1]}{short}\n{found[2]}", readme.read_text())
     if count != 1:
         raise ValueError(f"{readme} must have one pair of marks '<!-- results -->' and '<!-- end of results -->'")
     readme.write_text(text)

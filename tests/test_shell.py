@@ -173,7 +173,7 @@ def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(monkeypatch, c
     """As behind ``| head``."""
     reader, writer = os.pipe()
     os.close(reader)
-    for line in ("list paths", "list paths --json", f"info {SNN}"):
+    for line in ("list paths", "list paths --json", f"info {SNN}", "run digits --help"):
         with os.fdopen(os.dup(writer), "w") as pipe, monkeypatch.context() as patch:
             patch.setattr("sys.stdout", pipe)
             assert cli.main(line.split()) == 0

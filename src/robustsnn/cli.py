@@ -30,7 +30,7 @@ from robustsnn.commands import (
     stage,
 )
 from robustsnn.names import find
-from robustsnn.terminal import Terminal, complain
+from robustsnn.terminal import Terminal, complain, unheard
 from robustsnn.zoo import PREFIX
 
 EXITS = {
@@ -148,6 +148,8 @@ def _main(args: Sequence[str]) -> int:
         return 3
     except NotReady:
         return 1
+    except BrokenPipeError:  # a help text, behind `| head`: what works goes on unheard
+        unheard()
     except (ValueError, FloatingPointError) as error:
         complain(f"error: {' '.join(str(error).split())}")
         return 2

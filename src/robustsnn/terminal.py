@@ -35,10 +35,11 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Nobody reads any more, as behind ``| head``: go on unheard, since the work is more than what is said of it."""
         self.quiet = True
-        _unheard()
+        unheard()
 
 
-def _unheard() -> None:
+def unheard() -> None:
+    """Give what is still printed to nobody."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -93,7 +94,7 @@ class Terminal:
         try:
             print(text, flush=True)
         except BrokenPipeError:
-            _unheard()
+            unheard()
 
     def answer(self, value: object, show: Callable[[], None]) -> None:
         """Give what a command has found, once: as one JSON document on stdout if that was asked for, else as ``show`` does.
