@@ -219,7 +219,7 @@ def setting() -> str:
             f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} images of which "
             f"{data['validation']:.0%} are held out"
         ] = None
-        for report in (run.rows[0].report for run in each.runs.values()):
+        for report in (run.rows[0].report for name, run in each.runs.items() if name != "audit_near"):
             tested.setdefault(report.protocol, {})[f"{report.images:,}"] = None
     measured = " and ".join(f"{' or '.join(counts)} (`{protocol}`)" for protocol, counts in tested.items())
     return f"{'; or '.join(networks)}; {measured} test images"
