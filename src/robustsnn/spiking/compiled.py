@@ -21,7 +21,7 @@ from robustsnn.spiking import neuron
 from robustsnn.spiking.neuron import Dynamics, recursion, walk
 from robustsnn.spiking.surrogate import SURROGATES, SurrogateDerivative, Triangle
 
-SMALLEST = 2**18
+SMALLEST = 2**16
 """Neurons times steps from which on machine code repays its compilation."""
 
 LONGEST = 64
