@@ -58,18 +58,26 @@ def pairs(one: str, other: str) -> list[tuple[Measured, Measured]]:
     return [(each, others[each.seed]) for each in found([one] if one in PLAN else []) if each.seed in others]
 
 
-def standing(one: str, other: str) -> str:
-    """Whether a row withstands more than another, by `rigorous` at 2/255 and over all seeds that were measured."""
-    told = set(outcomes(pairs(one, other), BY["rigorous 2/255"]))
+def standing(*names: tuple[str, str]) -> str:
+    """Whether rows withstand more than others, by `rigorous` at 2/255 and over all pairs and seeds that were measured."""
+    told = {verdict for pair in names for verdict in outcomes(pairs(*pair), BY["rigorous 2/255"])}
     if not told:
         return "not judged yet"
     return "holds" if told == {"more"} else "does not hold" if "less" in told and "more" not in told else "not shown"
 
 
+PARTS = {
+    "robust conversion against end-to-end robust training": (("robust", "end_to_end"), ("robust_far", "end_to_end_far")),
+    "robust conversion against SNN-RAT": (("robust", "snn_rat"), ("robust_far", "snn_rat")),
+    "robust conversion against naive conversion": (("robust", "natural_converted"), ("robust", "natural_finetuned")),
+    "our recipe against end-to-end robust training at its radius": (("strong", "end_to_end_far"),),
+}
+"""Parts of the claim, and the rows that they are about."""
+
+
 def verdicts() -> str:
     """What becomes of the claim, in a sentence."""
-    names = [("robust", "end_to_end"), ("robust", "snn_rat"), ("robust", "natural_converted"), ("strong", "end_to_end_far")]
-    return "; ".join(f"{CALLED[one]} against {CALLED[other]}: {standing(one, other)}" for one, other in names)
+    return "; ".join(f"{part}: {standing(*names)}" for part, names in PARTS.items())
 
 
 COMPARISONS = ("clean", "PGD-20 2/255", "PGD-20 8/255")
@@ -256,6 +264,7 @@ def page() -> str:
         spent=PRESETS["fp32, 45 nm"],
         pairs=pairs,
         standing=standing,
+        parts=PARTS,
         gain=gain,
         outcomes=outcomes,
         broken=broken,

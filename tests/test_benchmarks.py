@@ -279,6 +279,22 @@ def test_seeds_may_disagree(monkeypatch):
     assert found == {"more": [0], "no difference": [1]}
 
 
+@pytest.mark.parametrize(
+    ("told", "standing"),
+    [
+        (["more", "more"], "holds"),
+        (["more", "no difference"], "not shown"),
+        (["more", "less"], "not shown"),
+        (["no difference", "less"], "does not hold"),
+        ([], "not judged yet"),
+    ],
+)
+def test_a_part_of_the_claim_is_judged_over_all_its_pairs(told, standing, monkeypatch):
+    monkeypatch.setattr(results_page, "pairs", lambda *names: names)
+    monkeypatch.setattr(results_page, "outcomes", lambda names, by: {names[0]: [0]})
+    assert results_page.standing(*((verdict, "other") for verdict in told)) == standing
+
+
 def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
     one, other = (SimpleNamespace(right=lambda *_, flags=flags: flags) for flags in ([0, 0, 1, 1], [0, 0, 1, 0, 1]))
     assert compared.gain(one, other, images=slice(0, 2)) == compared.Gain(0, 0, 2)
