@@ -26,33 +26,6 @@ BY: dict[str, By] = {
 }
 """What networks are compared by."""
 
-PAIRS = (
-    ("robust", "natural_converted"),
-    ("robust", "natural_finetuned"),
-    ("robust", "end_to_end"),
-    ("robust", "snn_rat"),
-    ("robust_far", "end_to_end_far"),
-    ("robust_far", "snn_rat"),
-    ("robust_far", "robust"),
-    ("strong", "robust"),
-    ("strong", "end_to_end"),
-    ("strong", "end_to_end_far"),
-    ("strong", "snn_rat"),
-)
-"""Rows of the claim that are compared, the one that it speaks for first."""
-
-CALLED = {
-    "robust": "robust conversion",
-    "natural_converted": "naive conversion",
-    "natural_finetuned": "robust finetuning of the natural ANN",
-    "end_to_end": "end-to-end robust training",
-    "snn_rat": "SNN-RAT",
-    "robust_far": "robust conversion at 8/255",
-    "end_to_end_far": "end-to-end robust training at 8/255",
-    "strong": "our recipe",
-}
-"""Rows in a sentence."""
-
 Verdict = Literal["more", "less", "no difference"]
 
 
@@ -98,15 +71,6 @@ def gain(one: Measured, other: Measured, by: By = BY["PGD-20 8/255"], images: sl
     """How one network differs from another, on those of the images on which both were measured."""
     pairs = Counter(zip(one.right(*by)[images], other.right(*by)[images], strict=False))
     return Gain(pairs[True, False], pairs[False, True], pairs.total()) if pairs else None
-
-
-def outcomes(pairs: Sequence[tuple[Measured, Measured]], by: By) -> dict[Verdict, list[int]]:
-    """In which seeds one network of each pair withstands more than the other, less, or neither."""
-    told: dict[Verdict, list[int]] = {}
-    for one, other in pairs:
-        if difference := gain(one, other, by):
-            told.setdefault(difference.verdict, []).append(one.seed)
-    return told
 
 
 def broken(each: Measured, attack: str, eps: float) -> str:

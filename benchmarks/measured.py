@@ -53,9 +53,10 @@ class Measured:
         return next(iter(self.runs.values())).rows[0].report
 
     def result(self, attack: str, eps: float) -> Result | None:
-        """What one ensemble left."""
+        """What one ensemble left, of the most images that it was run on."""
         results = [result for run in self.runs.values() for result in run.rows[0].report.results]
-        return next((r for r in results if r.attack == attack and math.isclose(r.eps, eps)), None)
+        alike = [r for r in results if r.attack == attack and math.isclose(r.eps, eps)]
+        return max(alike, key=lambda result: len(result.broken_by), default=None)
 
     def right(self, attack: str = "", eps: float = 0.0) -> list[bool]:
         """Which images it classifies correctly under an attack or, without a name, under none; empty if not measured."""

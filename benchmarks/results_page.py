@@ -8,9 +8,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.compared import AIM, BY, CALLED, CHOSEN, PAIRS, broken, gain, outcomes, reached, strictest
+from benchmarks.claim import CALLED, PARTS, outcomes, seeds, verdicts
+from benchmarks.compared import AIM, BY, CHOSEN, broken, gain, reached, strictest
 from benchmarks.measured import HEADLINE, Measured, found
 from benchmarks.plan import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
+from benchmarks.provenance import commands, images, machines, setting, unfinished
 from robustsnn.evaluation import PRESETS, ROBUST, Interval, wilson
 from robustsnn.reporting.tables import percent, radius
 
@@ -46,38 +48,10 @@ def short_table() -> list[list[str]]:
 def versus() -> list[list[str]]:
     """Networks of the claim against one another."""
     lines = [["network", "against", "seed", *BY, "min"]]
-    for one, other in (pair for names in PAIRS for pair in pairs(*names)):
+    for one, other in (pair for part in PARTS for names in part.pairs for pair in seeds(*names)):
         gains = [str(gain(one, other, by) or "-") for by in BY.values()]
         lines.append([CALLED[one.name], CALLED[other.name], str(one.seed), *gains, f"{one.minutes:.0f} : {other.minutes:.0f}"])
     return lines
-
-
-def pairs(one: str, other: str) -> list[tuple[Measured, Measured]]:
-    """Two rows, seed by seed, where both were measured."""
-    others = {each.seed: each for each in found([other] if other in PLAN else [])}
-    return [(each, others[each.seed]) for each in found([one] if one in PLAN else []) if each.seed in others]
-
-
-def standing(*names: tuple[str, str]) -> str:
-    """Whether rows withstand more than others, by `rigorous` at 2/255 and over all pairs and seeds that were measured."""
-    told = {verdict for pair in names for verdict in outcomes(pairs(*pair), BY["rigorous 2/255"])}
-    if not told:
-        return "not judged yet"
-    return "holds" if told == {"more"} else "does not hold" if "less" in told and "more" not in told else "not shown"
-
-
-PARTS = {
-    "robust conversion against end-to-end robust training": (("robust", "end_to_end"), ("robust_far", "end_to_end_far")),
-    "robust conversion against SNN-RAT": (("robust", "snn_rat"), ("robust_far", "snn_rat")),
-    "robust conversion against naive conversion": (("robust", "natural_converted"), ("robust", "natural_finetuned")),
-    "our recipe against end-to-end robust training at its radius": (("strong", "end_to_end_far"),),
-}
-"""Parts of the claim, and the rows that they are about."""
-
-
-def verdicts() -> str:
-    """What becomes of the claim, in a sentence."""
-    return "; ".join(f"{part}: {standing(*names)}" for part, names in PARTS.items())
 
 
 COMPARISONS = ("clean", "PGD-20 2/255", "PGD-20 8/255")
@@ -169,70 +143,6 @@ def audits() -> list[list[str]]:
     return lines
 
 
-def commands() -> list[list[str]]:
-    """What makes each row again."""
-    lines = [["row", "all of it", "the network alone", "measured on", "source"]]
-    for each in found():
-        versions = [run.versions for run in each.runs.values()]
-        lines.append(
-            [
-                f"{each.row.what}, seed {each.seed}",
-                f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept runs/again`",
-                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`",
-                *(", ".join(sorted({v[what] for v in versions})) for what in ("processor", "source")),
-            ]
-        )
-    return lines
-
-
-def unfinished() -> list[str]:
-    """What is planned and not measured, or not whole."""
-    measured = {(each.name, each.seed): list(each.runs) for each in found()}
-    lines = []
-    for name, seed in ((name, seed) for name, row in PLAN.items() for seed in row.seeds):
-        there = measured.get((name, seed), [])
-        missing = [measure for measure in PLAN[name].measures if measure not in there]
-        if missing:
-            lines.append(f"{PLAN[name].what} (seed {seed}{': ' + ', '.join(missing) if there else ''})")
-    return lines
-
-
-def machines() -> str:
-    """What the figures were made on."""
-    kinds = {
-        f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) of {each.made['cores']} cores"
-        for each in found()
-        for v in (run.versions for run in each.runs.values())
-    }
-    return "; ".join(sorted(kinds))
-
-
-def images() -> str:
-    """Digests of the images with which the networks of the claim were made and first measured."""
-    kinds = {
-        f"data `{v.get('data')}`, test images `{v.get('test images')}`"
-        for v in (next(iter(each.runs.values())).versions for each in found(MAIN))
-    }
-    return "; ".join(sorted(kinds))
-
-
-def setting() -> str:
-    """What the networks of the claim have in common, as their reports say it."""
-    networks: dict[str, None] = {}
-    tested: dict[str, dict[str, None]] = {}
-    for each in found(MAIN):
-        recipe = next(iter(each.runs.values())).recipe
-        model, data = recipe["model"], recipe["data"]
-        networks[
-            f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} images of which "
-            f"{data['validation']:.0%} are held out"
-        ] = None
-        for report in (run.rows[0].report for name, run in each.runs.items() if name != "audit_near"):
-            tested.setdefault(report.protocol, {})[f"{report.images:,}"] = None
-    measured = " and ".join(f"{' or '.join(counts)} (`{protocol}`)" for protocol, counts in tested.items())
-    return f"{'; or '.join(networks)}; {measured} test images"
-
-
 def markdown(lines: list[list[str]]) -> str:
     """A table."""
     head, *rows = lines
@@ -262,8 +172,7 @@ def page() -> str:
         called=CALLED,
         cell=cell,
         spent=PRESETS["fp32, 45 nm"],
-        pairs=pairs,
-        standing=standing,
+        both=seeds,
         parts=PARTS,
         gain=gain,
         outcomes=outcomes,

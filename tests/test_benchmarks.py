@@ -26,7 +26,7 @@ from robustsnn.training.engine import Engine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from benchmarks import compared, gpu_results, measured, results, results_page  # noqa: E402
+from benchmarks import claim, compared, gpu_results, measured, provenance, results, results_page  # noqa: E402
 from benchmarks.plan import EXPERIMENTS, Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -206,9 +206,10 @@ def test_a_row_is_a_recipe(name):
 
 def test_reports_become_the_page(kept, monkeypatch):
     plan = {name: Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
-    for module in (measured, results_page):
+    for module in (claim, measured, provenance, results_page):
         monkeypatch.setattr(module, "PLAN", plan)
-    monkeypatch.setattr(results_page, "MAIN", plan)
+    for module in (provenance, results_page):
+        monkeypatch.setattr(module, "MAIN", plan)
     for table in ("ABLATIONS", "EXPERIMENTS"):
         monkeypatch.setattr(results_page, table, {})
     monkeypatch.setattr(measured, "KEPT", kept.parent)
@@ -242,10 +243,11 @@ def page(kept, tmp_path, monkeypatch):
             report.model_copy(update={"rows": (row.model_copy(update={"report": measuring}),)}).to_json()
         )
         (folder / "made.json").write_bytes((kept / "made.json").read_bytes())
-    for module in (measured, results_page):
+    for module in (claim, measured, provenance, results_page):
         monkeypatch.setattr(module, "PLAN", plan)
     for table, names in {"MAIN": ("robust", "end_to_end"), "EXPERIMENTS": ("faster",), "ABLATIONS": ("awp",)}.items():
         monkeypatch.setattr(results_page, table, {name: plan[name] for name in names})
+    monkeypatch.setattr(provenance, "MAIN", results_page.MAIN)
     monkeypatch.setattr(measured, "KEPT", tmp_path)
     return results_page.page()
 
@@ -274,8 +276,8 @@ def test_what_few_images_can_tell(won, lost, verdict, half):
 
 def test_seeds_may_disagree(monkeypatch):
     differences = {0: compared.Gain(9, 0, 50), 1: compared.Gain(1, 0, 50), 2: None}
-    monkeypatch.setattr(compared, "gain", lambda one, other, by: differences[one.seed])
-    found = compared.outcomes([(SimpleNamespace(seed=seed), None) for seed in differences], ("PGD-20", 0.1))
+    monkeypatch.setattr(claim, "gain", lambda one, other, by: differences[one.seed])
+    found = claim.outcomes([(SimpleNamespace(seed=seed), None) for seed in differences], ("PGD-20", 0.1))
     assert found == {"more": [0], "no difference": [1]}
 
 
@@ -290,9 +292,10 @@ def test_seeds_may_disagree(monkeypatch):
     ],
 )
 def test_a_part_of_the_claim_is_judged_over_all_its_pairs(told, standing, monkeypatch):
-    monkeypatch.setattr(results_page, "pairs", lambda *names: names)
-    monkeypatch.setattr(results_page, "outcomes", lambda names, by: {names[0]: [0]})
-    assert results_page.standing(*((verdict, "other") for verdict in told)) == standing
+    monkeypatch.setattr(claim, "seeds", lambda *names: names)
+    monkeypatch.setattr(claim, "outcomes", lambda names, by: {names[0]: [0]})
+    part = claim.Part("", judged=tuple((verdict, "other") for verdict in told), shown=(("less", "other"),))
+    assert part.standing == standing
 
 
 def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
@@ -300,6 +303,20 @@ def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
     assert compared.gain(one, other, images=slice(0, 2)) == compared.Gain(0, 0, 2)
     assert compared.gain(one, other, images=slice(2, None)) == compared.Gain(1, 0, 2)
     assert compared.gain(one, other, images=slice(4, 6)) is None
+
+
+def test_a_figure_is_that_of_the_most_images():
+    """A row's audit at a radius looks at fewer than its figure."""
+    few, many = (
+        Result(attack="rigorous", eps=0.1, rule="any", members=("one",), broken_by=flags) for flags in ((-1,), (0, -1))
+    )
+    row = measured.Measured("robust", 0)
+    row.__dict__["runs"] = {  # what it would read from files
+        name: SimpleNamespace(rows=[SimpleNamespace(report=SimpleNamespace(results=[result]))])
+        for name, result in (("audit", few), ("figure", many))
+    }
+    assert row.result("rigorous", 0.1) == many
+    assert row.result("rigorous", 0.2) is None
 
 
 def test_the_ends_of_what_the_strictest_protocol_leaves():

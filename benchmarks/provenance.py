@@ -1,0 +1,73 @@
+"""How the figures of the page of results came about: commands, machines, images, and what is not there yet."""
+
+from __future__ import annotations
+
+from benchmarks.measured import found
+from benchmarks.plan import MAIN, PLAN
+
+
+def commands() -> list[list[str]]:
+    """What makes each row again."""
+    lines = [["row", "all of it", "the network alone", "measured on", "source"]]
+    for each in found():
+        versions = [run.versions for run in each.runs.values()]
+        lines.append(
+            [
+                f"{each.row.what}, seed {each.seed}",
+                f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept runs/again`",
+                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`",
+                *(", ".join(sorted({v[what] for v in versions})) for what in ("processor", "source")),
+            ]
+        )
+    return lines
+
+
+def unfinished() -> list[str]:
+    """What is planned and not measured, or not whole."""
+    measured = {(each.name, each.seed): list(each.runs) for each in found()}
+    lines = []
+    for name, seed in ((name, seed) for name, row in PLAN.items() for seed in row.seeds):
+        there = measured.get((name, seed), [])
+        missing = [measure for measure in PLAN[name].measures if measure not in there]
+        if missing:
+            lines.append(f"{PLAN[name].what} (seed {seed}{': ' + ', '.join(missing) if there else ''})")
+    return lines
+
+
+def machines() -> str:
+    """What the figures were made on."""
+    kinds = {
+        f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) of {each.made['cores']} cores"
+        for each in found()
+        for v in (run.versions for run in each.runs.values())
+    }
+    return "; ".join(sorted(kinds))
+
+
+def images() -> str:
+    """Digests of the images with which the networks of the claim were made and first measured."""
+    kinds = {
+        f"data `{v.get('data')}`, test images `{v.get('test images')}`"
+        for v in (next(iter(each.runs.values())).versions for each in found(MAIN))
+    }
+    return "; ".join(sorted(kinds))
+
+
+def setting() -> str:
+    """What the networks of the claim have in common, as their reports say it."""
+    networks: dict[str, None] = {}
+    tested: dict[str, dict[str, None]] = {}
+    for each in found(MAIN):
+        recipe = next(iter(each.runs.values())).recipe
+        model, data = recipe["model"], recipe["data"]
+        networks[
+            f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} images of which "
+            f"{data['validation']:.0%} are held out"
+        ] = None
+        most: dict[str, int] = {}
+        for report in (run.rows[0].report for run in each.runs.values()):
+            most[report.protocol] = max(report.images, most.get(report.protocol, 0))
+        for protocol, count in most.items():
+            tested.setdefault(protocol, {})[f"{count:,}"] = None
+    measured = " and ".join(f"{' or '.join(counts)} (`{protocol}`)" for protocol, counts in tested.items())
+    return f"{'; or '.join(networks)}; {measured} test images"
