@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.conversion.frontier import CHUNK, frontier
+from robustsnn.precision import ieee
 from robustsnn.spiking.network import SpikingNetwork
 from robustsnn.spiking.rewire import rewire
 
@@ -60,6 +61,7 @@ def calibrate(
 ) -> dict[str, float] | dict[str, Tensor]: ...
 
 
+@ieee()
 def calibrate(
     net: SpikingNetwork,
     batches: Batches,

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.conversion.calibrate import Granularity, calibrate, images_of
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
+from robustsnn.precision import ieee
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics
 from robustsnn.spiking.rewire import rewire
@@ -44,6 +45,7 @@ class ConversionReport:
         return "\n".join(rows)
 
 
+@ieee()
 def convert(
     ann: nn.Module,
     batches: Iterable[Tensor | tuple[Tensor, ...]],

@@ -26,6 +26,7 @@ from robustsnn.evaluation.state import Progress, State, carried
 from robustsnn.evaluation.worst import Cost, Crafting, Target, attempts, wrong
 from robustsnn.files import digest
 from robustsnn.names import find
+from robustsnn.precision import ieee
 from robustsnn.seeds import derive, image_seeds
 from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training.engine import Team, cpu
@@ -38,6 +39,7 @@ PILOTS = 64
 """Images on which a pilot ranks the gradient paths."""
 
 
+@ieee()
 def evaluate(
     net: nn.Module,
     data: Images,

@@ -16,6 +16,7 @@ from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
+from robustsnn.precision import ieee
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import SpikingNetwork, rewire
 from robustsnn.types import Randomness
@@ -139,6 +140,7 @@ def attempts(
             number += 1
 
 
+@ieee()
 def worst_case(
     members: Sequence[Member],
     net: nn.Module,

@@ -27,6 +27,9 @@ SMALLEST = 2**16
 LONGEST = 64
 """Time steps that are unrolled at most: the time to compile grows with them."""
 
+UNFUSED: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
+"""Of a GPU's compiler, which else makes one operation of a product and a sum: rounded once, not as step by step."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +63,7 @@ def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Biased variances and means ``[N, C]`` of ``rows [N, M, C]``, step by step where machine code is not worth it."""
     if rows.numel() < SMALLEST or not _compiles(rows.device.type):
         return _moments(rows)
-    return _machine_code(_moments, rows.dtype, rows.device)(_bare(rows))  # type: ignore[no-any-return]
+    return _machine_code(_moments, rows.device, rows.dtype)(_bare(rows))  # type: ignore[no-any-return]
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +78,7 @@ def pointwise(equations: Callable[..., Any], weights: Tensor, *alike: Tensor) ->
         return None
     rows = [_bare(x.permute(dimensions).reshape(-1)) for x in alike]
     with torch.no_grad():
-        results = _machine_code(equations, weights.dtype, weights.device)(_bare(weights), *rows)
+        results = _machine_code(equations, weights.device, weights.dtype)(_bare(weights), *rows)
 
     def back(x: Tensor) -> Tensor:
         return x.as_strided(alike[0].shape, alike[0].stride()) if len(x) == len(rows[0]) else x
@@ -165,8 +168,8 @@ def _probe(x: Tensor) -> Tensor:
 def _run(
     equations: Callable[..., Any], fold: _Fold, current: Tensor, threshold: Tensor, dynamics: Dynamics, *more: Tensor
 ) -> Any:
-    kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype, current.device)
-    code = _machine_code(equations, type(dynamics.surrogate), _any_width(dynamics), *kind)
+    kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype)
+    code = _machine_code(equations, current.device, type(dynamics.surrogate), _any_width(dynamics), *kind)
     with torch.no_grad():
         return code(_bare(current), _bare(threshold), _fluid(dynamics), *map(_bare, more))
 
@@ -192,11 +195,11 @@ def _any_width(dynamics: Dynamics) -> Dynamics:
 
 
 @cache
-def _machine_code(equations: Callable[..., Any], *kind: object) -> Callable[..., Any]:
+def _machine_code(equations: Callable[..., Any], device: torch.device, *kind: object) -> Callable[..., Any]:
     """The equations compiled for one kind of layer. Torch limits how often a function is compiled: each kind has its own."""
-    log.info("compiling %s for %s", equations.__name__, kind)
+    log.info("compiling %s for %s on %s", equations.__name__, kind, device)
     own = FunctionType(equations.__code__.replace(), equations.__globals__, equations.__name__, None, equations.__closure__)
-    return torch.compile(own, dynamic=True)
+    return torch.compile(own, dynamic=True, options=None if device.type == "cpu" else UNFUSED)
 
 
 @cache
