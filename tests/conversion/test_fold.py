@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from robustsnn.conversion import bfloat16, folded, spiking
+from robustsnn.conversion import bfloat16, fold, folded, spiking
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 from robustsnn.spiking.recall import graph_bytes
@@ -117,3 +117,30 @@ def test_its_graph_keeps_no_inputs_of_convolutions():
     (gradient,) = torch.autograd.grad(folded(body)(x).square().sum(), x)
     (expected,) = torch.autograd.grad(body(x).square().sum(), x)
     torch.testing.assert_close(gradient, expected)
+
+
+def test_what_is_remembered_of_a_body_is_forgotten_when_it_changes():
+    body = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).eval()
+    x = torch.rand(3, 2, 6, 6)
+    assert not norms(folded(body))
+    with torch.no_grad():
+        body[0].weight.mul_(2)
+    torch.testing.assert_close(folded(body)(x), body(x), rtol=1e-4, atol=1e-5)
+    body.insert(1, nn.ReLU())
+    assert norms(folded(body))
+    torch.testing.assert_close(folded(body)(x), body(x), rtol=1e-4, atol=1e-5)
+    del body[1]
+    assert not norms(folded(body))
+    hook = body[0].register_forward_hook(lambda *_: None)
+    assert norms(folded(body))
+    hook.remove()
+    assert not norms(folded(body))
+
+
+def test_one_network_is_followed_once(monkeypatch):
+    calls, follow = [], fold.Tracer.trace
+    monkeypatch.setattr(fold.Tracer, "trace", lambda *args: calls.append(args) or follow(*args))
+    body = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2))
+    assert not norms(folded(body))
+    assert not norms(folded(body))
+    assert len(calls) == 1

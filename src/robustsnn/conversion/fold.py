@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from robustsnn.models import Normalize, weight_layers
 from robustsnn.spiking import Neuron, SpikingNetwork, rewire
@@ -20,33 +21,39 @@ def folded(net: nn.Module) -> nn.Module:
     Rounding apart it is ``net``; since rounding flips single spikes, what is found on it is for ``net`` to judge. A network
     whose forward pass torch.fx cannot follow keeps its batch norms.
     """
-    view = rewire(net, lambda _, __: None).eval()
-    body = view.body if isinstance(view, SpikingNetwork) else view
-    pairs = _pairs(body)
-    norms = set(pairs.values())
-    modules = dict(body.named_modules())
+    body = net.body if isinstance(net, SpikingNetwork) else net
+    modules = dict(body.named_modules(remove_duplicate=False))
+    norms = {id(modules[layer]): modules[norm] for layer, norm in _followers(body).items()}
+    folded_away = {id(norm) for norm in norms.values()}
 
-    def swap(name: str, module: nn.Module) -> nn.Module | None:
-        if name in pairs:
-            norm = modules[pairs[name]]
-            assert isinstance(module, nn.Conv2d)
-            assert isinstance(norm, nn.BatchNorm2d)
-            return fuse_conv_bn_eval(module, norm)
-        return nn.Identity().eval() if name in norms else None
+    def swap(_: str, module: nn.Module) -> nn.Module | None:
+        if id(module) in folded_away:
+            return nn.Identity()
+        return _both(module, norms[id(module)]) if id(module) in norms else None
 
-    with torch.no_grad():
-        short = rewire(body, swap)
-    for part in short.modules():
+    view = rewire(net, swap).eval()
+    for part in view.modules():
         for key, parameter in part._parameters.items():
             if parameter is not None:
                 part._parameters[key] = nn.Parameter(parameter.detach(), requires_grad=False)
-    for part in short.modules():
         if type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
             part.__class__ = _Frozen
-    if not isinstance(view, SpikingNetwork):
-        return short
-    view.body = short
     return view
+
+
+def _both(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    """A convolution that also does what the batch norm behind it does."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    whole, given = rewire(layer, lambda _, __: None), layer._parameters
+    assert given["weight"] is not None
+    with torch.no_grad():
+        weight, bias = fuse_conv_bn_weights(
+            given["weight"], given["bias"], norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+    whole._parameters.update(weight=weight, bias=bias)
+    return whole
 
 
 class _Frozen(nn.Conv2d):
@@ -94,8 +101,28 @@ class _Half(nn.Module):
         return self.layer(x.bfloat16()).float()  # type: ignore[no-any-return]
 
 
+_known: WeakKeyDictionary[nn.Module, tuple[object, dict[str, str]]] = WeakKeyDictionary()
+
+
+def _followers(body: nn.Module) -> dict[str, str]:
+    """Convolutions, by module path, whose output goes to a batch norm and nowhere else, and that norm.
+
+    Following a forward pass takes longer than a small network does, and training asks at every step: what was found is
+    remembered for as long as the body holds the same modules.
+    """
+    made_of = [
+        (name, id(module), type(module), _hooked(module)) for name, module in body.named_modules(remove_duplicate=False)
+    ]
+    if body not in _known or _known[body][0] != made_of:
+        _known[body] = made_of, _pairs(rewire(body, lambda _, __: None).eval())
+    return _known[body][1]
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def _pairs(body: nn.Module) -> dict[str, str]:
-    """Convolutions, by module path, whose output goes to a batch norm and nowhere else, and that norm."""
     try:
         graph = Tracer().trace(body)
     except Exception:  # whatever a foreign forward pass may raise when it is given no tensor
@@ -105,8 +132,9 @@ def _pairs(body: nn.Module) -> dict[str, str]:
 
     def once(node: fx.Node, *kinds: type[nn.Module]) -> bool:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
-        hooked = module is not None and (module._forward_hooks or module._forward_pre_hooks)
-        return type(module) in kinds and calls[id(module)] == 1 and not hooked and not node.kwargs
+        return (
+            module is not None and type(module) in kinds and calls[id(module)] == 1 and not _hooked(module) and not node.kwargs
+        )
 
     found = {}
     for node in graph.nodes:
