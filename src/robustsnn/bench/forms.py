@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
 from robustsnn.models.resnet import Mix
-from robustsnn.seeds import generator
+from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Dynamics, SpikingNetwork, Surrogate, lif, rewire
 from robustsnn.spiking.layout import layout
 from robustsnn.spiking.mixing import mixture
@@ -63,6 +63,10 @@ class Case:
 
     def labels(self, count: int) -> Tensor:
         return (torch.arange(count) % 10).to(self.device)
+
+    def seeds(self, count: int) -> Tensor:
+        """One per image, as training and evaluation give them: noise is then drawn on the device."""
+        return image_seeds(torch.arange(count), 0).to(self.device)
 
 
 def plain(net: SpikingNetwork) -> SpikingNetwork:

@@ -16,7 +16,7 @@ from robustsnn.conversion import calibrate, folded
 from robustsnn.conversion.calibrate import calibrating, received
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
 from robustsnn.evaluation.worst import Target, attempt
-from robustsnn.seeds import generator, image_seeds
+from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, lif
 from robustsnn.spiking.kernels import fused_lif
 from robustsnn.spiking.layout import layout
@@ -69,10 +69,11 @@ def _gradient(case: Case) -> Forms:
 
 def _finetuning(case: Case) -> Forms:
     x, y, objective = case.images(case.batch), case.labels(case.batch), RobustFinetuning()
+    seeds = case.seeds(case.batch)
     floor = cache(lambda: case.floor(case.batch))
 
     def plainly() -> object:
-        adv = objective.attack()(case.plain.eval(), x, y, rng=generator(0, "bench"))
+        adv = objective.attack()(case.plain.eval(), x, y, rng=seeds)
         return _step(case.plain, objective.loss(case.plain.train(), x, adv, y))
 
     def alone() -> None:  # the attack's clean answer and its step, then the two passes of the loss
@@ -82,7 +83,7 @@ def _finetuning(case: Case) -> Forms:
         floor().step()
 
     def ours() -> object:
-        return _step(case.ours, objective(case.ours.train(), x, y, rng=generator(0, "bench")))
+        return _step(case.ours, objective(case.ours.train(), x, y, rng=seeds))
 
     return {"plain": plainly, "ours": ours, "floor": alone}
 
@@ -93,11 +94,12 @@ def _step(net: nn.Module, loss: Tensor) -> object:
 
 def _adversarial(case: Case) -> Forms:
     x, y, objective = case.images(case.batch), case.labels(case.batch), Adversarial()
+    seeds = case.seeds(case.batch)
     floor = cache(lambda: case.floor(case.batch, ann=True))
     last = x.contiguous(memory_format=layout(case.body))
 
     def plainly() -> object:
-        adv = objective.attack()(case.body.eval(), x, y, rng=generator(0, "bench"))
+        adv = objective.attack()(case.body.eval(), x, y, rng=seeds)
         return _step(case.body, objective.loss(case.body.train(), x, adv, y))
 
     def alone() -> None:
@@ -106,7 +108,7 @@ def _adversarial(case: Case) -> Forms:
         floor().step()
 
     def ours() -> object:
-        return _step(case.body, objective(case.body.train(), last, y, rng=generator(0, "bench")))
+        return _step(case.body, objective(case.body.train(), last, y, rng=seeds))
 
     return {"plain": plainly, "ours": ours, "floor": alone}
 
@@ -115,7 +117,7 @@ def _ensemble(case: Case, attack: type[FGSM] | type[PGD], count: int) -> Forms:
     """FGSM or PGD-20 over the 19 paths, which leave half of the images robust."""
     floor, attacking = cache(lambda: case.floor(count)), attack(8 / 255)
     x, y = halves(case, count)
-    seeds = image_seeds(torch.arange(count), 0).to(x.device)
+    seeds = case.seeds(count)
 
     def alone() -> Tensor:
         target, broken = Target(case.plain.eval(), case.plain.eval()), torch.zeros_like(y, dtype=torch.bool)
