@@ -97,10 +97,9 @@ class AdaptiveView(nn.Module):
 
     def _sharpness(self, name: str, distance: Tensor) -> Tensor:
         """``k`` after one more look at ``|u| [T, n, ...]`` of the images at hand."""
-        steps, _, *shape = distance.shape
         if name not in self.memory:
-            whole = (steps, self.count, *shape)
-            self.memory[name] = distance.new_ones(whole), distance.new_zeros(whole)
+            whole = distance[:, distance.new_zeros(self.count, dtype=torch.int64)]  # as many images, laid out alike
+            self.memory[name] = torch.ones_like(whole), torch.zeros_like(whole)
         mean, deviation = (kept[:, self.index] for kept in self.memory[name])
         mean = 0.9 * mean + 0.1 * distance
         deviation = 0.9 * deviation + 0.1 * (distance - mean).abs()
