@@ -1,0 +1,191 @@
+"""Figures of `robustsnn bench`, kept, and the page of performance that is made of them.
+
+python -m benchmarks.performance measure              # what is not kept, on a machine that does nothing else: half an hour
+python -m benchmarks.performance measure resnet20     # again
+python -m benchmarks.performance page                 # docs/performance.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.results_page import markdown
+from robustsnn.files import write_atomic
+from robustsnn.reporting import versions
+
+KEPT = Path(__file__).parent / "performance"
+STEPS, BATCHES = (4, 8, 16, 32), (4, 16, 64)
+RESNET = ("--networks", "resnet20", "--rows")
+
+MEASURED: dict[str, tuple[str, ...]] = {
+    "resnet20": (*RESNET, "lif", "forward", "gradient", "finetuning", "adversarial training", "FGSM-19", "calibration"),
+    "ensemble": (*RESNET, "PGD-20-19", "--few", "64", "--repeats", "1"),
+    "vgg11": (
+        *("--networks", "vgg11", "--batch", "16", "--rows"),
+        *("forward", "gradient", "finetuning", "adversarial training", "calibration"),
+    ),
+    **{f"steps-{T}": (*RESNET, "finetuning", "--batch", "16", "--timesteps", str(T)) for T in STEPS},
+    **{f"batch-{N}": (*RESNET, "gradient", "--batch", str(N)) for N in BATCHES},
+}
+"""Arguments of `robustsnn bench`, by the name of the file that its figures are kept in."""
+
+NAMES = {
+    "lif": "LIF forward and backward (floor: a copy)",
+    "gradient": "input gradient",
+    "finetuning": "finetuning step",
+    "adversarial training": "step of adversarial training (ANN)",
+    "FGSM-19": "FGSM over 19 paths, half of the images robust",
+    "PGD-20-19": "PGD-20 over 19 paths, half of the images robust",
+    "calibration": "calibration (floor: one pass)",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One row of the benchmark: seconds, bytes, and the share of images with the same robust flags."""
+
+    what: str
+    plain: float
+    ours: float
+    floor: float
+    same: float
+    plain_bytes: float
+    ours_bytes: float
+
+    @property
+    def ratio(self) -> float:
+        return self.plain / self.ours
+
+    @property
+    def floors(self) -> float:
+        return self.ours / self.floor
+
+    @property
+    def memory(self) -> float:
+        return self.ours_bytes / self.plain_bytes
+
+    @property
+    def bound(self) -> float:
+        """The ratio, if all but convolutions and linears cost nothing."""
+        return self.plain / self.floor
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What was to be reached: ``ratio`` at least, ``floors`` and ``memory`` at most."""
+
+    of: str
+    limit: float
+
+    def told(self, row: Figures) -> str:
+        value = getattr(row, self.of)
+        reached = value >= self.limit if self.of == "ratio" else value <= self.limit
+        unit = {"ratio": "times plain", "floors": "floors", "memory": "of the memory"}[self.of]
+        return f"{self.limit:g} {unit}: {'reached' if reached else 'missed'}"
+
+
+AIMS: dict[tuple[str, str], tuple[Aim, ...]] = {
+    ("resnet20", "forward"): (Aim("ratio", 3), Aim("floors", 1.5)),
+    ("resnet20", "gradient"): (Aim("ratio", 4),),
+    ("resnet20", "finetuning"): (Aim("ratio", 3.5), Aim("floors", 1.8), Aim("memory", 0.5)),
+    ("resnet20", "FGSM-19"): (Aim("ratio", 8),),
+    ("ensemble", "PGD-20-19"): (Aim("ratio", 4),),
+    ("vgg11", "finetuning"): (Aim("ratio", 2.5),),
+}
+"""Set before building."""
+
+
+def read(name: str) -> dict[str, Any]:
+    """A file of figures."""
+    kept: dict[str, Any] = json.loads((KEPT / f"{name}.json").read_bytes())
+    return kept
+
+
+def rows(name: str) -> dict[str, Figures]:
+    """The rows of a file of figures."""
+    fields = Figures.__dataclass_fields__
+    found = (Figures(**{field: row[field] for field in fields}) for row in read(name)["figures"])
+    return {row.what: row for row in found}
+
+
+def table(names: Sequence[str]) -> str:
+    """The rows of some files with what was to be reached."""
+    lines = [["", "plain s", "ours s", "ratio", "floor s", "ours / floor", "plain GiB", "ours GiB", "same flags", "aims"]]
+    for name in names:
+        for what, row in rows(name).items():
+            seconds = [f"{row.plain:.3g}", f"{row.ours:.3g}", f"{row.ratio:.1f}", f"{row.floor:.3g}", f"{row.floors:.2f}"]
+            memory = [f"{row.plain_bytes / 2**30:.2f}", f"{row.ours_bytes / 2**30:.2f}"]
+            flags = "-" if row.same != row.same else f"{row.same:.0%}"
+            aims = ", ".join(aim.told(row) for aim in AIMS.get((name, what), ())) or "-"
+            lines.append([NAMES.get(what, what), *seconds, *memory, flags, aims])
+    return markdown(lines)
+
+
+def along(names: Sequence[str], head: Sequence[str]) -> str:
+    """The only row of each of some files, one column per file."""
+    columns = [next(iter(rows(name).values())) for name in names]
+    lines = [list(head)]
+    lines += [[f"{form} s", *(f"{getattr(row, form):.3g}" for row in columns)] for form in ("ours", "plain", "floor")]
+    lines += [
+        [f"{form} GiB", *(f"{getattr(row, f'{form}_bytes') / 2**30:.3g}" for row in columns)] for form in ("ours", "plain")
+    ]
+    return markdown(lines)
+
+
+def machines() -> str:
+    """What the figures were measured on."""
+    kinds = {
+        f"{v['processor']}, {v['threads']} threads, torch {v['torch']}" for v in (read(name)["versions"] for name in MEASURED)
+    }
+    return "; ".join(sorted(kinds))
+
+
+def page() -> str:
+    """docs/performance.md."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("performance.md.jinja").render(
+        machines=machines(),
+        resnet20=table(["resnet20", "ensemble"]),
+        vgg11=table(["vgg11"]),
+        steps=along([f"steps-{T}" for T in STEPS], ["finetuning step, batch 16", *(f"T = {T}" for T in STEPS)]),
+        batches=along([f"batch-{N}" for N in BATCHES], ["input gradient, T = 8", *(f"batch {N}" for N in BATCHES)]),
+        of={name: rows(name) for name in ("resnet20", "vgg11")},
+    )
+
+
+def measure(names: Sequence[str]) -> None:
+    """Run the benchmark and keep its figures."""
+    for name in names:
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / "figures.json"
+            subprocess.run([sys.executable, "-m", "robustsnn.cli", "bench", *MEASURED[name], "--out", str(out)], check=True)
+            kept = {"arguments": MEASURED[name], "versions": versions(), "figures": json.loads(out.read_bytes())}
+        write_atomic(KEPT / f"{name}.json", (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("measure", "page"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASURED))
+    given = parser.parse_args(args)
+    if unknown := set(given.names) - set(MEASURED):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(MEASURED)}")
+    if given.what == "page":
+        (Path(__file__).parents[1] / "docs/performance.md").write_text(page())
+    else:
+        measure(given.names or [name for name in MEASURED if not (KEPT / f"{name}.json").is_file()])
+
+
+if __name__ == "__main__":
+    main()
