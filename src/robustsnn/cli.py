@@ -30,7 +30,7 @@ from robustsnn.commands import (
     stage,
 )
 from robustsnn.names import find
-from robustsnn.terminal import Terminal, complain, unheard
+from robustsnn.terminal import Terminal, complain, flush, tell, unheard
 from robustsnn.zoo import PREFIX
 
 EXITS = {
@@ -80,17 +80,17 @@ def command(args: Sequence[str]) -> None:
     machine.plain()
     args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--") else (arg,))]
     if not args or args[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        tell(USAGE.rstrip(), sys.stdout)
         return None
     if "--system-allocator" not in args:
         machine.keep_memory()
-    machine.keep_machine_code(lambda line: print(line, file=sys.stderr))
+    machine.keep_machine_code(lambda line: tell(line, sys.stderr))
     strict, terminal = "--strict" in args, Terminal(json="--json" in args)
     name, *rest = [arg for arg in args if arg not in ("--strict", "--system-allocator", "--json")] or [""]
     if strict and (name not in JUDGING or (name == "report" and rest and is_run(rest[0]))):
         raise ValueError(f"--strict tells of the audit of one run: give it to {', '.join(JUDGING)}, not to 'robustsnn {name}'")
     if name != "bench" and rest and rest[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        tell(USAGE.rstrip(), sys.stdout)
         return None
     if name == "evaluate" and rest and (rest[0].endswith(".safetensors") or rest[0].startswith(PREFIX)):
         return evaluate_checkpoint(rest, strict, terminal)
@@ -131,9 +131,8 @@ def main(args: Sequence[str] | None = None) -> int:
         status = _main(sys.argv[1:] if args is None else args)
     finally:
         signal.signal(signal.SIGTERM, before)
+        flush()
     if torch.distributed.is_initialized():  # the other processes are gone or will be: nothing can be said goodbye to
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     return status
 
@@ -148,14 +147,15 @@ def _main(args: Sequence[str]) -> int:
         return 3
     except NotReady:
         return 1
-    except BrokenPipeError:  # a help text, behind `| head`: what works goes on unheard
-        unheard()
     except (ValueError, FloatingPointError) as error:
         complain(f"error: {' '.join(str(error).split())}")
         return 2
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and {"-h", "--help"} & {*args}:  # tyro prints help, and nobody reads it
+            unheard(sys.stdout)
+            return 0
         if os.environ.get("ROBUSTSNN_DEBUG"):
-            traceback.print_exc()
+            tell(traceback.format_exc(), sys.stderr)
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if isinstance(error, RuntimeError) and torch.distributed.is_initialized():
             complain(f"error: another process ended or is out of reach ({what}); {CONTINUES}")
