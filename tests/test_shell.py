@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -172,21 +172,9 @@ def test_progress_in_a_file_does_not_flood(capsys, monkeypatch):
     assert lines[0].startswith("training: ")
 
 
-@contextmanager
-def nobody_reads(monkeypatch, *streams):
-    """As behind ``| head`` or ``2>&1 | head``: pipes without a reader."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with ExitStack() as stack, monkeypatch.context() as patch:
-        for stream in streams:
-            patch.setattr(f"sys.{stream}", stack.enter_context(os.fdopen(os.dup(writer), "w")))
-        os.close(writer)
-        yield
-
-
-def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(monkeypatch, capsys, here):
+def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(unread, capsys, here):
     for line in ("list paths", "list paths --json", f"info {SNN}", "run digits --help", "--help"):
-        with nobody_reads(monkeypatch, "stdout"):
+        with unread("stdout"):
             assert cli.main(line.split()) == 0
     assert capsys.readouterr().err == ""
 
@@ -198,16 +186,16 @@ def compiling(run):
     return audited("fail")
 
 
-def test_a_broken_stderr_leaves_status_and_document_as_they_are(monkeypatch, capsys, here):
+def test_a_broken_stderr_leaves_status_and_document_as_they_are(unread, monkeypatch, capsys, here):
     monkeypatch.setitem(cli.STAGES, "evaluate", compiling)
     line = ["evaluate", "small.toml", "--strict", "--json"]
     capsys.readouterr()
-    with nobody_reads(monkeypatch, "stderr"):
+    with unread("stderr"):
         assert cli.main(line) == 3
     assert json.loads(capsys.readouterr().out)["rows"]
-    with nobody_reads(monkeypatch, "stdout", "stderr"):
+    with unread("stdout", "stderr"):
         assert cli.main(line) == 3
-    with nobody_reads(monkeypatch, "stderr"):
+    with unread("stderr"):
         assert cli.main(["runn"]) == 2
 
 
