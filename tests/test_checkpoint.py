@@ -320,18 +320,30 @@ def published(net):
     return {name.replace(".threshold", ".v_th"): v for name, v in state.items() if not name.startswith("normalize.")}
 
 
+def in_parallel(state):
+    """As `nn.DataParallel` names it."""
+    return {f"module.{name}": value for name, value in state.items()}
+
+
 def narrow(seed, threshold):
     ann = create("resnet20", 4, 8, 2, width=0.25, seed=seed)
     return spiking(ann, torch.rand(2, 2, 8, 8, generator=generator(0, "test")), Dynamics(3), threshold).eval()
 
 
 @pytest.mark.parametrize(
-    "wrapped", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": {f"module.{n}": v for n, v in s.items()}}]
+    ("wrapped", "write", "suffix"),
+    [
+        (lambda state: state, torch.save, "pth"),
+        (lambda state: {"state_dict": state}, torch.save, "pt"),
+        (lambda state: {"model": in_parallel(state)}, torch.save, "pth"),
+        (lambda state: state, save_file, "safetensors"),
+        (in_parallel, save_file, "safetensors"),
+    ],
 )
-def test_weights_in_the_published_layout_come_in_from_a_pth(wrapped, tmp_path):
+def test_weights_in_the_published_layout_come_in(wrapped, write, suffix, tmp_path):
     source, x = narrow(1, 0.7), torch.rand(3, 2, 8, 8, generator=generator(1, "test"))
-    torch.save(wrapped(published(source)), tmp_path / "weights.pth")
-    net = import_published(narrow(2, 1.0), read_weights(tmp_path / "weights.pth"))
+    write(wrapped(published(source)), tmp_path / f"weights.{suffix}")
+    net = import_published(narrow(2, 1.0), read_weights(tmp_path / f"weights.{suffix}"))
     assert torch.equal(net(x), source(x))
 
 

@@ -122,10 +122,18 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         ValueError: no such file, or one that holds anything but tensors.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
+    found: Any = read_tensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
+    while isinstance(found, Mapping) and (inner := [found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
+        found = inner[0]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def _unpickled(path: Path) -> Any:
+    """What a ``.pt`` or ``.pth`` file holds, if that is tensors only."""
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"cannot read weights from {path}: {error.strerror or error}; check the path") from None
     except Exception as error:
@@ -133,11 +141,6 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             f"cannot read weights from {path}: it holds more than tensors, and nothing in it is run, or it is damaged "
             f"({type(error).__name__}); save them with torch.save(net.state_dict(), path), or as safetensors"
         ) from None
-    while isinstance(found, Mapping) and (inner := [found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
-        found = inner[0]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
 def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
