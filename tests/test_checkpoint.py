@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from robustsnn.conversion import convert, spiking
 from robustsnn.files import PART, read_tensors, remove_leftovers, write_atomic, write_tensors
 from robustsnn.models import MODELS, create
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle
+from robustsnn.spiking import SURROGATES, Dynamics, Exponential, Rectangle, StraightThrough, Triangle
 
 MODEL = {"name": "vgg", "plan": [4, "A", 6], "hidden": [10], "classes": 4, "size": 8, "channels": 2, "seed": 3}
 RECIPE = {"model": MODEL, "seed": 3, "note": "ε = 8/255"}
@@ -139,6 +140,31 @@ def test_a_model_that_is_no_table_of_arguments_is_refused(path):
     with pytest.raises(ValueError, match="model"):
         save(path, ann(), {"model": "vgg"})
     assert not path.exists()
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A surrogate of one's own."""
+
+    height: float = 0.5
+
+    def __call__(self, u):
+        return torch.full_like(u, self.height)
+
+
+def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
+    net = snn()
+    for surrogate in (lambda u: u, Flat()):
+        with pytest.raises(ValueError, match="SURROGATES"):
+            save(path, net.replace(surrogate=surrogate), RECIPE)
+    with pytest.raises(ValueError, match="leak"):
+        save(path, net.replace(leak=torch.tensor(0.9)), RECIPE)
+    with pytest.raises(ValueError, match=r"net\.safetensors.*numbers"):
+        save(path, net, RECIPE, {"clean": torch.tensor(0.5)})
+    assert not path.exists()
+    monkeypatch.setitem(SURROGATES, "Flat", Flat)
+    save(path, net.replace(surrogate=Flat(0.25)), RECIPE)
+    assert load(path).dynamics.surrogate == Flat(0.25)
 
 
 def refused(path):

@@ -46,16 +46,21 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: M
         metrics: values JSON can hold.
 
     Raises:
-        ValueError: a model that is no table of arguments, or a file that cannot be written.
+        ValueError: a model that is no table of arguments, a surrogate or another value that could not be read again, or a file
+            that cannot be written.
     """
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
-        dynamics = {**vars(net.dynamics), "surrogate": repr(net.dynamics.surrogate)}
-        spiking = {"dynamics": dynamics, "slots": [asdict(slot) for slot in net.slots]}
+        spiking = {"dynamics": _written(net.dynamics), "slots": [asdict(slot) for slot in net.slots]}
     header = {"kind": "snn" if spiking else "ann", "recipe": recipe, "metrics": metrics or {}, "spiking": spiking}
-    texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
+    try:
+        texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
+    except TypeError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error}; recipe and metrics take numbers, texts, lists and tables"
+        ) from None
     write_tensors(Path(path), net.state_dict(), {"format": FORMAT, **texts})
 
 
@@ -170,6 +175,25 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
             raise ValueError(f"the weights do not fit this architecture: {name} is {list(value.shape)}, here {here}")
     net.load_state_dict(own | renamed)
     return net
+
+
+def _written(dynamics: Dynamics) -> dict[str, Any]:
+    """Dynamics as a header holds them.
+
+    Raises:
+        ValueError: `load` could not read them.
+    """
+    if isinstance(dynamics.leak, Tensor):
+        raise ValueError("dynamics with a tensor as leak cannot be saved: save net.replace(leak=...) with a number")
+    surrogate = repr(dynamics.surrogate)
+    try:
+        build("surrogate", SURROGATES, surrogate)
+    except ValueError:
+        raise ValueError(
+            f"a network with the surrogate {surrogate[:80]} could be saved, but not loaded: put its dataclass into "
+            "robustsnn.spiking.SURROGATES, or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same"
+        ) from None
+    return {**vars(dynamics), "surrogate": surrogate}
 
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
