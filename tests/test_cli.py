@@ -229,6 +229,12 @@ def test_runs_are_compared_on_one_page(said, ran, here):
 def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
     (here / "digits").mkdir()
     assert re.search(r"run the stage 'evaluate'", refused("report", "digits"))
+    assert re.search(r"ann\.safetensors is not there yet", refused("evaluate", "digits"))
+
+
+def test_a_folder_is_no_checkpoint_but_may_hold_one(refused, here):
+    (here / "mine").mkdir()
+    assert re.search(r"mine is a folder: give a checkpoint in it, such as mine/snn\.safetensors", refused("evaluate", "mine"))
 
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):

@@ -30,6 +30,7 @@ from robustsnn.commands import (
     stage,
 )
 from robustsnn.names import find
+from robustsnn.recipes import packaged
 from robustsnn.terminal import Terminal, complain, flush, tell, unheard
 from robustsnn.zoo import PREFIX
 
@@ -94,10 +95,12 @@ def command(args: Sequence[str]) -> None:
         return None
     if name == "evaluate" and rest and (rest[0].endswith(".safetensors") or rest[0].startswith(PREFIX)):
         return evaluate_checkpoint(rest, strict, terminal)
-    if name == "evaluate" and rest and (rest[0].endswith((".pth", ".pt")) or Path(rest[0]).is_dir()):
+    if name == "evaluate" and rest and rest[0].endswith((".pth", ".pt")):
         raise ValueError(
             f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
         )
+    if name == "evaluate" and rest and rest[0] not in packaged() and Path(rest[0]).is_dir():
+        raise ValueError(f"{rest[0]} is a folder: give a checkpoint in it, such as {Path(rest[0]) / 'snn.safetensors'}")
     if name == "report" and rest and is_run(rest[0]):
         return compare(rest, terminal)
     simple: Mapping[str, Callable[[Sequence[str], Terminal], None]] = {
