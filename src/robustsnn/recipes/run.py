@@ -132,7 +132,9 @@ class Run:
         return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None).to(self.team.fabric.device)
 
     def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
-        """Write the network of a stage, and only then forget the state of its training."""
+        """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
+        for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
+            found.unlink(missing_ok=True)
         self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), metrics))
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 
