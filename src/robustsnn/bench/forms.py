@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
 from robustsnn.models.resnet import Mix
-from robustsnn.seeds import generator
+from robustsnn.seeds import generator, randomness
 from robustsnn.spiking import Dynamics, SpikingNetwork, Surrogate, lif, rewire
 from robustsnn.spiking.layout import layout
 from robustsnn.spiking.mixing import mixture
@@ -36,6 +36,7 @@ class Case:
     device: str = "cpu"
 
     @cached_property
+    @randomness("bench")
     def body(self) -> nn.Module:
         """The body, whose batch norms have seen the images."""
         body = create(self.network, 10, width=self.width).to(self.device)
