@@ -106,6 +106,11 @@ def test_randomness_of_another_type_is_refused(rng, unchecked):
         noise(rng)
 
 
+def test_a_tensor_of_another_type_is_refused_with_its_type_and_shape():
+    with pytest.raises(ValueError, match=r"image_seeds, not a tensor \[8, 2\] of torch\.float32"):
+        noise(torch.zeros(8, 2))
+
+
 def test_seeds_for_another_number_of_images_are_refused():
     with pytest.raises(ValueError, match="8 seeds were given for 5 images"):
         noise(SEEDS).uniform(LIKE[:5])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustsnn import models
 from robustsnn.conversion import trace
 from robustsnn.files import read_tensors, write_tensors
-from robustsnn.names import build
+from robustsnn.names import build, one_line
 from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
 from robustsnn.zoo import located
 
@@ -113,7 +113,8 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             _shape_thresholds(net, tensors)
         net.load_state_dict(tensors)
     except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise ValueError(f"the tensors of {path} do not fit its recipe: {' '.join(str(error).split())[:300]}") from None
+        advice = "restore the file from where it came" if body is None else "give a body like the one that was saved"
+        raise ValueError(f"the tensors of {path} do not fit its recipe ({one_line(error)}): {advice}") from None
     return net.eval()
 
 
@@ -198,7 +199,10 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
     if texts.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT})")
+        raise ValueError(
+            f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT}): give weights alone to "
+            "'robustsnn run --weights'"
+        )
     try:
         values: dict[str, Any] = {name: json.loads(texts[name]) for name in ("recipe", "metrics", "spiking")}
         if {type(value) for value in values.values()} != {dict}:

@@ -29,7 +29,7 @@ from robustsnn.commands import (
     speed,
     stage,
 )
-from robustsnn.names import find
+from robustsnn.names import find, one_line
 from robustsnn.recipes import packaged
 from robustsnn.terminal import Terminal, complain, flush, tell, unheard
 from robustsnn.zoo import PREFIX
@@ -151,7 +151,7 @@ def _main(args: Sequence[str]) -> int:
     except NotReady:
         return 1
     except (ValueError, FloatingPointError) as error:
-        complain(f"error: {' '.join(str(error).split())}")
+        complain(f"error: {one_line(error, None)}")
         return 2
     except Exception as error:
         if isinstance(error, BrokenPipeError) and {"-h", "--help"} & {*args}:  # tyro prints help, and nobody reads it
@@ -159,7 +159,7 @@ def _main(args: Sequence[str]) -> int:
             return 0
         if os.environ.get("ROBUSTSNN_DEBUG"):
             tell(traceback.format_exc(), sys.stderr)
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        what = one_line(f"{type(error).__name__}: {error}")
         if isinstance(error, RuntimeError) and torch.distributed.is_initialized():
             complain(f"error: another process ended or is out of reach ({what}); {CONTINUES}")
             return 1

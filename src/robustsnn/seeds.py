@@ -75,7 +75,8 @@ def noise(rng: Randomness) -> Noise:
         return _FromGenerator(rng)
     if isinstance(rng, Tensor) and rng.dtype == torch.int64 and rng.dim() == 1:
         return _FromSeeds(rng)
-    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image, not {type(rng).__name__}")
+    given = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
+    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {given}")
 
 
 class _FromGenerator:

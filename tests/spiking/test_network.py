@@ -121,7 +121,7 @@ def test_replace_works_where_the_whole_body_is_one_layer_of_neurons():
     [
         ({"features.5": 0.5}, "did you mean 'features.[26]'"),
         ({"features.2": math.nan}, "'features.2' must be finite"),
-        ({"features.2": torch.tensor(math.inf)}, "'features.2' must be finite"),
+        ({"features.2": torch.tensor([1.0, math.inf, math.nan])}, "'features.2' must be finite, and 2 of its values are not"),
     ],
 )
 def test_thresholds_that_fit_nowhere_are_refused(net, thresholds, line):

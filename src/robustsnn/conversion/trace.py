@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.conversion.layers import judge_function, judge_module, owner
 from robustsnn.models import QCFS, Normalize
+from robustsnn.names import one_line
 from robustsnn.spiking.rewire import rewire
 
 CHECKS: set[Callable[..., Any]] = {
@@ -59,7 +60,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
         graph = tracer.trace(evaluated)
     except Exception as error:
         raise ValueError(
-            f"cannot follow the forward pass of {type(ann).__name__}: {_one_line(error)}; write it without branches or "
+            f"cannot follow the forward pass of {type(ann).__name__}: {one_line(error)}; write it without branches or "
             "loops that depend on the data"
         ) from error
     uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
@@ -203,7 +204,3 @@ def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = 
     holder._modules[name] = module.train(holder.training)
     node.args = node.args[:1] or (node.kwargs["input"],)
     node.op, node.target, node.kwargs = "call_module", place, {}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

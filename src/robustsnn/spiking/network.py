@@ -201,8 +201,8 @@ class SpikingNetwork(nn.Module):
         for name, value in thresholds.items():
             if name not in self.neurons:
                 raise ValueError(f"no neurons at {name!r}: {nearest(name, self.neurons)}")
-            if not torch.as_tensor(value).isfinite().all():
-                raise ValueError(f"threshold of {name!r} must be finite, not {value}")
+            if bad := int((~torch.as_tensor(value).isfinite()).sum()):
+                raise ValueError(f"the threshold of {name!r} must be finite, and {bad} of its values are not: give numbers")
 
         def change(name: str, neuron: Neuron) -> Neuron:
             threshold = thresholds.get(name, neuron.threshold)
