@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -436,3 +438,16 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_whole_files_only(stage, refu
     monkeypatch.chdir(here)
     assert [path.name for path in here.rglob(".*")] == []
     assert said("run", small, "--out", "there")[0] == 0
+
+
+def test_commands_leave_nothing_behind_in_the_process(said, ran, here, monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    body = checkpoint.read_header(ran / "runs/small/snn.safetensors").recipe["model"]
+    (here / "own.py").write_text(f"from robustsnn.models import create\nmake = lambda: create(**{body})\n")
+    launcher = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+    left = []
+    for _ in range(3):
+        assert said("evaluate", ran / "runs/small/snn.safetensors", "--limit", "1", "--ann", "own:make")[0] == 0
+        left.append((len(launcher.handlers), len(sys.path)))
+    assert sys.path.count("") == 1
+    assert left == [left[0]] * 3
