@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -103,7 +103,8 @@ def command(args: Sequence[str]) -> None:
         raise ValueError(f"{rest[0]} is a folder: give a checkpoint in it, such as {Path(rest[0]) / 'snn.safetensors'}")
     if name == "report" and rest and is_run(rest[0]):
         return compare(rest, terminal)
-    simple: Mapping[str, Callable[[Sequence[str], Terminal], None]] = {
+    commands: dict[str, Callable[[Sequence[str], Terminal], None]] = {
+        **dict.fromkeys(STAGES, lambda rest, terminal: stage(name, rest, strict, terminal)),
         "list": show,
         "info": info,
         "bench": speed,
@@ -111,8 +112,7 @@ def command(args: Sequence[str]) -> None:
         "doctor": doctor,
         "completion": complete,
     }
-    stages = {stage_name: lambda rest, terminal: stage(name, rest, strict, terminal) for stage_name in STAGES}
-    return find("command", {**stages, **simple}, name)(rest, terminal)
+    return find("command", commands, name)(rest, terminal)
 
 
 class Terminated(KeyboardInterrupt):

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from robustsnn import machine
-from robustsnn.data import DATASETS, found
+from robustsnn.data import DATASETS, whereabouts
 from robustsnn.data.sources import HERE
 from robustsnn.files import cache_folder
 from robustsnn.names import one_line
@@ -167,7 +167,7 @@ def data() -> Iterator[Finding]:
     absent = []
     for name in DATASETS:
         try:
-            where = found(name)
+            where = whereabouts(name)
         except ValueError:
             where = ""
         if where:

@@ -43,7 +43,6 @@ class Hub:
     path: str
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    image: str = ""
     label: str = ""
     config: str | None = None
 
@@ -125,7 +124,7 @@ def local_files(name: str) -> dict[str, list[Path]]:
     return {part: files for part, files in splits.items() if files} or ({"train": found} if found else {})
 
 
-def found(name: str) -> str:
+def whereabouts(name: str) -> str:
     """Where a known data set is on this machine; empty where it would come from the hub.
 
     Raises:
@@ -212,7 +211,7 @@ def _tensors(name: str, hub: Hub, table: Any) -> tuple[Tensor, Tensor]:
     import datasets
 
     columns = table.column_names
-    image = hub.image or next((c for c in ("img", "image") if c in columns), columns[0])
+    image = next((c for c in ("img", "image") if c in columns), columns[0])
     label = hub.label or next((c for c in ("label", "labels", "fine_label", "class") if c in columns), columns[-1])
     if not {image, label} <= set(columns) or image == label:
         raise ValueError(f"data set {name!r} has columns {columns}: it needs one called 'image' and one called 'label'")

@@ -88,6 +88,8 @@ class SpikingNetwork(nn.Module):
         dynamics: time steps, leak, reset and surrogate of all neurons.
         slots: the places of neurons in firing order, with those that see the input before time begins. None takes every
             ``nn.ReLU`` in module order and repeats the image T times at the input.
+        conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
+            network comes from elsewhere, such as a checkpoint.
 
     Raises:
         ValueError: the body has no slot, or a slot is no ReLU.
