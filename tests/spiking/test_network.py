@@ -43,6 +43,8 @@ def test_what_runs_once_computes_what_runs_at_every_step(ann, net, images):
     repeated = SpikingNetwork(net.body, net.dynamics, [Slot(slot.name) for slot in net.slots]).eval()
     assert not any(neuron.first for neuron in repeated.neurons.values())
     torch.testing.assert_close(repeated.steps(images), net.steps(images))
+    assert net.begun(images) is images
+    assert torch.equal(repeated.begun(images).unflatten(0, (4, 6)), torch.stack([images] * 4))
     assert net.steps(images).std() > 0
 
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robustsnn.conversion.fold import Tracer
 from robustsnn.conversion.layers import judge_function, judge_module, owner
-from robustsnn.models import QCFS, Normalize
+from robustsnn.models import QCFS
 from robustsnn.names import one_line
 from robustsnn.spiking.rewire import rewire
 
@@ -55,7 +56,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))
     evaluated = rewire(ann, lambda _, __: None).eval()
-    tracer = _Tracer()
+    tracer = Tracer()
     try:
         graph = tracer.trace(evaluated)
     except Exception as error:
@@ -131,11 +132,6 @@ def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, n
         parent, _, child = name.rpartition(".")
         tree.get_submodule(parent)._modules[child] = nn.Identity().train(tree.training)
     return bool(spare)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:

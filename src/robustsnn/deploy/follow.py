@@ -49,8 +49,7 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
         raise ValueError(
             f"the forward pass cannot be followed ({one_line(error)}): make it one without branches on tensors"
         ) from None
-    count = 1 if any(slot.first for slot in view.slots) else view.dynamics.timesteps  # else the image comes at every step
-    image = torch.zeros(count, *shape, dtype=next(view.body.parameters()).dtype)
+    image = view.begun(torch.zeros(1, *shape, dtype=next(view.body.parameters()).dtype))
     steps = _Follow(view.body, graph, image.numpy().dtype)
     with torch.no_grad():
         try:

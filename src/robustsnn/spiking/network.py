@@ -153,11 +153,16 @@ class SpikingNetwork(nn.Module):
         found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
         return {name: module for name, module in found.items() if isinstance(module, Neuron)}
 
+    def begun(self, x: Tensor) -> Tensor:
+        """What the body is given for images ``[N, ...]``: these where neurons see them before time begins, else T times them,
+        ``[T*N, ...]``."""
+        if any(slot.first for slot in self.slots):
+            return x
+        return x.expand(self.dynamics.timesteps, *x.shape).flatten(0, 1)
+
     def steps(self, x: Images) -> StepLogits:
         """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
-        steps = self.dynamics.timesteps
-        if not any(slot.first for slot in self.slots):
-            x = x.expand(steps, *x.shape).flatten(0, 1)
+        steps, x = self.dynamics.timesteps, self.begun(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
