@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks.plan import MEASURES, PLAN, Row
 from robustsnn import checkpoint
 from robustsnn.files import write_atomic
+from robustsnn.terminal import tell
 
 KEPT = Path(__file__).parent / "results"
 """Reports of the rows, by row, seed and measure, and the ANNs that several rows start from."""
@@ -79,7 +80,7 @@ class Work:
 
     def command(self, *args: str) -> None:
         """A command of robustsnn, given in the folder of the rows; ended, with its state kept, when time is up."""
-        print("robustsnn", shlex.join(args), flush=True)
+        tell(f"robustsnn {shlex.join(args)}", sys.stdout)
         self.out.mkdir(parents=True, exist_ok=True)
         with subprocess.Popen([sys.executable, "-m", "robustsnn.cli", *args], cwd=self.out) as process:
             try:
@@ -147,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.action == "list":
         for name, seed in wanted:
             files = [chosen.kept / f"{name}-{seed}" / f"{measure}.json" for measure in PLAN[name].measures]
-            print(f"{name:20} seed {seed}  {sum(map(Path.is_file, files))} of {len(files)} measures  {PLAN[name].what}")
+            kept = f"{sum(map(Path.is_file, files))} of {len(files)} measures"
+            tell(f"{name:20} seed {seed}  {kept}  {PLAN[name].what}", sys.stdout)
         return
     if chosen.action == "page":
         if chosen.rows or chosen.seeds or chosen.kept != KEPT:
@@ -166,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, seed in wanted:
             work.make(name, PLAN[name], seed)
     except TimeIsUp:
-        print("time is up: the same command goes on", flush=True)
+        tell("time is up: the same command goes on", sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What all tests share: shapes checked at run time, one thread, a small body, images, and what it means to be unchanged."""
 
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -96,6 +97,23 @@ def refused(said):
         return line
 
     return call
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """``with unread("stdout", "stderr"): ...`` makes them pipes without a reader, as behind ``2>&1 | head``."""
+
+    @contextmanager
+    def gone(*streams: str) -> Iterator[None]:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with ExitStack() as stack, monkeypatch.context() as patch:
+            for stream in streams:
+                patch.setattr(f"sys.{stream}", stack.enter_context(os.fdopen(os.dup(writer), "w")))
+            os.close(writer)
+            yield
+
+    return gone
 
 
 @pytest.fixture

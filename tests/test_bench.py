@@ -1,6 +1,7 @@
 """The benchmark compares things that compute the same, each in a process of its own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,6 +51,15 @@ def test_ensembles_break_the_same_half_of_the_images_in_every_form(what, monkeyp
     assert broken[1::2].any()
     assert torch.equal(forms["plain"](), broken)
     forms["floor"]()
+
+
+@pytest.mark.parametrize("what", ["finetuning", "adversarial training", "FGSM-19"])
+def test_dropout_draws_nothing_from_the_global_generator(what, monkeypatch):
+    monkeypatch.setattr("robustsnn.bench.rows.PUBLISHED_PATHS", ())
+    before = torch.get_rng_state()
+    for form in ROWS[what](replace(TINY, network="vgg11", width=0.02)).values():
+        form()
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_figures_come_from_processes_that_take_turns():

@@ -185,6 +185,11 @@ def test_what_cannot_be_done_is_said_first(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_the_list_needs_no_reader(unread):
+    with unread("stdout"):
+        results.main(["list"])
+
+
 def test_the_list_says_what_is_there(tmp_path, capsys):
     (tmp_path / "robust-0").mkdir()
     (tmp_path / "robust-0/paper.json").touch()

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from robustsnn.conversion import convert, spiking
 from robustsnn.files import PART, read_tensors, remove_leftovers, write_atomic, write_tensors
 from robustsnn.models import MODELS, create
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle
+from robustsnn.spiking import SURROGATES, Dynamics, Exponential, Rectangle, StraightThrough, Triangle
 
 MODEL = {"name": "vgg", "plan": [4, "A", 6], "hidden": [10], "classes": 4, "size": 8, "channels": 2, "seed": 3}
 RECIPE = {"model": MODEL, "seed": 3, "note": "ε = 8/255"}
@@ -139,6 +140,31 @@ def test_a_model_that_is_no_table_of_arguments_is_refused(path):
     with pytest.raises(ValueError, match="model"):
         save(path, ann(), {"model": "vgg"})
     assert not path.exists()
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A surrogate of one's own."""
+
+    height: float = 0.5
+
+    def __call__(self, u):
+        return torch.full_like(u, self.height)
+
+
+def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
+    net = snn()
+    for surrogate in (lambda u: u, Flat()):
+        with pytest.raises(ValueError, match="SURROGATES"):
+            save(path, net.replace(surrogate=surrogate), RECIPE)
+    with pytest.raises(ValueError, match="leak"):
+        save(path, net.replace(leak=torch.tensor(0.9)), RECIPE)
+    with pytest.raises(ValueError, match=r"net\.safetensors.*numbers"):
+        save(path, net, RECIPE, {"clean": torch.tensor(0.5)})
+    assert not path.exists()
+    monkeypatch.setitem(SURROGATES, "Flat", Flat)
+    save(path, net.replace(surrogate=Flat(0.25)), RECIPE)
+    assert load(path).dynamics.surrogate == Flat(0.25)
 
 
 def refused(path):
@@ -320,18 +346,30 @@ def published(net):
     return {name.replace(".threshold", ".v_th"): v for name, v in state.items() if not name.startswith("normalize.")}
 
 
+def in_parallel(state):
+    """As `nn.DataParallel` names it."""
+    return {f"module.{name}": value for name, value in state.items()}
+
+
 def narrow(seed, threshold):
     ann = create("resnet20", 4, 8, 2, width=0.25, seed=seed)
     return spiking(ann, torch.rand(2, 2, 8, 8, generator=generator(0, "test")), Dynamics(3), threshold).eval()
 
 
 @pytest.mark.parametrize(
-    "wrapped", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": {f"module.{n}": v for n, v in s.items()}}]
+    ("wrapped", "write", "suffix"),
+    [
+        (lambda state: state, torch.save, "pth"),
+        (lambda state: {"state_dict": state}, torch.save, "pt"),
+        (lambda state: {"model": in_parallel(state)}, torch.save, "pth"),
+        (lambda state: state, save_file, "safetensors"),
+        (in_parallel, save_file, "safetensors"),
+    ],
 )
-def test_weights_in_the_published_layout_come_in_from_a_pth(wrapped, tmp_path):
+def test_weights_in_the_published_layout_come_in(wrapped, write, suffix, tmp_path):
     source, x = narrow(1, 0.7), torch.rand(3, 2, 8, 8, generator=generator(1, "test"))
-    torch.save(wrapped(published(source)), tmp_path / "weights.pth")
-    net = import_published(narrow(2, 1.0), read_weights(tmp_path / "weights.pth"))
+    write(wrapped(published(source)), tmp_path / f"weights.{suffix}")
+    net = import_published(narrow(2, 1.0), read_weights(tmp_path / f"weights.{suffix}"))
     assert torch.equal(net(x), source(x))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,6 +231,12 @@ def test_runs_are_compared_on_one_page(said, ran, here):
 def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
     (here / "digits").mkdir()
     assert re.search(r"run the stage 'evaluate'", refused("report", "digits"))
+    assert re.search(r"ann\.safetensors is not there yet", refused("evaluate", "digits"))
+
+
+def test_a_folder_is_no_checkpoint_but_may_hold_one(refused, here):
+    (here / "mine").mkdir()
+    assert re.search(r"mine is a folder: give a checkpoint in it, such as mine/snn\.safetensors", refused("evaluate", "mine"))
 
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
@@ -430,3 +438,16 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_whole_files_only(stage, refu
     monkeypatch.chdir(here)
     assert [path.name for path in here.rglob(".*")] == []
     assert said("run", small, "--out", "there")[0] == 0
+
+
+def test_commands_leave_nothing_behind_in_the_process(said, ran, here, monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    body = checkpoint.read_header(ran / "runs/small/snn.safetensors").recipe["model"]
+    (here / "own.py").write_text(f"from robustsnn.models import create\nmake = lambda: create(**{body})\n")
+    launcher = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+    left = []
+    for _ in range(3):
+        assert said("evaluate", ran / "runs/small/snn.safetensors", "--limit", "1", "--ann", "own:make")[0] == 0
+        left.append((len(launcher.handlers), len(sys.path)))
+    assert sys.path.count("") == 1
+    assert left == [left[0]] * 3

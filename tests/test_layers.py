@@ -89,14 +89,59 @@ def test_library_code_prints_nothing(file):
         assert "print" not in calls(ast.parse(file.read_text()))
 
 
-GLOBAL_RANDOMNESS = re.compile(
-    r"(torch\.(random\.)?(manual_seed|seed)|(np|numpy)\.random\.(seed|rand\w*|normal)|random\.seed)$"
+SEEDING = re.compile(r"(\w+\.)*(manual_seed(_all)?|set_rng_state(_all)?|fork_rng)|(torch\.(\w+\.)*|random\.)seed(_all)?")
+NUMPY = re.compile(r"(np|numpy)\.random\.(?!default_rng|Generator)\w+")
+DRAWS = re.compile(
+    r"torch\.((rand|randn|randint)(_like)?|randperm|normal|poisson)|.*\.(bernoulli|multinomial)"
+    r"|.*\.(uniform|normal|random|bernoulli|exponential|geometric|cauchy|log_normal|trunc_normal|orthogonal|sparse)_"
+    r"|.*\.(kaiming|xavier)_(uniform|normal)_|(F|.*functional)\.\w*dropout\w*"
 )
 
 
+def globally_random(tree):
+    """Calls that seed a global generator, or draw from one."""
+    made = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for call, name in ((call, ast.unparse(call.func)) for call in made):
+        drawn = DRAWS.fullmatch(name) and "generator" not in [keyword.arg for keyword in call.keywords]
+        if drawn or SEEDING.fullmatch(name) or NUMPY.fullmatch(name):
+            yield name
+
+
 @every_file
-def test_library_code_never_seeds_the_global_generators(file):
-    assert [call for call in calls(ast.parse(file.read_text())) if GLOBAL_RANDOMNESS.match(call)] == []
+def test_library_code_neither_seeds_nor_draws_from_the_global_generators(file):
+    found = set(globally_random(ast.parse(file.read_text())))
+    if file.name == "seeds.py":
+        found -= {"torch.random.fork_rng", "torch.set_rng_state", "torch.cuda.manual_seed"}  # the scope `randomness`
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "torch.manual_seed(0)",
+            "torch.cuda.manual_seed_all(0)",
+            "torch.seed()",
+            "torch.random.fork_rng()",
+            "random.seed(0)",
+        ),
+        *("np.random.rand(3)", "torch.rand(3)", "torch.randn_like(x)", "torch.randperm(3)", "torch.multinomial(x, 1)"),
+        *("x.bernoulli_(0.5)", "x.uniform_()", "nn.init.kaiming_normal_(x)", "F.dropout(x)", "torch.set_rng_state(state)"),
+    ],
+)
+def test_global_randomness_would_be_seen(line):
+    assert [*globally_random(ast.parse(line))] == [line.partition("(")[0]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("torch.rand(3, generator=rng)", "noise(rng).normal(x)", "nn.init.uniform_(x, -1, 1, generator=rng)"),
+        *("torch.Generator().manual_seed(0)", "np.random.default_rng(0)", "nn.init.zeros_(x)"),
+    ],
+)
+def test_randomness_as_an_argument_is_none(line):
+    assert [*globally_random(ast.parse(line))] == []
 
 
 @every_file

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustsnn.attacks import ATTACKS, GOALS
-from robustsnn.names import build, find, nearest, number, written
+from robustsnn.names import build, find, nearest, number, one_line, written
 from robustsnn.spiking import SURROGATES
 from robustsnn.training import AFTER_STEP, OBJECTIVES, STOPS
 from robustsnn.training.regularizers import REGULARIZERS
@@ -171,3 +171,10 @@ def test_fields_are_written_with_their_defaults_and_fractions_of_grey_levels():
     assert written(ATTACKS["PGD"]).startswith("PGD(eps=8/255, steps=20, restarts=1, goal=CrossEntropy(), start=Uniform(), ")
     assert written(OBJECTIVES["Regularized"]) == "Regularized(objective, regularizer, weight)"
     assert written(Point) == "Point(x=0.0, y=0.0)"
+
+
+def test_what_an_error_says_is_one_short_line():
+    assert one_line(ValueError("one\n  two\tthree")) == "one two three"
+    assert one_line(KeyError()) == "KeyError"
+    assert len(one_line("x" * 1000)) == 200
+    assert len(one_line("x" * 1000, None)) == 1000

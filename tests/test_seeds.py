@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.seeds import derive, generator, image_seeds, noise
+from robustsnn.seeds import derive, generator, image_seeds, noise, randomness
 
 LIKE = torch.empty(8, 3, 40, 40)
 SEEDS = image_seeds(torch.arange(8), 0, "test")
@@ -106,6 +106,36 @@ def test_randomness_of_another_type_is_refused(rng, unchecked):
         noise(rng)
 
 
+def test_a_tensor_of_another_type_is_refused_with_its_type_and_shape():
+    with pytest.raises(ValueError, match=r"image_seeds, not a tensor \[8, 2\] of torch\.float32"):
+        noise(torch.zeros(8, 2))
+
+
 def test_seeds_for_another_number_of_images_are_refused():
     with pytest.raises(ValueError, match="8 seeds were given for 5 images"):
         noise(SEEDS).uniform(LIKE[:5])
+
+
+def drawn(*purpose):
+    with randomness(*purpose):
+        return torch.rand(3).tolist()
+
+
+def test_inside_the_scope_randomness_depends_on_the_purpose_alone():
+    first = drawn(0, "dropout", 1)
+    torch.rand(7)
+    assert drawn(0, "dropout", 1) == first
+    assert drawn(0, "dropout", 2) != first
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_after_the_scope_the_global_generator_is_as_it_was(error):
+    before = torch.get_rng_state()
+    try:
+        with randomness(0):
+            torch.rand(5)
+            if error:
+                raise error
+    except KeyError:
+        pass
+    assert torch.equal(torch.get_rng_state(), before)

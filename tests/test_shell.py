@@ -8,6 +8,8 @@ import pty
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from robustsnn import bench, catalogue, cli, doctor, terminal
 from robustsnn.commands import looking
 from robustsnn.evaluation import Check
 from robustsnn.reporting import read_report
+from robustsnn.spiking import compiled
 from robustsnn.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -169,16 +172,46 @@ def test_progress_in_a_file_does_not_flood(capsys, monkeypatch):
     assert lines[0].startswith("training: ")
 
 
-def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(monkeypatch, capsys, here):
-    """As behind ``| head``."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    for line in ("list paths", "list paths --json", f"info {SNN}", "run digits --help"):
-        with os.fdopen(os.dup(writer), "w") as pipe, monkeypatch.context() as patch:
-            patch.setattr("sys.stdout", pipe)
+def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(unread, capsys, here):
+    for line in ("list paths", "list paths --json", f"info {SNN}", "run digits --help", "--help"):
+        with unread("stdout"):
             assert cli.main(line.split()) == 0
-    os.close(writer)
     assert capsys.readouterr().err == ""
+
+
+def compiling(run):
+    """What a stage does that says something on both channels."""
+    compiled.log.info("compiling")
+    run.listener.say("a line")
+    return audited("fail")
+
+
+def test_a_broken_stderr_leaves_status_and_document_as_they_are(unread, monkeypatch, capsys, here):
+    monkeypatch.setitem(cli.STAGES, "evaluate", compiling)
+    line = ["evaluate", "small.toml", "--strict", "--json"]
+    capsys.readouterr()
+    with unread("stderr"):
+        assert cli.main(line) == 3
+    assert json.loads(capsys.readouterr().out)["rows"]
+    with unread("stdout", "stderr"):
+        assert cli.main(line) == 3
+    with unread("stderr"):
+        assert cli.main(["runn"]) == 2
+
+
+def test_another_broken_pipe_than_that_of_a_reader_is_an_error(monkeypatch, capsys, here):
+    monkeypatch.setitem(cli.STAGES, "evaluate", stop(BrokenPipeError("a worker is gone")))
+    code, _, error = call(capsys, "evaluate small.toml")
+    assert code == 1
+    assert "a worker is gone" in error
+
+
+@pytest.mark.parametrize(("line", "status"), [("--help |", 0), ("runn 2>&1 |", 2), ("runn >&- 2>&- |", 2)])
+def test_a_process_keeps_its_exit_status_behind_a_pipe(line, status, tmp_path):
+    command = f"{sys.executable} -m robustsnn.cli {line} true; exit ${{PIPESTATUS[0]}}"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # noticed only at exit
+    ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=buffered, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (status, "")
 
 
 def stop(error):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustsnn import models
 from robustsnn.conversion import trace
 from robustsnn.files import read_tensors, write_tensors
-from robustsnn.names import build
+from robustsnn.names import build, one_line
 from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
 from robustsnn.zoo import located
 
@@ -46,16 +46,21 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: M
         metrics: values JSON can hold.
 
     Raises:
-        ValueError: a model that is no table of arguments, or a file that cannot be written.
+        ValueError: a model that is no table of arguments, a surrogate or another value that could not be read again, or a file
+            that cannot be written.
     """
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
-        dynamics = {**vars(net.dynamics), "surrogate": repr(net.dynamics.surrogate)}
-        spiking = {"dynamics": dynamics, "slots": [asdict(slot) for slot in net.slots]}
+        spiking = {"dynamics": _written(net.dynamics), "slots": [asdict(slot) for slot in net.slots]}
     header = {"kind": "snn" if spiking else "ann", "recipe": recipe, "metrics": metrics or {}, "spiking": spiking}
-    texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
+    try:
+        texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
+    except TypeError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error}; recipe and metrics take numbers, texts, lists and tables"
+        ) from None
     write_tensors(Path(path), net.state_dict(), {"format": FORMAT, **texts})
 
 
@@ -108,7 +113,8 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             _shape_thresholds(net, tensors)
         net.load_state_dict(tensors)
     except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise ValueError(f"the tensors of {path} do not fit its recipe: {' '.join(str(error).split())[:300]}") from None
+        advice = "restore the file from where it came" if body is None else "give a body like the one that was saved"
+        raise ValueError(f"the tensors of {path} do not fit its recipe ({one_line(error)}): {advice}") from None
     return net.eval()
 
 
@@ -122,10 +128,18 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         ValueError: no such file, or one that holds anything but tensors.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
+    found: Any = read_tensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
+    while isinstance(found, Mapping) and (inner := [found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
+        found = inner[0]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def _unpickled(path: Path) -> Any:
+    """What a ``.pt`` or ``.pth`` file holds, if that is tensors only."""
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"cannot read weights from {path}: {error.strerror or error}; check the path") from None
     except Exception as error:
@@ -133,11 +147,6 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             f"cannot read weights from {path}: it holds more than tensors, and nothing in it is run, or it is damaged "
             f"({type(error).__name__}); save them with torch.save(net.state_dict(), path), or as safetensors"
         ) from None
-    while isinstance(found, Mapping) and (inner := [found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
-        found = inner[0]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
 def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -169,9 +178,31 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     return net
 
 
+def _written(dynamics: Dynamics) -> dict[str, Any]:
+    """Dynamics as a header holds them.
+
+    Raises:
+        ValueError: `load` could not read them.
+    """
+    if isinstance(dynamics.leak, Tensor):
+        raise ValueError("dynamics with a tensor as leak cannot be saved: save net.replace(leak=...) with a number")
+    surrogate = repr(dynamics.surrogate)
+    try:
+        build("surrogate", SURROGATES, surrogate)
+    except ValueError:
+        raise ValueError(
+            f"a network with the surrogate {surrogate[:80]} could be saved, but not loaded: put its dataclass into "
+            "robustsnn.spiking.SURROGATES, or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same"
+        ) from None
+    return {**vars(dynamics), "surrogate": surrogate}
+
+
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
     if texts.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT})")
+        raise ValueError(
+            f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT}): give weights alone to "
+            "'robustsnn run --weights'"
+        )
     try:
         values: dict[str, Any] = {name: json.loads(texts[name]) for name in ("recipe", "metrics", "spiking")}
         if {type(value) for value in values.values()} != {dict}:

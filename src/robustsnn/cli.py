@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -29,8 +29,9 @@ from robustsnn.commands import (
     speed,
     stage,
 )
-from robustsnn.names import find
-from robustsnn.terminal import Terminal, complain, unheard
+from robustsnn.names import find, one_line
+from robustsnn.recipes import packaged
+from robustsnn.terminal import Terminal, complain, flush, tell, unheard
 from robustsnn.zoo import PREFIX
 
 EXITS = {
@@ -80,27 +81,30 @@ def command(args: Sequence[str]) -> None:
     machine.plain()
     args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--") else (arg,))]
     if not args or args[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        tell(USAGE.rstrip(), sys.stdout)
         return None
     if "--system-allocator" not in args:
         machine.keep_memory()
-    machine.keep_machine_code(lambda line: print(line, file=sys.stderr))
+    machine.keep_machine_code(lambda line: tell(line, sys.stderr))
     strict, terminal = "--strict" in args, Terminal(json="--json" in args)
     name, *rest = [arg for arg in args if arg not in ("--strict", "--system-allocator", "--json")] or [""]
     if strict and (name not in JUDGING or (name == "report" and rest and is_run(rest[0]))):
         raise ValueError(f"--strict tells of the audit of one run: give it to {', '.join(JUDGING)}, not to 'robustsnn {name}'")
     if name != "bench" and rest and rest[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        tell(USAGE.rstrip(), sys.stdout)
         return None
     if name == "evaluate" and rest and (rest[0].endswith(".safetensors") or rest[0].startswith(PREFIX)):
         return evaluate_checkpoint(rest, strict, terminal)
-    if name == "evaluate" and rest and (rest[0].endswith((".pth", ".pt")) or Path(rest[0]).is_dir()):
+    if name == "evaluate" and rest and rest[0].endswith((".pth", ".pt")):
         raise ValueError(
             f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
         )
+    if name == "evaluate" and rest and rest[0] not in packaged() and Path(rest[0]).is_dir():
+        raise ValueError(f"{rest[0]} is a folder: give a checkpoint in it, such as {Path(rest[0]) / 'snn.safetensors'}")
     if name == "report" and rest and is_run(rest[0]):
         return compare(rest, terminal)
-    simple: Mapping[str, Callable[[Sequence[str], Terminal], None]] = {
+    commands: dict[str, Callable[[Sequence[str], Terminal], None]] = {
+        **dict.fromkeys(STAGES, lambda rest, terminal: stage(name, rest, strict, terminal)),
         "list": show,
         "info": info,
         "bench": speed,
@@ -108,8 +112,7 @@ def command(args: Sequence[str]) -> None:
         "doctor": doctor,
         "completion": complete,
     }
-    stages = {stage_name: lambda rest, terminal: stage(name, rest, strict, terminal) for stage_name in STAGES}
-    return find("command", {**stages, **simple}, name)(rest, terminal)
+    return find("command", commands, name)(rest, terminal)
 
 
 class Terminated(KeyboardInterrupt):
@@ -131,9 +134,8 @@ def main(args: Sequence[str] | None = None) -> int:
         status = _main(sys.argv[1:] if args is None else args)
     finally:
         signal.signal(signal.SIGTERM, before)
+        flush()
     if torch.distributed.is_initialized():  # the other processes are gone or will be: nothing can be said goodbye to
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     return status
 
@@ -148,15 +150,16 @@ def _main(args: Sequence[str]) -> int:
         return 3
     except NotReady:
         return 1
-    except BrokenPipeError:  # a help text, behind `| head`: what works goes on unheard
-        unheard()
     except (ValueError, FloatingPointError) as error:
-        complain(f"error: {' '.join(str(error).split())}")
+        complain(f"error: {one_line(error, None)}")
         return 2
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and {"-h", "--help"} & {*args}:  # tyro prints help, and nobody reads it
+            unheard(sys.stdout)
+            return 0
         if os.environ.get("ROBUSTSNN_DEBUG"):
-            traceback.print_exc()
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            tell(traceback.format_exc(), sys.stderr)
+        what = one_line(f"{type(error).__name__}: {error}")
         if isinstance(error, RuntimeError) and torch.distributed.is_initialized():
             complain(f"error: another process ended or is out of reach ({what}); {CONTINUES}")
             return 1

@@ -16,9 +16,10 @@ from typing import Literal
 import torch
 
 from robustsnn import machine
-from robustsnn.data import DATASETS, found
+from robustsnn.data import DATASETS, whereabouts
 from robustsnn.data.sources import HERE
 from robustsnn.files import cache_folder
+from robustsnn.names import one_line
 from robustsnn.recipes import Run, load_recipe
 from robustsnn.recipes.pipeline import checked
 from robustsnn.reporting import versions
@@ -166,7 +167,7 @@ def data() -> Iterator[Finding]:
     absent = []
     for name in DATASETS:
         try:
-            where = found(name)
+            where = whereabouts(name)
         except ValueError:
             where = ""
         if where:
@@ -196,5 +197,5 @@ def job() -> Finding:
     try:
         checked(Run(load_recipe(JOB), Path("runs") / JOB))
     except Exception as error:  # whatever it is, the answer is no
-        return Finding(name, "fail", " ".join(f"{error}".split())[:300] or type(error).__name__)
+        return Finding(name, "fail", one_line(error, None))
     return told(name, f"'robustsnn run {JOB}' can run")

@@ -61,11 +61,22 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
     kept = "" if Path(told).exists() else "; nothing is there yet"
     line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}{kept}"
-    logger = logging.getLogger("robustsnn.spiking.compiled")
-    for earlier in [handler for handler in logger.handlers if isinstance(handler, _Once)]:
-        logger.removeHandler(earlier)  # of a command given before in this process
-    logger.addHandler(_Once(lambda: say(line)))
-    logger.setLevel(logging.INFO)
+    listen("robustsnn.spiking.compiled", _Once(lambda: say(line))).setLevel(logging.INFO)
+
+
+def listen(name: str, handler: logging.Handler) -> logging.Logger:
+    """Give a logger a handler, in place of one of its kind that is from a command given before in this process."""
+    logger = logging.getLogger(name)
+    for earlier in [each for each in logger.handlers if type(each) is type(handler)]:
+        logger.removeHandler(earlier)
+    logger.addHandler(handler)
+    return logger
+
+
+def import_from_here() -> None:
+    """Let modules that lie in the folder where the command is given be found."""
+    if "" not in sys.path:
+        sys.path.append("")
 
 
 class _Once(logging.Handler):

@@ -22,6 +22,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return (f"did you mean {meant!r}? " if meant else "") + f"known: {', '.join(known)}"
 
 
+def one_line(said: object, most: int | None = 200) -> str:
+    """An exception, or any text, on one line of at most ``most`` characters; its type, where it says nothing.
+
+    >>> one_line(ValueError("one\\n  two"))
+    'one two'
+    """
+    return " ".join(str(said).split())[:most] or type(said).__name__
+
+
 def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
     """The entry ``name`` of a table of named things.
 

@@ -1,12 +1,14 @@
 """Randomness as an argument: seeds derived from what they are for, and noise that belongs to one image.
 
-Nothing here touches torch's global generator.
+Torch's global generators are touched in `randomness` alone, for code that takes no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -28,6 +30,22 @@ def derive(*purpose: int | str) -> int:
 def generator(*purpose: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator seeded by ``derive(*purpose)``."""
     return torch.Generator(device).manual_seed(derive(*purpose))
+
+
+@contextmanager
+def randomness(*purpose: int | str) -> Iterator[None]:
+    """A scope, or a decorator, in which what torch's global generators give depends on ``purpose`` alone; afterwards they are
+    as they were.
+
+    For what takes no other generator: ``nn.Dropout``, constructors of layers, code of others. The one of the current CUDA
+    device belongs to it as soon as CUDA is in use; nothing is set up on a GPU that nobody asked for.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        torch.set_rng_state(generator(*purpose).get_state())
+        if devices:
+            torch.cuda.manual_seed(derive(*purpose))
+        yield
 
 
 def image_seeds(index: Tensor, *purpose: int | str) -> Tensor:
@@ -57,7 +75,8 @@ def noise(rng: Randomness) -> Noise:
         return _FromGenerator(rng)
     if isinstance(rng, Tensor) and rng.dtype == torch.int64 and rng.dim() == 1:
         return _FromSeeds(rng)
-    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image, not {type(rng).__name__}")
+    given = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
+    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {given}")
 
 
 class _FromGenerator:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO, TextIO
 
 from pydantic_core import to_json
 from rich.console import Console
@@ -26,21 +27,41 @@ def document(value: object) -> bytes:
     return to_json(value, indent=1, inf_nan_mode="null")
 
 
+def tell(line: str, stream: TextIO | None) -> None:
+    """A line on a stream, unless that is closed or nobody reads it any more, as behind ``| head``: the work is more than
+    what is said of it."""
+    if stream is None:
+        return
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        unheard(stream)
+
+
 def complain(line: str) -> None:
     """A line on stderr, as everything that went wrong is said."""
-    print(f"robustsnn: {line}", file=sys.stderr, flush=True)
+    tell(f"robustsnn: {line}", sys.stderr)
+
+
+def unheard(stream: IO[str]) -> None:
+    """Give what is still written to a stream to nobody."""
+    with open(os.devnull, "wb") as nobody:
+        os.dup2(nobody.fileno(), stream.fileno())
+
+
+def flush() -> None:
+    """Write out what the streams hold back, which a reader who has gone would make an error at exit."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            unheard(stream)
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Nobody reads any more, as behind ``| head``: go on unheard, since the work is more than what is said of it."""
-        self.quiet = True
-        unheard()
-
-
-def unheard() -> None:
-    """Give what is still printed to nobody."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        """Go on unheard, on this stream alone."""
+        unheard(self.file)
 
 
 class Terminal:
@@ -91,10 +112,7 @@ class Terminal:
 
     def raw(self, text: str) -> None:
         """Text on stdout, as it is."""
-        try:
-            print(text, flush=True)
-        except BrokenPipeError:
-            unheard()
+        tell(text, sys.stdout)
 
     def answer(self, value: object, show: Callable[[], None]) -> None:
         """Give what a command has found, once: as one JSON document on stdout if that was asked for, else as ``show`` does.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Images = Float[Tensor, "N C H W"]
@@ -18,7 +18,6 @@ Labels = Int[Tensor, "N"]
 Logits = Float[Tensor, "N K"]
 StepLogits = Float[Tensor, "T N K"]
 PerImage = Float[Tensor, "N"]
-Flags = Bool[Tensor, "N"]
 
 Randomness = torch.Generator | Tensor
 """A generator, or one int64 seed per image: then what an image draws depends on nothing but its own seed."""

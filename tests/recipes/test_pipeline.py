@@ -290,6 +290,27 @@ def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder
     assert sorted(lines) == sorted(["pretrain"] * 2 + ["convert"] + ["finetune"] * 2)
 
 
+def test_what_was_found_of_a_network_goes_with_it(folder):
+    """Stopped in evaluation, trained anew: nothing found is taken up, and nothing is in the way."""
+    (folder / "report.json").unlink()
+
+    def progress(what, share):
+        if what.startswith("robust SNN, finetuned: FGSM") and share == 1:
+            raise Stop
+
+    run = tiny(folder)
+    with pytest.raises(Stop):
+        measuring.evaluate(Run(run.recipe, run.out, Listener(progress=progress)))
+    (state,) = folder.glob("snn.*.evaluation")
+    state.with_name(f"{state.name}.1-of-2").touch()  # of another process
+    for path in (folder / "report.json", *folder.rglob("snn.safetensors")):
+        path.unlink()
+    run = tiny(folder, finetune={"lr": 0.1})
+    pipeline.finetune(run)
+    assert list(folder.glob("*.evaluation*")) == []
+    assert len(measuring.evaluate(run).rows) == len(ROWS)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -43,6 +43,8 @@ def test_what_runs_once_computes_what_runs_at_every_step(ann, net, images):
     repeated = SpikingNetwork(net.body, net.dynamics, [Slot(slot.name) for slot in net.slots]).eval()
     assert not any(neuron.first for neuron in repeated.neurons.values())
     torch.testing.assert_close(repeated.steps(images), net.steps(images))
+    assert net.begun(images) is images
+    assert torch.equal(repeated.begun(images).unflatten(0, (4, 6)), torch.stack([images] * 4))
     assert net.steps(images).std() > 0
 
 
@@ -121,7 +123,7 @@ def test_replace_works_where_the_whole_body_is_one_layer_of_neurons():
     [
         ({"features.5": 0.5}, "did you mean 'features.[26]'"),
         ({"features.2": math.nan}, "'features.2' must be finite"),
-        ({"features.2": torch.tensor(math.inf)}, "'features.2' must be finite"),
+        ({"features.2": torch.tensor([1.0, math.inf, math.nan])}, "'features.2' must be finite, and 2 of its values are not"),
     ],
 )
 def test_thresholds_that_fit_nowhere_are_refused(net, thresholds, line):

@@ -1,39 +1,13 @@
-"""The scope of torch's global randomness, and a loss as a module."""
+"""A loss as a module, and the default engine."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from robustsnn.seeds import generator
 from robustsnn.training import Natural
-from robustsnn.training.engine import Loss, cpu, randomness
+from robustsnn.training.engine import Loss, cpu
 from robustsnn.training.objectives import passes
-
-
-def drawn(*purpose):
-    with randomness(*purpose):
-        return torch.rand(3).tolist()
-
-
-def test_inside_the_scope_randomness_depends_on_the_purpose_alone():
-    first = drawn(0, "dropout", 1)
-    torch.rand(7)
-    assert drawn(0, "dropout", 1) == first
-    assert drawn(0, "dropout", 2) != first
-
-
-@pytest.mark.parametrize("error", [None, KeyError])
-def test_after_the_scope_the_global_generator_is_as_it_was(error):
-    before = torch.get_rng_state()
-    try:
-        with randomness(0):
-            torch.rand(5)
-            if error:
-                raise error
-    except KeyError:
-        pass
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_loss_is_a_module_with_the_networks_parameters(net, images, labels):

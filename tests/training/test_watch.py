@@ -23,6 +23,12 @@ def test_the_first_layer_that_is_not_finite_is_named(net, images, unchanged):
     assert first_not_finite(net.train(), images) == "body.features.4"
 
 
+def test_looking_for_it_draws_nothing_from_the_global_generator(unchanged):
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(4, 2))
+    with unchanged(net):
+        assert first_not_finite(net, torch.ones(3, 1, 2, 2)) == ""
+
+
 def test_a_loss_that_is_no_number_names_the_layer_and_the_state_that_is_left(tmp_path):
     images = digits().train.first(40)
     net = create("digits", 10, size=8, channels=1, width=0.25)

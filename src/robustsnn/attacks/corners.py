@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 
 @dataclass(frozen=True)
-class _Draws:
+class _Draws(ABC):
     """Noise in the L∞ ball, several times.
 
     Arguments:

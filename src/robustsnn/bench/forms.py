@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
 from robustsnn.models.resnet import Mix
-from robustsnn.seeds import generator, image_seeds
-from robustsnn.spiking import Dynamics, SpikingNetwork, Surrogate, lif, rewire
+from robustsnn.seeds import generator, image_seeds, randomness
+from robustsnn.spiking import Dynamics, Slot, SpikingNetwork, Surrogate, lif, rewire
 from robustsnn.spiking.layout import layout
 from robustsnn.spiking.mixing import mixture
 from robustsnn.types import GradientPath
@@ -36,6 +36,7 @@ class Case:
     device: str = "cpu"
 
     @cached_property
+    @randomness("bench")
     def body(self) -> nn.Module:
         """The body, whose batch norms have seen the images."""
         body = create(self.network, 10, width=self.width).to(self.device)
@@ -71,7 +72,7 @@ class Case:
 
 def plain(net: SpikingNetwork) -> SpikingNetwork:
     """The oracle's execution of the same network."""
-    slots = [type(slot)(slot.name) for slot in net.slots]
+    slots = [Slot(slot.name) for slot in net.slots]
     body = rewire(net.body, lambda _, module: _Defined(module).train(module.training) if isinstance(module, Mix) else None)
     view = SpikingNetwork(body, net.dynamics, slots).firing(lif).train(net.training)
     view.memory_format = torch.contiguous_format

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustsnn.bench.forms import Case
 from robustsnn.models import weight_layers
-from robustsnn.seeds import generator
+from robustsnn.seeds import generator, randomness
 from robustsnn.spiking.layout import layout
 
 STEPS, BATCH = 20, 8
@@ -33,6 +33,7 @@ def halves(case: Case, count: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
+@randomness("bench")
 def _train(case: Case) -> None:
     """A few steps of the body, as an ANN."""
     body = case.body.train()

@@ -16,7 +16,7 @@ from robustsnn.conversion import calibrate, folded
 from robustsnn.conversion.calibrate import calibrating, received
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
 from robustsnn.evaluation.worst import Target, attempt
-from robustsnn.seeds import generator
+from robustsnn.seeds import generator, randomness
 from robustsnn.spiking import Dynamics, lif
 from robustsnn.spiking.kernels import fused_lif
 from robustsnn.spiking.layout import layout
@@ -72,6 +72,7 @@ def _finetuning(case: Case) -> Forms:
     seeds = case.seeds(case.batch)
     floor = cache(lambda: case.floor(case.batch))
 
+    @randomness("bench")
     def plainly() -> object:
         adv = objective.attack()(case.plain.eval(), x, y, rng=seeds)
         return _step(case.plain, objective.loss(case.plain.train(), x, adv, y))
@@ -82,6 +83,7 @@ def _finetuning(case: Case) -> Forms:
         floor().step()
         floor().step()
 
+    @randomness("bench")
     def ours() -> object:
         return _step(case.ours, objective(case.ours.train(), x, y, rng=seeds))
 
@@ -98,6 +100,7 @@ def _adversarial(case: Case) -> Forms:
     floor = cache(lambda: case.floor(case.batch, ann=True))
     last = x.contiguous(memory_format=layout(case.body))
 
+    @randomness("bench")
     def plainly() -> object:
         adv = objective.attack()(case.body.eval(), x, y, rng=seeds)
         return _step(case.body, objective.loss(case.body.train(), x, adv, y))
@@ -107,6 +110,7 @@ def _adversarial(case: Case) -> Forms:
             floor().gradient()
         floor().step()
 
+    @randomness("bench")
     def ours() -> object:
         return _step(case.body, objective(case.body.train(), last, y, rng=seeds))
 

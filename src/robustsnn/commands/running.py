@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +55,7 @@ def stage(name: str, args: Sequence[str], strict: bool, terminal: Terminal) -> N
     team = start(chosen.engine, terminal)
     run = Run(recipe, chosen.out, terminal.listener(), baseline or "robust", chosen.engine, team)
     if run.recipe.ann:
-        sys.path.append("")  # its module may lie in the folder where the command is given
+        machine.import_from_here()
     with terminal.bar:
         result = STAGES[name](run)
     team.part()
@@ -110,7 +109,7 @@ def _judge(value: RunReport, strict: bool) -> None:
 
 def _outside(header: checkpoint.Header, ann: str) -> nn.Module:
     """The body that ``--ann package.module:factory`` makes, with the arguments of the checkpoint's recipe."""
-    sys.path.append("")  # its module may lie in the folder where the command is given
+    machine.import_from_here()
     model = header.recipe.get("model")
     return outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
 
@@ -146,7 +145,7 @@ def start(engine: Engine, terminal: Terminal) -> Team:
     """The processes of a run, of which the first one speaks."""
     if engine.deterministic:
         machine.deterministic()
-    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").addHandler(_LastWords())
+    machine.listen("lightning_fabric.strategies.launchers.subprocess_script", _LastWords())
     team = engine.launch()
     if not team.first:
         terminal.mute()

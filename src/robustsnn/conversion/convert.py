@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.conversion.calibrate import Granularity, calibrate, images_of
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
+from robustsnn.names import one_line
 from robustsnn.precision import ieee
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics
@@ -180,7 +181,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     except RuntimeError as error:
         raise ValueError(
             f"{type(body).__name__} cannot run on the calibration images {list(few.shape)} "
-            f"({' '.join(str(error).split())[:150]}): give images as it was trained on, and let it take batches of any size"
+            f"({one_line(error)}): give images as it was trained on, and let it take batches of any size"
         ) from None
     if once.shape != alone.shape or not torch.allclose(once, alone, rtol=1e-4, atol=1e-5):
         raise together

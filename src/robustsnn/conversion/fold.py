@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -150,3 +151,17 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, Neuron | Normalize | BatchNorm2d | _Frozen) or super().is_leaf_module(m, module_qualified_name)
+
+
+Interpreter = TypeVar("Interpreter", bound=fx.Interpreter)
+
+
+def faithful(body: nn.Module, x: Tensor, interpreted: Callable[[fx.Graph], Interpreter]) -> Interpreter | None:
+    """What ``interpreted`` makes of the graph of ``body``; None where the forward pass cannot be followed, or only by a graph
+    that computes something else on ``x`` than the module that is run by it (as for branches on types)."""
+    try:
+        run = interpreted(Tracer().trace(body))
+        same = torch.equal(run.run(x.clone()), run.module(x.clone()))
+    except Exception:  # whatever a foreign body may raise when run in an unusual way
+        return None
+    return run if same else None

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.nn.modules.conv import _ConvNd
 
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import faithful
 from robustsnn.spiking.network import Neuron, SpikingNetwork
 from robustsnn.spiking.norm import BatchNorm2d
 from robustsnn.spiking.rewire import rewire
@@ -82,7 +82,7 @@ class Frontier:
         for i in range(self.done, stop):
             node = self.nodes[i]
             if node.op == "placeholder":
-                values[node] = _begun(net, self.batches[batch])
+                values[node] = net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format))
             elif node.op != "get_attr":
                 values[node] = run.run_node(node)
             for spent in self.spent[i]:
@@ -96,21 +96,11 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     else, as for branches on types) or does not go through the neurons in their order."""
     few = batches[0][torch.arange(2) % len(batches[0])]
     analog = rewire(net.body, lambda _, module: nn.ReLU() if isinstance(module, Neuron) else None)  # spikes would hide much
-    try:
-        graph = Tracer().trace(net.body)
-        faithful = torch.equal(Sparing(analog, graph=graph).run(few.clone()), analog(few.clone()))
-    except Exception:  # whatever a foreign body may raise when run in an unusual way
+    run = faithful(net.body, few, lambda graph: Sparing(analog, graph=graph))
+    if run is None:
         return None
-    start = Frontier(net, list(graph.nodes), batches)
-    return start if faithful and list(start.places) == list(net.neurons) else None
-
-
-def _begun(net: SpikingNetwork, images: Tensor) -> Tensor:
-    """What the body is given: the images, T times where no neurons see the part before time begins."""
-    images = images.clone(memory_format=torch.contiguous_format)
-    if any(slot.first for slot in net.slots):
-        return images
-    return images.expand(net.dynamics.timesteps, *images.shape).flatten(0, 1)
+    start = Frontier(net, list(run.graph.nodes), batches)
+    return start if list(start.places) == list(net.neurons) else None
 
 
 class Sparing(fx.Interpreter):

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robustsnn.conversion.fold import Tracer
 from robustsnn.conversion.layers import judge_function, judge_module, owner
-from robustsnn.models import QCFS, Normalize
+from robustsnn.models import QCFS
+from robustsnn.names import one_line
 from robustsnn.spiking.rewire import rewire
 
 CHECKS: set[Callable[..., Any]] = {
@@ -54,12 +56,12 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))
     evaluated = rewire(ann, lambda _, __: None).eval()
-    tracer = _Tracer()
+    tracer = Tracer()
     try:
         graph = tracer.trace(evaluated)
     except Exception as error:
         raise ValueError(
-            f"cannot follow the forward pass of {type(ann).__name__}: {_one_line(error)}; write it without branches or "
+            f"cannot follow the forward pass of {type(ann).__name__}: {one_line(error)}; write it without branches or "
             "loops that depend on the data"
         ) from error
     uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
@@ -132,11 +134,6 @@ def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, n
     return bool(spare)
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
-
-
 def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:
     """Neurons give a new tensor, so whoever reads the input of an in-place activation later must read its output."""
     changed = False
@@ -203,7 +200,3 @@ def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = 
     holder._modules[name] = module.train(holder.training)
     node.args = node.args[:1] or (node.kwargs["input"],)
     node.op, node.target, node.kwargs = "call_module", place, {}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

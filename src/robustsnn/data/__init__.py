@@ -2,6 +2,6 @@
 
 from robustsnn.data.augment import Augment
 from robustsnn.data.images import Dataset, Images, split
-from robustsnn.data.sources import DATASETS, check_name, digits, found, load_dataset
+from robustsnn.data.sources import DATASETS, check_name, digits, load_dataset, whereabouts
 
-__all__ = ["DATASETS", "Augment", "Dataset", "Images", "check_name", "digits", "found", "load_dataset", "split"]
+__all__ = ["DATASETS", "Augment", "Dataset", "Images", "check_name", "digits", "load_dataset", "split", "whereabouts"]

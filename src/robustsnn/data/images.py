@@ -103,10 +103,12 @@ class Dataset:
 
     @property
     def channels(self) -> int:
+        """Channels of an image."""
         return self.train.pixels.shape[1]
 
     @property
     def size(self) -> int:
+        """Width of an image in pixels; networks of this package take square ones."""
         return self.train.pixels.shape[-1]
 
     def limited(self, train: int | None, test: int | None) -> Dataset:

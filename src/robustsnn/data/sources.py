@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustsnn.data.images import Dataset, Images, split
 from robustsnn.files import cache_folder, digest, read_tensors, write_tensors
-from robustsnn.names import nearest
+from robustsnn.names import nearest, one_line
 
 HERE = "ROBUSTSNN_DATA"
 """Environment variable: a folder whose ``<name>/*.parquet`` stand for the data set ``<name>`` instead of the hub."""
@@ -43,7 +43,6 @@ class Hub:
     path: str
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    image: str = ""
     label: str = ""
     config: str | None = None
 
@@ -125,7 +124,7 @@ def local_files(name: str) -> dict[str, list[Path]]:
     return {part: files for part, files in splits.items() if files} or ({"train": found} if found else {})
 
 
-def found(name: str) -> str:
+def whereabouts(name: str) -> str:
     """Where a known data set is on this machine; empty where it would come from the hub.
 
     Raises:
@@ -184,7 +183,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         else:
             found = datasets.load_dataset(hub.path, hub.config)
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        what = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(
             f"cannot load data set {name!r} ({what}): check name and network, or set {HERE} to a folder that holds "
             f"{name}/train*.parquet"
@@ -212,7 +211,7 @@ def _tensors(name: str, hub: Hub, table: Any) -> tuple[Tensor, Tensor]:
     import datasets
 
     columns = table.column_names
-    image = hub.image or next((c for c in ("img", "image") if c in columns), columns[0])
+    image = next((c for c in ("img", "image") if c in columns), columns[0])
     label = hub.label or next((c for c in ("label", "labels", "fine_label", "class") if c in columns), columns[-1])
     if not {image, label} <= set(columns) or image == label:
         raise ValueError(f"data set {name!r} has columns {columns}: it needs one called 'image' and one called 'label'")
@@ -223,7 +222,7 @@ def _tensors(name: str, hub: Hub, table: Any) -> tuple[Tensor, Tensor]:
         arrays = [np.asarray(row[image].convert(mode)) for row in table.select_columns([image])]
         labels = torch.tensor(table[label][:], dtype=torch.int64)
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        what = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(f"data set {name!r} cannot be decoded ({what}): check the columns {image!r} and {label!r}") from None
     if sizes := {array.shape for array in arrays} - {arrays[0].shape}:
         raise ValueError(f"images of {name!r} differ in size ({arrays[0].shape}, {next(iter(sizes))}): make them one size")

@@ -14,6 +14,7 @@ from robustsnn.conversion import folded
 from robustsnn.conversion.fold import Tracer
 from robustsnn.deploy.layers import Channelwise, End, Flat, Kind, Layer, Pool, Shape
 from robustsnn.deploy.modules import KINDS, pool
+from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork
 
 ADDED = {"add": 1.0, "add_": 1.0, "iadd": 1.0, "sub": -1.0, "sub_": -1.0, "isub": -1.0}
@@ -45,17 +46,18 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
     try:
         graph = Tracer().trace(view.body)
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
-        what = " ".join(str(error).split())[:200]
-        raise ValueError(f"the forward pass cannot be followed ({what}): make it one without branches on tensors") from None
-    count = 1 if any(slot.first for slot in view.slots) else view.dynamics.timesteps  # else the image comes at every step
-    image = torch.zeros(count, *shape, dtype=next(view.body.parameters()).dtype)
+        raise ValueError(
+            f"the forward pass cannot be followed ({one_line(error)}): make it one without branches on tensors"
+        ) from None
+    image = view.begun(torch.zeros(1, *shape, dtype=next(view.body.parameters()).dtype))
     steps = _Follow(view.body, graph, image.numpy().dtype)
     with torch.no_grad():
         try:
             steps.run(image)
         except RuntimeError as error:
-            what = " ".join(str(error).split())[:200]
-            raise ValueError(f"images of shape {shape} do not fit this network ({what}): give its own (C, H, W)") from None
+            raise ValueError(
+                f"images of shape {shape} do not fit this network ({one_line(error)}): give its own (C, H, W)"
+            ) from None
     return steps.layers
 
 

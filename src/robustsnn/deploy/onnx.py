@@ -13,6 +13,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from robustsnn.files import write_atomic
+from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork, lif, rewire
 
 
@@ -35,8 +36,7 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
             view(images)
             return torch.export.export(view.firing(lif), (images,), dynamic_shapes=({0: Dim("images")},))
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
-        what = " ".join(str(error).split())[:200]
-        raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {what}") from None
+        raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {one_line(error)}") from None
 
 
 def to_onnx(net: SpikingNetwork, shape: tuple[int, ...]) -> bytes:

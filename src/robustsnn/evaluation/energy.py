@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, fx, nn
 
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import faithful
 from robustsnn.data import Images
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
@@ -215,13 +215,8 @@ def fed_by_spikes(net: SpikingNetwork, x: Tensor) -> dict[str, float] | None:
         net: in eval mode.
         x: an image, ``[1,C,H,W]``.
     """
-    x = x if any(slot.first for slot in net.slots) else x.expand(net.dynamics.timesteps, *x.shape).flatten(0, 1)
-    try:
-        followed = _Followed(net.body, garbage_collect_values=False, graph=Tracer().trace(net.body))
-        faithful = torch.equal(followed.run(x.clone()), net.body(x.clone()))
-    except Exception:  # whatever a foreign body may raise when run in an unusual way
-        return None
-    return followed.fed if faithful else None
+    run = faithful(net.body, net.begun(x), lambda graph: _Followed(net.body, garbage_collect_values=False, graph=graph))
+    return None if run is None else run.fed
 
 
 class _Followed(fx.Interpreter):

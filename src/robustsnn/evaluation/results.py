@@ -147,6 +147,8 @@ class Report(BaseModel):
     Arguments:
         protocol: its name; with a digest of what it is made of, where it is not one of `PROTOCOLS`.
         images: how many were evaluated.
+        seed: what starts, pilot and audit were drawn from.
+        timesteps: T; None for an ANN.
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
         pilot: every gradient path alone, on a few images; empty without pilot.
         audit: whether the numbers mean anything; empty without audit.
@@ -155,6 +157,7 @@ class Report(BaseModel):
         operations: per layer of weights; empty where the network cannot be followed.
         correct_over_time: how many images are right without an attack after 1, 2, ... time steps.
         examples: a few adversarial images.
+        seconds: time on the clock that all this took, since it was last continued.
     """
 
     model_config = ConfigDict(frozen=True)

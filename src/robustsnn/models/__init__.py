@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from robustsnn.models.layers import Normalize, initialise, weight_layers
@@ -17,6 +16,7 @@ from robustsnn.models.resnet import resnet
 from robustsnn.models.vgg import Plan, vgg
 from robustsnn.models.wideresnet import wideresnet
 from robustsnn.names import build, find, nearest
+from robustsnn.seeds import randomness
 
 VGG11: Plan = (64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512)
 VGG16: Plan = (64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512, "A")
@@ -65,6 +65,7 @@ def create(
     Raises:
         ValueError: an unknown name or option, or a value out of range.
 
+    >>> import torch
     >>> create("digits", classes=10, size=8, channels=1)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
     """
@@ -74,7 +75,7 @@ def create(
     for option in options:
         if option not in known and not takes_any:
             raise ValueError(f"model {name!r}: no option {option!r}, {nearest(option, known)}")
-    with torch.random.fork_rng(devices=[]):  # torch's constructors draw weights of their own: spare the caller's generator
+    with randomness(seed, "initial weights"):  # torch's constructors draw weights of their own
         try:
             body = architecture(classes=classes, size=size, channels=channels, mean=mean, std=std, **options)
         except TypeError as error:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import torch
 from torch import nn
 
 from robustsnn.names import nearest
-from robustsnn.seeds import generator
+from robustsnn.seeds import randomness
 
 
 def outside(ann: str, seed: int = 0, **options: Any) -> nn.Module:
@@ -19,7 +18,7 @@ def outside(ann: str, seed: int = 0, **options: Any) -> nn.Module:
 
     Arguments:
         ann: where the factory is, in an importable module.
-        seed: what its initial weights are drawn from; torch's global generator is left as it was.
+        seed: what its initial weights are drawn from; torch's global generators are left as they were.
         options: handed to the factory.
 
     Raises:
@@ -41,8 +40,7 @@ def outside(ann: str, seed: int = 0, **options: Any) -> nn.Module:
     if not callable(factory):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ValueError(f"ann {ann!r}: {place} has no factory {name!r}: {nearest(name, known)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(generator(seed, "initial weights").get_state())
+    with randomness(seed, "initial weights"):
         try:
             net = factory(**options)
         except Exception as error:  # that factory's own

@@ -15,6 +15,7 @@ from robustsnn import checkpoint, models
 from robustsnn.conversion import spiking
 from robustsnn.data import Dataset, Images, load_dataset, split
 from robustsnn.files import remove_leftovers, write_atomic
+from robustsnn.names import one_line
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.spiking.rewire import rewire
 from robustsnn.training.engine import Engine, Team, cpu
@@ -98,10 +99,10 @@ class Run:
             with torch.no_grad():
                 logits = rewire(net, lambda _, __: None).eval()(x)
         except Exception as error:
-            raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+            raise ValueError(f"{where}: {one_line(error)}; give one that takes such images, or other data") from error
         if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(f"{where}: gives {found}, but logits [{len(x)}, {classes}] are needed")
+            raise ValueError(f"{where}: gives {found}, but logits [{len(x)}, {classes}] are needed: let it give one per class")
         spiking(net, x, allow={"max_pool"} if self.recipe.conversion.max_pool else ())
         return net
 
@@ -132,7 +133,9 @@ class Run:
         return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None).to(self.team.fabric.device)
 
     def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
-        """Write the network of a stage, and only then forget the state of its training."""
+        """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
+        for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
+            found.unlink(missing_ok=True)
         self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), metrics))
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 

@@ -1,7 +1,8 @@
 """The neuron as machine code: the equations of `neuron`, compiled by ``torch.compile`` for CPU or GPU.
 
 Compiling takes seconds and a compiler. It is done where a layer is large enough to repay it; torch keeps the result on disk
-for later processes. Each function here returns None where the caller should compute step by step instead.
+for later processes. `spikes`, `membrane`, `gradients` and `pointwise` return None where the caller should compute step by step
+instead.
 """
 
 from __future__ import annotations

@@ -88,6 +88,8 @@ class SpikingNetwork(nn.Module):
         dynamics: time steps, leak, reset and surrogate of all neurons.
         slots: the places of neurons in firing order, with those that see the input before time begins. None takes every
             ``nn.ReLU`` in module order and repeats the image T times at the input.
+        conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
+            network comes from elsewhere, such as a checkpoint.
 
     Raises:
         ValueError: the body has no slot, or a slot is no ReLU.
@@ -151,11 +153,16 @@ class SpikingNetwork(nn.Module):
         found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
         return {name: module for name, module in found.items() if isinstance(module, Neuron)}
 
+    def begun(self, x: Tensor) -> Tensor:
+        """What the body is given for images ``[N, ...]``: these where neurons see them before time begins, else T times them,
+        ``[T*N, ...]``."""
+        if any(slot.first for slot in self.slots):
+            return x
+        return x.expand(self.dynamics.timesteps, *x.shape).flatten(0, 1)
+
     def steps(self, x: Images) -> StepLogits:
         """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
-        steps = self.dynamics.timesteps
-        if not any(slot.first for slot in self.slots):
-            x = x.expand(steps, *x.shape).flatten(0, 1)
+        steps, x = self.dynamics.timesteps, self.begun(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
@@ -201,8 +208,8 @@ class SpikingNetwork(nn.Module):
         for name, value in thresholds.items():
             if name not in self.neurons:
                 raise ValueError(f"no neurons at {name!r}: {nearest(name, self.neurons)}")
-            if not torch.as_tensor(value).isfinite().all():
-                raise ValueError(f"threshold of {name!r} must be finite, not {value}")
+            if bad := int((~torch.as_tensor(value).isfinite()).sum()):
+                raise ValueError(f"the threshold of {name!r} must be finite, and {bad} of its values are not: give numbers")
 
         def change(name: str, neuron: Neuron) -> Neuron:
             threshold = thresholds.get(name, neuron.threshold)

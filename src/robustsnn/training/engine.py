@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from robustsnn.seeds import derive, generator
 from robustsnn.spiking import rewire
 from robustsnn.spiking.norm import Synchronised
 from robustsnn.training.objectives import Pass
@@ -167,22 +165,3 @@ def synchronised(net: nn.Module) -> nn.Module:
         return Synchronised.of(module)
 
     return rewire(net, swap)
-
-
-@contextmanager
-def randomness(*purpose: int | str) -> Iterator[None]:
-    """A scope in which torch's global generator depends on ``purpose`` alone; afterwards it is as it was.
-
-    ``nn.Dropout`` draws from the global generator and takes no other, so this scope is what makes a step repeatable.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(generator(*purpose).get_state())
-        if torch.cuda.is_available():
-            before = torch.cuda.get_rng_state()
-            torch.cuda.manual_seed(derive(*purpose))
-            try:
-                yield
-            finally:
-                torch.cuda.set_rng_state(before)
-        else:
-            yield

@@ -16,11 +16,11 @@ from robustsnn.attacks import PGD
 from robustsnn.conversion import folded
 from robustsnn.data import Augment, Images
 from robustsnn.files import digest
-from robustsnn.seeds import generator, image_seeds
+from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.spiking import rewire
 from robustsnn.spiking.layout import layout
 from robustsnn.spiking.recompute import recomputing
-from robustsnn.training.engine import Loss, Team, cpu, randomness, synchronised
+from robustsnn.training.engine import Loss, Team, cpu, synchronised
 from robustsnn.training.keeper import Keeper, Position
 from robustsnn.training.objectives import passes
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustsnn.seeds import randomness
 from robustsnn.spiking import SpikingNetwork, rewire
 from robustsnn.training.schedule import CatastrophicOverfitting, Epoch
 
@@ -15,6 +16,7 @@ NEVER, ALWAYS = 1e-4, 0.99
 
 
 @torch.no_grad()
+@randomness("first not finite")
 def first_not_finite(net: nn.Module, x: Tensor) -> str:
     """The first layer, in the order of the forward pass, whose output or parameters are not finite; empty if there is none."""
     found: list[str] = []
