@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import torch
@@ -56,15 +55,18 @@ class _Segments(nn.Sequential):
 
 
 def _contexts(segment: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _leaving(segment)
+    return nullcontext(), _Leaving(segment)
 
 
-@contextmanager
-def _leaving(segment: nn.Module) -> Iterator[None]:
-    """Statistics that a pass inside would follow a second time stay as they are."""
-    before = [(buffer, buffer.clone()) for buffer in segment.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
+class _Leaving(AbstractContextManager[None]):
+    """Statistics that a pass inside would follow a second time stay as they are, each time a graph is gone back through."""
+
+    def __init__(self, segment: nn.Module) -> None:
+        self.buffers = list(segment.buffers())
+
+    def __enter__(self) -> None:
+        self.before = [buffer.clone() for buffer in self.buffers]
+
+    def __exit__(self, *_: object) -> None:
+        for buffer, value in zip(self.buffers, self.before, strict=True):
             buffer.copy_(value)
