@@ -57,6 +57,8 @@ def pretrain(run: Run) -> None:
         _pretrain(each)
         if each.recipe.prune.sparsity:
             _prune(each)
+        elif run.recipe.prune.sparsity:
+            each.listener.say(f"{each.label} ANN: has random weights, so nothing is pruned")
 
 
 def convert(run: Run) -> None:
