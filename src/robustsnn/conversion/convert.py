@@ -99,12 +99,7 @@ def convert(
     layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
     net = net.replace({name: scale * value for name, value in found.items()})
     net.conversion_report = ConversionReport(layers, {n: float(v.mean()) for n, v in found.items()}, scale, runs_once)
-    if batch_norm == "reset":
-        for module in net.modules():
-            if isinstance(module, _BatchNorm):
-                module.reset_running_stats()
-    elif batch_norm == "reestimate":
-        reestimate(net, used)
+    renew(net, batch_norm, used)
     return net
 
 
@@ -196,6 +191,16 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
         if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
             return reached
     raise together
+
+
+def renew(net: SpikingNetwork, batch_norm: BatchNorm, batches: Iterable[Tensor]) -> None:
+    """Make of the running statistics that an ANN left in ``net`` what ``batch_norm`` says: see `convert`."""
+    if batch_norm == "reset":
+        for module in net.modules():
+            if isinstance(module, _BatchNorm):
+                module.reset_running_stats()
+    elif batch_norm == "reestimate":
+        reestimate(net, batches)
 
 
 @torch.no_grad()

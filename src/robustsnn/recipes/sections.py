@@ -210,7 +210,9 @@ class Conversion(Section):
     batch: int = Field(64, ge=1, description="images per calibration batch")
     batch_norm: BatchNorm = Field("reestimate", description="running statistics: found anew, (0, 1) as published, or kept")
     granularity: Granularity = Field("layer", description="one threshold per layer or per channel")
-    threshold: Number | None = Field(None, gt=0, description="the same threshold everywhere; not given: calibrated ones")
+    threshold: Number | None = Field(
+        None, gt=0, description="the same everywhere, scale plays no part; not given: calibrated ones"
+    )
     max_pool: bool = Field(False, description="admit max-pooling")
 
 
