@@ -157,10 +157,10 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         return
     images, validation = run.parts()
     steps = -(-len(images) // how.batch)
-    what = f"{run.label} {stage}"
+    what, probe = f"{run.label} {stage}", how.attack()
 
     def on_epoch(epoch: Epoch) -> None:
-        robust = f"  robust {epoch.robust:.1%}" if how.probe else ""
+        robust = f"  robust {epoch.robust:.1%}" if probe else ""
         run.listener.say(
             f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"
             f"{robust}  ({epoch.seconds:.1f} s)"
@@ -172,7 +172,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         validation,
         how.value(),
         how.schedule(),
-        probe=how.attack(),
+        probe=probe,
         augment=run.recipe.data.augment(how.cutout, run.data.mean),
         after_step=after_step,
         stop=how.stops(),
