@@ -237,6 +237,11 @@ def test_the_stages_one_by_one_are_the_run(finished, tmp_path):
     assert accuracies(measuring.report(run)) == accuracies(whole)
 
 
+def test_a_single_test_image_is_enough(tmp_path):
+    report = run_all(tiny(tmp_path, evaluation={"limit": 1}, compare=[]))
+    assert [row.report.images for row in report.rows] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("stage", "missing", "first"),
     [
