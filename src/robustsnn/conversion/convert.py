@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.conversion.calibrate import Granularity, calibrate, images_of
+from robustsnn.conversion.calibrate import Batches, Granularity, calibrate, first_images
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.spiking.network import Slot, SpikingNetwork
@@ -46,7 +45,7 @@ class ConversionReport:
 
 def convert(
     ann: nn.Module,
-    batches: Iterable[Tensor | tuple[Tensor, ...]],
+    batches: Batches,
     dynamics: Dynamics = Dynamics(),
     scale: float = 0.3,
     percentile: float = 99.7,
@@ -76,7 +75,8 @@ def convert(
         The network; its ``conversion_report`` says what was done with every layer.
 
     Raises:
-        ValueError: a layer that cannot be converted (named, with the remedy), or arguments out of range.
+        ValueError: a layer that cannot be converted (named, with the remedy), arguments out of range, or images that are no
+            pixels in ``[0, 1]``.
 
     Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
     ``batch_norm="keep"`` and ``Dynamics(reset="subtract", start=0.5)``.
@@ -87,9 +87,7 @@ def convert(
         raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
-    used = [images_of(batch) for batch in islice(batches, limit)]
-    if not used or not all(len(images) for images in used):
-        raise ValueError("conversion needs at least one batch of calibration images")
+    used = first_images(batches, limit)
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
     found: dict[str, Tensor] = {name: m.threshold.detach() for name, m in ann.named_modules() if isinstance(m, QCFS)}
     if set(found) != set(net.thresholds):
