@@ -89,12 +89,13 @@ def convert(
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     used = first_images(batches, limit)
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
-    found: dict[str, Tensor] = {name: m.threshold.detach() for name, m in ann.named_modules() if isinstance(m, QCFS)}
+    learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
+    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
+    found: dict[str, Tensor] = {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
     if set(found) != set(net.thresholds):
         settings: Any = {"limit": limit, "on_layer": on_layer, "granularity": granularity}
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)
         found = {name: torch.as_tensor(value) for name, value in calibrated.items()} | found
-    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
     net = net.replace({name: scale * value for name, value in found.items()})
     net.conversion_report = ConversionReport(layers, {n: float(v.mean()) for n, v in found.items()}, scale, runs_once)
     renew(net, batch_norm, used)
