@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from robustsnn.spiking.recall import check_unwritten
 from robustsnn.spiking.rewire import rewire
 
 
@@ -59,12 +60,18 @@ def _contexts(segment: nn.Module) -> tuple[AbstractContextManager[None], Abstrac
 
 
 class _Leaving(AbstractContextManager[None]):
-    """Statistics that a pass inside would follow a second time stay as they are, each time a graph is gone back through."""
+    """Statistics that a pass inside would follow a second time stay as they are, each time a graph is gone back through.
+
+    Raises RuntimeError where parameters are no longer those of the first pass.
+    """
 
     def __init__(self, segment: nn.Module) -> None:
         self.buffers = list(segment.buffers())
+        self.parameters = [(parameter, parameter._version) for parameter in segment.parameters()]
 
     def __enter__(self) -> None:
+        for parameter, version in self.parameters:
+            check_unwritten(parameter, version)
         self.before = [buffer.clone() for buffer in self.buffers]
 
     def __exit__(self, *_: object) -> None:
