@@ -332,7 +332,7 @@ WRONG_RECIPES = [
     (SMALL.replace("data.limit = 60", 'data.name = "digit"'), r"data\.name: .*did you mean 'digits'"),
     (SMALL.replace("data.limit = 60", "data.limit = 2"), r"holding out .* leaves a part empty"),
     (SMALL.replace("model.width = 0.25", 'model = {name = "vgg", plan = ["B"], hidden = [4]}'), r"plan entry 'B'"),
-    (SMALL.replace('{epochs = 1, probe = ""}', '{objective = "Trades(eps=-1)"}', 1), r"-1"),
+    (SMALL.replace('{objective = "Natural()", epochs = 1}', '{objective = "Trades(eps=-1)"}', 1), r"-1"),
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from real import REAL, real
 from robustsnn.data import DATASETS, load_dataset
 from robustsnn.data.sources import HERE, HUB
+from robustsnn.files import PART
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -91,13 +94,111 @@ def test_a_set_without_test_images_gives_a_fifth_of_each_class(place, tmp_path):
     assert len(data.mean) == len(data.std) == 3
 
 
-def test_a_folder_of_images_by_class(tmp_path):
-    for number, image in enumerate(pixels(10, 3)):
-        file = tmp_path / f"own/class{number % 2}/{number}.png"
+def by_class(folder, images):
+    """A folder of images, in turn of class 0 and 1."""
+    for number, image in enumerate(images):
+        file = folder / f"class{number % 2}/{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(image))
+
+
+def test_a_folder_of_images_by_class(tmp_path):
+    by_class(tmp_path / "own", pixels(10, 3))
     data = load_dataset(str(tmp_path / "own"))
     assert (len(data.train), len(data.test), data.train.classes) == (8, 2, 2)
+
+
+def shown(data):
+    """All images of a data set, by what they show."""
+    return sorted(torch.cat([data.train.pixels, data.test.pixels]).flatten(1).tolist())
+
+
+def test_a_folder_of_images_that_changed_is_read_anew(tmp_path):
+    before, after = pixels(10, 3), pixels(10, 3, seed=1)
+    by_class(tmp_path / "own", before)
+    assert shown(load_dataset(str(tmp_path / "own"))) == sorted(before.flatten(1).tolist())
+    by_class(tmp_path / "own", after)
+    assert shown(load_dataset(str(tmp_path / "own"))) == sorted(after.flatten(1).tolist())
+
+
+def test_two_folders_of_one_name_are_two_data_sets(tmp_path, monkeypatch):
+    for seed, place in enumerate(("here", "there")):
+        by_class(tmp_path / place / "my/own", pixels(10, 3, seed=seed))
+        monkeypatch.chdir(tmp_path / place)
+        assert shown(load_dataset("my/own")) == sorted(pixels(10, 3, seed=seed).flatten(1).tolist())
+
+
+def test_a_folder_that_is_called_like_a_known_set_is_not_taken_for_it(tmp_path, monkeypatch):
+    by_class(tmp_path / "mnist", pixels(10, 1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="cannot load data set 'mnist'"):
+        load_dataset("mnist")
+
+
+@pytest.mark.parametrize("kind", ["folder of images", "parquet"])
+def test_the_first_images_are_of_all_classes_where_each_class_stands_together(kind, tmp_path):
+    for part, count in (("train", 60), ("test", 40)):
+        if kind == "parquet":
+            write(tmp_path / f"own/{part}.parquet", pixels(count, 3), [0] * (count // 2) + [1] * (count // 2))
+        else:
+            by_class(tmp_path / "own" / part, pixels(count, 3))
+    few = load_dataset(str(tmp_path / "own")).limited(20, 20)
+    for images in (few.train, few.test):
+        assert images.labels.bincount(minlength=2).min() >= 5
+    again = load_dataset(str(tmp_path / "own"))
+    assert torch.equal(again.test.pixels[:20], few.test.pixels)
+
+
+def test_every_image_keeps_its_label_when_classes_are_mixed(tmp_path):
+    images = (torch.arange(40) * 5).to(torch.uint8)[:, None, None, None].expand(40, 3, 6, 6)
+    write(tmp_path / "own/train.parquet", images, [0] * 20 + [1] * 20)
+    write(tmp_path / "own/test.parquet", images, [0, 1] * 20)
+    data = load_dataset(str(tmp_path / "own"))
+    assert torch.equal(data.train.labels, (data.train.pixels[:, 0, 0, 0] >= 100).long())
+    assert torch.equal(data.test.pixels, images)
+
+
+def test_validation_images_are_measured_on_only_where_there_are_no_test_images(tmp_path):
+    for part, count in (("train", 6), ("test", 4), ("validation", 5)):
+        write(tmp_path / f"own/{part}.parquet", pixels(count, 3), [0, 1, 0, 1, 0, 1][:count])
+    assert len(load_dataset(str(tmp_path / "own")).test) == 4
+    (tmp_path / "own/test.parquet").unlink()
+    assert len(load_dataset(str(tmp_path / "own")).test) == 5
+
+
+@pytest.mark.parametrize("grey", ["first", "test"])
+def test_a_set_has_colour_if_any_of_its_images_has(grey, tmp_path):
+    colour, plain = pixels(6, 3), pixels(4, 1)
+    train = [*plain, *colour] if grey == "first" else list(colour)
+    write(tmp_path / "own/train.parquet", train, [0, 1] * (len(train) // 2))
+    write(tmp_path / "own/test.parquet", plain, [0, 1] * 2)
+    data = load_dataset(str(tmp_path / "own"))
+    assert torch.equal(data.train.pixels[-6:], colour)
+    assert torch.equal(data.test.pixels, plain.expand(-1, 3, -1, -1))
+
+
+def test_a_palette_is_colour(tmp_path):
+    (tmp_path / "own").mkdir()
+    for label in (0, 1):
+        for number in range(5):
+            file = tmp_path / f"own/class{label}/{number}.png"
+            file.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (6, 6), (200, 10 * number, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(file)
+    data = load_dataset(str(tmp_path / "own"))
+    assert data.channels == 3
+    assert set(data.train.pixels[:, 0].unique().tolist()) == {200}
+
+
+def test_what_a_killed_decoding_left_is_removed_but_not_what_is_being_written(tmp_path, cache):
+    cache.mkdir(parents=True)
+    old, fresh = (cache / f".{name}.safetensors.x{PART}" for name in ("old", "fresh"))
+    for path in (old, fresh):
+        path.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    write(tmp_path / "own.parquet", pixels(10, 3), [0, 1] * 5)
+    load_dataset(str(tmp_path / "own.parquet"))
+    assert not old.exists()
+    assert fresh.exists()
 
 
 def test_bad_sources_are_one_clear_line(tmp_path, monkeypatch):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,10 +47,13 @@ def write_atomic(path: Path, content: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left in a folder."""
+def remove_leftovers(folder: Path, hours: float = 0) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder, where that is at least ``hours`` old: in a
+    folder that several share, another may be writing just now."""
     for path in folder.glob(f".*{PART}"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # somebody else has just removed it, or is done with it
+            if time.time() - path.stat().st_mtime >= 3600 * hours:
+                path.unlink()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -101,7 +101,7 @@ def test_darker_images_give_lower_thresholds_in_proportion():
 
 
 def test_the_first_batches_count_and_the_largest_of_their_percentiles(net):
-    used = [images * light for images, light in zip(batches(4), (0.2, 1.0, 0.5, 3.0), strict=True)]
+    used = [images * light for images, light in zip(batches(4), (0.1, 0.5, 0.2, 1.0), strict=True)]
     name = next(iter(net.thresholds))
     each = [calibrate(net, [images], timesteps=2)[name] for images in used]
     assert calibrate(net, used, timesteps=2, limit=3)[name] == max(each[:3])
@@ -177,6 +177,9 @@ def test_a_percentile_out_of_range_is_refused(net, percentile):
         ([torch.empty(0, 2, 8, 8)], "at least one batch"),
         ([torch.full((1, 2, 8, 8), math.nan)], "NaN"),
         ([torch.full((1, 2, 8, 8), math.inf)], "infinity"),
+        ([torch.full((1, 2, 8, 8), 255.0)], r"range over 255 .. 255: divide by 255"),
+        ([torch.full((1, 2, 8, 8), -1.0)], r"in \[0, 1\], but range over -1"),
+        ([torch.full((1, 2, 8, 8), 255, dtype=torch.uint8)], r"not torch\.uint8: divide by 255"),
     ],
 )
 def test_images_that_cannot_calibrate_are_refused(net, used, line):

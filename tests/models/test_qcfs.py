@@ -41,6 +41,27 @@ def test_a_network_of_one_hidden_layer_converts_without_any_loss():
     torch.testing.assert_close(snn(x), ann(x))
 
 
+class Twice(nn.Module):
+    """One staircase in two places."""
+
+    def __init__(self, threshold):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.act = QCFS(4)
+        with torch.no_grad():
+            self.act.threshold.fill_(threshold)
+
+    def forward(self, x):
+        return self.last(self.act(self.second(self.act(self.first(x.flatten(1))))))
+
+
+@pytest.mark.parametrize(("learned", "expected"), [(0.7, 0.7), (-0.2, 1e-3)])
+def test_neurons_get_the_threshold_that_counted_in_every_place_of_a_staircase(learned, expected):
+    x = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    snn = convert(Twice(learned).eval(), [x], Dynamics(4, reset="subtract", start=0.5), scale=1, batch_norm="keep")
+    assert [threshold.item() for threshold in snn.thresholds.values()] == pytest.approx([expected] * 2)
+
+
 def test_deeper_networks_come_closer_with_more_steps():
     ann = create("digits", classes=10, size=8, channels=1, width=0.5, activation="QCFS(levels=64, threshold=0.3)").eval()
     x = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,28 @@ def test_the_networks_are_what_the_recipe_asked_for(finished):
     assert {n: t.item() for n, t in converted.thresholds.items()} == pytest.approx({n: 0.3 * t for n, t in calibrated.items()})
     assert all(t.item() >= 0.03 - 1e-7 for t in snn.thresholds.values())
     assert any(not torch.equal(a, b) for a, b in zip(snn.parameters(), converted.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("epochs", [1, 0], ids=["trained", "random"])
+def test_one_threshold_everywhere_leaves_batch_norms_to_their_own_key(epochs, tmp_path):
+    statistics = {}
+    for how in ("reestimate", "keep", "reset"):
+        lines = []
+        conversion = {"threshold": 1.0, "batch_norm": how, "scale": 0.5}
+        run = tiny(tmp_path / how, pretrain={"epochs": epochs, "probe": ""}, conversion=conversion, compare=[])
+        run = replace(run, listener=Listener(lines.append))
+        pipeline.pretrain(run)
+        pipeline.convert(run)
+        net = run.open("converted")
+        assert {threshold.item() for threshold in net.thresholds.values()} == {1.0}
+        assert any("conversion.threshold is the threshold everywhere" in line for line in lines)
+        statistics[how] = read_tensors(run.path("converted"))[0]
+        ann = read_tensors(run.path("ann"))[0]
+        kept = [torch.equal(ann[name], statistics[how][f"body.{name}"]) for name in ann if "running_mean" in name]
+        assert all(kept) if how == "keep" or not epochs else not any(kept)
+    means = [name for name in statistics["keep"] if "running_mean" in name]
+    assert all(not statistics["reset"][name].any() for name in means)
+    assert all(statistics["reestimate"][name].any() == (epochs > 0) for name in means)
 
 
 def test_metrics_have_a_line_per_epoch_and_one_of_conversion(finished):
@@ -212,6 +235,11 @@ def test_the_stages_one_by_one_are_the_run(finished, tmp_path):
         stage(run)
     whole = read_report((finished / "report.json").read_bytes(), "report.json")
     assert accuracies(measuring.report(run)) == accuracies(whole)
+
+
+def test_a_single_test_image_is_enough(tmp_path):
+    report = run_all(tiny(tmp_path, evaluation={"limit": 1}, compare=[]))
+    assert [row.report.images for row in report.rows] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,9 @@ def test_defaults_are_the_published_ones():
     value = recipe()
     assert value.dynamics() == Dynamics(8)
     assert value.pretrain.schedule() == Schedule(epochs=200, batch=64, lr=0.1, momentum=0.9, weight_decay=5e-4)
+    assert value.pretrain.value() == Trades(beta=6, eps=2 / 255, steps=10)
+    assert value.finetune.schedule() == Schedule(epochs=60, batch=64, lr=0.001, momentum=0.9, weight_decay=1e-3)
+    assert value.finetune.value() == RobustFinetuning(eps=2 / 255, alpha=1 / 255, beta=2)
     conversion = value.conversion
     assert (conversion.scale, conversion.percentile, conversion.timesteps, conversion.batches) == (0.3, 99.7, 100, 11)
     assert value.finetune.threshold_floor == 0.03
@@ -117,6 +120,22 @@ def test_texts_become_the_values_they_spell():
     assert value.finetune.value() == RobustFinetuning(0.1, 0.05)
     assert value.finetune.attack() == PGD(8 / 255, 5)
     assert value.dynamics() == Dynamics(8, leak=0.5, surrogate=Exponential(0.3, 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, PGD(2 / 255, 10)),
+        ({"objective": "Natural()"}, None),
+        ({"objective": "Regularized(Natural(), SparseGradients(), 0.1)"}, PGD(2 / 255, 10)),
+        ({"objective": "Natural()", "probe": "PGD(eps=0.1)"}, PGD(0.1)),
+        ({"probe": ""}, None),
+    ],
+    ids=str,
+)
+def test_a_natural_training_without_a_probe_is_judged_by_clean_accuracy(given, expected):
+    assert recipe(pretrain=given).pretrain.attack() == expected
+    assert recipe(baselines={"other": {"pretrain": given}}).baseline("other").pretrain.attack() == expected
 
 
 def test_numbers_may_be_fractions():

@@ -5,7 +5,7 @@ import torch
 
 from robustsnn import load
 from robustsnn.evaluation.energy import stored_weights
-from robustsnn.recipes import Run, load_recipe, run_all
+from robustsnn.recipes import Listener, Run, load_recipe, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, merged
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -32,3 +32,29 @@ def test_the_mask_of_the_pruned_ann_is_that_of_the_finetuned_network(tmp_path):
     assert [rows[f"robust {kind}"] for kind in ("ANN, pruned", "SNN, converted", "SNN, finetuned")] == [(stored, count)] * 3
     assert f"{stored:,} of {count:,}" in (tmp_path / "report.md").read_text()
     assert set(report.curves) == {"robust pretrain", "robust prune", "robust finetune"}
+
+
+def test_a_baseline_from_random_weights_is_neither_pruned_nor_trained_before_conversion(tmp_path):
+    changes = {
+        "compare": ["end_to_end"],
+        "baselines": {"end_to_end": {"pretrain": {"epochs": 0}, "conversion": {"threshold": 1.0}}},
+    }
+    recipe, lines = from_table(merged(load_recipe("digits").table(), TINY | changes), "test"), []
+    run = Run(recipe, tmp_path, Listener(lines.append))
+    for stage in (pipeline.pretrain, pipeline.convert):
+        stage(run)
+    start, converted = load(tmp_path / "end_to_end/ann.safetensors"), load(tmp_path / "end_to_end/converted.safetensors")
+    assert all(torch.equal(weight, converted.get_parameter(f"body.{name}")) for name, weight in start.named_parameters())
+    assert not (tmp_path / "end_to_end/pruned.safetensors").exists()
+    assert "end_to_end ANN: has random weights, so nothing is pruned" in lines
+    assert recipe.baseline("end_to_end").prune.epochs == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"pretrain": {"epochs": 0}}, {"baselines": {"sparse": {"pretrain": {"epochs": 0}, "prune": {"sparsity": 0.5}}}}],
+    ids=["run", "baseline"],
+)
+def test_random_weights_that_shall_be_pruned_are_refused(change):
+    with pytest.raises(ValueError, match=r"prune\.sparsity needs a trained ANN: give weights or pretrain\.epochs"):
+        from_table(merged(merged(load_recipe("digits").table(), TINY), change), "test")

@@ -44,6 +44,15 @@ def test_gradients_and_statistics_are_those_of_a_graph_that_keeps_everything(kin
         assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+def test_a_graph_that_is_kept_can_be_gone_back_through_twice():
+    net = network("resnet")
+    loss, parameters = recomputing(net)(images()).square().mean(), list(net.parameters())
+    before = [buffer.clone() for buffer in net.buffers()]
+    once, twice = (torch.autograd.grad(loss, parameters, retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(once, twice, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, net.buffers(), strict=True))
+
+
 def test_less_is_kept():
     net, x = network("resnet"), images()
     assert graph_bytes(recomputing(net), x) < 0.6 * graph_bytes(net, x)

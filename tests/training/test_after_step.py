@@ -11,7 +11,7 @@ from torch import nn
 from robustsnn.models import create
 from robustsnn.models.resnet import Mix
 from robustsnn.seeds import generator
-from robustsnn.training import Retraction
+from robustsnn.training import CatastrophicOverfitting, LeakRange, Retraction, ThresholdFloor
 
 
 def spread(weight):
@@ -55,6 +55,28 @@ def test_mixing_weights_are_projected_to_shares(weights, expected):
     torch.testing.assert_close(mix.comb.detach(), torch.tensor(expected))
 
 
-def test_a_retraction_out_of_range_is_refused():
-    with pytest.raises(ValueError, match="beta"):
-        Retraction(beta=0)
+@pytest.mark.parametrize(
+    ("spelled", "line"),
+    [
+        (lambda: Retraction(beta=0), "beta of Retraction"),
+        (lambda: ThresholdFloor(0), "floor of thresholds"),
+        (lambda: ThresholdFloor(float("nan")), "floor of thresholds"),
+        (lambda: LeakRange(lowest=5), "lowest leak"),
+        (lambda: LeakRange(lowest=0), "lowest leak"),
+        (lambda: CatastrophicOverfitting(drop=-0.1), "drop"),
+        (lambda: CatastrophicOverfitting(drop=1.5), "drop"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(spelled, line):
+    with pytest.raises(ValueError, match=line):
+        spelled()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_floor_lifts_trained_thresholds_and_leaves_fixed_ones(trained, net):
+    name, threshold = next(iter(net.thresholds.items()))
+    low = net.replace({name: 0.01})
+    low.thresholds[name].requires_grad_(trained)
+    ThresholdFloor(0.03)(low)
+    assert low.thresholds[name].item() == pytest.approx(0.03 if trained else 0.01)
+    assert threshold.item() == 0.5

@@ -7,7 +7,8 @@ from torch import nn
 
 from robustsnn.data import digits
 from robustsnn.spiking import Dynamics, SpikingNetwork, Triangle
-from robustsnn.training import Hire, Schedule, train
+from robustsnn.spiking.recompute import recomputing
+from robustsnn.training import Hire, MembraneMargin, Regularized, Schedule, train
 from robustsnn.training.objectives import passes
 
 
@@ -57,6 +58,16 @@ def test_training_takes_one_step_per_period():
     data = digits().train.first(32), digits().test.first(8)
     train(snn, *data, Hire(eps=0.1, periods=4), Schedule(1, 16, 0.1), probe=None, after_step=[lambda _: steps.append(1)])
     assert len(steps) == 2 * 4
+
+
+@pytest.mark.parametrize("objective", [Hire(eps=0.1), Regularized(Hire(eps=0.1), MembraneMargin(), 0.1)], ids=["alone", "in"])
+def test_gradients_are_the_same_to_the_bit_where_activations_are_computed_again(objective, net, batch):
+    found = []
+    for view in (net, recomputing(net)):
+        net.zero_grad()
+        list(_losses(objective, view, *batch))
+        found.append([parameter.grad for parameter in net.parameters()])
+    assert all(torch.equal(kept, again) for kept, again in zip(*found, strict=True))
 
 
 def test_what_cannot_be_divided_is_refused(net, batch):

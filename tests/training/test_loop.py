@@ -235,6 +235,31 @@ def test_the_state_of_another_training_is_refused(make, other, tmp_path):
         trained(make, state=state, **other)
 
 
+def test_the_state_of_a_training_with_other_validation_images_is_refused(tmp_path):
+    state, (images, validation) = tmp_path / "net.state", parts()
+    with pytest.raises(Stop):
+        trained(state=state, on_epoch=stop_at(0))
+    with pytest.raises(ValueError, match=r"net\.state.*other settings or images"):
+        train(ann(), images, validation.first(20), ROBUST, SCHEDULE, probe=PROBE, state=state)
+
+
+def test_a_training_with_functions_of_ones_own_continues_in_another_process(tmp_path):
+    def own():
+        """Another function at another place in memory each time, as in another process."""
+
+        def halve(net):
+            net.get_parameter("classifier.3.bias").data.mul_(0.5)
+
+        return halve
+
+    first, second = own(), own()
+    state = tmp_path / "net.state"
+    with pytest.raises(Stop):
+        trained(state=state, on_epoch=stop_at(0), after_step=[first])
+    assert repr(first) != repr(second)
+    assert same(trained(state=state, after_step=[second]), trained(after_step=[first]))
+
+
 def test_a_damaged_state_is_refused_by_its_name(tmp_path):
     state = tmp_path / "net.state"
     with pytest.raises(Stop):

@@ -87,3 +87,17 @@ def test_potentials_need_spikes(regularizer, ann, images, labels):
 def test_a_regulariser_alone_or_out_of_range_is_no_objective(text):
     with pytest.raises(ValueError, match=r"regulariser|delta"):
         objective(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Regularized(MembraneMargin(), Natural(), 0.1)",
+        "Regularized(Natural(), Trades(), 0.1)",
+        "Regularized(SparseGradients(), MembraneMargin(), 0.1)",
+        "Regularized(Natural(), 3, 0.1)",
+    ],
+)
+def test_what_is_no_objective_or_no_regulariser_in_its_place_is_refused(text):
+    with pytest.raises(ValueError, match="in this order"):
+        objective(text)

@@ -1,8 +1,19 @@
 """ANN to SNN: trace the activations, calibrate thresholds, place neurons."""
 
 from robustsnn.conversion.calibrate import calibrate
-from robustsnn.conversion.convert import ConversionReport, convert, reestimate, spiking
+from robustsnn.conversion.convert import ConversionReport, convert, reestimate, renew, spiking
 from robustsnn.conversion.fold import bfloat16, folded
 from robustsnn.conversion.trace import Layer, trace
 
-__all__ = ["ConversionReport", "Layer", "bfloat16", "calibrate", "convert", "folded", "reestimate", "spiking", "trace"]
+__all__ = [
+    "ConversionReport",
+    "Layer",
+    "bfloat16",
+    "calibrate",
+    "convert",
+    "folded",
+    "reestimate",
+    "renew",
+    "spiking",
+    "trace",
+]

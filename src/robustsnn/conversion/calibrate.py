@@ -91,8 +91,8 @@ def calibrate(
         Numbers, or tensors ``[C,1,...]`` that broadcast over ``[N,C,...]``; `SpikingNetwork.replace` takes both.
 
     Raises:
-        ValueError: no batches, an argument out of range, images that are not finite, or a layer that receives nothing
-            above 0.
+        ValueError: no batches, an argument out of range, images that are no pixels in ``[0, 1]``, or a layer that receives
+            nothing above 0.
 
     Source: Ozdenizci & Legenstein 2024, section 4; after Sengupta et al. 2019.
     """
@@ -100,9 +100,7 @@ def calibrate(
         raise ValueError(f"percentile must be in (0, 100], not {percentile}")
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
-    used = [images_of(batch) for batch in islice(batches, limit)]
-    if not used or not all(len(images) for images in used):
-        raise ValueError("calibration needs at least one batch of images")
+    used = first_images(batches, limit)
     view = calibrating(net, timesteps)
     course = frontier(view, used)
     receive = course.receive if course else partial(_from_the_images, used)
@@ -124,16 +122,26 @@ def calibrate(
     return found
 
 
-def images_of(batch: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """The images of a batch that may come with labels.
+def first_images(batches: Batches, limit: int) -> list[Tensor]:
+    """The images of the first batches, which may come with labels.
 
     Raises:
-        ValueError: NaN or infinity in them.
+        ValueError: no images, or some that are no pixels in ``[0, 1]``.
     """
-    images = batch if isinstance(batch, Tensor) else batch[0]
-    if not images.isfinite().all():
-        raise ValueError("calibration images hold NaN or infinity: clean them first")
-    return images
+    used = [batch if isinstance(batch, Tensor) else batch[0] for batch in islice(batches, limit)]
+    if not used or not all(len(images) for images in used):
+        raise ValueError("calibration needs at least one batch of images")
+    for images in used:
+        if not images.is_floating_point():
+            raise ValueError(f"calibration images must be floats in [0, 1], not {images.dtype}: divide by 255")
+        if not images.isfinite().all():
+            raise ValueError("calibration images hold NaN or infinity: clean them first")
+        if not 0 <= float(images.min()) <= float(images.max()) <= 1:
+            raise ValueError(
+                f"calibration images must be in [0, 1], but range over {float(images.min()):.4g} .. "
+                f"{float(images.max()):.4g}: divide by 255, and leave normalisation to the network"
+            )
+    return used
 
 
 def calibrating(net: SpikingNetwork, timesteps: int) -> SpikingNetwork:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.conversion.calibrate import Granularity, calibrate, images_of
+from robustsnn.conversion.calibrate import Batches, Granularity, calibrate, first_images
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import one_line
@@ -49,7 +48,7 @@ class ConversionReport:
 @ieee()
 def convert(
     ann: nn.Module,
-    batches: Iterable[Tensor | tuple[Tensor, ...]],
+    batches: Batches,
     dynamics: Dynamics = Dynamics(),
     scale: float = 0.3,
     percentile: float = 99.7,
@@ -79,7 +78,8 @@ def convert(
         The network; its ``conversion_report`` says what was done with every layer.
 
     Raises:
-        ValueError: a layer that cannot be converted (named, with the remedy), or arguments out of range.
+        ValueError: a layer that cannot be converted (named, with the remedy), arguments out of range, or images that are no
+            pixels in ``[0, 1]``.
 
     Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
     ``batch_norm="keep"`` and ``Dynamics(reset="subtract", start=0.5)``.
@@ -90,24 +90,18 @@ def convert(
         raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
-    used = [images_of(batch) for batch in islice(batches, limit)]
-    if not used or not all(len(images) for images in used):
-        raise ValueError("conversion needs at least one batch of calibration images")
+    used = first_images(batches, limit)
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
-    found: dict[str, Tensor] = {name: m.threshold.detach() for name, m in ann.named_modules() if isinstance(m, QCFS)}
+    learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
+    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
+    found: dict[str, Tensor] = {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
     if set(found) != set(net.thresholds):
         settings: Any = {"limit": limit, "on_layer": on_layer, "granularity": granularity}
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)
         found = {name: torch.as_tensor(value) for name, value in calibrated.items()} | found
-    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
     net = net.replace({name: scale * value for name, value in found.items()})
     net.conversion_report = ConversionReport(layers, {n: float(v.mean()) for n, v in found.items()}, scale, runs_once)
-    if batch_norm == "reset":
-        for module in net.modules():
-            if isinstance(module, _BatchNorm):
-                module.reset_running_stats()
-    elif batch_norm == "reestimate":
-        reestimate(net, used)
+    renew(net, batch_norm, used)
     return net
 
 
@@ -199,6 +193,16 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
         if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
             return reached
     raise together
+
+
+def renew(net: SpikingNetwork, batch_norm: BatchNorm, batches: Iterable[Tensor]) -> None:
+    """Make of the running statistics that an ANN left in ``net`` what ``batch_norm`` says: see `convert`."""
+    if batch_norm == "reset":
+        for module in net.modules():
+            if isinstance(module, _BatchNorm):
+                module.reset_running_stats()
+    elif batch_norm == "reestimate":
+        reestimate(net, batches)
 
 
 @torch.no_grad()

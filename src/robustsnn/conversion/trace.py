@@ -27,11 +27,12 @@ CHECKS: set[Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one layer: ``place`` (module path), ``kind`` and ``action``."""
+    """What became of one layer: ``place`` (module path), ``kind`` and ``action``; ``origin`` is its place in the ANN."""
 
     place: str
     kind: str
     action: str
+    origin: str = ""
 
 
 def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple[Layer, ...]]:
@@ -72,7 +73,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     changed = _read_in_place(graph, modules) | _call_norms(graph, tree)
     for node in list(graph.nodes):
         if node.op == "call_module":
-            module = modules[node.target]
+            module, origin = modules[node.target], str(node.target)
             action = judge_module(node.target, module, allow)
             if isinstance(module, nn.ReLU):
                 again = node.target in seen
@@ -80,7 +81,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
                 action = "spiking neurons" + (", a layer of their own for this use" if uses[node.target] > 1 else "")
                 changed |= again
                 _put(tree, node, nn.ReLU(), None if again else node.target)
-            layers.append(Layer(str(node.target), type(module).__name__, action))
+            layers.append(Layer(str(node.target), type(module).__name__, action, origin))
         elif node.op in ("call_function", "call_method"):
             layer, replacement = judge_function(node, allow)
             if replacement is not None:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from robustsnn.data.images import Dataset, Images, split
-from robustsnn.files import cache_folder, digest, read_tensors, write_tensors
+from robustsnn.files import cache_folder, digest, read_tensors, remove_leftovers, write_tensors
 from robustsnn.names import nearest, one_line
+from robustsnn.seeds import generator
 
 HERE = "ROBUSTSNN_DATA"
 """Environment variable: a folder whose ``<name>/*.parquet`` stand for the data set ``<name>`` instead of the hub."""
@@ -34,6 +35,13 @@ def digits() -> Dataset:
     everything = Images(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
     train, test = split(everything, held_out=0.25, seed=0)
     return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
+
+
+SPLITS = {"train": ("train",), "test": ("test", "valid", "validation")}
+"""What the splits of a data set, and its files, may be called; the first that is there is taken."""
+
+DECODING = 2
+"""Another number for every change in what becomes of the same files."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ def load_dataset(name: str) -> Dataset:
     """A data set by name, hub name (``owner/name``), folder of images or parquet files, or parquet file.
 
     All but the embedded digits are decoded once into a cache (``~/.cache/robustsnn``, or ``XDG_CACHE_HOME``) that is mapped
-    into memory from then on and checked against its digest. Sets without test images give a fixed, stratified fifth.
+    into memory from then on and checked against its digest. Test images are the split ``test``, else ``valid`` or
+    ``validation``, else a fixed, stratified fifth. Where each class stands together, images are put in a random, fixed order,
+    so that the first n are a fair sample. One image in colour, or with a palette, makes all of them RGB.
 
     Raises:
         ValueError: an unknown name, files that cannot be read, or images that differ in size.
@@ -87,7 +97,7 @@ def check_name(name: str) -> str:
 
 def _from_hub(name: str, hub: Hub) -> Dataset:
     files = local_files(name)
-    cache = _cache(name, _digest_files(files) if files else hub.path)
+    cache = _cache(name, _digest_files(files) if files else _written(Path(name)) if _is_folder(name) else hub.path)
     cached = _cached(cache) or _decode(name, hub, files, cache)
     classes = int(max(cached["train.labels"].max(), cached["test.labels"].max())) + 1
     train, test = (Images(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
@@ -116,8 +126,8 @@ def local_files(name: str) -> dict[str, list[Path]]:
     folder = Path(os.environ[HERE]) / name if name in HUB and os.environ.get(HERE) else path
     found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
     splits = {
-        "train": [f for f in found if f.name.startswith("train")],
-        "test": [f for f in found if f.name.startswith(("test", "valid"))],
+        part: next((files for head in heads if (files := [f for f in found if f.name.startswith(head)])), [])
+        for part, heads in SPLITS.items()
     }
     if folder != path and not splits["train"]:
         raise ValueError(f"{HERE} is set, but {folder} has no train*.parquet: put it there, or unset {HERE} to use the hub")
@@ -140,7 +150,18 @@ def whereabouts(name: str) -> str:
 
 def _cache(name: str, source: str) -> Path:
     """The file that keeps a data set decoded."""
-    return cache_folder() / f"{hashlib.blake2b(f'{name} {source}'.encode(), digest_size=8).hexdigest()}.safetensors"
+    return cache_folder() / f"{hashlib.blake2b(f'{name} {source} {DECODING}'.encode(), digest_size=8).hexdigest()}.safetensors"
+
+
+def _is_folder(name: str) -> bool:
+    """Whether the name stands for a folder of images, or of parquet files; never that of a known data set."""
+    return name not in HUB and Path(name).is_dir()
+
+
+def _written(folder: Path) -> str:
+    """All files of a folder: paths, sizes and times of the last change."""
+    paths = (Path(here, file) for here, _, files in os.walk(folder.resolve(), followlinks=True) for file in files)
+    return repr(sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()))
 
 
 def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
@@ -178,7 +199,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         if files:
             texts = {part: [str(path) for path in paths] for part, paths in files.items()}
             found = datasets.load_dataset("parquet", data_files=texts)
-        elif Path(name).is_dir():
+        elif _is_folder(name):
             found = datasets.load_dataset("imagefolder", data_dir=name)
         else:
             found = datasets.load_dataset(hub.path, hub.config)
@@ -193,15 +214,17 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         if quiet:
             datasets.enable_progress_bars()
     tensors = {}
-    for part, split_names in {"train": ("train",), "test": ("test", "valid", "validation")}.items():
-        here = next((s for s in split_names if s in found), None)
-        if here:
-            tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = _tensors(name, hub, found[here])
+    for part, names in SPLITS.items():
+        if here := next((split for split in names if split in found), None):
+            tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = _mixed(*_tensors(name, hub, found[here]))
     if "test.pixels" not in tensors:
         classes = int(tensors["train.labels"].max()) + 1
         rest, held = split(Images(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
         tensors = {"train.pixels": rest.pixels, "train.labels": rest.labels}
         tensors |= {"test.pixels": held.pixels, "test.labels": held.labels}
+    channels = max(tensors[f"{part}.pixels"].shape[1] for part in SPLITS)
+    tensors |= {f"{part}.pixels": tensors[f"{part}.pixels"].expand(-1, channels, -1, -1) for part in SPLITS}
+    remove_leftovers(cache.parent, hours=1)
     write_tensors(cache, tensors, {"digest": digest(tensors), "name": name})
     return tensors
 
@@ -218,13 +241,29 @@ def _tensors(name: str, hub: Hub, table: Any) -> tuple[Tensor, Tensor]:
     try:
         if not isinstance(table.features[image], datasets.Image):
             table = table.cast_column(image, datasets.Image())
-        mode = "L" if len(hub.mean or table[0][image].getbands()) == 1 else "RGB"
-        arrays = [np.asarray(row[image].convert(mode)) for row in table.select_columns([image])]
+        mode = {0: None, 1: "L"}.get(len(hub.mean), "RGB")
+        pictures = (row[image] for row in table.select_columns([image]))
+        arrays = [np.atleast_3d(np.asarray(picture.convert(mode or _mode(picture)))) for picture in pictures]
+        channels = max(array.shape[2] for array in arrays)
         labels = torch.tensor(table[label][:], dtype=torch.int64)
     except Exception as error:
         what = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(f"data set {name!r} cannot be decoded ({what}): check the columns {image!r} and {label!r}") from None
-    if sizes := {array.shape for array in arrays} - {arrays[0].shape}:
-        raise ValueError(f"images of {name!r} differ in size ({arrays[0].shape}, {next(iter(sizes))}): make them one size")
-    pixels = torch.from_numpy(np.stack(arrays))
-    return (pixels[:, None] if mode == "L" else pixels.permute(0, 3, 1, 2)).contiguous(), labels
+    first, *others = {array.shape[:2]: None for array in arrays}
+    if others:
+        raise ValueError(f"images of {name!r} differ in size ({first}, {others[0]}): make them one size")
+    pixels = torch.from_numpy(np.stack([np.broadcast_to(array, (*first, channels)) for array in arrays]))
+    return pixels.permute(0, 3, 1, 2).contiguous(), labels
+
+
+def _mode(picture: Any) -> str:
+    """Grey or in colour; a palette is of colours."""
+    return "L" if len(picture.getbands()) == 1 and picture.mode != "P" else "RGB"
+
+
+def _mixed(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The same images, in a fixed order at random where each class stands together, else in their own."""
+    if len(labels.unique_consecutive()) > len(labels.unique()):
+        return pixels, labels
+    order = torch.randperm(len(labels), generator=generator(0, "order"))
+    return pixels[order], labels[order]

@@ -13,7 +13,8 @@ class QCFS(nn.Module):
 
     A neuron with this threshold, soft reset and half a threshold at the start fires at exactly this rate over ``levels``
     steps of constant input. The published output has height ``threshold``, this one, like a spike, 1: the layer behind makes
-    up for it. The gradient passes the floor as it is.
+    up for it. The gradient passes the floor as it is. Where training takes the
+    threshold below 0.001, that counts instead.
 
     Arguments:
         levels: number of steps of the staircase, at least 1.
@@ -33,8 +34,13 @@ class QCFS(nn.Module):
         self.levels = levels
         self.threshold = nn.Parameter(torch.tensor(float(threshold)))
 
+    @property
+    def lifted(self) -> Tensor:
+        """The threshold, or 0.001 where that is higher."""
+        return self.threshold.clamp_min(1e-3)
+
     def forward(self, x: Tensor) -> Tensor:
-        stairs = x * self.levels / self.threshold.clamp_min(1e-3) + 0.5
+        stairs = x * self.levels / self.lifted + 0.5
         floored = stairs + (stairs.floor() - stairs).detach()
         return (floored / self.levels).clamp(0, 1)
 

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from robustsnn.conversion import convert as convert_network
-from robustsnn.conversion import spiking
+from robustsnn.conversion import renew, spiking
 from robustsnn.data import Images
 from robustsnn.evaluation.energy import thresholds
 from robustsnn.files import write_atomic
 from robustsnn.recipes.measuring import evaluate, report
 from robustsnn.recipes.run import SHAPED_BY, Run
-from robustsnn.recipes.sections import Training
+from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
 from robustsnn.spiking import Neuron, rewire
@@ -57,6 +57,8 @@ def pretrain(run: Run) -> None:
         _pretrain(each)
         if each.recipe.prune.sparsity:
             _prune(each)
+        elif run.recipe.prune.sparsity:
+            each.listener.say(f"{each.label} ANN: has random weights, so nothing is pruned")
 
 
 def convert(run: Run) -> None:
@@ -110,6 +112,12 @@ def _convert(run: Run) -> None:
     allow = {"max_pool"} if settings.max_pool else set[str]()
     if settings.threshold is not None:
         net = spiking(ann, batches[0], run.recipe.dynamics(), settings.threshold, allow=allow)
+        if not run.recipe.untrained:
+            renew(net, settings.batch_norm, batches)
+        if (settings.scale, settings.granularity) != (Conversion().scale, Conversion().granularity):
+            run.listener.say(
+                f"{run.label} SNN: conversion.threshold is the threshold everywhere, whatever scale and granularity"
+            )
     else:
         net = convert_network(
             ann,
@@ -125,7 +133,7 @@ def _convert(run: Run) -> None:
             on_layer=on_layer,
         )
     calibrated = net.conversion_report.calibrated
-    _write_metrics(run, "convert", [{"thresholds": calibrated, "scale": settings.scale}])
+    _write_metrics(run, "convert", [{"thresholds": calibrated, "scale": net.conversion_report.scale}])
     run.save("converted", net, {"thresholds": calibrated})
     for warning in idle_layers(net, batches[0]):
         run.listener.say(f"{run.label} SNN: {warning}")
@@ -149,10 +157,10 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         return
     images, validation = run.parts()
     steps = -(-len(images) // how.batch)
-    what = f"{run.label} {stage}"
+    what, probe = f"{run.label} {stage}", how.attack()
 
     def on_epoch(epoch: Epoch) -> None:
-        robust = f"  robust {epoch.robust:.1%}" if how.probe else ""
+        robust = f"  robust {epoch.robust:.1%}" if probe else ""
         run.listener.say(
             f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"
             f"{robust}  ({epoch.seconds:.1f} s)"
@@ -164,7 +172,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         validation,
         how.value(),
         how.schedule(),
-        probe=how.attack(),
+        probe=probe,
         augment=run.recipe.data.augment(how.cutout, run.data.mean),
         after_step=after_step,
         stop=how.stops(),

@@ -57,7 +57,14 @@ class Recipe(Section):
             find("baseline", self.baselines, name)
         if self.ann and self.model.width != 1:
             raise ValueError("model.width cannot change an ANN from outside: remove it, or give its factory an option")
+        if self.prune.sparsity and self.untrained:
+            raise ValueError("prune.sparsity needs a trained ANN: give weights or pretrain.epochs, or leave it at 0")
         return self
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the ANN that is converted has random weights."""
+        return not (self.pretrain.epochs or self.weights)
 
     def architecture(self, data: Dataset) -> dict[str, Any]:
         """All arguments of `robustsnn.models.create`, or of `robustsnn.models.outside` where ``ann`` names a factory."""
@@ -72,13 +79,15 @@ class Recipe(Section):
         return Dynamics(self.timesteps, n.leak, n.reset, n.detach_reset, surrogate, n.start, n.train_leak)
 
     def baseline(self, name: str) -> Recipe:
-        """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names."""
+        """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are not
+        pruned."""
         if not name.isidentifier() or name == "robust":
             raise ValueError(f"baseline {name!r}: use letters, digits and '_', and not 'robust', which is the run itself")
         changes = find("baseline", self.baselines, name)
         own = ("baselines", "compare", *(["weights"] if "pretrain" in changes else []))  # weights made by another training
         alone = {key: value for key, value in self.table().items() if key not in own}
-        return from_table(merged(alone, changes), f"baseline {name!r}")
+        dense = from_table(merged(merged(alone, {"prune": {"sparsity": 0}}), changes), f"baseline {name!r}")
+        return dense if dense.untrained else from_table(merged(alone, changes), f"baseline {name!r}")
 
     def table(self) -> dict[str, Any]:
         """The recipe as nested tables of plain values, as TOML and JSON hold them."""

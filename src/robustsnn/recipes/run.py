@@ -91,7 +91,8 @@ class Run:
         Raises:
             ValueError: it cannot be made, does not take the images, cannot be converted, or the weights do not fit.
         """
-        net, x, classes = self.body(), self.data.test.batch(torch.arange(2))[0], self.data.train.classes
+        net, few, classes = self.body(), self.data.test.first(2), self.data.train.classes
+        x, _ = few.batch(torch.arange(len(few)))
         if self.recipe.weights:
             checkpoint.import_published(net, checkpoint.read_weights(self.recipe.weights))
         where = f"{self.recipe.ann or self.recipe.model.name!r} on images {list(x.shape)} of {self.recipe.data.name}"

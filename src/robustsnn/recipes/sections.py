@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import ATTACKS
+from robustsnn.attacks import ATTACKS, PGD
 from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
@@ -18,7 +18,7 @@ from robustsnn.evaluation.worst import Crafting
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES
-from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective
+from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Natural, Schedule, Stop, ThresholdFloor, objective
 from robustsnn.types import Attack, Objective
 
 Number = Annotated[
@@ -76,6 +76,9 @@ def _spelled_each(kind: str, table: Mapping[str, Any]) -> Any:
 def _checked_objective(text: str) -> str:
     objective(text)
     return text
+
+
+SpelledObjective = Annotated[str, AfterValidator(_checked_objective)]
 
 
 def _known_protocol(name: str) -> str:
@@ -141,17 +144,18 @@ class Neurons(Section):
 
 
 class Training(Section):
-    """How a network is trained."""
+    """How a network is trained: as published, the ANN."""
 
-    objective: Annotated[str, AfterValidator(_checked_objective)] = Field("Natural()", description="the loss")
+    objective: SpelledObjective = Field("Trades(beta=6, eps=2/255, steps=10)", description="the loss")
     epochs: int = Field(200, ge=0, description="passes over the training images; 0 leaves the network as it is")
     batch: int = Field(64, ge=1, description="images per step")
     lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
-    probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] = Field(
-        "PGD(eps=2/255, steps=10)", description="attack that chooses the best epoch; empty chooses by clean accuracy"
+    probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] | None = Field(
+        None,
+        description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD at 2/255, or empty if Natural",
     )
 
     after_step: Annotated[tuple[str, ...], _spelled_each("after_step", AFTER_STEP)] = Field(
@@ -174,7 +178,9 @@ class Training(Section):
         return objective(self.objective)
 
     def attack(self) -> Attack | None:
-        """The attack of validation."""
+        """The attack of validation; None: clean accuracy."""
+        if self.probe is None:
+            return None if isinstance(self.value(), Natural) else PGD(2 / 255, 10)
         return build("attack", ATTACKS, self.probe) if self.probe else None
 
     def schedule(self) -> Schedule:
@@ -191,8 +197,12 @@ class Pruning(Section):
 
 
 class Finetuning(Training):
-    """How the converted network is trained further: weights and thresholds together."""
+    """How the converted network is trained further, as published: weights and thresholds together."""
 
+    objective: SpelledObjective = Field("RobustFinetuning(eps=2/255, alpha=1/255, beta=2)", description="the loss")
+    epochs: int = Field(60, ge=0, description="passes over the training images; 0 leaves the network as it is")
+    lr: Number = Field(0.001, gt=0, description="first learning rate; falls to 0 by a cosine")
+    weight_decay: Number = Field(1e-3, ge=0, description="of all parameters, thresholds included")
     train_thresholds: bool = Field(True, description="train the thresholds together with the weights")
     threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
 
@@ -210,7 +220,9 @@ class Conversion(Section):
     batch: int = Field(64, ge=1, description="images per calibration batch")
     batch_norm: BatchNorm = Field("reestimate", description="running statistics: found anew, (0, 1) as published, or kept")
     granularity: Granularity = Field("layer", description="one threshold per layer or per channel")
-    threshold: Number | None = Field(None, gt=0, description="the same threshold everywhere; not given: calibrated ones")
+    threshold: Number | None = Field(
+        None, gt=0, description="the same everywhere, scale plays no part; not given: calibrated ones"
+    )
     max_pool: bool = Field(False, description="admit max-pooling")
 
 

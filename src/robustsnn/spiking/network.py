@@ -193,7 +193,7 @@ class SpikingNetwork(nn.Module):
         return self.rewired(lambda _, neuron: neuron.changed(dynamics=dynamics, fire=fire), dynamics)
 
     def replace(self, thresholds: Mapping[str, float | Tensor] | None = None, **dynamics: Any) -> SpikingNetwork:
-        """A view over the same weights with other thresholds (by module path) or other fields of `Dynamics`.
+        """A view over the same weights with other thresholds (by module path), trainable ones, or other fields of `Dynamics`.
 
         Raises:
             ValueError: an unknown path, or a threshold that is not finite.

@@ -27,13 +27,20 @@ _scale: ContextVar[dict[int, int] | None] = ContextVar("scale", default=None)
 
 @contextmanager
 def recalling() -> Iterator[None]:
-    """What is computed inside keeps, in place of tensors that were made `known`, how to make them anew."""
+    """What is computed inside keeps, in place of tensors that were made `known`, how to make them anew.
 
-    def pack(x: Tensor) -> Tensor | Again:
-        return again(x) or _weighed(x)
+    The way back raises RuntimeError where what it needs was written to in between, as it does without hooks.
+    """
 
-    def unpack(kept: Tensor | Again) -> Tensor:
-        return kept if isinstance(kept, Tensor) else kept()
+    def pack(x: Tensor) -> tuple[Tensor, int] | Again:
+        return again(x) or (_weighed(x), x._version)
+
+    def unpack(kept: tuple[Tensor, int] | Again) -> Tensor:
+        if not isinstance(kept, tuple):
+            return kept()
+        x, version = kept
+        check_unwritten(x, version)
+        return x
 
     token = _now.set({})
     try:
@@ -41,6 +48,15 @@ def recalling() -> Iterator[None]:
             yield
     finally:
         _now.reset(token)
+
+
+def check_unwritten(x: Tensor, version: int) -> None:
+    """Raise RuntimeError where a tensor is no longer the version that a forward pass saw."""
+    if x._version != version:
+        raise RuntimeError(
+            f"a tensor {list(x.shape)} that the gradient needs was written to after the forward pass: run backward before the "
+            "optimizer steps, or the forward pass again"
+        )
 
 
 def graph_bytes(net: nn.Module, x: Tensor) -> int:

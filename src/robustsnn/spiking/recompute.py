@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from robustsnn.spiking.recall import check_unwritten
 from robustsnn.spiking.rewire import rewire
 
 
@@ -56,15 +56,24 @@ class _Segments(nn.Sequential):
 
 
 def _contexts(segment: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _leaving(segment)
+    return nullcontext(), _Leaving(segment)
 
 
-@contextmanager
-def _leaving(segment: nn.Module) -> Iterator[None]:
-    """Statistics that a pass inside would follow a second time stay as they are."""
-    before = [(buffer, buffer.clone()) for buffer in segment.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
+class _Leaving(AbstractContextManager[None]):
+    """Statistics that a pass inside would follow a second time stay as they are, each time a graph is gone back through.
+
+    Raises RuntimeError where parameters are no longer those of the first pass.
+    """
+
+    def __init__(self, segment: nn.Module) -> None:
+        self.buffers = list(segment.buffers())
+        self.parameters = [(parameter, parameter._version) for parameter in segment.parameters()]
+
+    def __enter__(self) -> None:
+        for parameter, version in self.parameters:
+            check_unwritten(parameter, version)
+        self.before = [buffer.clone() for buffer in self.buffers]
+
+    def __exit__(self, *_: object) -> None:
+        for buffer, value in zip(self.buffers, self.before, strict=True):
             buffer.copy_(value)

@@ -16,28 +16,46 @@ from robustsnn.spiking import SpikingNetwork
 
 @dataclass(frozen=True)
 class ThresholdFloor:
-    """``threshold <- max(threshold, floor)``."""
+    """``threshold <- max(threshold, floor)``, for thresholds that are trained.
+
+    Raises:
+        ValueError: ``floor`` is not positive.
+    """
 
     floor: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor < math.inf:
+            raise ValueError(f"the floor of thresholds must be finite and greater than 0, not {self.floor}")
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
         if isinstance(net, SpikingNetwork):
             for threshold in net.thresholds.values():
-                threshold.clamp_(min=self.floor)
+                if threshold.requires_grad:
+                    threshold.clamp_(min=self.floor)
 
 
 @dataclass(frozen=True)
 class LeakRange:
-    """Trained leaks stay in ``[lowest, 1]``."""
+    """Trained leaks stay in ``[lowest, 1]``.
+
+    Raises:
+        ValueError: ``lowest`` is not in (0, 1].
+    """
 
     lowest: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lowest <= 1:
+            raise ValueError(f"the lowest leak must be in (0, 1], not {self.lowest}")
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
         if isinstance(net, SpikingNetwork):
             for leak in net.leaks.values():
-                leak.clamp_(self.lowest, 1)
+                if leak.requires_grad:
+                    leak.clamp_(self.lowest, 1)
 
 
 @dataclass(frozen=True)

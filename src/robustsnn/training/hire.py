@@ -14,6 +14,9 @@ from robustsnn.spiking import Dynamics, Neuron, SpikingNetwork, membrane
 from robustsnn.training.objectives import Pass
 from robustsnn.types import Images, Labels, Randomness
 
+Potentials = dict[str, Tensor]
+"""Of every layer of neurons by module path, ``[N, ...]``."""
+
 
 @dataclass(frozen=True)
 class Hire:
@@ -49,20 +52,22 @@ class Hire:
         return torch.stack(losses).mean()
 
     def _periods(self, x: Images, y: Labels) -> Iterator[tuple[Tensor, Pass]]:
-        noisy, potentials, logits = x.clone(), dict[str, Tensor](), list[Tensor]()
+        noisy, before, logits = x.clone(), Potentials(), list[Tensor]()
         for _ in range(self.periods):
-            noisy = noisy.detach().requires_grad_()
+            noisy, after = noisy.detach().requires_grad_(), Potentials()
 
-            def loss(net: nn.Module, noisy: Tensor = noisy) -> Tensor:
-                logits.append(self._period(net, potentials)(noisy))
-                return F.cross_entropy(torch.stack([*(before.detach() for before in logits[:-1]), logits[-1]]).mean(0), y)
+            def loss(net: nn.Module, noisy: Tensor = noisy, before: Potentials = before, after: Potentials = after) -> Tensor:
+                logits.append(self._period(net, before, after)(noisy))
+                return F.cross_entropy(torch.stack([*(earlier.detach() for earlier in logits[:-1]), logits[-1]]).mean(0), y)
 
             yield noisy, loss
             assert noisy.grad is not None
             noisy = Linf(self.eps).project(noisy.detach() + self.eps * noisy.grad.sign(), x)
+            before = after
 
-    def _period(self, net: nn.Module, potentials: dict[str, Tensor]) -> SpikingNetwork:
-        """A view for the steps of one period, which begins with, and leaves behind, the layers' ``potentials``."""
+    def _period(self, net: nn.Module, before: Potentials, after: Potentials) -> SpikingNetwork:
+        """A view for the steps of one period, which begins with the layers' potentials ``before`` (none: 0) and writes those
+        ``after``. It may run again on the way back, so what it reads is never what it writes."""
         if not isinstance(net, SpikingNetwork) or net.dynamics.timesteps % self.periods:
             raise ValueError(f"Hire needs a spiking network whose time steps fall into {self.periods} equal periods")
         shorter = replace(net.dynamics, timesteps=net.dynamics.timesteps // self.periods)
@@ -71,13 +76,13 @@ class Hire:
             fire = neuron.fire
 
             def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
-                if name in potentials:  # what was left of them comes in with the first step
-                    first = current[:1] + dynamics.leak * potentials[name]
+                if name in before:  # what was left of them comes in with the first step
+                    first = current[:1] + dynamics.leak * before[name]
                     current, dynamics = torch.cat([first, current[1:]]), replace(dynamics, start=0.0)
                 with torch.no_grad():
                     v, s = membrane(current, threshold, dynamics)
                     lost = v[-1] if dynamics.reset == "zero" else threshold
-                    potentials[name] = v[-1] - s[-1] * lost
+                    after[name] = v[-1] - s[-1] * lost
                 return fire(current, threshold, dynamics)
 
             return neuron.changed(dynamics=shorter, fire=fire_on)

@@ -116,8 +116,8 @@ class Keeper:
             raise _Damaged(f"{path} is damaged")
         if texts["what"] != self.what:
             raise ValueError(
-                f"{path} is the state of a training with other settings: give those again, choose another folder, or remove "
-                f"{path}* to begin anew"
+                f"{path} is the state of a training with other settings or images: give those again, choose another folder, "
+                f"or remove {path}* to begin anew"
             )
         history = read_history(json.loads(texts["history"]), path)
         part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -81,8 +82,9 @@ def train(
         raise ValueError("training needs images to learn from and images to validate on")
     fabric = fabric or cpu()
     team = Team(fabric)
-    seen = digest({"pixels": images.pixels, "labels": images.labels})
-    what = repr((objective, schedule, probe, augment, after_step, seed, seen, digest(net.state_dict())))
+    seen = [digest({"pixels": part.pixels, "labels": part.labels, "ids": part.ids}) for part in (images, validation)]
+    values = repr((objective, schedule, probe, augment, after_step, seed, seen, digest(net.state_dict())))
+    what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # where a function lies in memory is another place in every process
     device = fabric.device
     images, validation, net = images.near(device), validation.near(device), net.to(device)
     memory_format = layout(net)

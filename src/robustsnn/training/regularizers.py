@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Regularized:
     """``objective + weight * regularizer``.
 
     Raises:
-        ValueError: a weight that is negative or not finite.
+        ValueError: a weight that is negative or not finite, or what is no objective or no regulariser in its place.
     """
 
     objective: Objective
@@ -32,6 +33,11 @@ class Regularized:
     weight: float
 
     def __post_init__(self) -> None:
+        if not _takes(self.objective, "net", "x", "y", rng="rng") or not _takes(self.regularizer, "net", "x", "y"):
+            raise ValueError(
+                "Regularized(objective, regulariser, weight) needs these in this order, as in "
+                f"Regularized(Natural(), MembraneMargin(), 0.1), not {self.objective} and {self.regularizer}"
+            )
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"the weight of a regulariser must be finite and at least 0, not {self.weight}")
 
@@ -40,12 +46,21 @@ class Regularized:
         return loss + self.weight * self.regularizer(net, x, y) if self.weight else loss
 
 
+def _takes(called: Any, *args: str, **options: str) -> bool:
+    """Whether these can be the arguments of a call."""
+    try:
+        inspect.signature(called).bind(*args, **options)
+    except TypeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class SparseGradients:
     """Sparsity of input gradients (SR, Liu et al. 2024): ``mean(((f(x + h d) - f(x)) / h)**2)``, ``d = sign(df/dx)``.
 
     ``f`` is the ratio of the probabilities of the true class and the runner-up, so the finite difference estimates the
-    L1 norm of its gradient.
+    L1 norm of its gradient. It grows as exp(2 m) with the margin m of logits: for m beyond 44 there is no such float32.
     """
 
     h: float = 0.01

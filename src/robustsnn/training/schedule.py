@@ -68,9 +68,17 @@ Stop = Callable[[Sequence[Epoch]], bool]
 
 @dataclass(frozen=True)
 class CatastrophicOverfitting:
-    """Stop once robust validation accuracy has fallen by more than ``drop`` below its best (Wong et al. 2020)."""
+    """Stop once robust validation accuracy has fallen by more than ``drop`` below its best (Wong et al. 2020).
+
+    Raises:
+        ValueError: ``drop`` is not in [0, 1].
+    """
 
     drop: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop <= 1:
+            raise ValueError(f"drop, a difference of accuracies, must be in [0, 1], not {self.drop}")
 
     def __call__(self, history: Sequence[Epoch]) -> bool:
         return history[-1].robust < best_epoch(history).robust - self.drop
