@@ -33,6 +33,9 @@ ATTACKS: dict[str, type[Attack]] = {
     "CornerNoise": CornerNoise,
 }
 
+GRADIENT_FREE = (Square, UniformNoise, CornerNoise)
+"""Attacks that ask for no gradient."""
+
 __all__ = [
     "APGD",
     "ATTACKS",
@@ -40,6 +43,7 @@ __all__ = [
     "FAB",
     "FGSM",
     "GOALS",
+    "GRADIENT_FREE",
     "L2",
     "PGD",
     "RFGSM",

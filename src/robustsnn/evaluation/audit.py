@@ -14,7 +14,7 @@ from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
 from robustsnn.data import Images
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
-from robustsnn.evaluation.results import Check, PathFigures, Verdict, wilson
+from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict, wilson
 from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Plain
@@ -58,14 +58,15 @@ class Subject:
         self.right = ~wrong(self.view, x, y)
         self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
 
-    def broken(self, attack: Attack, among: Tensor | None = None, *, last: bool = False, black_box: bool = False) -> Tensor:
-        """Which of the correctly classified images an attack breaks, tried on those ``among`` them."""
+    def broken(
+        self, attack: Attack, among: Tensor | None = None, *, rule: Rule = "any", path: GradientPath | None = None
+    ) -> Tensor:
+        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; along ``path``, if any."""
         found = torch.zeros_like(self.y, dtype=torch.bool)
         index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
         if len(index):
-            member = Member(attack, Plain() if black_box else self.path)
+            member = Member(attack, path or self.path)
             seeds = image_seeds(self.ids[index], self.seed, "audit")
-            rule: Rule = "last" if last else "any"
             found[index] = attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)[1]
         return found
 
@@ -79,45 +80,61 @@ class Subject:
 
 
 def audit(
-    subject: Subject, survivors: Tensor, paths: dict[GradientPath, PathFigures], how: Audit, unchanged: bool
+    subject: Subject,
+    results: Sequence[Result],
+    places: Sequence[int],
+    paths: dict[GradientPath, PathFigures],
+    how: Audit,
+    unchanged: bool,
 ) -> tuple[Check, ...]:
     """All checks.
 
     Arguments:
-        subject: the network on the audit's images, attacked along its strongest path.
-        survivors: which of the correctly classified images survived the protocol.
+        subject: the network on the audit's images, attacked along its strongest path at the largest radius.
+        results: what the protocol found.
+        places: of the subject's correctly classified images in ``broken_by``.
         paths: what the pilot found.
         unchanged: whether the evaluation left the network as it was.
     """
     count, eps = len(subject.images), subject.eps
     if not len(subject.y):
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning="no audit: every image is misclassified clean"),)
+    largest = [result for result in results if result.eps == eps]
+    survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
+    led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
     iterated = subject.broken(PGD(eps, 20))
-    single = subject.broken(FGSM(eps), last=True)
+    single = subject.broken(FGSM(eps), rule="last")
     noisy = subject.broken(UniformNoise(eps)) | subject.broken(CornerNoise(eps))
-    white = iterated | single | ~survivors
-
-    def share(flags: Tensor) -> int:
-        return int(flags.sum())
-
+    white = iterated | single | led
+    queried = subject.broken(Square(eps, how.queries), survivors, path=Plain()) | ~survivors & ~white
     checks = [_gradients(list(paths.values()))]
     checks.append(_losses([subject.loss(steps) for steps in (0, 1, 5, 20)]))
     added: Sequence[tuple[str, Tensor, str]] = (
         (f"PGD-{how.steps}", subject.broken(PGD(eps, how.steps), survivors), "images that a far longer run breaks as well"),
         ("restarts", subject.broken(PGD(eps, 20, restarts=5), survivors), "images that five restarts break as well"),
-        ("black box", subject.broken(Square(eps, how.queries), survivors, black_box=True), "images that only queries break"),
+        ("black box", queried, "images that only queries, transfer or noise break, here or in the protocol"),
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
-    checks += [_few(name, share(flags), count, meaning) for name, flags, meaning in added]
+    checks += [_few(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
     checks.append(_sweep(subject))
     checks += _interface(subject)
-    excess = subject.cost.excess
-    inside = "how far attacks went outside ball or box, before clipping"
+    excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
+    inside = "how far attacks, the protocol's too, went outside ball or box before clipping; 1 for pixels that are no number"
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
     state = "the evaluation left parameters, buffers and flags of the network as they were"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
     return tuple(checks)
+
+
+def _flags(result: Result, places: Sequence[int]) -> Tensor:
+    return torch.tensor(result.broken_by)[list(places)]
+
+
+def _by_gradients(result: Result, places: Sequence[int]) -> Tensor:
+    """Which images gradients of the attacked network broke, not queries nor transfer."""
+    white = [number for number, follows in enumerate(result.white_box) if follows]
+    return torch.isin(_flags(result, places), torch.tensor(white, dtype=torch.int64))
 
 
 def _ok(good: bool) -> Verdict:

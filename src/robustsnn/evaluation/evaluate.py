@@ -220,6 +220,7 @@ class Victim:
             white_box=tuple(member.white_box for member in ensemble),
             gradients=tuple(self.team.total(torch.tensor(now.gradients)).tolist()),
             queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
+            excess=tuple(self.team.largest(torch.tensor(now.excess)).tolist()),
         )
         kept.keep(None, (result,))
 
@@ -234,6 +235,7 @@ class Victim:
             now.tried[index[alive.cpu()]] = number + 1
             now.gradients[number] += cost.gradients
             now.queries[number] += cost.queries
+            now.excess[number] = max(now.excess[number], cost.excess)
             kept.keep(now)
 
 
@@ -244,10 +246,8 @@ def _audited(
     if not check.images:
         return ()
     eps = max(result.eps for result in results)
-    survived = torch.stack([torch.tensor(result.broken_by) == ROBUST for result in results if result.eps == eps]).all(0)
     chosen = pilots(victim.data, check.images, victim.seed).to(victim.device)
     subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
-    places = {int(image): place for place, image in enumerate(victim.data.ids)}
-    survivors = survived[[places[int(image)] for image in subject.ids]].to(subject.y.device)
+    places = {image: place for place, image in enumerate(victim.data.ids.tolist())}
     victim.on_progress("audit", 0.0)
-    return audit(subject, survivors, paths, check, unchanged)
+    return audit(subject, results, [places[image] for image in subject.ids.tolist()], paths, check, unchanged)

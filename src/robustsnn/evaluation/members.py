@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from robustsnn.attacks import GRADIENT_FREE
 from robustsnn.conversion import folded
 from robustsnn.spiking import (
     FOREIGN,
@@ -100,14 +101,15 @@ class Group:
         if (norm := getattr(self.attack, "norm", "Linf")) != "Linf":
             raise ValueError(f"attack {self.name!r} stays in a ball of norm {norm}, but reports claim Linf: use norm='Linf'")
 
-    def sees_gradients(self) -> bool:
-        """Whether the attack follows gradients of the attacked network: neither black-box nor transferred."""
-        return not any(isinstance(path, Plain | Sources) for path in self.paths)
-
 
 @dataclass(frozen=True)
 class Member:
-    """An attack that follows a gradient path; ``name`` is what reports call it."""
+    """An attack that follows a gradient path.
+
+    Arguments:
+        name: what reports call it.
+        white_box: whether it follows gradients of the attacked network: neither queries nor transfer.
+    """
 
     attack: Attack
     path: GradientPath
@@ -161,6 +163,7 @@ def members(
         places = {str(path): place for place, path in enumerate(ranking)}
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
-            member = Member(attack, path, name, group.sees_gradients())
+            white_box = not isinstance(attack, GRADIENT_FREE) and not isinstance(path, Transfer)
+            member = Member(attack, path, name, white_box)
             found.setdefault(str(member), member)
     return tuple(found.values())

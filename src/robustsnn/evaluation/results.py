@@ -53,8 +53,9 @@ class Result(BaseModel):
         broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
         white_box: which members follow gradients of the attacked network.
         gradients, queries: forward passes with and without a gradient, counted in images, by member.
+        excess: how far beyond ball or box each member's images were before they were clipped; 1 for a pixel that is no number.
 
-    The last three are empty where nobody counted.
+    The last four are empty where nobody counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,11 +67,13 @@ class Result(BaseModel):
     white_box: tuple[bool, ...] = ()
     gradients: tuple[int, ...] = ()
     queries: tuple[int, ...] = ()
+    excess: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Result:
-        if any(len(each) not in (0, len(self.members)) for each in (self.white_box, self.gradients, self.queries)):
-            raise ValueError("white_box, gradients and queries need one entry per member, or none at all")
+        counted = (self.white_box, self.gradients, self.queries, self.excess)
+        if any(len(each) not in (0, len(self.members)) for each in counted):
+            raise ValueError("white_box, gradients, queries and excess need one entry per member, or none at all")
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self

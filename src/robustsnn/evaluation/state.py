@@ -23,18 +23,19 @@ class Progress:
     Arguments:
         flags: ``broken_by`` so far, ``[N]``.
         tried: how many members each image has met, ``[N]``.
-        gradients, queries: what each member has asked for so far.
+        gradients, queries, excess: what `Cost` counts, of each member so far.
     """
 
     flags: Tensor
     tried: Tensor
     gradients: list[int]
     queries: list[int]
+    excess: list[float]
 
     @classmethod
     def begin(cls, flags: Tensor, members: int) -> Progress:
         """Nothing tried yet; ``flags`` holds what is broken already."""
-        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members)
+        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members, [0.0] * members)
 
 
 @dataclass
@@ -59,7 +60,7 @@ class State:
             return
         none = torch.zeros(0, dtype=torch.int64)
         tensors = {"flags": none, "tried": none} if current is None else {"flags": current.flags, "tried": current.tried}
-        costs = [] if current is None else [current.gradients, current.queries]
+        costs = [] if current is None else [current.gradients, current.queries, current.excess]
         done = [result.model_dump(mode="json") for result in self.done]
         texts = {"key": self.key, "done": json.dumps(done), "costs": json.dumps(costs)}
         write_tensors(self.path, tensors, {**texts, "seal": _seal(tensors, texts)})
