@@ -10,7 +10,7 @@ from torch import nn
 
 from robustsnn.attacks import PGD, Linf, Square
 from robustsnn.data import Images
-from robustsnn.evaluation import Audit, Group, Protocol, Report, evaluate
+from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
 from robustsnn.seeds import generator
 from robustsnn.spiking import Plain
 
@@ -95,3 +95,23 @@ def test_after_a_kill_the_audit_still_knows_what_left_the_ball(net, images, tmp_
     with pytest.raises(Killed):
         measured(net, data, group, state=state, on_progress=stop)
     assert checks(measured(net, data, group, state=state))["ball and box"].verdict == "fail"
+
+
+@pytest.mark.parametrize(("given", "verdict", "figure"), [((), "warn", 0), (("ann",), "pass", 1)])
+def test_a_report_says_whether_there_was_anything_to_transfer_from(given, verdict, figure, net, ann, images):
+    data = Images(images, net(images).argmax(1), classes=4)
+    groups = Group("PGD", PGD(steps=2), (Plain(),)), Group("PGD", PGD(steps=2), (Sources(),))
+    check = checks(measured(net, data, *groups, sources=dict.fromkeys(given, ann)))["transfer"]
+    assert (check.verdict, check.figure) == (verdict, figure)
+    assert check.meaning == "networks whose examples were tried" if given else "no transfer: no source networks were given"
+    assert "transfer" not in checks(measured(net, data, groups[0]))
+
+
+@pytest.mark.parametrize("flag", ["training", "requires_grad"])
+def test_flags_of_the_network_are_looked_at_too(flag, net, images):
+    def meddle(what, share):
+        net.body.train(not net.body.training) if flag == "training" else next(net.parameters()).requires_grad_(False)
+
+    data = Images(images, net(images).argmax(1), classes=4)
+    report = measured(net, data, Group("PGD", PGD(steps=2), (Plain(),)), on_progress=meddle)
+    assert checks(report)["state"].verdict == "fail"

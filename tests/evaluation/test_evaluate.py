@@ -16,12 +16,14 @@ from robustsnn.evaluation import (
     Group,
     Protocol,
     Report,
+    Sources,
     firing_rates,
     members,
     worst_case,
 )
 from robustsnn.evaluation.evaluate import fitting
 from robustsnn.evaluation.worst import Target
+from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Surrogate, Triangle
 from robustsnn.spiking.recall import graph_bytes
@@ -148,17 +150,19 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"protocol": "papper"}, r"unknown protocol .*'papper': did you mean 'paper'\?"),
         ({"attacks": ["PGD-11"]}, r"'PGD-11': did you mean 'PGD-10'\?"),
         ({"attacks": []}, "at least one attack"),
-        ({"eps": -0.1}, "at least 0, not -0.1"),
-        ({"eps": [0.1, float("nan")]}, "finite"),
+        ({"eps": -0.1}, r"in \[0, 1\], as pixels are, not -0.1"),
+        ({"eps": [0.1, float("nan")]}, r"in \[0, 1\], as pixels are, not nan"),
+        ({"eps": 8}, r"in \[0, 1\], as pixels are, not 8: 8 grey levels are 8/255"),
+        ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),
         ({"rule": "best"}, "rule must be"),
         ({"images": 0}, "needs images"),
     ],
     ids=str,
 )
-@pytest.mark.usefixtures("unchecked")
-def test_what_cannot_be_measured_is_refused(wrong, line, net, data):
+def test_what_cannot_be_measured_is_refused_before_anything_is(wrong, line, net, data):
     images = data.first(wrong.pop("images", None))
+    net.body.forward = None
     with pytest.raises(ValueError, match=line):
         evaluate(net, images, **{"protocol": "quick", "eps": EPS, **wrong})
 
@@ -167,6 +171,11 @@ def test_images_of_another_shape_are_refused_with_theirs_and_the_networks(net):
     other = Images(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64), classes=4)
     with pytest.raises(ValueError, match=r"\[N, 2, H, W\].*\[2, 3, 8, 8\]"):
         evaluate(net, other, "quick", EPS)
+
+
+def test_a_source_on_another_device_is_refused(net, ann, data):
+    with pytest.raises(ValueError, match=r"source 'ann' and the network are on different devices, cpu and meta"):
+        evaluate(net, data, "quick", EPS, sources={"ann": create("digits", 4, size=8, channels=2).to("meta")})
 
 
 def three(report):

@@ -101,6 +101,7 @@ def test_a_protocol_of_ones_own_is_read_from_toml(tmp_path):
         ("rules = 'any'", "did you mean 'rule'"),
         ("[ensembles]\nmine = []", "at least one"),
         ("[[ensembles.mine]]\nattack = 'FGSM'", "needs 'attack' and 'paths'"),
+        ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = []", "FGSM needs at least one path"),
         ("[[ensembles.mine]]\nattack = 'FGMS'\npaths = ['Rate']", "did you mean 'FGSM'"),
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Rat']", "did you mean 'Rate'"),
         ("[[ensembles.mine]]\nattack = 'FGSM(steps=3)'\npaths = ['Rate']", "no field 'steps'"),

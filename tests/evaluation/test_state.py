@@ -7,7 +7,7 @@ import torch
 
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.data import Images
-from robustsnn.evaluation import Audit, evaluate
+from robustsnn.evaluation import PUBLISHED_PATHS, Audit, Group, Protocol, Sources, evaluate
 from robustsnn.seeds import generator
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -115,3 +115,29 @@ def test_another_evaluations_state_is_refused(net, data, tmp_path):
     ):
         with pytest.raises(ValueError, match="another network, data or protocol"):
             call()
+
+
+def test_a_state_of_other_pilot_images_or_another_order_of_sources_is_refused(net, data, ann, tmp_path):
+    """They decide in which order members run, and a state knows members by their places."""
+    paths, state = (*PUBLISHED_PATHS[:4], Sources()), tmp_path / "x.evaluation"
+    chosen = Protocol({"mine": (Group("PGD", PGD(steps=2), paths),)}, "any", ranked=True)
+
+    def run(few, names, stop=lambda what, share: None):
+        sources = dict.fromkeys(names, ann)
+        return evaluate(
+            *(net, data, chosen, 0.05),
+            **{"sources": sources, "pilot_images": few, "check": Audit(images=0), "state": state, "on_progress": stop},
+        )
+
+    def killed(what, share):
+        if what.startswith("mine") and share > 0:
+            raise Killed
+
+    orders = {i: run(data.take(torch.tensor([i])), "ab").results[0].members for i in range(12)}
+    other = next(i for i in orders if orders[i] != orders[0])
+    with pytest.raises(Killed):
+        run(data.first(1), "ab", killed)
+    for few, names in ((data.take(torch.tensor([other])), "ab"), (data.first(1), "ba")):
+        with pytest.raises(ValueError, match="belongs to an evaluation of another"):
+            run(few, names)
+    assert run(data.first(1), "ab").results[0].members == orders[0]

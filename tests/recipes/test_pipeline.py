@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from robustsnn.files import read_tensors
 from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
 from robustsnn.reporting import read_report
+from robustsnn.training.engine import Team
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -315,6 +318,13 @@ def test_everything_is_told_in_shares_that_rise(tmp_path):
         assert told[-1] == 1
     assert sum("epoch 2/2" in line for line in lines) == 4
     assert not any("\n" in line for line in lines)
+
+
+def test_networks_to_transfer_from_are_where_the_run_is(finished, monkeypatch):
+    elsewhere = Team(SimpleNamespace(device=torch.device("meta"), world_size=1))
+    run = replace(tiny(finished, evaluation={"transfer": [str(finished / "ann.safetensors")]}), team=elsewhere)
+    for _, net in measuring.sources(run, finished / "none"):
+        assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
 
 
 def test_examples_are_transferred_between_the_networks_of_a_run_and_from_those_it_names(folder, tmp_path):

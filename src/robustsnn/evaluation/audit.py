@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -122,9 +122,16 @@ def audit(
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
     inside = "how far attacks, the protocol's too, went outside ball or box before clipping; 1 for pixels that are no number"
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
-    state = "the evaluation left parameters, buffers and flags of the network as they were"
+    state = "the evaluation left parameters, buffers, and training and gradient flags of the network as they were"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
     return tuple(checks)
+
+
+def transfer(sources: Collection[str]) -> Check:
+    """Whether a protocol that tries examples of other networks was given any."""
+    if not sources:
+        return Check(name="transfer", figure=0, verdict="warn", meaning="no transfer: no source networks were given")
+    return Check(name="transfer", figure=len(sources), verdict="pass", meaning="networks whose examples were tried")
 
 
 def _flags(result: Result, places: Sequence[int]) -> Tensor:

@@ -101,6 +101,11 @@ class Group:
         if (norm := getattr(self.attack, "norm", "Linf")) != "Linf":
             raise ValueError(f"attack {self.name!r} stays in a ball of norm {norm}, but reports claim Linf: use norm='Linf'")
 
+    @property
+    def transfers(self) -> bool:
+        """Whether it tries examples of the networks that the evaluation was given."""
+        return any(isinstance(path, Sources) for path in self.paths)
+
 
 @dataclass(frozen=True)
 class Member:

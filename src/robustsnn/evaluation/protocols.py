@@ -117,6 +117,10 @@ def protocol(name: str) -> Protocol:
 def _group(table: Any, where: str) -> Group:
     if not isinstance(table, dict) or set(table) - {"name"} != {"attack", "paths"} or not isinstance(table["paths"], list):
         raise ValueError(f"{where}: every ensemble needs 'attack' and 'paths' (and may have a 'name'), not {table}")
+    if not table["paths"]:
+        raise ValueError(
+            f"{where}: {table['attack']} needs at least one path, such as 'published'; see 'robustsnn list paths'"
+        )
     stand_ins: dict[str, tuple[Any, ...]] = {
         "published": PUBLISHED_PATHS,
         "strongest": (Strongest(),),

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from robustsnn import checkpoint
-from robustsnn.evaluation import Report, Sources, protocol
+from robustsnn.evaluation import Report, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.recipe import load_recipe, packaged
@@ -88,14 +88,13 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
             except ValueError as error:
                 run.listener.say(f"no transfer from {name}: {error}")
     for other in run.recipe.evaluation.transfer:
-        yield other, checkpoint.load(other)
+        yield other, checkpoint.load(other).to(run.team.fabric.device)
 
 
 def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
     """What the recipe's evaluation gives for the network of a checkpoint; until it ends, what is found is kept beside that."""
     settings = run.recipe.evaluation
     groups = [group for ensemble in protocol(settings.protocol).ensembles.values() for group in ensemble]
-    transferred = any(isinstance(path, Sources) for group in groups for path in group.paths)
     run.listener.say(f"{name}: evaluating")
     return evaluate_network(
         net,
@@ -108,7 +107,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         batch=settings.batch,
         memory=run.engine.budget(),
         crafting=settings.crafting,
-        sources=dict(sources(run, path)) if transferred else {},
+        sources=dict(sources(run, path)) if any(group.transfers for group in groups) else {},
         check=settings.audit(),
         shown=settings.shown,
         fabric=run.team.fabric,
