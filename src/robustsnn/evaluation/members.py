@@ -10,8 +10,10 @@ from torch import nn
 
 from robustsnn.attacks import GRADIENT_FREE
 from robustsnn.conversion import folded
+from robustsnn.names import build, nearest
 from robustsnn.spiking import (
     FOREIGN,
+    SURROGATES,
     Adaptive,
     Analog,
     Exponential,
@@ -54,6 +56,23 @@ PATHS: dict[str, Callable[..., GradientPath]] = {
     "Adaptive": Adaptive,
     "Plain": Plain,
 }
+
+
+def path(text: str) -> GradientPath:
+    """The gradient path that a text spells.
+
+    Raises:
+        ValueError: text that cannot be read, a surrogate alone, or anything else in the place of one.
+
+    >>> path("Surrogate(Triangle(0.5))").derivative
+    Triangle(width=0.5)
+    """
+    made = build("path", {**PATHS, **SURROGATES}, text)
+    if type(made).__name__ not in PATHS:
+        raise ValueError(f"{text} is no path, but the derivative of one: write Surrogate({text})")
+    if isinstance(made, Surrogate) and (given := type(made.derivative).__name__) not in SURROGATES:
+        raise ValueError(f"the derivative of {text} cannot be {given}: {nearest(given, SURROGATES)}")
+    return made  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import ATTACKS
+from robustsnn.attacks import attack
 from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
@@ -75,6 +75,12 @@ def _spelled_each(kind: str, table: Mapping[str, Any]) -> Any:
 
 def _checked_objective(text: str) -> str:
     objective(text)
+    return text
+
+
+def _known_attack(text: str) -> str:
+    if text:
+        attack(text)
     return text
 
 
@@ -150,7 +156,7 @@ class Training(Section):
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
-    probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] = Field(
+    probe: Annotated[str, AfterValidator(_known_attack)] = Field(
         "PGD(eps=2/255, steps=10)", description="attack that chooses the best epoch; empty chooses by clean accuracy"
     )
 
@@ -175,7 +181,7 @@ class Training(Section):
 
     def attack(self) -> Attack | None:
         """The attack of validation."""
-        return build("attack", ATTACKS, self.probe) if self.probe else None
+        return attack(self.probe) if self.probe else None
 
     def schedule(self) -> Schedule:
         """How long and how fast."""

@@ -31,10 +31,18 @@ class Plain:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset."""
+    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset.
+
+    Raises:
+        ValueError: ``derivative`` is no function of ``u``.
+    """
 
     derivative: SurrogateDerivative = field(default_factory=Triangle)
     detach_reset: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.derivative) or isinstance(self.derivative, type):
+            raise ValueError(f"the derivative of Surrogate must be one such as Triangle(0.5), not {self.derivative!r}")
 
     def __str__(self) -> str:
         return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
@@ -93,9 +101,16 @@ class RateApproximation:
 @dataclass(frozen=True)
 class Hybrid:
     """Hybrid adversarial attack with rate-averaged gradients (HART): surrogate times gradient, averaged over time at the
-    current of every neuron, and nothing through the potential from step to step."""
+    current of every neuron, and nothing through the potential from step to step.
+
+    Raises:
+        ValueError: a ``width`` that is not above 0.
+    """
 
     width: float = 1.0
+
+    def __post_init__(self) -> None:
+        Triangle(self.width)
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
         surrogate = Triangle(self.width)
