@@ -109,9 +109,30 @@ def test_a_report_says_whether_there_was_anything_to_transfer_from(given, verdic
 
 @pytest.mark.parametrize("flag", ["training", "requires_grad"])
 def test_flags_of_the_network_are_looked_at_too(flag, net, images):
+    mode = not net.body.training
+
     def meddle(what, share):
-        net.body.train(not net.body.training) if flag == "training" else next(net.parameters()).requires_grad_(False)
+        net.body.train(mode) if flag == "training" else next(net.parameters()).requires_grad_(False)
 
     data = Images(images, net(images).argmax(1), classes=4)
     report = measured(net, data, Group("PGD", PGD(steps=2), (Plain(),)), on_progress=meddle)
     assert checks(report)["state"].verdict == "fail"
+
+
+class NoNumbers(nn.Module):
+    """A gradient that is no number anywhere."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x + (x - x.detach()).square().sqrt())
+
+
+def test_images_whose_gradient_is_no_number_have_none(ann, images):
+    data = Images(images, ann(images).argmax(1), classes=4)
+    report = measured(NoNumbers(ann), data, Group("PGD", PGD(steps=2), (Plain(),)))
+    assert checks(report)["gradients"].verdict == "fail"
+    assert checks(report)["gradients"].figure == 1
+    assert checks(report)["ball and box"].verdict == "pass"

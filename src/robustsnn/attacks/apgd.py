@@ -69,8 +69,10 @@ def auto_ascend(
     for step in range(steps + 1):
         if judge is not None:
             broken = judge(images.adv, images.index)
-            found[images.index[broken]] = images.adv[broken]
-            images.keep(~broken)
+            gone = broken.nonzero().flatten()
+            if len(gone):
+                found[images.index[gone]] = images.adv[gone]
+                images.keep((~broken).nonzero().flatten())
         if not len(images.index):
             break
         images.look(model, losses, worth, last=step == steps)
@@ -96,7 +98,7 @@ class _Climbing:
         self.halved = torch.ones_like(nothing, dtype=torch.bool)  # the start is no reason to halve
 
     def keep(self, chosen: Tensor) -> None:
-        """Let all other images go."""
+        """Let all but these places go."""
         for name, values in vars(self).items():
             setattr(self, name, values[chosen])
 

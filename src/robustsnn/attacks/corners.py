@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Linf
-from robustsnn.attacks.goals import CrossEntropy
+from robustsnn.attacks.goals import CrossEntropy, begin
 from robustsnn.attacks.gradient import at_least_one, best_of
 from robustsnn.seeds import Noise, noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
@@ -44,6 +44,7 @@ class _Draws:
         x, draw = x.detach(), noise(rng)
 
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
+            begin(model, len(chosen))
             return self.sample(x, draw)[chosen]
 
         return best_of([run] * self.draws, model, x, CrossEntropy().on(model, x, y), judge)

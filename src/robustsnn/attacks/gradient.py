@@ -70,7 +70,12 @@ def differentiate(model: Classifier, x: Images, losses: Losses, index: Tensor) -
         loss = losses(logits, index)
         # a model that cuts the graph has no gradient at all, which is for an audit to tell
         (gradient,) = torch.autograd.grad(loss.sum(), x) if loss.requires_grad else (torch.zeros_like(x),)
-    return logits.detach(), loss.detach(), gradient
+    return logits.detach(), loss.detach(), usable(gradient)
+
+
+def usable(gradient: Images) -> Images:
+    """The gradient, 0 where it is no finite number, so that one pixel does not spoil an image."""
+    return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 Run = Callable[[Tensor, Judge | None], Tensor]

@@ -41,7 +41,7 @@ class SAPGD:
 
     Arguments:
         eps: radius of the ball.
-        steps: gradient steps; 100 or more are meant.
+        steps: gradient steps; 100 or more are meant, since of few the first half of all halvings is over after one or two.
         restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
         goal: what to maximise.
     """

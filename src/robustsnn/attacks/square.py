@@ -182,6 +182,8 @@ class Square:
         highest = torch.full_like(adv[:, 0, 0, 0], -torch.inf)
         begin(model, len(chosen))
         for query in range(-1, self.queries):  # the clean image is no query
+            if not len(alive):
+                break
             if query < 1:
                 candidate = (adv if query < 0 else start)[alive]
             else:
@@ -189,13 +191,13 @@ class Square:
                 candidate = search.move(adv[alive], clean[alive], area(query, self.queries, self.p), chance)
             logits = answer(model, candidate, alive)
             margin = worth(logits, alive).to(highest.dtype)
-            better = (margin > highest[alive]) | (query == 0)
+            better = ((margin > highest[alive]) | (query == 0)).nonzero().flatten()
+            if not len(better):
+                continue
             kept, index = candidate[better], alive[better]
             adv[index], highest[index] = kept, margin[better]
             wrong = logits[better].argmax(1) != y[chosen[index]] if judge is None else judge(kept, index)
-            lives = torch.ones_like(better)
+            lives = torch.ones_like(alive, dtype=torch.bool)
             lives[better] = ~wrong
             alive = alive[lives]
-            if not len(alive):
-                break
         return adv

@@ -105,11 +105,13 @@ def evaluate(
     victim = Victim(net, target, data.near(device), device, rule or chosen.rule, seed, batch, team, on_progress)
     images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
     origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
-    paths: dict[GradientPath, PathFigures] = {}
+    alone: dict[GradientPath, PathFigures] = {}
+    known = leading(net, PUBLISHED_PATHS)
     if chosen.ranked or check.images:
         few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
-        known = leading(net, PUBLISHED_PATHS)
-        paths = pilot(net, few, known, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(known)))
+        every = list(dict.fromkeys([*known, *_white_box_paths(groups, net)]))
+        alone = pilot(net, few, every, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(every)))
+    paths = {path: figures for path, figures in alone.items() if path in known}
     ranking = list(paths) if chosen.ranked else []
     ensembles = {(name, radius): members(groups[name], radius, net, ranking, sources) for name in names for radius in radii}
     order = [str(member) for ensemble in ensembles.values() for member in ensemble]  # which a pilot may have chosen
@@ -132,7 +134,7 @@ def evaluate(
         seed=seed,
         timesteps=timesteps(net),
         results=tuple(results),
-        pilot={str(path): figures for path, figures in paths.items()},
+        pilot={str(path): figures for path, figures in alone.items()},
         audit=audited,
         weights=stored_weights(net),
         thresholds=thresholds(net),
@@ -142,6 +144,12 @@ def evaluate(
     )
     kept.discard()
     return report
+
+
+def _white_box_paths(groups: Mapping[str, Sequence[Group]], net: nn.Module) -> list[GradientPath]:
+    """Along which a protocol's members follow gradients of the network."""
+    everyone = [member for ensemble in groups.values() for member in members(ensemble, 0.0, net)]
+    return [member.path for member in everyone if member.white_box]
 
 
 def _condition(net: nn.Module) -> tuple[str, list[tuple[str, bool]]]:

@@ -95,7 +95,8 @@ class Result(BaseModel):
 
 
 class PathFigures(BaseModel):
-    """A gradient path on the pilot images: the share that PGD-5 breaks along it, and the share without any gradient."""
+    """A gradient path on the pilot images: the share that PGD-5 breaks along it, and the share without a gradient
+    that is a finite number other than 0 anywhere."""
 
     model_config = ConfigDict(frozen=True)
     broken: float
@@ -151,7 +152,7 @@ class Report(BaseModel):
         protocol: its name; with a digest of what it is made of, where it is not one of `PROTOCOLS`.
         images: how many were evaluated.
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
-        pilot: every gradient path alone, on a few images; empty without pilot.
+        pilot: every published gradient path, and every other one of the protocol, alone, on a few images; empty without pilot.
         audit: whether the numbers mean anything; empty without audit.
         weights: how many weights of convolutions and linear layers are not 0, and how many there are.
         thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).

@@ -1,9 +1,11 @@
-"""What an evaluation has found so far, on disk: a vector of flags that grows by one batch of one member at a time."""
+"""What an evaluation has found so far, on disk: a vector of flags that grows member by member, batch by batch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.files import digest, read_tensors, write_tensors
+
+SECONDS = 2.0
+"""How old the file may be while a member is at work; after a kill so much is done once more."""
 
 
 @dataclass
@@ -51,13 +56,26 @@ class State:
     key: str
     done: list[Result] = field(default_factory=list)
     current: Progress | None = None
+    written: float = -math.inf
 
-    def keep(self, current: Progress | None = None, finished: Sequence[Result] = ()) -> None:
-        """Write what there is now."""
+    def keep(self, current: Progress) -> None:
+        """Note what is under way; the file follows every few seconds."""
         self.current = current
-        self.done += finished
+        if time.monotonic() - self.written >= SECONDS:
+            self.write()
+
+    def finish(self, result: Result) -> None:
+        """Note a result that is complete."""
+        self.current = None
+        self.done.append(result)
+        self.write()
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        self.written = time.monotonic()
         if self.path is None:
             return
+        current = self.current
         none = torch.zeros(0, dtype=torch.int64)
         tensors = {"flags": none, "tried": none} if current is None else {"flags": current.flags, "tried": current.tried}
         costs = [] if current is None else [current.gradients, current.queries, current.excess]

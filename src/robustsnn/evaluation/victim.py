@@ -60,6 +60,8 @@ class Victim:
                     self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
                     if len(index):
                         self._attack(run[number - first :], number, index, now, name, kept)
+                if len(waiting):
+                    kept.write()
             first += len(run)
         self.on_progress(what, 1.0)
         result = Result(
@@ -73,7 +75,7 @@ class Victim:
             queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
             excess=tuple(self.team.largest(torch.tensor(now.excess)).tolist()),
         )
-        kept.keep(None, (result,))
+        kept.finish(result)
 
     def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
         """Let a run, whose first member is that of the ensemble, attack the images ``index``."""
