@@ -136,3 +136,26 @@ def test_images_whose_gradient_is_no_number_have_none(ann, images):
     assert checks(report)["gradients"].verdict == "fail"
     assert checks(report)["gradients"].figure == 1
     assert checks(report)["ball and box"].verdict == "pass"
+
+
+@dataclass(frozen=True)
+class OnlyNear:
+    """Finds what the network gets wrong at a small radius, and nothing at a large one."""
+
+    eps: float = EPS
+
+    @property
+    def ball(self):
+        return Linf(self.eps)
+
+    def __call__(self, model, x, y, *, rng, judge=None):
+        return PGD(self.eps, 20)(model, x, y, rng=rng) if self.eps < EPS else x
+
+
+def test_accuracy_that_rises_with_the_radius_fails(ann, images):
+    data = Images(images, ann(images).argmax(1), classes=4)
+    for attack, verdict in ((OnlyNear(), "fail"), (PGD(steps=20), "pass")):
+        own = Protocol({"own": (Group("mine", attack, (Plain(),)),)}, "last")
+        report = evaluate(ann, data, own, [0.99 * EPS, EPS], check=HOW)
+        assert checks(report)["radii"].verdict == verdict
+    assert "radii" not in checks(evaluate(ann, data, own, EPS, check=HOW))

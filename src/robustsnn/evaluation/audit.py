@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +119,7 @@ def audit(
     )
     checks += [_few(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
     checks.append(_sweep(subject))
+    checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
     inside = "how far attacks, the protocol's too, went outside ball or box before clipping; 1 for pixels that are no number"
@@ -171,7 +173,7 @@ def _losses(losses: Sequence[float]) -> Check:
 
 
 def _sweep(subject: Subject) -> Check:
-    """Robust accuracy must fall with the radius, and to 0 %."""
+    """Robust accuracy must fall to 0 %. Here it cannot rise: each radius attacks what the one before left."""
     left, last = [], torch.ones_like(subject.y, dtype=torch.bool)
     radii = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > subject.eps]
     for radius in radii:
@@ -182,6 +184,16 @@ def _sweep(subject: Subject) -> Check:
             return Check(name="sweep", figure=radius, verdict="pass", meaning="radius at which PGD-20 leaves no image")
     share = left[-1] / len(subject.images) if left else 0.0
     return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius up to 1")
+
+
+def _radii(results: Sequence[Result]) -> list[Check]:
+    """Accuracy must not rise with the radius; nothing to check where there is one radius only."""
+    attacks: dict[str, list[Result]] = {}
+    for result in sorted(results, key=lambda result: result.eps):
+        attacks.setdefault(result.attack, []).append(result)
+    rises = [more.survivors - less.survivors for each in attacks.values() for less, more in pairwise(each)]
+    meaning = "images by which accuracy rises from a radius to the next larger one, in the protocol's own results"
+    return [_few("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
 
 
 def _interface(subject: Subject) -> list[Check]:

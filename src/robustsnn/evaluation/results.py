@@ -79,14 +79,24 @@ class Result(BaseModel):
         return self
 
     @property
+    def attacked(self) -> int:
+        """How many images are classified correctly without an attack."""
+        return len(self.broken_by) - self.broken_by.count(MISCLASSIFIED)
+
+    @property
+    def survivors(self) -> int:
+        """How many images survive every member."""
+        return self.broken_by.count(ROBUST)
+
+    @property
     def clean(self) -> Interval:
         """Accuracy without an attack."""
-        return wilson(sum(b != MISCLASSIFIED for b in self.broken_by), len(self.broken_by))
+        return wilson(self.attacked, len(self.broken_by))
 
     @property
     def robust(self) -> Interval:
         """Worst-case accuracy: the share of images that survive every member."""
-        return wilson(sum(b == ROBUST for b in self.broken_by), len(self.broken_by))
+        return wilson(self.survivors, len(self.broken_by))
 
     @property
     def broken(self) -> tuple[int, ...]:
@@ -187,6 +197,26 @@ class Report(BaseModel):
     def clean(self) -> Interval:
         """Accuracy without an attack."""
         return self.results[0].clean
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the network runs in time steps."""
+        return self.timesteps is not None
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return "spiking network" if self.spiking else "ANN"
+
+    def at(self, eps: float) -> tuple[Result, ...]:
+        """All that was measured at one radius."""
+        return tuple(result for result in self.results if math.isclose(result.eps, eps))
+
+    def worst(self, eps: float) -> Interval | None:
+        """The share of images that survive every ensemble measured at one radius; None where none was."""
+        there = [result.broken_by for result in self.at(eps)]
+        survivors = sum(set(image) == {ROBUST} for image in zip(*there, strict=True))
+        return wilson(survivors, self.images) if there else None
 
     def result(self, attack: str, eps: float) -> Result:
         """The result of one ensemble.
