@@ -11,6 +11,7 @@ from robustsnn.attacks.balls import Ball, Linf
 from robustsnn.attacks.goals import Losses, answer, begin, clean_logits
 from robustsnn.attacks.gradient import at_least_one, differentiate, largest
 from robustsnn.seeds import noise
+from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 
@@ -25,8 +26,8 @@ def to_hyperplane(x: Images, w: Images, rise: Tensor) -> Images:
     room = torch.where(direction > 0, 1 - x.flatten(1), x.flatten(1)).masked_fill(direction == 0, 0)
     edges, order = room.sort(1)
     weight = (w.flatten(1).abs() / scale[:, None]).gather(1, order)
-    spent = (weight * edges).cumsum(1) - weight * edges  # by the pixels that are at their edge before this one
-    left = weight.flip(1).cumsum(1).flip(1).clamp_min(torch.finfo(w.dtype).tiny)
+    spent = running_sum(weight * edges, 1) - weight * edges  # by the pixels that are at their edge before this one
+    left = running_sum(weight.flip(1), 1).flip(1).clamp_min(torch.finfo(w.dtype).tiny)
     amount = ((rise.abs() / scale)[:, None] - spent) / left  # if this pixel and all after it have room enough
     enough = amount <= edges
     first = enough.int().argmax(1, keepdim=True)

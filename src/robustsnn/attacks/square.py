@@ -13,6 +13,7 @@ from robustsnn.attacks.balls import L2, Ball, Linf, Norm, ball
 from robustsnn.attacks.goals import Margin, answer, begin
 from robustsnn.attacks.gradient import among, at_least_one, best_of
 from robustsnn.seeds import Noise, noise
+from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -107,7 +108,7 @@ def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
     row, column = (torch.arange(size, device=like.device) - size // 2 for size in (height, width))
     distance = torch.maximum(row.abs()[:, None], column.abs()[None, :])
     terms = 1 / torch.arange(1, height // 2 + 2, device=like.device, dtype=like.dtype).square()
-    return terms.flip(0).cumsum(0).flip(0)[distance]
+    return running_sum(terms.flip(0), 0).flip(0)[distance]
 
 
 def _square(x: Tensor, side: int, down: Tensor, right: Tensor) -> tuple[Tensor, ...]:

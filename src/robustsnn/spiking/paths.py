@@ -19,6 +19,7 @@ from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import recursion
 from robustsnn.spiking.rewire import rewire
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
+from robustsnn.sums import running_sum
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class PotentialDependent:
         v = firing.v_pre
         space = tuple(range(3, v.dim())) or (2,)
         count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
-        mean, square = (x.mean(space, keepdim=True).cumsum(0) / count for x in (v, v.square()))
+        mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (v, v.square()))
         spread = PotentialDependent._spread(mean, square)
 
         def derivative(t: int, u: Tensor) -> Tensor:
