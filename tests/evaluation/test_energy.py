@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robustsnn.conversion import spiking
 from robustsnn.data import Images
 from robustsnn.evaluation import PRESETS, Joules, Operations, firing_rates, operations
-from robustsnn.evaluation.energy import thresholds
+from robustsnn.evaluation.figures import thresholds
 from robustsnn.spiking import Dynamics, Slot, SpikingNetwork
 
 CURRENTS = torch.tensor([[1.0, 0.5, 0.4, 0.0], [0.25, 0.25, 0.25, 0.25], [1.0, 1.0, 1.0, 1.0]])

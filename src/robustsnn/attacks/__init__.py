@@ -5,10 +5,11 @@ from robustsnn.attacks.balls import L2, Linf
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
-from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, Boundary, Gaussian, Uniform, ascend, input_gradient
+from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, ascend, input_gradient
 from robustsnn.attacks.sapgd import SAPGD
 from robustsnn.attacks.spelled import ATTACKS, GOALS, STARTS, attack
 from robustsnn.attacks.square import Square
+from robustsnn.attacks.starts import Boundary, Gaussian, Uniform
 
 GRADIENT_FREE = (Square, UniformNoise, CornerNoise)
 """Attacks that ask for no gradient."""

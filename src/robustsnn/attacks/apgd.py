@@ -10,7 +10,8 @@ from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Norm, ball
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, Margin, TargetedDLR, answer, begin, clean_logits
-from robustsnn.attacks.gradient import Boundary, Run, among, at_least_one, best_of, differentiate
+from robustsnn.attacks.gradient import Run, among, at_least_one, best_of, differentiate
+from robustsnn.attacks.starts import Boundary
 from robustsnn.seeds import noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
@@ -152,6 +153,9 @@ class APGD:
         goal, norm: what to maximise, which ball.
 
     Without a judge the iterate with the highest loss is returned, image by image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, or a count below 1.
     """
 
     eps: float = 8 / 255
@@ -186,6 +190,9 @@ class TargetedAPGD:
         norm: which ball.
 
     Without a judge the iterate with the largest margin of all runs is returned, image by image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, or a count below 1.
     """
 
     eps: float = 8 / 255

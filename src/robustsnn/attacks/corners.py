@@ -22,6 +22,9 @@ class _Draws:
     Arguments:
         eps: radius of the ball.
         draws: images tried; the first that the judge calls broken is kept, else the one with the highest cross-entropy.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, or a count below 1.
     """
 
     eps: float = 8 / 255

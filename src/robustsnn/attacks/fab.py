@@ -9,7 +9,8 @@ from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Linf
 from robustsnn.attacks.goals import Losses, answer, begin, clean_logits
-from robustsnn.attacks.gradient import at_least_one, differentiate, largest
+from robustsnn.attacks.gradient import at_least_one, differentiate
+from robustsnn.attacks.starts import largest
 from robustsnn.seeds import noise
 from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
@@ -56,6 +57,9 @@ class FAB:
 
     Returns the nearest misclassified image found, clipped to the ball; the clean image where none was found. A judge is asked
     about the iterates that lie in the ball, and one that it calls broken is returned and costs nothing more.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, a count below 1, or another figure out of its range.
     """
 
     eps: float = 8 / 255

@@ -9,9 +9,10 @@ from robustsnn.attacks.apgd import APGD, TargetedAPGD
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, Goal, KullbackLeibler, Margin
-from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, Boundary, Gaussian, Start, Uniform
+from robustsnn.attacks.gradient import FGSM, PGD, RFGSM
 from robustsnn.attacks.sapgd import SAPGD
 from robustsnn.attacks.square import Square
+from robustsnn.attacks.starts import Boundary, Gaussian, Start, Uniform
 from robustsnn.names import build, nearest
 from robustsnn.types import Attack
 

@@ -146,6 +146,9 @@ class Square:
         p: share of the pixels in the first square, in (0, 1]; it halves along `HALVINGS`.
         norm: which ball.
         restarts: independent searches; the lowest margin is kept, image by image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, a count below 1, or ``p`` out of range.
     """
 
     eps: float = 8 / 255

@@ -30,6 +30,9 @@ class Audit:
         images: on how many; 0: no audit.
         steps: of the long run of PGD on the images that survived.
         queries: of the black-box attack on them.
+
+    Raises:
+        ValueError: a number of images below 0, or steps or queries below 1.
     """
 
     images: int = 64

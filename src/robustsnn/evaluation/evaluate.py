@@ -11,8 +11,9 @@ from torch import nn
 
 from robustsnn.data import Images
 from robustsnn.evaluation.audit import Audit, Subject, audit, transfer
-from robustsnn.evaluation.energy import firing_rates, operations, stored_weights, thresholds, timesteps
+from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.examples import examples
+from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import PUBLISHED_PATHS, Group, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
