@@ -15,7 +15,7 @@ from robustsnn.checkpoint import load, read_header
 from robustsnn.files import read_tensors
 from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
-from robustsnn.reporting import read_report
+from robustsnn.reporting import markdown, read_report
 from robustsnn.training.engine import Team
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -199,6 +199,25 @@ def test_the_report_goes_on_at_the_row_where_it_stopped(rows, folder, done):
     assert accuracies(report) == accuracies(whole)
     assert report.rows[:rows] == whole.rows[:rows]
     assert done == ["evaluate_network"] * (4 - rows)
+
+
+def test_rows_keep_the_versions_they_were_measured_with(folder, done):
+    path = folder / "report.json"
+    whole = read_report(path.read_bytes(), path)
+    older = {"versions": whole.versions | {"torch": "1.0"}, "rows": whole.rows[:2]}
+    path.write_bytes(whole.model_copy(update=older).to_json())
+    report = measuring.evaluate(tiny(folder))
+    assert [row.versions for row in report.rows] == [{}, {}, {"torch": torch.__version__}, {"torch": torch.__version__}]
+    assert report.versions["torch"] == "1.0"
+    assert f"{ROWS[2]} was measured with torch {torch.__version__}." in markdown(report)
+
+
+def test_a_report_of_another_recipe_is_measured_anew_and_that_is_said(folder):
+    lines = []
+    run = replace(tiny(folder, evaluation={"eps": [0.05], "limit": 10}), listener=Listener(say=lines.append))
+    assert {result.eps for row in measuring.evaluate(run).rows for result in row.report.results} == {0.05}
+    (line,) = [line for line in lines if line.startswith("measuring anew")]
+    assert line == f"measuring anew: {folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
 
 
 def test_a_damaged_report_is_measured_anew_as_its_error_advises(folder):

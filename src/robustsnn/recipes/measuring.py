@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -34,24 +35,44 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
 
 
 def evaluate(run: Run) -> RunReport:
-    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped."""
-    path = run.out / "report.json"
-    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=made_with(run))
+    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped.
+
+    A report of another recipe is replaced, and the listener told. Rows keep the versions they were measured with.
+    """
+    path, now = run.out / "report.json", made_with(run)
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now)
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
         except ValueError as error:
             run.listener.say(f"measuring anew: {error}")
         else:
-            report = before if before.recipe == report.recipe else report
+            if different := _different(before.recipe, report.recipe):
+                run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
+            else:
+                report = before.model_copy(update={"command": report.command})
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
             continue
         measured = measure(run, source.open(kind), name, source.path(kind))
-        report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
+        changed = {what: version for what, version in now.items() if report.versions.get(what) != version}
+        row = Row(network=name, report=measured, versions=changed)
+        report = report.model_copy(update={"rows": (*report.rows, row), "curves": curves})
         run.alone(partial(write_atomic, path, report.to_json()))
     return report
+
+
+def _different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
+    """The keys in which two recipes differ, as flags name them."""
+    found: list[str] = []
+    for key in dict.fromkeys([*one, *other]):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _different(a, b, f"{above}{key}.")
+        elif a != b:
+            found.append(f"{above}{key}")
+    return found
 
 
 def made_with(run: Run) -> dict[str, str]:

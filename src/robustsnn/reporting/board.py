@@ -66,7 +66,7 @@ def groups(runs: Mapping[str, RunReport]) -> list[Group]:
                 f"{what}{': ' if what else ''}{report.images} test images, protocol {report.protocol} "
                 f"({', '.join(attacks)}), rule {', '.join(rules)}"
             )
-            together.setdefault((title, run.versions.get("test images", "")), []).append(Entry(name, row))
+            together.setdefault((title, {**run.versions, **row.versions}.get("test images", "")), []).append(Entry(name, row))
     return [_ranked(title, entries) for (title, *_), entries in together.items()]
 
 

@@ -129,6 +129,15 @@ def failures(report: RunReport) -> list[str]:
     ]
 
 
+def elsewhere(report: RunReport) -> list[str]:
+    """A line for every network that was measured with other versions than the first ones of the report."""
+    return [
+        f"{row.network} was measured with {', '.join(f'{what} {version}' for what, version in row.versions.items())}"
+        for row in report.rows
+        if row.versions
+    ]
+
+
 def costs(report: RunReport) -> Table:
     """Head and rows of what the attacks cost, per image that had to be attacked; where an ensemble has several attacks also in
     units of its first one, which `rigorous` begins with PGD-20 along all the published paths."""
