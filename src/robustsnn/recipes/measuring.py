@@ -50,7 +50,7 @@ def evaluate(run: Run) -> RunReport:
             if different := _different(before.recipe, report.recipe):
                 run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
             else:
-                report = before.model_copy(update={"command": report.command})
+                report = before
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
