@@ -82,7 +82,7 @@ def test_help_is_help_wherever_it_is_asked_for(args, said):
         ("zoo", ["zoo:cifar10-small-robust", "zoo:digits-robust"]),
         ("attacks", ["FGSM(eps=8/255", "PGD(eps=8/255, steps=20", "RFGSM"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
-        ("paths", map(str, PUBLISHED_PATHS)),
+        ("paths", map(repr, PUBLISHED_PATHS)),
         ("protocols", ["quick: FGSM, PGD-10", "paper: "]),
         ("targets", ["generic", "snntorch", "spikingjelly", "norse", "sinabs", "lava"]),
     ],

@@ -22,7 +22,7 @@ FLOORS = [
     {"models"},
     {"attacks"},
     {"spiking"},
-    {"files", "machine", "names", "precision", "seeds", "types", "zoo"},
+    {"files", "machine", "names", "precision", "seeds", "sums", "types", "zoo"},
 ]
 ENTRY, GROUND = FLOORS[0] | FLOORS[1] | FLOORS[2], FLOORS[-1]
 FILES = sorted(SOURCE.rglob("*.py"))

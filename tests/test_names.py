@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.attacks import ATTACKS, GOALS
+from robustsnn.attacks import ATTACKS, GOALS, STARTS
 from robustsnn.names import build, find, nearest, number, one_line, written
 from robustsnn.spiking import SURROGATES
 from robustsnn.training import AFTER_STEP, OBJECTIVES, STOPS
@@ -157,9 +157,9 @@ def test_nearest_hints_only_at_what_is_near(name, hint):
     assert nearest(name, ["Triangle", "Exponential"]) == f"{hint}known: Exponential, Triangle"
 
 
-TABLES = [{**ATTACKS, **GOALS}, {**OBJECTIVES, **REGULARIZERS}, AFTER_STEP, STOPS, SURROGATES]
-NESTED = {"PGD", "Regularized"}
-"""PGD's start has a name that recipes do not know; Regularized has no defaults."""
+TABLES = [{**ATTACKS, **GOALS, **STARTS}, {**OBJECTIVES, **REGULARIZERS}, AFTER_STEP, STOPS, SURROGATES]
+NESTED = {"Regularized"}
+"""It has no defaults."""
 
 
 @pytest.mark.parametrize(("table", "name"), [(t, name) for t in TABLES for name in t if name not in NESTED])

@@ -55,7 +55,7 @@ KINDS: dict[str, Callable[[], Lines]] = {
     "stops": lambda: _values(STOPS),
     "attacks": lambda: _values(ATTACKS),
     "surrogates": lambda: _values(SURROGATES),
-    "paths": lambda: _names(str(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)),
+    "paths": lambda: _names(repr(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)),
     "targets": lambda: _names(TARGETS),
     "zoo": lambda: _names(f"{PREFIX}{name}" for name in zoo()),
     "protocols": lambda: {name: f"{name}: {_attacks(protocol)}" for name, protocol in PROTOCOLS.items()},

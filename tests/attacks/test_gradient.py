@@ -264,3 +264,26 @@ def test_a_model_that_cuts_the_graph_has_no_gradient(attack, images, labels):
 
     adv = attack(cut, images, labels, rng=torch.Generator().manual_seed(0))
     assert (adv - images).abs().max() <= 0.1 + 1e-6
+
+
+class Spoiled(torch.autograd.Function):
+    """The images, with a gradient that is no number in their first pixel and infinite in the next two."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad = grad.clone()
+        grad.flatten(1)[:, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+        return grad
+
+
+@pytest.mark.parametrize("attack", [FGSM(EPS), PGD(EPS, 4), APGD(EPS, 4), SAPGD(EPS, 4)], ids=repr)
+def test_a_gradient_that_is_no_number_in_one_pixel_leads_in_the_others(attack, ann, images, labels):
+    seeds = image_seeds(torch.arange(6), 0, "test")
+    whole, spoiled = (attack(net, images, labels, rng=seeds) for net in (ann, lambda x: ann(Spoiled.apply(x))))
+    assert spoiled.isfinite().all()
+    before, most, found = (nn.functional.cross_entropy(ann(x), labels) for x in (images, whole, spoiled))
+    assert found - before > 0.8 * (most - before) > 0

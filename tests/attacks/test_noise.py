@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from robustsnn.attacks import CornerNoise, UniformNoise
 from robustsnn.seeds import generator, image_seeds
+from robustsnn.spiking import Adaptive
 
 EPS = 0.1
 BOTH = pytest.mark.parametrize("made", [UniformNoise, CornerNoise])
@@ -87,3 +88,8 @@ def test_neither_radius_nor_images_are_no_trouble(net, images, labels, made):
 def test_what_is_out_of_range_is_refused(made, arguments, line, unchecked):
     with pytest.raises(ValueError, match=line):
         made(**arguments)
+
+
+@BOTH
+def test_noise_meets_a_path_that_remembers_images(net, images, labels, made):
+    assert torch.equal(made(EPS)(Adaptive(0.43)(net), images, labels, rng=SEEDS), made(EPS)(net, images, labels, rng=SEEDS))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustsnn import evaluation
-from robustsnn.attacks import PGD
+from robustsnn.attacks import APGD, FAB, FGSM, PGD, SAPGD, Square, UniformNoise
 from robustsnn.data import Images
 from robustsnn.evaluation import (
     MISCLASSIFIED,
@@ -16,14 +16,16 @@ from robustsnn.evaluation import (
     Group,
     Protocol,
     Report,
+    Sources,
     firing_rates,
     members,
     worst_case,
 )
 from robustsnn.evaluation.evaluate import fitting
 from robustsnn.evaluation.worst import Target
+from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
-from robustsnn.spiking import Surrogate, Triangle
+from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, Surrogate, Triangle
 from robustsnn.spiking.recall import graph_bytes
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -148,25 +150,51 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"protocol": "papper"}, r"unknown protocol .*'papper': did you mean 'paper'\?"),
         ({"attacks": ["PGD-11"]}, r"'PGD-11': did you mean 'PGD-10'\?"),
         ({"attacks": []}, "at least one attack"),
-        ({"eps": -0.1}, "at least 0, not -0.1"),
-        ({"eps": [0.1, float("nan")]}, "finite"),
+        ({"eps": -0.1}, r"in \[0, 1\], as pixels are, not -0.1"),
+        ({"eps": [0.1, float("nan")]}, r"in \[0, 1\], as pixels are, not nan"),
+        ({"eps": 8}, r"in \[0, 1\], as pixels are, not 8: 8 grey levels are 8/255"),
+        ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),
         ({"rule": "best"}, "rule must be"),
         ({"images": 0}, "needs images"),
     ],
     ids=str,
 )
-@pytest.mark.usefixtures("unchecked")
-def test_what_cannot_be_measured_is_refused(wrong, line, net, data):
+def test_what_cannot_be_measured_is_refused_before_anything_is(wrong, line, net, data):
     images = data.first(wrong.pop("images", None))
+    net.body.forward = None
     with pytest.raises(ValueError, match=line):
         evaluate(net, images, **{"protocol": "quick", "eps": EPS, **wrong})
+
+
+class Viewed(torch.nn.Linear):
+    """Flattens as many do who never meet an empty batch."""
+
+    def forward(self, x):
+        return super().forward(x.view(x.size(0), -1))
+
+
+@pytest.mark.parametrize("right", [0, 9], ids="{} right".format)
+def test_a_network_that_takes_no_empty_batch_is_not_given_one(right, data):
+    net = Viewed(128, 4)
+    y = (net(data.pixels.float() / 255 if data.pixels.dtype == torch.uint8 else data.pixels).argmax(1) + (right == 0)) % 4
+    everything = (FGSM(), PGD(steps=2), APGD(steps=3), SAPGD(steps=3), FAB(steps=2), Square(queries=20), UniformNoise(draws=2))
+    groups = tuple(Group(f"{i}", attack, (Plain(),)) for i, attack in enumerate(everything))
+    for rule in ("any", "last"):
+        own = Protocol({"own": groups}, rule, ranked=True)
+        report = evaluation.evaluate(net, Images(data.pixels, y, classes=4), own, 0.001, check=Audit(9, 5, 50))
+        assert report.clean.value == right / 9
 
 
 def test_images_of_another_shape_are_refused_with_theirs_and_the_networks(net):
     other = Images(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64), classes=4)
     with pytest.raises(ValueError, match=r"\[N, 2, H, W\].*\[2, 3, 8, 8\]"):
         evaluate(net, other, "quick", EPS)
+
+
+def test_a_source_on_another_device_is_refused(net, ann, data):
+    with pytest.raises(ValueError, match=r"source 'ann' and the network are on different devices, cpu and meta"):
+        evaluate(net, data, "quick", EPS, sources={"ann": create("digits", 4, size=8, channels=2).to("meta")})
 
 
 def three(report):
@@ -237,7 +265,8 @@ def test_under_the_rule_any_what_a_smaller_radius_broke_is_not_attacked_again(ne
 
 def test_the_pilot_tells_of_every_path(net, data, rigorous):
     found = rigorous(net).pilot
-    assert set(found) == {str(path) for path in evaluation.PUBLISHED_PATHS}
+    own = (PotentialDependent(), Hybrid(), Adaptive(0.42))
+    assert set(found) == {str(path) for path in (*evaluation.PUBLISHED_PATHS, *own)}
     shares = [figures.broken for figures in found.values()]
     assert shares == sorted(shares, reverse=True)
     assert evaluate(net, data, "quick", EPS).pilot == {}

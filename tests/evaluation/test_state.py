@@ -7,7 +7,8 @@ import torch
 
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.data import Images
-from robustsnn.evaluation import Audit, evaluate
+from robustsnn.evaluation import PUBLISHED_PATHS, Audit, Group, Protocol, Sources, evaluate
+from robustsnn.evaluation import state as state_module
 from robustsnn.seeds import generator
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -41,6 +42,7 @@ def test_after_a_kill_one_batch_of_one_member_at_most_is_repeated(net, data, tmp
         return real(self, model, x, y, **options)
 
     monkeypatch.setattr(PGD, "__call__", counted)
+    monkeypatch.setattr(state_module, "SECONDS", 0)
     whole = figures(measure(net, data, None, attacks=["PGD-10"]))
     total = len(calls)
     assert total > 5
@@ -67,6 +69,7 @@ def test_after_a_kill_among_members_that_share_a_forward_pass_one_of_them_is_rep
         return evaluate(net, data, "paper", 0.02, attacks=["FGSM"], batch=4, check=Audit(images=0), state=state)
 
     monkeypatch.setattr(FGSM, "step", counted)
+    monkeypatch.setattr(state_module, "SECONDS", 0)
     whole = figures(single_steps(None))
     total = len(steps)
     assert total > 19
@@ -77,6 +80,31 @@ def test_after_a_kill_among_members_that_share_a_forward_pass_one_of_them_is_rep
             single_steps(state)
         assert figures(single_steps(state)) == whole
         assert len(steps) == total + 1, "only the member that was cut short is repeated"
+
+
+def test_a_member_that_ended_is_kept_however_little_time_has_passed(net, data, tmp_path, monkeypatch):
+    written, state = [], tmp_path / "x.evaluation"
+    monkeypatch.setattr(state_module, "write_tensors", lambda *_: written.append(0))
+    measure(net, data, state, attacks=["PGD-10"])
+    often = len(written)
+    written.clear()
+    monkeypatch.setattr(state_module, "SECONDS", 0)
+    measure(net, data, state, attacks=["PGD-10"])
+    assert 2 <= often < len(written)
+
+    def killed(what, share):
+        if share == 1:
+            raise Killed
+
+    monkeypatch.undo()
+    calls, real = [], PGD.__call__
+    with pytest.raises(Killed):
+        measure(net, data, state, attacks=["PGD-10"], on_progress=killed)
+    monkeypatch.setattr(PGD, "__call__", lambda self, *args, **options: (calls.append(0), real(self, *args, **options))[1])
+    whole = figures(measure(net, data, None, attacks=["PGD-10"]))
+    without = len(calls)
+    assert figures(measure(net, data, state, attacks=["PGD-10"])) == whole
+    assert len(calls) - without < without, "no member of the first radius is asked again"
 
 
 def stopped(net, data, state):
@@ -115,3 +143,29 @@ def test_another_evaluations_state_is_refused(net, data, tmp_path):
     ):
         with pytest.raises(ValueError, match="another network, data or protocol"):
             call()
+
+
+def test_a_state_of_other_pilot_images_or_another_order_of_sources_is_refused(net, data, ann, tmp_path):
+    """They decide in which order members run, and a state knows members by their places."""
+    paths, state = (*PUBLISHED_PATHS[:4], Sources()), tmp_path / "x.evaluation"
+    chosen = Protocol({"mine": (Group("PGD", PGD(steps=2), paths),)}, "any", ranked=True)
+
+    def run(few, names, stop=lambda what, share: None):
+        sources = dict.fromkeys(names, ann)
+        return evaluate(
+            *(net, data, chosen, 0.05),
+            **{"sources": sources, "pilot_images": few, "check": Audit(images=0), "state": state, "on_progress": stop},
+        )
+
+    def killed(what, share):
+        if what.startswith("mine") and share > 0:
+            raise Killed
+
+    orders = {i: run(data.take(torch.tensor([i])), "ab").results[0].members for i in range(12)}
+    other = next(i for i in orders if orders[i] != orders[0])
+    with pytest.raises(Killed):
+        run(data.first(1), "ab", killed)
+    for few, names in ((data.take(torch.tensor([other])), "ab"), (data.first(1), "ba")):
+        with pytest.raises(ValueError, match="belongs to an evaluation of another"):
+            run(few, names)
+    assert run(data.first(1), "ab").results[0].members == orders[0]

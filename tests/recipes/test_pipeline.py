@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from robustsnn.checkpoint import load, read_header
 from robustsnn.files import read_tensors
 from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
-from robustsnn.reporting import read_report
+from robustsnn.reporting import markdown, read_report
+from robustsnn.training.engine import Team
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -221,6 +223,25 @@ def test_the_report_goes_on_at_the_row_where_it_stopped(rows, folder, done):
     assert done == ["evaluate_network"] * (4 - rows)
 
 
+def test_rows_keep_the_versions_they_were_measured_with(folder, done):
+    path = folder / "report.json"
+    whole = read_report(path.read_bytes(), path)
+    older = {"versions": whole.versions | {"torch": "1.0"}, "rows": whole.rows[:2]}
+    path.write_bytes(whole.model_copy(update=older).to_json())
+    report = measuring.evaluate(tiny(folder))
+    assert [row.versions for row in report.rows] == [{}, {}, {"torch": torch.__version__}, {"torch": torch.__version__}]
+    assert report.versions["torch"] == "1.0"
+    assert f"{ROWS[2]} was measured with torch {torch.__version__}." in markdown(report)
+
+
+def test_a_report_of_another_recipe_is_measured_anew_and_that_is_said(folder):
+    lines = []
+    run = replace(tiny(folder, evaluation={"eps": [0.05], "limit": 10}), listener=Listener(say=lines.append))
+    assert {result.eps for row in measuring.evaluate(run).rows for result in row.report.results} == {0.05}
+    (line,) = [line for line in lines if line.startswith("measuring anew")]
+    assert line == f"measuring anew: {folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
+
+
 def test_a_damaged_report_is_measured_anew_as_its_error_advises(folder):
     whole = accuracies(run_all(tiny(folder)))
     (folder / "report.json").write_bytes((folder / "report.json").read_bytes()[:100])
@@ -364,6 +385,13 @@ def test_everything_is_told_in_shares_that_rise(tmp_path):
         assert told[-1] == 1
     assert sum("epoch 2/2" in line for line in lines) == 4
     assert not any("\n" in line for line in lines)
+
+
+def test_networks_to_transfer_from_are_where_the_run_is(finished, monkeypatch):
+    elsewhere = Team(SimpleNamespace(device=torch.device("meta"), world_size=1))
+    run = replace(tiny(finished, evaluation={"transfer": [str(finished / "ann.safetensors")]}), team=elsewhere)
+    for _, net in measuring.sources(run, finished / "none"):
+        assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
 
 
 def test_examples_are_transferred_between_the_networks_of_a_run_and_from_those_it_names(folder, tmp_path):

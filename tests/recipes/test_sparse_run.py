@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robustsnn import load
-from robustsnn.evaluation.energy import stored_weights
+from robustsnn.evaluation.figures import stored_weights
 from robustsnn.recipes import Listener, Run, load_recipe, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, merged
 

@@ -12,8 +12,9 @@ from itertools import pairwise
 import matplotlib
 import pytest
 
-from robustsnn.evaluation import PUBLISHED_PATHS, Check, Example, Report, Result
+from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Check, Example, Report, Result, wilson
 from robustsnn.reporting import Row, RunReport, page, table
+from robustsnn.reporting.board import groups
 from robustsnn.reporting.page import broken, verdict
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
 from robustsnn.reporting.tables import energies, layers, operations, radius
@@ -252,10 +253,10 @@ def test_failed_checks_stand_below_the_verdict() -> None:
     assert "audit failed" not in written("usual")
 
 
-def test_verdict_is_of_the_best_spiking_network_under_its_strongest_attack() -> None:
+def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> None:
     text = verdict(USUAL).replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("Of 100 test images, the best spiking network “finetuned” classifies 90.0 % (")
-    assert "still 50.0 % (40.4 to 59.6) under PGD-20 at ε = 8/255" in text
+    assert "still 50.0 % (40.4 to 59.6) under FGSM, PGD-20 together at ε = 8/255" in text
     assert "the lowest, the spiking network “converted”, keeps 5.0 % (" in text
     assert text.endswith(").")
 
@@ -266,6 +267,20 @@ def test_verdict_says_where_intervals_overlap() -> None:
     assert "the intervals overlap" in verdict(run(near, FINETUNED))
     assert "under FGSM, and the intervals overlap" in verdict(run(near, FINETUNED))
     assert "overlap" not in verdict(USUAL)
+
+
+def test_what_one_attack_left_may_fall_to_another() -> None:
+    """Each leaves half of the images, and none is left by both."""
+    one = result("FGSM", 8 / 255, 45)
+    other = result("PGD-20", 8 / 255, 45).model_copy(
+        update={"broken_by": tuple({ROBUST: 0, MISCLASSIFIED: MISCLASSIFIED}.get(b, ROBUST) for b in one.broken_by)}
+    )
+    both = row("both", one, other)
+    assert (one.robust.value, other.robust.value) == (0.45, 0.45)
+    assert both.report.worst(8 / 255) == wilson(0, 100)
+    assert both.report.worst(0.5) is None
+    assert "still 0.0" in verdict(run(both))
+    assert [group.robust(entry).value for group in groups({"a": run(both)}) for entry in group.entries] == [0]
 
 
 def test_verdict_without_spikes_says_so() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Norm, ball
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, Margin, TargetedDLR, answer, begin, clean_logits
-from robustsnn.attacks.gradient import Boundary, Run, among, at_least_one, best_of, differentiate
+from robustsnn.attacks.gradient import Run, among, at_least_one, best_of, differentiate
+from robustsnn.attacks.starts import Boundary
 from robustsnn.seeds import noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
@@ -69,8 +70,10 @@ def auto_ascend(
     for step in range(steps + 1):
         if judge is not None:
             broken = judge(images.adv, images.index)
-            found[images.index[broken]] = images.adv[broken]
-            images.keep(~broken)
+            gone = broken.nonzero().flatten()
+            if len(gone):
+                found[images.index[gone]] = images.adv[gone]
+                images.keep((~broken).nonzero().flatten())
         if not len(images.index):
             break
         images.look(model, losses, worth, last=step == steps)
@@ -96,7 +99,7 @@ class _Climbing:
         self.halved = torch.ones_like(nothing, dtype=torch.bool)  # the start is no reason to halve
 
     def keep(self, chosen: Tensor) -> None:
-        """Let all other images go."""
+        """Let all but these places go."""
         for name, values in vars(self).items():
             setattr(self, name, values[chosen])
 
@@ -150,6 +153,9 @@ class APGD:
         goal, norm: what to maximise, which ball.
 
     Without a judge the iterate with the highest loss is returned, image by image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, or a count below 1.
     """
 
     eps: float = 8 / 255
@@ -184,6 +190,9 @@ class TargetedAPGD:
         norm: which ball.
 
     Without a judge the iterate with the largest margin of all runs is returned, image by image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, or a count below 1.
     """
 
     eps: float = 8 / 255

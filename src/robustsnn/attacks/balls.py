@@ -25,7 +25,11 @@ class Ball(types.Ball, Protocol):
 
 @dataclass(frozen=True)
 class Linf:
-    """``|adv - x| <= eps`` in every pixel."""
+    """``|adv - x| <= eps`` in every pixel.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite.
+    """
 
     eps: float
 
@@ -44,7 +48,11 @@ class Linf:
 
 @dataclass(frozen=True)
 class L2:
-    """``||adv - x||_2 <= eps`` over all pixels of an image."""
+    """``||adv - x||_2 <= eps`` over all pixels of an image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite.
+    """
 
     eps: float
 

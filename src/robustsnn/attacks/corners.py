@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Linf
-from robustsnn.attacks.goals import CrossEntropy
+from robustsnn.attacks.goals import CrossEntropy, begin
 from robustsnn.attacks.gradient import at_least_one, best_of
 from robustsnn.seeds import Noise, noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
@@ -22,6 +22,9 @@ class _Draws(ABC):
     Arguments:
         eps: radius of the ball.
         draws: images tried; the first that the judge calls broken is kept, else the one with the highest cross-entropy.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, or a count below 1.
     """
 
     eps: float = 8 / 255
@@ -44,6 +47,7 @@ class _Draws(ABC):
         x, draw = x.detach(), noise(rng)
 
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
+            begin(model, len(chosen))
             return self.sample(x, draw)[chosen]
 
         return best_of([run] * self.draws, model, x, CrossEntropy().on(model, x, y), judge)

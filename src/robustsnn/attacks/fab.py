@@ -9,8 +9,10 @@ from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Linf
 from robustsnn.attacks.goals import Losses, answer, begin, clean_logits
-from robustsnn.attacks.gradient import at_least_one, differentiate, largest
+from robustsnn.attacks.gradient import at_least_one, differentiate
+from robustsnn.attacks.starts import largest
 from robustsnn.seeds import noise
+from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 
@@ -25,8 +27,8 @@ def to_hyperplane(x: Images, w: Images, rise: Tensor) -> Images:
     room = torch.where(direction > 0, 1 - x.flatten(1), x.flatten(1)).masked_fill(direction == 0, 0)
     edges, order = room.sort(1)
     weight = (w.flatten(1).abs() / scale[:, None]).gather(1, order)
-    spent = (weight * edges).cumsum(1) - weight * edges  # by the pixels that are at their edge before this one
-    left = weight.flip(1).cumsum(1).flip(1).clamp_min(torch.finfo(w.dtype).tiny)
+    spent = running_sum(weight * edges, 1) - weight * edges  # by the pixels that are at their edge before this one
+    left = running_sum(weight.flip(1), 1).flip(1).clamp_min(torch.finfo(w.dtype).tiny)
     amount = ((rise.abs() / scale)[:, None] - spent) / left  # if this pixel and all after it have room enough
     enough = amount <= edges
     first = enough.int().argmax(1, keepdim=True)
@@ -55,6 +57,9 @@ class FAB:
 
     Returns the nearest misclassified image found, clipped to the ball; the clean image where none was found. A judge is asked
     about the iterates that lie in the ball, and one that it calls broken is returned and costs nothing more.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, a count below 1, or another figure out of its range.
     """
 
     eps: float = 8 / 255

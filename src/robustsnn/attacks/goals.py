@@ -74,6 +74,9 @@ class TargetedDLR:
 
     Arguments:
         rank: which wrong class ``t`` is, counted from 1, the likeliest by the clean image's logits; at most K - 1.
+
+    Raises:
+        ValueError: a ``rank`` that is no whole number of at least 1.
     """
 
     rank: int = 1

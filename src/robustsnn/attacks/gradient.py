@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import L2, Ball, Linf, Norm, ball
+from robustsnn.attacks.balls import Ball, Linf, Norm, ball
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, answer, begin
-from robustsnn.seeds import Noise, noise
+from robustsnn.attacks.starts import Start, Uniform
+from robustsnn.seeds import noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Logits, PerImage, Randomness
 
 Move = Callable[[Tensor, Tensor], Tensor]
@@ -70,7 +71,12 @@ def differentiate(model: Classifier, x: Images, losses: Losses, index: Tensor) -
         loss = losses(logits, index)
         # a model that cuts the graph has no gradient at all, which is for an audit to tell
         (gradient,) = torch.autograd.grad(loss.sum(), x) if loss.requires_grad else (torch.zeros_like(x),)
-    return logits.detach(), loss.detach(), gradient
+    return logits.detach(), loss.detach(), usable(gradient)
+
+
+def usable(gradient: Images) -> Images:
+    """The gradient, 0 where it is no finite number, so that one pixel does not spoil an image."""
+    return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 Run = Callable[[Tensor, Judge | None], Tensor]
@@ -108,44 +114,6 @@ def among(function: Callable[[Tensor, Tensor], Tensor], chosen: Tensor) -> Calla
     return lambda values, index: function(values, chosen[index])
 
 
-Start = Callable[[Tensor, Ball, Noise], Tensor]
-"""``start(x, ball, noise)``: the first iterate."""
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Anywhere in the ball."""
-
-    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
-        return ball.sample(x, noise)
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """``x + scale * N(0, 1)``, projected."""
-
-    scale: float = 0.001
-
-    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
-        return ball.project(x + self.scale * noise.normal(x), x)
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """On the ball's surface, projected: ``x + eps * r / ||r||``, ``r`` uniform in a cube (L∞) or normal (L2)."""
-
-    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
-        if isinstance(ball, L2):
-            return ball.project(x + ball.eps * ball.direction(noise.normal(x)), x)
-        r = 2 * noise.uniform(x) - 1
-        return ball.project(x + ball.eps * r / largest(r.abs()), x)
-
-
-def largest(values: Tensor) -> Tensor:
-    """The largest of each image's values ``[N,C,H,W]``, never 0, ``[N,1,1,1]``."""
-    return values.amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
-
-
 def at_least_one(attack: object, **counts: int) -> None:
     """Refuse an attack whose counts, named in the singular, are not whole numbers of at least 1.
 
@@ -160,6 +128,9 @@ def at_least_one(attack: object, **counts: int) -> None:
 @dataclass(frozen=True)
 class FGSM:
     """One step of size ``eps`` along the gradient's sign from the clean image (Goodfellow et al. 2015).
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, or an unknown norm.
 
     >>> FGSM(0.1)(torch.nn.Flatten(), torch.full((1, 2, 1, 1), 0.5), torch.tensor([0]), rng=torch.Generator()).flatten()
     tensor([0.4000, 0.6000])
@@ -190,7 +161,11 @@ class FGSM:
 
 @dataclass(frozen=True)
 class RFGSM:
-    """A random step to a corner of size ``alpha * eps``, then a gradient step of the rest (Tramer et al. 2018)."""
+    """A random step to a corner of size ``alpha * eps``, then a gradient step of the rest (Tramer et al. 2018).
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, or ``alpha`` outside [0, 1].
+    """
 
     eps: float = 8 / 255
     alpha: float = 0.25
@@ -223,6 +198,9 @@ class PGD:
         restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
         goal, start, norm: what to maximise, where to begin, which ball.
         stride: how far all steps together reach, in units of ``eps``.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, a count below 1, or a ``stride`` not above 0.
     """
 
     eps: float = 8 / 255

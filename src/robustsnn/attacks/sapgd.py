@@ -10,7 +10,8 @@ from torch import Tensor
 
 from robustsnn.attacks.balls import Ball, Linf
 from robustsnn.attacks.goals import CrossEntropy, Goal
-from robustsnn.attacks.gradient import Boundary, Move, among, ascend, at_least_one, best_of, largest
+from robustsnn.attacks.gradient import Move, among, ascend, at_least_one, best_of
+from robustsnn.attacks.starts import Boundary, largest
 from robustsnn.seeds import image_seeds, noise
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
@@ -41,9 +42,12 @@ class SAPGD:
 
     Arguments:
         eps: radius of the ball.
-        steps: gradient steps; 100 or more are meant.
+        steps: gradient steps; 100 or more are meant, since of few η halves after each. Fewer are for trying out.
         restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
         goal: what to maximise.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, or a count below 1.
     """
 
     eps: float = 8 / 255

@@ -13,6 +13,7 @@ from robustsnn.attacks.balls import L2, Ball, Linf, Norm, ball
 from robustsnn.attacks.goals import Margin, answer, begin
 from robustsnn.attacks.gradient import among, at_least_one, best_of
 from robustsnn.seeds import Noise, noise
+from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -107,7 +108,7 @@ def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
     row, column = (torch.arange(size, device=like.device) - size // 2 for size in (height, width))
     distance = torch.maximum(row.abs()[:, None], column.abs()[None, :])
     terms = 1 / torch.arange(1, height // 2 + 2, device=like.device, dtype=like.dtype).square()
-    return terms.flip(0).cumsum(0).flip(0)[distance]
+    return running_sum(terms.flip(0), 0).flip(0)[distance]
 
 
 def _square(x: Tensor, side: int, down: Tensor, right: Tensor) -> tuple[Tensor, ...]:
@@ -145,6 +146,9 @@ class Square:
         p: share of the pixels in the first square, in (0, 1]; it halves along `HALVINGS`.
         norm: which ball.
         restarts: independent searches; the lowest margin is kept, image by image.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite, an unknown norm, a count below 1, or ``p`` out of range.
     """
 
     eps: float = 8 / 255
@@ -182,6 +186,8 @@ class Square:
         highest = torch.full_like(adv[:, 0, 0, 0], -torch.inf)
         begin(model, len(chosen))
         for query in range(-1, self.queries):  # the clean image is no query
+            if not len(alive):
+                break
             if query < 1:
                 candidate = (adv if query < 0 else start)[alive]
             else:
@@ -189,13 +195,13 @@ class Square:
                 candidate = search.move(adv[alive], clean[alive], area(query, self.queries, self.p), chance)
             logits = answer(model, candidate, alive)
             margin = worth(logits, alive).to(highest.dtype)
-            better = (margin > highest[alive]) | (query == 0)
+            better = ((margin > highest[alive]) | (query == 0)).nonzero().flatten()
+            if not len(better):
+                continue
             kept, index = candidate[better], alive[better]
             adv[index], highest[index] = kept, margin[better]
             wrong = logits[better].argmax(1) != y[chosen[index]] if judge is None else judge(kept, index)
-            lives = torch.ones_like(better)
+            lives = torch.ones_like(alive, dtype=torch.bool)
             lives[better] = ~wrong
             alive = alive[lives]
-            if not len(alive):
-                break
         return adv

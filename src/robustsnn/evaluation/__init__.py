@@ -1,8 +1,9 @@
 """Evaluation: members, protocols, the worst case, the audit, and the report of what was measured."""
 
 from robustsnn.evaluation.audit import Audit
-from robustsnn.evaluation.energy import PRESETS, Joules, Operations, firing_rates, operations
+from robustsnn.evaluation.energy import PRESETS, Joules, Operations, operations
 from robustsnn.evaluation.evaluate import evaluate
+from robustsnn.evaluation.figures import firing_rates
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import (
     PATHS,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
 from robustsnn.data import Images
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
-from robustsnn.evaluation.results import Check, PathFigures, Verdict, wilson
+from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict, wilson
 from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Plain
@@ -29,6 +30,9 @@ class Audit:
         images: on how many; 0: no audit.
         steps: of the long run of PGD on the images that survived.
         queries: of the black-box attack on them.
+
+    Raises:
+        ValueError: a number of images below 0, or steps or queries below 1.
     """
 
     images: int = 64
@@ -58,14 +62,15 @@ class Subject:
         self.right = ~wrong(self.view, x, y)
         self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
 
-    def broken(self, attack: Attack, among: Tensor | None = None, *, last: bool = False, black_box: bool = False) -> Tensor:
-        """Which of the correctly classified images an attack breaks, tried on those ``among`` them."""
+    def broken(
+        self, attack: Attack, among: Tensor | None = None, *, rule: Rule = "any", path: GradientPath | None = None
+    ) -> Tensor:
+        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; along ``path``, if any."""
         found = torch.zeros_like(self.y, dtype=torch.bool)
         index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
         if len(index):
-            member = Member(attack, Plain() if black_box else self.path)
+            member = Member(attack, path or self.path)
             seeds = image_seeds(self.ids[index], self.seed, "audit")
-            rule: Rule = "last" if last else "any"
             found[index] = attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)[1]
         return found
 
@@ -79,45 +84,69 @@ class Subject:
 
 
 def audit(
-    subject: Subject, survivors: Tensor, paths: dict[GradientPath, PathFigures], how: Audit, unchanged: bool
+    subject: Subject,
+    results: Sequence[Result],
+    places: Sequence[int],
+    paths: dict[GradientPath, PathFigures],
+    how: Audit,
+    unchanged: bool,
 ) -> tuple[Check, ...]:
     """All checks.
 
     Arguments:
-        subject: the network on the audit's images, attacked along its strongest path.
-        survivors: which of the correctly classified images survived the protocol.
+        subject: the network on the audit's images, attacked along its strongest path at the largest radius.
+        results: what the protocol found.
+        places: of the subject's correctly classified images in ``broken_by``.
         paths: what the pilot found.
         unchanged: whether the evaluation left the network as it was.
     """
     count, eps = len(subject.images), subject.eps
     if not len(subject.y):
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning="no audit: every image is misclassified clean"),)
+    largest = [result for result in results if result.eps == eps]
+    survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
+    led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
     iterated = subject.broken(PGD(eps, 20))
-    single = subject.broken(FGSM(eps), last=True)
+    single = subject.broken(FGSM(eps), rule="last")
     noisy = subject.broken(UniformNoise(eps)) | subject.broken(CornerNoise(eps))
-    white = iterated | single | ~survivors
-
-    def share(flags: Tensor) -> int:
-        return int(flags.sum())
-
+    white = iterated | single | led
+    queried = subject.broken(Square(eps, how.queries), survivors, path=Plain()) | ~survivors & ~white
     checks = [_gradients(list(paths.values()))]
     checks.append(_losses([subject.loss(steps) for steps in (0, 1, 5, 20)]))
     added: Sequence[tuple[str, Tensor, str]] = (
         (f"PGD-{how.steps}", subject.broken(PGD(eps, how.steps), survivors), "images that a far longer run breaks as well"),
         ("restarts", subject.broken(PGD(eps, 20, restarts=5), survivors), "images that five restarts break as well"),
-        ("black box", subject.broken(Square(eps, how.queries), survivors, black_box=True), "images that only queries break"),
+        ("black box", queried, "images that only queries, transfer or noise break, here or in the protocol"),
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
-    checks += [_few(name, share(flags), count, meaning) for name, flags, meaning in added]
+    checks += [_few(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
     checks.append(_sweep(subject))
+    checks += _radii(results)
     checks += _interface(subject)
-    excess = subject.cost.excess
-    inside = "how far attacks went outside ball or box, before clipping"
+    excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
+    inside = "how far attacks, the protocol's too, went outside ball or box before clipping; 1 for pixels that are no number"
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
-    state = "the evaluation left parameters, buffers and flags of the network as they were"
+    state = "the evaluation left parameters, buffers, and training and gradient flags of the network as they were"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
     return tuple(checks)
+
+
+def transfer(sources: Collection[str]) -> Check:
+    """Whether a protocol that tries examples of other networks was given any."""
+    if not sources:
+        return Check(name="transfer", figure=0, verdict="warn", meaning="no transfer: no source networks were given")
+    return Check(name="transfer", figure=len(sources), verdict="pass", meaning="networks whose examples were tried")
+
+
+def _flags(result: Result, places: Sequence[int]) -> Tensor:
+    return torch.tensor(result.broken_by)[list(places)]
+
+
+def _by_gradients(result: Result, places: Sequence[int]) -> Tensor:
+    """Which images gradients of the attacked network broke, not queries nor transfer."""
+    white = [number for number, follows in enumerate(result.white_box) if follows]
+    return torch.isin(_flags(result, places), torch.tensor(white, dtype=torch.int64))
 
 
 def _ok(good: bool) -> Verdict:
@@ -147,7 +176,7 @@ def _losses(losses: Sequence[float]) -> Check:
 
 
 def _sweep(subject: Subject) -> Check:
-    """Robust accuracy must fall with the radius, and to 0 %."""
+    """Robust accuracy must fall to 0 %. Here it cannot rise: each radius attacks what the one before left."""
     left, last = [], torch.ones_like(subject.y, dtype=torch.bool)
     radii = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > subject.eps]
     for radius in radii:
@@ -158,6 +187,16 @@ def _sweep(subject: Subject) -> Check:
             return Check(name="sweep", figure=radius, verdict="pass", meaning="radius at which PGD-20 leaves no image")
     share = left[-1] / len(subject.images) if left else 0.0
     return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius up to 1")
+
+
+def _radii(results: Sequence[Result]) -> list[Check]:
+    """Accuracy must not rise with the radius; nothing to check where there is one radius only."""
+    attacks: dict[str, list[Result]] = {}
+    for result in sorted(results, key=lambda result: result.eps):
+        attacks.setdefault(result.attack, []).append(result)
+    rises = [more.survivors - less.survivors for each in attacks.values() for less, more in pairwise(each)]
+    meaning = "images by which accuracy rises from a radius to the next larger one, in the protocol's own results"
+    return [_few("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
 
 
 def _interface(subject: Subject) -> list[Check]:

@@ -1,4 +1,4 @@
-"""What a network spends: spikes per neuron and time step, weights to store, operations of its synapses and their energy."""
+"""What a network spends: operations of its synapses and their energy."""
 
 from __future__ import annotations
 
@@ -18,67 +18,7 @@ from robustsnn.data import Images
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork, rewire
-from robustsnn.spiking.foreign import Spike
 from robustsnn.spiking.rewire import with_tensors
-
-
-def timesteps(net: nn.Module) -> int | None:
-    """For how many steps a network runs; None for an ANN."""
-    if isinstance(net, SpikingNetwork):
-        return net.dynamics.timesteps
-    return net.timesteps if isinstance(net, ForeignNetwork) else None
-
-
-def thresholds(net: nn.Module) -> dict[str, float]:
-    """The threshold of every layer of neurons (its mean where a layer has several), in firing order; another library's keep
-    theirs to themselves."""
-    if not isinstance(net, SpikingNetwork):
-        return {}
-    return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
-
-
-@torch.no_grad()
-def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, float]:
-    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
-    if isinstance(net, ForeignNetwork):
-        return _foreign_rates(net, data, batch)
-    if not isinstance(net, SpikingNetwork):
-        return {}
-    view = net.rewired(lambda _, neuron: neuron.changed()).eval()
-    total = dict.fromkeys(view.thresholds, 0.0)
-    for name, neuron in view.neurons.items():
-
-        def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
-            total[name] += float(spikes.mean(dtype=torch.float64)) * len(spikes) / view.dynamics.timesteps
-
-        neuron.register_forward_hook(count)
-    for x, _, _ in data.batches(batch):
-        view(x.to(next(net.parameters(), x).device))
-    return {name: value / len(data) for name, value in total.items()}
-
-
-def _foreign_rates(net: ForeignNetwork, data: Images, batch: int) -> dict[str, float]:
-    spikes, chances = dict.fromkeys(net.neurons, 0.0), dict.fromkeys(net.neurons, 0)
-
-    def counting(name: str, own: Spike) -> Spike:
-        def spike(u: Tensor) -> Tensor:
-            fired = own(u)
-            spikes[name] += float(fired.count_nonzero())
-            chances[name] += fired.numel()
-            return fired
-
-        return spike
-
-    view = net.spiking(counting).eval()
-    for x, _, _ in data.batches(batch):
-        view(x.to(next(net.parameters(), x).device))
-    return {name: count / max(1, chances[name]) for name, count in spikes.items()}
-
-
-def stored_weights(net: nn.Module) -> tuple[int, int]:
-    """How many weights of convolutions and linear layers are not 0, and how many there are."""
-    weights = [layer.weight for layer in weight_layers(net).values()]
-    return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
 
 
 class Operations(BaseModel):

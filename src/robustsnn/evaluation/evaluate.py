@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustsnn.data import Images
-from robustsnn.evaluation.audit import Audit, Subject, audit
-from robustsnn.evaluation.energy import firing_rates, operations, stored_weights, thresholds, timesteps
+from robustsnn.evaluation.audit import Audit, Subject, audit, transfer
+from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.examples import examples
+from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.latency import correct_over_time
-from robustsnn.evaluation.members import PUBLISHED_PATHS, Member, leading, members
+from robustsnn.evaluation.members import PUBLISHED_PATHS, Group, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
 from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, PathFigures, Report, Result
-from robustsnn.evaluation.shared import runs
-from robustsnn.evaluation.state import Progress, State, carried
-from robustsnn.evaluation.worst import Cost, Crafting, Target, attempts, wrong
+from robustsnn.evaluation.results import Check, PathFigures, Report, Result
+from robustsnn.evaluation.state import State, carried
+from robustsnn.evaluation.victim import Victim
+from robustsnn.evaluation.worst import Crafting, Target
 from robustsnn.files import digest
 from robustsnn.names import find
 from robustsnn.precision import ieee
-from robustsnn.seeds import derive, image_seeds
+from robustsnn.seeds import derive
 from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
@@ -94,13 +93,14 @@ def evaluate(
     names = list(chosen.ensembles) if attacks is None else list(attacks)
     if not len(data) or not radii or not names:
         raise ValueError("evaluation needs images, at least one eps and at least one attack")
-    if max(radii) > 1:
-        raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {max(radii):g}: 8 grey levels are 8/255")
+    if refused := [radius for radius in radii if not 0 <= radius <= 1]:
+        raise ValueError(f"eps must be in [0, 1], as pixels are, not {refused[0]:g}: 8 grey levels are 8/255")
     if rule not in (None, *get_args(Rule)):
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
     groups = {name: find(f"attack of protocol {called!r}:", chosen.ensembles, name) for name in names}
+    _possible(called, groups, net, sources)
     started = time.perf_counter()
-    before = digest(net.state_dict())
+    before = _condition(net)
     team = Team(fabric or cpu())
     target = Target.of(net, find("crafting", {name: name for name in get_args(Crafting)}, crafting))
     device = next(net.parameters(), data.labels).device
@@ -108,31 +108,37 @@ def evaluate(
     victim = Victim(net, target, data.near(device), device, rule or chosen.rule, seed, batch, team, on_progress)
     images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
     origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
-    kept = State.resume(team.own(state), repr((before, images, chosen, names, radii, victim.rule, seed, origins, crafting)))
-    kept.agree(team.agree([result.model_dump(mode="json") for result in kept.done]))
-    clean = victim.clean()
-    paths: dict[GradientPath, PathFigures] = {}
+    alone: dict[GradientPath, PathFigures] = {}
+    known = leading(net, PUBLISHED_PATHS)
     if chosen.ranked or check.images:
         few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
-        known = leading(net, PUBLISHED_PATHS)
-        paths = pilot(net, few, known, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(known)))
+        every = list(dict.fromkeys([*known, *_white_box_paths(groups, net)]))
+        alone = pilot(net, few, every, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(every)))
+    paths = {path: figures for path, figures in alone.items() if path in known}
     ranking = list(paths) if chosen.ranked else []
     ensembles = {(name, radius): members(groups[name], radius, net, ranking, sources) for name in names for radius in radii}
+    order = [str(member) for ensemble in ensembles.values() for member in ensemble]  # which a pilot may have chosen
+    asked = (before[0], images, chosen, names, radii, victim.rule, seed, origins, crafting, order)
+    kept = State.resume(team.own(state), repr(asked))
+    kept.agree(team.agree([result.model_dump(mode="json") for result in kept.done]))
+    clean = victim.clean()
     for name in names:
         for radius in sorted(radii):
             if not any((result.attack, result.eps) == (name, radius) for result in kept.done):
                 victim.measure(name, radius, ensembles[name, radius], carried(kept.done, name, radius, clean), kept)
     results = sorted(kept.done, key=lambda result: list(ensembles).index((result.attack, result.eps)))
     worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
-    unchanged = digest(net.state_dict()) == before
+    audited = _audited(victim, results, paths, check, _condition(net) == before) if check.images else ()
+    if audited and any(group.transfers for ensemble in groups.values() for group in ensemble):
+        audited = (*audited, transfer(sources))
     report = Report(
         protocol=called if called in PROTOCOLS else f"{called} {derive(repr(chosen)):016x}",
         images=len(data),
         seed=seed,
         timesteps=timesteps(net),
         results=tuple(results),
-        pilot={str(path): figures for path, figures in paths.items()},
-        audit=_audited(victim, results, paths, check, unchanged),
+        pilot={str(path): figures for path, figures in alone.items()},
+        audit=audited,
         weights=stored_weights(net),
         thresholds=thresholds(net),
         **_without_attack(net, data, batch, team),
@@ -141,6 +147,34 @@ def evaluate(
     )
     kept.discard()
     return report
+
+
+def _white_box_paths(groups: Mapping[str, Sequence[Group]], net: nn.Module) -> list[GradientPath]:
+    """Along which a protocol's members follow gradients of the network."""
+    everyone = [member for ensemble in groups.values() for member in members(ensemble, 0.0, net)]
+    return [member.path for member in everyone if member.white_box]
+
+
+def _condition(net: nn.Module) -> tuple[str, list[tuple[str, bool]]]:
+    """What attacks must leave as it is: parameters and buffers by their digest, and the flags of modules and parameters."""
+    training = [(name, module.training) for name, module in net.named_modules()]
+    return digest(net.state_dict()), training + [(name, value.requires_grad) for name, value in net.named_parameters()]
+
+
+def _possible(protocol: str, groups: Mapping[str, Sequence[Group]], net: nn.Module, sources: Mapping[str, nn.Module]) -> None:
+    """Refuse ensembles that nobody would be a member of, and sources that could not look at the images."""
+    for name, ensemble in groups.items():
+        if not members(ensemble, 0.0, net, (), sources):
+            raise ValueError(
+                f"ensemble {name!r} of protocol {protocol!r} has no members, so every image would be robust: "
+                "give it paths, or networks to transfer from (sources; in a recipe evaluation.transfer)"
+            )
+    for name, source in sources.items():
+        where = {str(parameter.device) for parameter in (*source.parameters(), *net.parameters())}
+        if len(where) > 1:
+            raise ValueError(
+                f"source {name!r} and the network are on different devices, {' and '.join(sorted(where))}: move it"
+            )
 
 
 def _without_attack(net: nn.Module, data: Images, batch: int, team: Team) -> dict[str, Any]:
@@ -170,86 +204,13 @@ def fitting(guide: nn.Module, few: Images, batch: int, memory: int) -> int:
     return min(batch, memory // each)
 
 
-@dataclass(frozen=True)
-class Victim:
-    """The attacked network with all that stays the same over an evaluation."""
-
-    net: nn.Module
-    target: Target
-    data: Images
-    device: torch.device
-    rule: Rule
-    seed: int
-    batch: int
-    team: Team
-    on_progress: Callable[[str, float], None]
-
-    def clean(self) -> Tensor:
-        """Flags before any attack, ``[N]``."""
-        flags = torch.full((len(self.data),), ROBUST)
-        for index in self.team.share(len(self.data)).split(self.batch):
-            missed = wrong(self.target.judged, *self.images(index)[:2])
-            flags[index[missed.cpu()]] = MISCLASSIFIED
-        return self.team.merge(flags)
-
-    def images(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels, labels and ids of the images ``index``, on the network's device."""
-        place = index.to(self.data.labels.device)
-        x, y = self.data.batch(place)
-        return x.to(self.device), y.to(self.device), self.data.ids[place].to(self.device)
-
-    def measure(self, name: str, eps: float, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
-        """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
-        now = kept.current or Progress.begin(flags, len(ensemble))
-        mine = self.team.share(len(flags))
-        what = f"{name} at {eps:.4g}"
-        first = 0
-        for run in runs(ensemble):
-            for number in range(first, first + len(run)):  # above first: where an earlier evaluation was cut short
-                waiting = mine[(now.flags[mine] == ROBUST) & (now.tried[mine] == number)]
-                for i, index in enumerate(waiting.split(self.batch)):
-                    self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
-                    if len(index):
-                        self._attack(run[number - first :], number, index, now, name, kept)
-            first += len(run)
-        self.on_progress(what, 1.0)
-        result = Result(
-            attack=name,
-            eps=eps,
-            rule=self.rule,
-            members=tuple(member.name for member in ensemble),
-            broken_by=tuple(self.team.merge(now.flags).tolist()),
-            white_box=tuple(member.white_box for member in ensemble),
-            gradients=tuple(self.team.total(torch.tensor(now.gradients)).tolist()),
-            queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
-        )
-        kept.keep(None, (result,))
-
-    def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
-        """Let a run, whose first member is that of the ensemble, attack the images ``index``."""
-        x, y, ids = self.images(index)
-        costs = [Cost() for _ in run]
-        seeds = image_seeds(ids, self.seed, name)
-        found = attempts(run, self.target, x, y, seeds, self.rule, costs)
-        for number, ((alive, _, broken), cost) in enumerate(zip(found, costs, strict=False), first):
-            now.flags[index[alive[broken].cpu()]] = number
-            now.tried[index[alive.cpu()]] = number + 1
-            now.gradients[number] += cost.gradients
-            now.queries[number] += cost.queries
-            kept.keep(now)
-
-
 def _audited(
     victim: Victim, results: Sequence[Result], paths: dict[GradientPath, PathFigures], check: Audit, unchanged: bool
 ) -> tuple[Check, ...]:
     """The audit at the largest radius that was measured."""
-    if not check.images:
-        return ()
     eps = max(result.eps for result in results)
-    survived = torch.stack([torch.tensor(result.broken_by) == ROBUST for result in results if result.eps == eps]).all(0)
     chosen = pilots(victim.data, check.images, victim.seed).to(victim.device)
     subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
-    places = {int(image): place for place, image in enumerate(victim.data.ids)}
-    survivors = survived[[places[int(image)] for image in subject.ids]].to(subject.y.device)
+    places = {image: place for place, image in enumerate(victim.data.ids.tolist())}
     victim.on_progress("audit", 0.0)
-    return audit(subject, survivors, paths, check, unchanged)
+    return audit(subject, results, [places[image] for image in subject.ids.tolist()], paths, check, unchanged)

@@ -7,6 +7,7 @@ from torch import nn
 
 from robustsnn.data import Images
 from robustsnn.spiking import SpikingNetwork
+from robustsnn.sums import running_sum
 
 
 @torch.no_grad()
@@ -26,6 +27,6 @@ def correct_over_time(net: nn.Module, data: Images, timesteps: int | None = None
     device = next(net.parameters(), data.labels).device
     hits = torch.zeros(steps, dtype=torch.int64, device=device)
     for x, y, _ in data.batches(batch * net.dynamics.timesteps // steps + 1):
-        logits = view.steps(x.to(device)).cumsum(0)  # sums decide as means do
+        logits = running_sum(view.steps(x.to(device)), 0)  # sums decide as means do
         hits += (logits.argmax(-1) == y.to(device)).sum(1)
     return tuple(hits.tolist())

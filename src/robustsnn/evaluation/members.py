@@ -8,9 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from robustsnn.attacks import GRADIENT_FREE
 from robustsnn.conversion import folded
+from robustsnn.names import build, nearest
 from robustsnn.spiking import (
     FOREIGN,
+    SURROGATES,
     Adaptive,
     Analog,
     Exponential,
@@ -53,6 +56,23 @@ PATHS: dict[str, Callable[..., GradientPath]] = {
     "Adaptive": Adaptive,
     "Plain": Plain,
 }
+
+
+def path(text: str) -> GradientPath:
+    """The gradient path that a text spells.
+
+    Raises:
+        ValueError: text that cannot be read, a surrogate alone, or anything else in the place of one.
+
+    >>> path("Surrogate(Triangle(0.5))").derivative
+    Triangle(width=0.5)
+    """
+    made = build("path", {**PATHS, **SURROGATES}, text)
+    if type(made).__name__ not in PATHS:
+        raise ValueError(f"{text} is no path, but the derivative of one: write Surrogate({text})")
+    if isinstance(made, Surrogate) and (given := type(made.derivative).__name__) not in SURROGATES:
+        raise ValueError(f"the derivative of {text} cannot be {given}: {nearest(given, SURROGATES)}")
+    return made  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -100,14 +120,20 @@ class Group:
         if (norm := getattr(self.attack, "norm", "Linf")) != "Linf":
             raise ValueError(f"attack {self.name!r} stays in a ball of norm {norm}, but reports claim Linf: use norm='Linf'")
 
-    def sees_gradients(self) -> bool:
-        """Whether the attack follows gradients of the attacked network: neither black-box nor transferred."""
-        return not any(isinstance(path, Plain | Sources) for path in self.paths)
+    @property
+    def transfers(self) -> bool:
+        """Whether it tries examples of the networks that the evaluation was given."""
+        return any(isinstance(path, Sources) for path in self.paths)
 
 
 @dataclass(frozen=True)
 class Member:
-    """An attack that follows a gradient path; ``name`` is what reports call it."""
+    """An attack that follows a gradient path.
+
+    Arguments:
+        name: what reports call it.
+        white_box: whether it follows gradients of the attacked network: neither queries nor transfer.
+    """
 
     attack: Attack
     path: GradientPath
@@ -161,6 +187,7 @@ def members(
         places = {str(path): place for place, path in enumerate(ranking)}
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
-            member = Member(attack, path, name, group.sees_gradients())
+            white_box = not isinstance(attack, GRADIENT_FREE) and not isinstance(path, Transfer)
+            member = Member(attack, path, name, white_box)
             found.setdefault(str(member), member)
     return tuple(found.values())

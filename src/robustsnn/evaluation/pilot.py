@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD, CrossEntropy
+from robustsnn.attacks.goals import begin
 from robustsnn.attacks.gradient import input_gradient
 from robustsnn.data import Images
 from robustsnn.evaluation.members import Member
@@ -30,11 +31,13 @@ def pilot(
     seed: int,
     on_path: Callable[[int], None] = lambda number: None,
 ) -> dict[GradientPath, PathFigures]:
-    """Every path alone on the images that ``net`` classifies correctly, the strongest first."""
+    """Every path alone on the images that ``net`` classifies correctly, the strongest first; all 0 where there is none."""
     target = Target.of(net)
     x, y = images.batch(torch.arange(len(images), device=images.labels.device))
     right = ~wrong(target.judged, x, y)
     x, y, ids = x[right], y[right], images.ids[right]
+    if not len(y):
+        return {path: PathFigures(broken=0.0, zero_gradient=0.0) for path in paths}
     found = {}
     for number, path in enumerate(paths):
         broken = attempt(Member(PGD(eps, 5), path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
@@ -44,10 +47,11 @@ def pilot(
 
 
 def without_gradient(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images' cross-entropy has no gradient at all, ``[N]``."""
+    """Which images' cross-entropy has no gradient to follow, ``[N]``: 0, or no finite number, in every pixel."""
+    begin(view, len(x))
     gradient = input_gradient(view, x, CrossEntropy().on(view, x, y), torch.arange(len(x), device=x.device))
     return (gradient == 0).flatten(1).all(1)
 
 
 def _share(flags: Tensor) -> float:
-    return float(flags.float().mean()) if len(flags) else 0.0
+    return float(flags.float().mean())

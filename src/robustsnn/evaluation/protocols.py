@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from robustsnn.attacks import APGD, ATTACKS, DLR, FAB, FGSM, GOALS, PGD, RFGSM, SAPGD, Square, TargetedAPGD
-from robustsnn.evaluation.members import ADAPTIVE_PATHS, PATHS, PUBLISHED_PATHS, QUICK_PATHS, Group, Sources, Strongest
-from robustsnn.names import build, find, nearest
-from robustsnn.spiking import SURROGATES, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
+from robustsnn.attacks import APGD, DLR, FAB, FGSM, PGD, RFGSM, SAPGD, Square, TargetedAPGD
+from robustsnn.attacks import attack as spelled_attack
+from robustsnn.evaluation.members import ADAPTIVE_PATHS, PUBLISHED_PATHS, QUICK_PATHS, Group, Sources, Strongest, path
+from robustsnn.names import find, nearest
+from robustsnn.spiking import Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
 
 Rule = Literal["any", "last"]
@@ -117,6 +118,10 @@ def protocol(name: str) -> Protocol:
 def _group(table: Any, where: str) -> Group:
     if not isinstance(table, dict) or set(table) - {"name"} != {"attack", "paths"} or not isinstance(table["paths"], list):
         raise ValueError(f"{where}: every ensemble needs 'attack' and 'paths' (and may have a 'name'), not {table}")
+    if not table["paths"]:
+        raise ValueError(
+            f"{where}: {table['attack']} needs at least one path, such as 'published'; see 'robustsnn list paths'"
+        )
     stand_ins: dict[str, tuple[Any, ...]] = {
         "published": PUBLISHED_PATHS,
         "strongest": (Strongest(),),
@@ -124,12 +129,8 @@ def _group(table: Any, where: str) -> Group:
     }
     paths: list[Any] = []
     for text in map(str, table["paths"]):
-        paths += stand_ins[text] if text in stand_ins else [build("path", {**PATHS, **SURROGATES}, text)]
-    attack = build("attack", {**ATTACKS, **GOALS}, str(table["attack"]))
-    if type(attack).__name__ not in ATTACKS:
-        raise ValueError(
-            f"{where}: {table['attack']} is no attack, but what one may maximise: write PGD(goal={table['attack']})"
-        )
+        paths += stand_ins[text] if text in stand_ins else [path(text)]
+    attack: Any = spelled_attack(str(table["attack"]))
     if attack.eps != type(attack)().eps:
         raise ValueError(f"{where}: leave out eps in {table['attack']}: the radius is the evaluation's")
     return Group(str(table.get("name", table["attack"])), attack, tuple(paths))

@@ -53,8 +53,9 @@ class Result(BaseModel):
         broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
         white_box: which members follow gradients of the attacked network.
         gradients, queries: forward passes with and without a gradient, counted in images, by member.
+        excess: how far beyond ball or box each member's images were before they were clipped; 1 for a pixel that is no number.
 
-    The last three are empty where nobody counted.
+    The last four are empty where nobody counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,24 +67,36 @@ class Result(BaseModel):
     white_box: tuple[bool, ...] = ()
     gradients: tuple[int, ...] = ()
     queries: tuple[int, ...] = ()
+    excess: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Result:
-        if any(len(each) not in (0, len(self.members)) for each in (self.white_box, self.gradients, self.queries)):
-            raise ValueError("white_box, gradients and queries need one entry per member, or none at all")
+        counted = (self.white_box, self.gradients, self.queries, self.excess)
+        if any(len(each) not in (0, len(self.members)) for each in counted):
+            raise ValueError("white_box, gradients, queries and excess need one entry per member, or none at all")
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self
 
     @property
+    def attacked(self) -> int:
+        """How many images are classified correctly without an attack."""
+        return len(self.broken_by) - self.broken_by.count(MISCLASSIFIED)
+
+    @property
+    def survivors(self) -> int:
+        """How many images survive every member."""
+        return self.broken_by.count(ROBUST)
+
+    @property
     def clean(self) -> Interval:
         """Accuracy without an attack."""
-        return wilson(sum(b != MISCLASSIFIED for b in self.broken_by), len(self.broken_by))
+        return wilson(self.attacked, len(self.broken_by))
 
     @property
     def robust(self) -> Interval:
         """Worst-case accuracy: the share of images that survive every member."""
-        return wilson(sum(b == ROBUST for b in self.broken_by), len(self.broken_by))
+        return wilson(self.survivors, len(self.broken_by))
 
     @property
     def broken(self) -> tuple[int, ...]:
@@ -92,7 +105,8 @@ class Result(BaseModel):
 
 
 class PathFigures(BaseModel):
-    """A gradient path on the pilot images: the share that PGD-5 breaks along it, and the share without any gradient."""
+    """A gradient path on the pilot images: the share that PGD-5 breaks along it, and the share without a gradient
+    that is a finite number other than 0 anywhere."""
 
     model_config = ConfigDict(frozen=True)
     broken: float
@@ -150,7 +164,7 @@ class Report(BaseModel):
         seed: what starts, pilot and audit were drawn from.
         timesteps: T; None for an ANN.
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
-        pilot: every gradient path alone, on a few images; empty without pilot.
+        pilot: every published gradient path, and every other one of the protocol, alone, on a few images; empty without pilot.
         audit: whether the numbers mean anything; empty without audit.
         weights: how many weights of convolutions and linear layers are not 0, and how many there are.
         thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
@@ -186,6 +200,26 @@ class Report(BaseModel):
     def clean(self) -> Interval:
         """Accuracy without an attack."""
         return self.results[0].clean
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the network runs in time steps."""
+        return self.timesteps is not None
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return "spiking network" if self.spiking else "ANN"
+
+    def at(self, eps: float) -> tuple[Result, ...]:
+        """All that was measured at one radius."""
+        return tuple(result for result in self.results if math.isclose(result.eps, eps))
+
+    def worst(self, eps: float) -> Interval | None:
+        """The share of images that survive every ensemble measured at one radius; None where none was."""
+        there = [result.broken_by for result in self.at(eps)]
+        survivors = sum(set(image) == {ROBUST} for image in zip(*there, strict=True))
+        return wilson(survivors, self.images) if there else None
 
     def result(self, attack: str, eps: float) -> Result:
         """The result of one ensemble.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM
 from robustsnn.attacks.goals import Losses
+from robustsnn.attacks.gradient import usable
 from robustsnn.evaluation.members import Member
 from robustsnn.spiking import Firing, Hybrid, PotentialDependent, Rate, RateApproximation, SpikingNetwork, Surrogate, Through
 from robustsnn.spiking.kernels import through_time
@@ -55,7 +56,7 @@ class SharedForward:
             value = losses(self.net(x), everyone).sum()
         for turn in range(len(self.neurons)):
             self.turn = turn
-            yield torch.autograd.grad(value, x, retain_graph=turn + 1 < len(self.neurons))[0]
+            yield usable(torch.autograd.grad(value, x, retain_graph=turn + 1 < len(self.neurons))[0])
 
     def _fire(self, name: str) -> Fire:
         """Neurons whose way back is looked up when it is taken."""

@@ -1,9 +1,11 @@
-"""What an evaluation has found so far, on disk: a vector of flags that grows by one batch of one member at a time."""
+"""What an evaluation has found so far, on disk: a vector of flags that grows member by member, batch by batch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,9 @@ from torch import Tensor
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.files import digest, read_tensors, write_tensors
 
+SECONDS = 2.0
+"""How old the file may be while a member is at work; after a kill so much is done once more."""
+
 
 @dataclass
 class Progress:
@@ -23,18 +28,19 @@ class Progress:
     Arguments:
         flags: ``broken_by`` so far, ``[N]``.
         tried: how many members each image has met, ``[N]``.
-        gradients, queries: what each member has asked for so far.
+        gradients, queries, excess: what `Cost` counts, of each member so far.
     """
 
     flags: Tensor
     tried: Tensor
     gradients: list[int]
     queries: list[int]
+    excess: list[float]
 
     @classmethod
     def begin(cls, flags: Tensor, members: int) -> Progress:
         """Nothing tried yet; ``flags`` holds what is broken already."""
-        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members)
+        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members, [0.0] * members)
 
 
 @dataclass
@@ -50,16 +56,29 @@ class State:
     key: str
     done: list[Result] = field(default_factory=list)
     current: Progress | None = None
+    written: float = -math.inf
 
-    def keep(self, current: Progress | None = None, finished: Sequence[Result] = ()) -> None:
-        """Write what there is now."""
+    def keep(self, current: Progress) -> None:
+        """Note what is under way; the file follows every few seconds."""
         self.current = current
-        self.done += finished
+        if time.monotonic() - self.written >= SECONDS:
+            self.write()
+
+    def finish(self, result: Result) -> None:
+        """Note a result that is complete."""
+        self.current = None
+        self.done.append(result)
+        self.write()
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        self.written = time.monotonic()
         if self.path is None:
             return
+        current = self.current
         none = torch.zeros(0, dtype=torch.int64)
         tensors = {"flags": none, "tried": none} if current is None else {"flags": current.flags, "tried": current.tried}
-        costs = [] if current is None else [current.gradients, current.queries]
+        costs = [] if current is None else [current.gradients, current.queries, current.excess]
         done = [result.model_dump(mode="json") for result in self.done]
         texts = {"key": self.key, "done": json.dumps(done), "costs": json.dumps(costs)}
         write_tensors(self.path, tensors, {**texts, "seal": _seal(tensors, texts)})

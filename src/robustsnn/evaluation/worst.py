@@ -28,7 +28,7 @@ Crafting = Literal["float32", "bfloat16"]
 @dataclass
 class Cost:
     """What attacks have asked of networks, in images: passes with a gradient, and passes without one; and how far beyond ball
-    or box their results were before they were clipped."""
+    or box their results were before they were clipped, where a pixel that is no finite number counts as 1."""
 
     gradients: int = 0
     queries: int = 0
@@ -98,9 +98,10 @@ def attempt(
 
 def _judged(member: Member, adv: Tensor, judged: nn.Module, x: Tensor, y: Tensor, cost: Cost) -> tuple[Tensor, Tensor]:
     """What an attack returned, clipped to its ball and the box, and whether it is misclassified."""
-    adv = torch.where(adv.isfinite(), adv, x)
-    inside = member.attack.ball.project(adv, x)
-    cost.excess = max(cost.excess, float((adv - inside).abs().max())) if len(x) else cost.excess
+    finite = adv.isfinite()
+    inside = member.attack.ball.project(torch.where(finite, adv, x), x)
+    beyond = torch.where(finite, (adv - inside).abs(), 1.0)
+    cost.excess = max(cost.excess, float(beyond.max())) if len(x) else cost.excess
     return inside, wrong(judged, inside, y)
 
 

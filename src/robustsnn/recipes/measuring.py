@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import torch
 from torch import nn
 
 from robustsnn import checkpoint
-from robustsnn.evaluation import Report, Sources, protocol
+from robustsnn.evaluation import Report, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.recipe import load_recipe, packaged
@@ -34,24 +35,44 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
 
 
 def evaluate(run: Run) -> RunReport:
-    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped."""
-    path = run.out / "report.json"
-    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=made_with(run))
+    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped.
+
+    A report of another recipe is replaced, and the listener told. Rows keep the versions they were measured with.
+    """
+    path, now = run.out / "report.json", made_with(run)
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now)
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
         except ValueError as error:
             run.listener.say(f"measuring anew: {error}")
         else:
-            report = before if before.recipe == report.recipe else report
+            if different := _different(before.recipe, report.recipe):
+                run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
+            else:
+                report = before
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
             continue
         measured = measure(run, source.open(kind), name, source.path(kind))
-        report = report.model_copy(update={"rows": (*report.rows, Row(network=name, report=measured)), "curves": curves})
+        changed = {what: version for what, version in now.items() if report.versions.get(what) != version}
+        row = Row(network=name, report=measured, versions=changed)
+        report = report.model_copy(update={"rows": (*report.rows, row), "curves": curves})
         run.alone(partial(write_atomic, path, report.to_json()))
     return report
+
+
+def _different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
+    """The keys in which two recipes differ, as flags name them."""
+    found: list[str] = []
+    for key in dict.fromkeys([*one, *other]):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _different(a, b, f"{above}{key}.")
+        elif a != b:
+            found.append(f"{above}{key}")
+    return found
 
 
 def made_with(run: Run) -> dict[str, str]:
@@ -88,14 +109,13 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
             except ValueError as error:
                 run.listener.say(f"no transfer from {name}: {error}")
     for other in run.recipe.evaluation.transfer:
-        yield other, checkpoint.load(other)
+        yield other, checkpoint.load(other).to(run.team.fabric.device)
 
 
 def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
     """What the recipe's evaluation gives for the network of a checkpoint; until it ends, what is found is kept beside that."""
     settings = run.recipe.evaluation
     groups = [group for ensemble in protocol(settings.protocol).ensembles.values() for group in ensemble]
-    transferred = any(isinstance(path, Sources) for group in groups for path in group.paths)
     run.listener.say(f"{name}: evaluating")
     return evaluate_network(
         net,
@@ -108,7 +128,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         batch=settings.batch,
         memory=run.engine.budget(),
         crafting=settings.crafting,
-        sources=dict(sources(run, path)) if transferred else {},
+        sources=dict(sources(run, path)) if any(group.transfers for group in groups) else {},
         check=settings.audit(),
         shown=settings.shown,
         fabric=run.team.fabric,

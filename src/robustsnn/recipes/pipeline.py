@@ -14,7 +14,7 @@ from torch import nn
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
 from robustsnn.data import Images
-from robustsnn.evaluation.energy import thresholds
+from robustsnn.evaluation.figures import thresholds
 from robustsnn.files import write_atomic
 from robustsnn.recipes.measuring import evaluate, report
 from robustsnn.recipes.run import SHAPED_BY, Run

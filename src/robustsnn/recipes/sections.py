@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import ATTACKS, PGD
+from robustsnn.attacks import PGD, attack
 from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
@@ -79,6 +79,12 @@ def _checked_objective(text: str) -> str:
 
 
 SpelledObjective = Annotated[str, AfterValidator(_checked_objective)]
+
+
+def _known_attack(text: str) -> str:
+    if text:
+        attack(text)
+    return text
 
 
 def _known_protocol(name: str) -> str:
@@ -153,7 +159,7 @@ class Training(Section):
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
-    probe: Annotated[str, _spelled("attack", ATTACKS, optional=True)] | None = Field(
+    probe: Annotated[str, AfterValidator(_known_attack)] | None = Field(
         None,
         description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD at 2/255, or empty if Natural",
     )
@@ -181,7 +187,7 @@ class Training(Section):
         """The attack of validation; None: clean accuracy."""
         if self.probe is None:
             return None if isinstance(self.value(), Natural) else PGD(2 / 255, 10)
-        return build("attack", ATTACKS, self.probe) if self.probe else None
+        return attack(self.probe) if self.probe else None
 
     def schedule(self) -> Schedule:
         """How long and how fast."""

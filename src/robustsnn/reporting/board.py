@@ -9,13 +9,14 @@ from robustsnn.evaluation import PRESETS, Interval, Report
 from robustsnn.reporting.drawing import Picture
 from robustsnn.reporting.plots import ranking
 from robustsnn.reporting.report import Row, RunReport
-from robustsnn.reporting.tables import percent, radius, spelled, strongest
+from robustsnn.reporting.tables import percent, radius, spelled
 from robustsnn.reporting.template import render
 
 APART = "Networks in different tables were not measured alike (test images, protocol, attacks, rule): do not compare them."
 
 ABOUT = (
-    "Accuracy in percent (Wilson 95 % interval): clean, and in the worst case over all attacks and gradients of the protocol. "
+    "Accuracy in percent (Wilson 95 % interval): clean, and in the worst case: an image counts that survives every attack "
+    "measured at that radius, along every gradient. "
     "Energy of synapses per image; worst verdict of the audit, and how many checks gave it."
 )
 
@@ -47,9 +48,8 @@ class Group:
     eps: float | None
 
     def robust(self, entry: Entry) -> Interval:
-        """By what an entry is ranked: its worst case over all attacks."""
-        result = None if self.eps is None else strongest(entry.report, self.eps)
-        return entry.report.clean if result is None else result.robust
+        """By what an entry is ranked: its worst case over all attacks together."""
+        return (None if self.eps is None else entry.report.worst(self.eps)) or entry.report.clean
 
 
 def groups(runs: Mapping[str, RunReport]) -> list[Group]:
@@ -66,7 +66,7 @@ def groups(runs: Mapping[str, RunReport]) -> list[Group]:
                 f"{what}{': ' if what else ''}{report.images} test images, protocol {report.protocol} "
                 f"({', '.join(attacks)}), rule {', '.join(rules)}"
             )
-            together.setdefault((title, run.versions.get("test images", "")), []).append(Entry(name, row))
+            together.setdefault((title, {**run.versions, **row.versions}.get("test images", "")), []).append(Entry(name, row))
     return [_ranked(title, entries) for (title, *_), entries in together.items()]
 
 
@@ -78,7 +78,7 @@ def _ranked(title: str, entries: list[Entry]) -> Group:
 
 
 def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a group's table: what was measured at every radius under the strongest attack, energy and audit."""
+    """Head and rows of a group's table: what survives all attacks together at every radius, energy and audit."""
     radii = sorted({result.eps for entry in group.entries for result in entry.report.results})
     preset = next(iter(PRESETS))
     head = [
@@ -93,9 +93,9 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
     lines = []
     for place, entry in enumerate(group.entries, 1):
         report = entry.report
-        found = [strongest(report, eps) for eps in radii]
+        found = [report.worst(eps) for eps in radii]
         spent = f"{PRESETS[preset](report.operations):,.4g}" if report.operations else "-"
-        worst = [percent(result.robust) if result else "-" for result in found]
+        worst = [percent(share) if share else "-" for share in found]
         time = "-" if report.timesteps is None else str(report.timesteps)
         lines.append([f"{place}. {entry.row.network}", entry.run, time, percent(report.clean), *worst, spent, _audit(report)])
     return head, lines
@@ -109,21 +109,17 @@ def _audit(report: Report) -> str:
 
 def winner(group: Group) -> str:
     """A group in one sentence: which spiking network withstands most, and whether by more than chance."""
-    spiking = [entry for entry in group.entries if entry.report.timesteps is not None] or list(group.entries)
+    spiking = [entry for entry in group.entries if entry.report.spiking] or list(group.entries)
     first = spiking[0]
     by = "clean accuracy" if group.eps is None else f"worst case at ε = {radius(group.eps)}"
     count = len(group.entries)
-    text = f"Of {count} network{'s' * (count > 1)}, “{first.row.network}” of {first.run} is the best {_kind(first)} by {by}: "
-    text += spelled(group.robust(first))
+    best = f"“{first.row.network}” of {first.run} is the best {first.report.kind} by {by}: {spelled(group.robust(first))}"
+    text = f"Of {count} network{'s' * (count > 1)}, {best}"
     if len(spiking) == 1:
         return text + "."
-    other, best = group.robust(spiking[1]), group.robust(first)
-    apart = "and the intervals overlap" if other.high >= best.low else "and the intervals do not overlap"
+    other, kept = group.robust(spiking[1]), group.robust(first)
+    apart = "and the intervals overlap" if other.high >= kept.low else "and the intervals do not overlap"
     return f"{text}; next is “{spiking[1].row.network}” of {spiking[1].run} with {spelled(other)}, {apart}."
-
-
-def _kind(entry: Entry) -> str:
-    return "ANN" if entry.report.timesteps is None else "spiking network"
 
 
 def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:

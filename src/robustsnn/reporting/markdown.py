@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustsnn.reporting.report import RunReport
 from robustsnn.reporting.sections import sections
-from robustsnn.reporting.tables import summary, table
+from robustsnn.reporting.tables import elsewhere, summary, table
 
 
 def markdown(report: RunReport) -> str:
@@ -16,6 +16,7 @@ def markdown(report: RunReport) -> str:
         parts += [f"## {section.title}", section.about, _markdown(*section.table)]
         parts += ["\n".join(f"- {name}: {note}" for name, note in section.notes.items())] if section.notes else []
     parts += [f"Made by `{report.command}` with " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]
+    parts += [f"{line}." for line in elsewhere(report)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -6,13 +6,12 @@ import json
 import math
 from dataclasses import dataclass
 
-from robustsnn.evaluation import MISCLASSIFIED, ROBUST
 from robustsnn.reporting import tables
 from robustsnn.reporting.pictures import triples
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
 from robustsnn.reporting.report import Row, RunReport
 from robustsnn.reporting.sections import sections
-from robustsnn.reporting.tables import radius, spelled, strongest
+from robustsnn.reporting.tables import attackers, radius, spelled, strongest
 from robustsnn.reporting.template import render
 
 
@@ -32,7 +31,7 @@ def page(report: RunReport) -> str:
         report=report,
         tables=tables,
         keys=looks,
-        spiking=[look for look, row in zip(looks, report.rows, strict=True) if row.report.timesteps is not None],
+        spiking=[look for look, row in zip(looks, report.rows, strict=True) if row.report.spiking],
         broken=broken(report),
         triples=triples(report),
         accuracy=accuracy(report),
@@ -48,27 +47,28 @@ def page(report: RunReport) -> str:
 def verdict(report: RunReport) -> str:
     """The run in one sentence: what the best spiking network withstands, against its clean accuracy and the lowest row.
 
-    Networks are compared at the largest epsilon of any spiking one (of any network, where none spikes), each under the
-    attack that leaves it least.
+    Networks are compared at the largest epsilon of any spiking one (of any network, where none spikes), each by the images
+    that survive all attacks measured there together: fewer than under any of them alone.
     """
     if not report.rows:
         return tables.summary(report)
-    spiking = [row for row in report.rows if row.report.timesteps is not None]
+    spiking = [row for row in report.rows if row.report.spiking]
     eps = max(result.eps for row in spiking or report.rows for result in row.report.results)
-    worst = {i: result for i, row in enumerate(report.rows) if (result := strongest(row.report, eps))}
-    first = [i for i in worst if not spiking or report.rows[i].report.timesteps is not None]
-    best = max(first, key=lambda i: worst[i].robust.value)
-    lowest = min(worst, key=lambda i: worst[i].robust.value)
-    row, kept = report.rows[best], worst[best].robust
+    worst = {i: share for i, row in enumerate(report.rows) if (share := row.report.worst(eps))}
+    first = [i for i in worst if not spiking or report.rows[i].report.spiking]
+    best = max(first, key=lambda i: worst[i].value)
+    lowest = min(worst, key=lambda i: worst[i].value)
+    row, kept = report.rows[best], worst[best]
+    by = {i: attackers(report.rows[i].report, eps) for i in (best, lowest)}
     text = (
         f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test images, "
         f"{_called(row, best=len(first) > 1)} classifies {spelled(row.report.clean)} correctly, "
-        f"and still {spelled(kept)} under {worst[best].attack} at ε = {radius(eps)}, the strongest attack measured"
+        f"and still {spelled(kept)} under {by[best]} at ε = {radius(eps)}"
     )
     if lowest == best:
         return text + "."
-    other = worst[lowest].robust
-    under = "" if worst[lowest].attack == worst[best].attack else f" under {worst[lowest].attack}"
+    other = worst[lowest]
+    under = "" if by[lowest] == by[best] else f" under {by[lowest]}"
     apart = "" if other.high < kept.low else ", and the intervals overlap"
     return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {spelled(other)}{under}{apart}."
 
@@ -99,16 +99,16 @@ def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
     found = []
     for row in report.rows:
         result = strongest(row.report, max(r.eps for r in row.report.results))
-        if row.report.timesteps is None or result is None:
+        if not row.report.spiking or result is None:
             continue
-        correct = sum(b != MISCLASSIFIED for b in result.broken_by)
+        correct = result.attacked
         shares = dict.fromkeys(result.members, 0.0) if correct else {}
         for number, member in enumerate(result.members if correct else ()):
-            shares[member] += result.broken_by.count(number) / correct
-        survived = result.broken_by.count(ROBUST) / correct if correct else math.nan
+            shares[member] += result.broken[number] / correct
+        survived = result.survivors / correct if correct else math.nan
         found.append(Broken(row.network, f"{result.attack}, ε = {radius(result.eps)}", correct, shares, survived))
     return list(dict.fromkeys(member for column in found for member in column.shares)), found
 
 
 def _called(row: Row, *, best: bool = False) -> str:
-    return f"the {'best ' if best else ''}{'ANN' if row.report.timesteps is None else 'spiking network'} “{row.network}”"
+    return f"the {'best ' if best else ''}{row.report.kind} “{row.network}”"

@@ -17,11 +17,16 @@ from robustsnn.training import Epoch
 
 
 class Row(BaseModel):
-    """One network of the run and what was measured on it."""
+    """One network of the run and what was measured on it.
+
+    Arguments:
+        versions: with what it was measured, as far as that differs from the versions of the whole report.
+    """
 
     model_config = ConfigDict(frozen=True)
     network: str
     report: Report
+    versions: dict[str, str] = {}
 
 
 class RunReport(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-from robustsnn.evaluation import MISCLASSIFIED, PRESETS, Interval, Report, Result, wilson
+from robustsnn.evaluation import PRESETS, Interval, Report, Result, wilson
 from robustsnn.reporting.report import RunReport
 
 Table = tuple[list[str], list[list[str]]]
@@ -43,9 +43,14 @@ def spelled(share: Interval) -> str:
 
 
 def strongest(report: Report, eps: float) -> Result | None:
-    """The result that leaves a network least at one epsilon; None where nothing was measured there."""
-    there = [result for result in report.results if math.isclose(result.eps, eps)]
-    return min(there, key=lambda result: result.robust.value, default=None)
+    """The one ensemble that leaves a network least at one epsilon; None where nothing was measured there."""
+    return min(report.at(eps), key=lambda result: result.robust.value, default=None)
+
+
+def attackers(report: Report, eps: float) -> str:
+    """By what the images of `Report.worst` were attacked: every one of these ensembles."""
+    names = [result.attack for result in report.at(eps)]
+    return ", ".join(names) + " together" * (len(names) > 1)
 
 
 def table(report: RunReport, *, bounds: bool = True) -> Table:
@@ -124,6 +129,15 @@ def failures(report: RunReport) -> list[str]:
     ]
 
 
+def elsewhere(report: RunReport) -> list[str]:
+    """A line for every network that was measured with other versions than the first ones of the report."""
+    return [
+        f"{row.network} was measured with {', '.join(f'{what} {version}' for what, version in row.versions.items())}"
+        for row in report.rows
+        if row.versions
+    ]
+
+
 def costs(report: RunReport) -> Table:
     """Head and rows of what the attacks cost, per image that had to be attacked; where an ensemble has several attacks also in
     units of its first one, which `rigorous` begins with PGD-20 along all the published paths."""
@@ -131,13 +145,12 @@ def costs(report: RunReport) -> Table:
     rows = []
     for row in report.rows:
         for result in row.report.results:
-            attacked = sum(broken != MISCLASSIFIED for broken in result.broken_by)
-            if not result.gradients or not attacked:
+            if not result.gradients or not result.attacked:
                 continue
             _, of_the_first = next(groupby(result.members, lambda member: member.partition(" along ")[0]))
             first = sum(result.gradients[: len(list(of_the_first))])
             times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
-            each = [f"{sum(counted) / attacked:.1f}" for counted in (result.gradients, result.queries)]
+            each = [f"{sum(counted) / result.attacked:.1f}" for counted in (result.gradients, result.queries)]
             rows.append([row.network, f"{result.attack} ε={radius(result.eps)}", *each, times])
     shown = len(head) - all(row[-1] == "-" for row in rows)
     return head[:shown], [row[:shown] for row in rows]

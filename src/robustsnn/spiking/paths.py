@@ -19,6 +19,7 @@ from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import recursion
 from robustsnn.spiking.rewire import rewire
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
+from robustsnn.sums import running_sum
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,18 @@ class Plain:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset."""
+    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset.
+
+    Raises:
+        ValueError: ``derivative`` is no function of ``u``.
+    """
 
     derivative: SurrogateDerivative = field(default_factory=Triangle)
     detach_reset: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.derivative) or isinstance(self.derivative, type):
+            raise ValueError(f"the derivative of Surrogate must be one such as Triangle(0.5), not {self.derivative!r}")
 
     def __str__(self) -> str:
         return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
@@ -93,9 +102,16 @@ class RateApproximation:
 @dataclass(frozen=True)
 class Hybrid:
     """Hybrid adversarial attack with rate-averaged gradients (HART): surrogate times gradient, averaged over time at the
-    current of every neuron, and nothing through the potential from step to step."""
+    current of every neuron, and nothing through the potential from step to step.
+
+    Raises:
+        ValueError: a ``width`` that is not above 0.
+    """
 
     width: float = 1.0
+
+    def __post_init__(self) -> None:
+        Triangle(self.width)
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
         surrogate = Triangle(self.width)
@@ -139,7 +155,7 @@ class PotentialDependent:
         v = firing.v_pre
         space = tuple(range(3, v.dim())) or (2,)
         count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
-        mean, square = (x.mean(space, keepdim=True).cumsum(0) / count for x in (v, v.square()))
+        mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (v, v.square()))
         spread = PotentialDependent._spread(mean, square)
 
         def derivative(t: int, u: Tensor) -> Tensor:

@@ -56,6 +56,14 @@ class Team:
         assert isinstance(summed, Tensor)
         return summed.to(value.device)
 
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest that any process has, place by place."""
+        if self.size == 1:
+            return value
+        found = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="max")
+        assert isinstance(found, Tensor)
+        return found.to(value.device)
+
     def merge(self, values: Tensor) -> Tensor:
         """Every place ``[count]`` as the process has it whose share it is."""
         if len(values) < self.size:

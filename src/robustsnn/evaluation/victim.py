@@ -1,0 +1,92 @@
+"""The attacked network, and how an ensemble runs on it: member by member, in full batches, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.data import Images
+from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
+from robustsnn.evaluation.shared import runs
+from robustsnn.evaluation.state import Progress, State
+from robustsnn.evaluation.worst import Cost, Target, attempts, wrong
+from robustsnn.seeds import image_seeds
+from robustsnn.training.engine import Team
+
+
+@dataclass(frozen=True)
+class Victim:
+    """The attacked network with all that stays the same over an evaluation."""
+
+    net: nn.Module
+    target: Target
+    data: Images
+    device: torch.device
+    rule: Rule
+    seed: int
+    batch: int
+    team: Team
+    on_progress: Callable[[str, float], None]
+
+    def clean(self) -> Tensor:
+        """Flags before any attack, ``[N]``."""
+        flags = torch.full((len(self.data),), ROBUST)
+        for index in self.team.share(len(self.data)).split(self.batch):
+            missed = wrong(self.target.judged, *self.images(index)[:2])
+            flags[index[missed.cpu()]] = MISCLASSIFIED
+        return self.team.merge(flags)
+
+    def images(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels, labels and ids of the images ``index``, on the network's device."""
+        place = index.to(self.data.labels.device)
+        x, y = self.data.batch(place)
+        return x.to(self.device), y.to(self.device), self.data.ids[place].to(self.device)
+
+    def measure(self, name: str, eps: float, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
+        """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
+        now = kept.current or Progress.begin(flags, len(ensemble))
+        mine = self.team.share(len(flags))
+        what = f"{name} at {eps:.4g}"
+        first = 0
+        for run in runs(ensemble):
+            for number in range(first, first + len(run)):  # above first: where an earlier evaluation was cut short
+                waiting = mine[(now.flags[mine] == ROBUST) & (now.tried[mine] == number)]
+                for i, index in enumerate(waiting.split(self.batch)):
+                    self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
+                    if len(index):
+                        self._attack(run[number - first :], number, index, now, name, kept)
+                if len(waiting):
+                    kept.write()
+            first += len(run)
+        self.on_progress(what, 1.0)
+        result = Result(
+            attack=name,
+            eps=eps,
+            rule=self.rule,
+            members=tuple(member.name for member in ensemble),
+            broken_by=tuple(self.team.merge(now.flags).tolist()),
+            white_box=tuple(member.white_box for member in ensemble),
+            gradients=tuple(self.team.total(torch.tensor(now.gradients)).tolist()),
+            queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
+            excess=tuple(self.team.largest(torch.tensor(now.excess)).tolist()),
+        )
+        kept.finish(result)
+
+    def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
+        """Let a run, whose first member is that of the ensemble, attack the images ``index``."""
+        x, y, ids = self.images(index)
+        costs = [Cost() for _ in run]
+        seeds = image_seeds(ids, self.seed, name)
+        found = attempts(run, self.target, x, y, seeds, self.rule, costs)
+        for number, ((alive, _, broken), cost) in enumerate(zip(found, costs, strict=False), first):
+            now.flags[index[alive[broken].cpu()]] = number
+            now.tried[index[alive.cpu()]] = number + 1
+            now.gradients[number] += cost.gradients
+            now.queries[number] += cost.queries
+            now.excess[number] = max(now.excess[number], cost.excess)
+            kept.keep(now)

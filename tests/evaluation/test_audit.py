@@ -1,0 +1,161 @@
+"""The audit looks at what the protocol itself found: who broke an image, and what attacks returned before clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from robustsnn.attacks import PGD, Linf, Square
+from robustsnn.data import Images
+from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
+from robustsnn.seeds import generator
+from robustsnn.spiking import Plain
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+EPS = 0.1
+HOW = Audit(images=40, steps=20, queries=1)
+
+
+class Steps(nn.Module):
+    """Pixels rounded to three levels: a gradient that is zero, which queries do not need."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.weights((x * 2).round().flatten(1) / 2)
+
+
+@pytest.fixture
+def masked():
+    net = Steps()
+    x = torch.rand(40, 1, 8, 8, generator=generator(0, "test audit"))
+    return net, Images(x, net(x).argmax(1), classes=4)
+
+
+def measured(net, images, *groups, **options):
+    return evaluate(net, images, Protocol({"own": groups}, "any"), EPS, check=HOW, **options)
+
+
+def checks(report):
+    return {check.name: check for check in report.audit}
+
+
+def test_what_only_the_protocols_queries_broke_counts_for_them(masked):
+    gradients, queries = Group("PGD", PGD(steps=5), (Plain(),)), Group("Square", Square(queries=300), (Plain(),))
+    net, images = masked
+    report = measured(net, images, gradients, queries)
+    assert report.results[0].white_box == (True, False)
+    assert report.results[0].broken[1] > 20, "queries break what gradients do not"
+    assert checks(report)["black box"].verdict == "fail"
+    assert checks(report)["black box"].figure > 0.5
+
+
+@dataclass(frozen=True)
+class Returns:
+    """What one attack after the other returns that does not keep to its ball."""
+
+    eps: float = EPS
+    beyond: float = 0.0
+
+    @property
+    def ball(self):
+        return Linf(self.eps)
+
+    def __call__(self, model, x, y, *, rng, judge=None):
+        return x + self.beyond
+
+
+@pytest.mark.parametrize(("beyond", "figure"), [(0.0, 0), (10 * EPS, 9 * EPS), (float("nan"), 1), (float("inf"), 1)])
+def test_a_member_that_leaves_its_ball_fails_the_audit(beyond, figure, net, images, tmp_path):
+    x = images * 0
+    group, data = Group("mine", Returns(beyond=beyond), (Plain(),)), Images(x, net(x).argmax(1), classes=4)
+    report = measured(net, data, group, Group("PGD", PGD(steps=2), (Plain(),)))
+    assert report.results[0].excess == pytest.approx((figure, 0), abs=1e-6)
+    assert checks(report)["ball and box"].figure == pytest.approx(figure, abs=1e-6)
+    assert checks(report)["ball and box"].verdict == ("fail" if figure else "pass")
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_after_a_kill_the_audit_still_knows_what_left_the_ball(net, images, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def stop(what, share):
+        if what == "audit":
+            raise Killed
+
+    data, state = Images(images * 0, net(images * 0).argmax(1), classes=4), tmp_path / "x.evaluation"
+    group = Group("mine", Returns(beyond=1.0), (Plain(),))
+    with pytest.raises(Killed):
+        measured(net, data, group, state=state, on_progress=stop)
+    assert checks(measured(net, data, group, state=state))["ball and box"].verdict == "fail"
+
+
+@pytest.mark.parametrize(("given", "verdict", "figure"), [((), "warn", 0), (("ann",), "pass", 1)])
+def test_a_report_says_whether_there_was_anything_to_transfer_from(given, verdict, figure, net, ann, images):
+    data = Images(images, net(images).argmax(1), classes=4)
+    groups = Group("PGD", PGD(steps=2), (Plain(),)), Group("PGD", PGD(steps=2), (Sources(),))
+    check = checks(measured(net, data, *groups, sources=dict.fromkeys(given, ann)))["transfer"]
+    assert (check.verdict, check.figure) == (verdict, figure)
+    assert check.meaning == "networks whose examples were tried" if given else "no transfer: no source networks were given"
+    assert "transfer" not in checks(measured(net, data, groups[0]))
+
+
+@pytest.mark.parametrize("flag", ["training", "requires_grad"])
+def test_flags_of_the_network_are_looked_at_too(flag, net, images):
+    mode = not net.body.training
+
+    def meddle(what, share):
+        net.body.train(mode) if flag == "training" else next(net.parameters()).requires_grad_(False)
+
+    data = Images(images, net(images).argmax(1), classes=4)
+    report = measured(net, data, Group("PGD", PGD(steps=2), (Plain(),)), on_progress=meddle)
+    assert checks(report)["state"].verdict == "fail"
+
+
+class NoNumbers(nn.Module):
+    """A gradient that is no number anywhere."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x + (x - x.detach()).square().sqrt())
+
+
+def test_images_whose_gradient_is_no_number_have_none(ann, images):
+    data = Images(images, ann(images).argmax(1), classes=4)
+    report = measured(NoNumbers(ann), data, Group("PGD", PGD(steps=2), (Plain(),)))
+    assert checks(report)["gradients"].verdict == "fail"
+    assert checks(report)["gradients"].figure == 1
+    assert checks(report)["ball and box"].verdict == "pass"
+
+
+@dataclass(frozen=True)
+class OnlyNear:
+    """Finds what the network gets wrong at a small radius, and nothing at a large one."""
+
+    eps: float = EPS
+
+    @property
+    def ball(self):
+        return Linf(self.eps)
+
+    def __call__(self, model, x, y, *, rng, judge=None):
+        return PGD(self.eps, 20)(model, x, y, rng=rng) if self.eps < EPS else x
+
+
+def test_accuracy_that_rises_with_the_radius_fails(ann, images):
+    data = Images(images, ann(images).argmax(1), classes=4)
+    for attack, verdict in ((OnlyNear(), "fail"), (PGD(steps=20), "pass")):
+        own = Protocol({"own": (Group("mine", attack, (Plain(),)),)}, "last")
+        report = evaluate(ann, data, own, [0.99 * EPS, EPS], check=HOW)
+        assert checks(report)["radii"].verdict == verdict
+    assert "radii" not in checks(evaluate(ann, data, own, EPS, check=HOW))
