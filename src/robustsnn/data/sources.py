@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from robustsnn.data.decoding import decoded, mixed
 from robustsnn.data.images import Dataset, Images, split
 from robustsnn.files import cache_folder, digest, read_tensors, remove_leftovers, write_tensors
 from robustsnn.names import nearest, one_line
-from robustsnn.seeds import generator
 
 HERE = "ROBUSTSNN_DATA"
 """Environment variable: a folder whose ``<name>/*.parquet`` stand for the data set ``<name>`` instead of the hub."""
@@ -154,7 +153,7 @@ def _cache(name: str, source: str) -> Path:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether the name stands for a folder of images, or of parquet files; never that of a known data set."""
+    """Whether the name stands for a folder; never that of a known data set."""
     return name not in HUB and Path(name).is_dir()
 
 
@@ -216,7 +215,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
     tensors = {}
     for part, names in SPLITS.items():
         if here := next((split for split in names if split in found), None):
-            tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = _mixed(*_tensors(name, hub, found[here]))
+            tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = mixed(*decoded(name, found[here], hub.label, len(hub.mean)))
     if "test.pixels" not in tensors:
         classes = int(tensors["train.labels"].max()) + 1
         rest, held = split(Images(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
@@ -227,43 +226,3 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
     remove_leftovers(cache.parent, hours=1)
     write_tensors(cache, tensors, {"digest": digest(tensors), "name": name})
     return tensors
-
-
-def _tensors(name: str, hub: Hub, table: Any) -> tuple[Tensor, Tensor]:
-    """Pixels ``[N,C,H,W]`` uint8 and labels ``[N]`` of one split."""
-    import datasets
-
-    columns = table.column_names
-    image = next((c for c in ("img", "image") if c in columns), columns[0])
-    label = hub.label or next((c for c in ("label", "labels", "fine_label", "class") if c in columns), columns[-1])
-    if not {image, label} <= set(columns) or image == label:
-        raise ValueError(f"data set {name!r} has columns {columns}: it needs one called 'image' and one called 'label'")
-    try:
-        if not isinstance(table.features[image], datasets.Image):
-            table = table.cast_column(image, datasets.Image())
-        mode = {0: None, 1: "L"}.get(len(hub.mean), "RGB")
-        pictures = (row[image] for row in table.select_columns([image]))
-        arrays = [np.atleast_3d(np.asarray(picture.convert(mode or _mode(picture)))) for picture in pictures]
-        channels = max(array.shape[2] for array in arrays)
-        labels = torch.tensor(table[label][:], dtype=torch.int64)
-    except Exception as error:
-        what = one_line(f"{type(error).__name__}: {error}")
-        raise ValueError(f"data set {name!r} cannot be decoded ({what}): check the columns {image!r} and {label!r}") from None
-    first, *others = {array.shape[:2]: None for array in arrays}
-    if others:
-        raise ValueError(f"images of {name!r} differ in size ({first}, {others[0]}): make them one size")
-    pixels = torch.from_numpy(np.stack([np.broadcast_to(array, (*first, channels)) for array in arrays]))
-    return pixels.permute(0, 3, 1, 2).contiguous(), labels
-
-
-def _mode(picture: Any) -> str:
-    """Grey or in colour; a palette is of colours."""
-    return "L" if len(picture.getbands()) == 1 and picture.mode != "P" else "RGB"
-
-
-def _mixed(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The same images, in a fixed order at random where each class stands together, else in their own."""
-    if len(labels.unique_consecutive()) > len(labels.unique()):
-        return pixels, labels
-    order = torch.randperm(len(labels), generator=generator(0, "order"))
-    return pixels[order], labels[order]
