@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robustsnn.models import weight_layers
 from robustsnn.models.resnet import Mix
 from robustsnn.spiking import SpikingNetwork
+from robustsnn.sums import running_sum
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,6 @@ def _into_simplex(weights: Tensor) -> Tensor:
     if clipped.sum() <= 1:
         return clipped
     descending = weights.sort(descending=True).values
-    excess = (descending.cumsum(0) - 1) / torch.arange(1, len(weights) + 1, device=weights.device)
+    excess = (running_sum(descending, 0) - 1) / torch.arange(1, len(weights) + 1, device=weights.device)
     count = int((descending > excess).sum())
     return (weights - excess[count - 1]).clamp(min=0)
