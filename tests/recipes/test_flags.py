@@ -52,5 +52,5 @@ def test_a_wrong_flag_is_named_wherever_it_stands(args, line):
 def test_an_eps_beyond_the_pixels_is_refused_in_python_too(net, images, labels):
     from robustsnn.data import Images
 
-    with pytest.raises(ValueError, match="at most 1"):
+    with pytest.raises(ValueError, match=r"in \[0, 1\].*not 8"):
         evaluate(net, Images(images, labels, 4), "quick", eps=8)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -47,49 +48,27 @@ Radius = Annotated[Number, AfterValidator(_radius)]
 """The radius of a ball, in units of pixels in [0, 1]."""
 
 
-def _named(kind: str, table: Mapping[str, Any]) -> Any:
-    def check(name: str) -> str:
-        find(kind, table, name)
-        return name
+def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
+    """Of a key whose text ``read`` accepts; an empty one stands for nothing where the key is optional."""
 
-    return AfterValidator(check)
-
-
-def _spelled(kind: str, table: Mapping[str, Any], *, optional: bool = False) -> Any:
     def check(text: str) -> str:
         if text or not optional:
-            build(kind, table, text)
+            read(text)
         return text
 
     return AfterValidator(check)
 
 
-def _spelled_each(kind: str, table: Mapping[str, Any]) -> Any:
+def _each_read_by(read: Callable[[str], object]) -> Any:
     def check(texts: tuple[str, ...]) -> tuple[str, ...]:
         for text in texts:
-            build(kind, table, text)
+            read(text)
         return texts
 
     return AfterValidator(check)
 
 
-def _checked_objective(text: str) -> str:
-    objective(text)
-    return text
-
-
-SpelledObjective = Annotated[str, AfterValidator(_checked_objective)]
-
-
-def _known_attack(text: str) -> str:
-    if text:
-        attack(text)
-    return text
-
-
-def _known_protocol(name: str) -> str:
-    protocol(name)
-    return name
+SpelledObjective = Annotated[str, _read_by(objective)]
 
 
 class Section(BaseModel):
@@ -116,7 +95,7 @@ class Data(Section):
 class Model(Section):
     """The ANN body. Further keys of a TOML file go to the architecture as they are."""
 
-    name: Annotated[str, _named("model", MODELS)] = Field("digits", description="architecture")
+    name: Annotated[str, _read_by(partial(find, "model", MODELS))] = Field("digits", description="architecture")
     width: Number = Field(1.0, gt=0, description="factor on all widths")
     options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="what else the architecture takes")
 
@@ -146,7 +125,9 @@ class Neurons(Section):
     detach_reset: bool = Field(False, description="no gradient through the reset")
     start: Number = Field(0.0, ge=0, lt=1, description="first potential, in units of the threshold")
     train_leak: bool = Field(False, description="train every layer's leak, which begins at 'leak'")
-    surrogate: Annotated[str, _spelled("surrogate", SURROGATES)] = Field("Triangle(1.0)", description="derivative in training")
+    surrogate: Annotated[str, _read_by(partial(build, "surrogate", SURROGATES))] = Field(
+        "Triangle(1.0)", description="derivative in training"
+    )
 
 
 class Training(Section):
@@ -159,15 +140,15 @@ class Training(Section):
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
-    probe: Annotated[str, AfterValidator(_known_attack)] | None = Field(
+    probe: Annotated[str, _read_by(attack, optional=True)] | None = Field(
         None,
         description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD at 2/255, or empty if Natural",
     )
 
-    after_step: Annotated[tuple[str, ...], _spelled_each("after_step", AFTER_STEP)] = Field(
+    after_step: Annotated[tuple[str, ...], _each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
         (), description="what acts on parameters after every step, such as Retraction(beta=2e-3)"
     )
-    stop: Annotated[str, _spelled("stop", STOPS, optional=True)] = Field(
+    stop: Annotated[str, _read_by(partial(build, "stop", STOPS), optional=True)] = Field(
         "", description="when to end early, such as CatastrophicOverfitting(drop=0.2)"
     )
 
@@ -235,7 +216,7 @@ class Conversion(Section):
 class Evaluation(Section):
     """What is measured at the end."""
 
-    protocol: Annotated[str, AfterValidator(_known_protocol)] = Field(
+    protocol: Annotated[str, _read_by(protocol)] = Field(
         "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
     )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
