@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.results_page import markdown
+from robustsnn.bench import NONE
 from robustsnn.files import write_atomic
 from robustsnn.reporting import versions
 
@@ -114,8 +116,11 @@ def read(name: str) -> dict[str, Any]:
 def rows(name: str) -> dict[str, Figures]:
     """The rows of a file of figures."""
     fields = Figures.__dataclass_fields__
-    found = (Figures(**{field: row[field] for field in fields}) for row in read(name)["figures"])
-    return {row.what: row for row in found}
+    found = {}
+    for row in read(name)["figures"]:
+        values: dict[str, Any] = {field: NONE if row[field] is None else row[field] for field in fields}
+        found[row["what"]] = Figures(**values)
+    return found
 
 
 def table(names: Sequence[str]) -> str:
@@ -125,7 +130,7 @@ def table(names: Sequence[str]) -> str:
         for what, row in rows(name).items():
             seconds = [f"{row.plain:.3g}", f"{row.ours:.3g}", f"{row.ratio:.1f}", f"{row.floor:.3g}", f"{row.floors:.2f}"]
             memory = [f"{row.plain_bytes / 2**30:.2f}", f"{row.ours_bytes / 2**30:.2f}"]
-            flags = "-" if row.same != row.same else f"{row.same:.0%}"
+            flags = "-" if isnan(row.same) else f"{row.same:.0%}"
             aims = ", ".join(aim.told(row) for aim in AIMS.get((name, what), ())) or "-"
             lines.append([NAMES.get(what, what), *seconds, *memory, flags, aims])
     return markdown(lines)

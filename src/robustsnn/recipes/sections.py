@@ -68,7 +68,10 @@ def _each_read_by(read: Callable[[str], object]) -> Any:
     return AfterValidator(check)
 
 
+# Not written where they are used: inside a section these names are those of its own keys.
 SpelledObjective = Annotated[str, _read_by(objective)]
+SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
+KnownProtocol = Annotated[str, _read_by(protocol)]
 
 
 class Section(BaseModel):
@@ -140,7 +143,7 @@ class Training(Section):
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
-    probe: Annotated[str, _read_by(attack, optional=True)] | None = Field(
+    probe: SpelledProbe | None = Field(
         None,
         description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD at 2/255, or empty if Natural",
     )
@@ -216,7 +219,7 @@ class Conversion(Section):
 class Evaluation(Section):
     """What is measured at the end."""
 
-    protocol: Annotated[str, _read_by(protocol)] = Field(
+    protocol: KnownProtocol = Field(
         "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
     )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
