@@ -103,7 +103,7 @@ def test_a_report_says_whether_there_was_anything_to_transfer_from(given, verdic
     groups = Group("PGD", PGD(steps=2), (Plain(),)), Group("PGD", PGD(steps=2), (Sources(),))
     check = checks(measured(net, data, *groups, sources=dict.fromkeys(given, ann)))["transfer"]
     assert (check.verdict, check.figure) == (verdict, figure)
-    assert check.meaning == "networks whose examples were tried" if given else "no transfer: no source networks were given"
+    assert check.meaning.startswith("networks whose examples were tried" if given else "no transfer: no source networks")
     assert "transfer" not in checks(measured(net, data, groups[0]))
 
 

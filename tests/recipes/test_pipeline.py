@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from robustsnn.checkpoint import load, read_header
+from robustsnn.data import Images
 from robustsnn.files import read_tensors
 from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
@@ -240,6 +241,30 @@ def test_a_report_of_another_recipe_is_measured_anew_and_that_is_said(folder):
     assert {result.eps for row in measuring.evaluate(run).rows for result in row.report.results} == {0.05}
     (line,) = [line for line in lines if line.startswith("measuring anew")]
     assert line == f"measuring anew: {folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
+
+
+def other_images(folder, part):
+    """A run whose images of one part are others, in a data set of the same name and colours."""
+    run = tiny(folder)
+    images = getattr(run.data, part)
+    pixels = images.pixels.flip(-1)
+    run.__dict__["data"] = replace(run.data, **{part: Images(pixels, images.labels, images.classes, ids=images.ids)})
+    return run
+
+
+def test_other_training_images_under_the_same_name_are_refused(folder):
+    with pytest.raises(ValueError, match=r"ann\.safetensors was made with other training images than 'digits' holds now"):
+        run_all(other_images(folder, "train"))
+
+
+def test_other_test_images_under_the_same_name_are_measured_anew(folder):
+    said, before = [], read_report((folder / "report.json").read_bytes(), "there")
+    run = replace(other_images(folder, "test"), listener=Listener(said.append))
+    run.__dict__["data"] = other_images(folder, "test").data
+    report = measuring.evaluate(run)
+    assert report.versions["test images"] != before.versions["test images"]
+    assert any("measuring anew" in line and "data.name" in line for line in said)
+    assert [row.network for row in report.rows] == [row.network for row in before.rows]
 
 
 def test_a_damaged_report_is_measured_anew_as_its_error_advises(folder):

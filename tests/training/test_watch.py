@@ -44,7 +44,7 @@ def test_a_loss_that_is_no_number_names_the_layer_and_the_state_that_is_left(tmp
 
 @pytest.mark.parametrize(
     ("threshold", "said"),
-    [(1e6, "'2' and 1 more layers fire never.*lower"), (1e-9, "'2' and 1 more layers fire at over 99%.*raise")],
+    [(1e6, "'2' and 1 more layer never fire.*lower"), (1e-9, "'2' and 1 more layer fire in over 99%.*raise")],
 )
 def test_layers_that_say_nothing_are_named_with_the_remedy(threshold, said, unchanged):
     body = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -128,6 +128,8 @@ def first_images(batches: Batches, limit: int) -> list[Tensor]:
     Raises:
         ValueError: no images, or some that are no pixels in ``[0, 1]``.
     """
+    if isinstance(batches, Tensor):
+        raise ValueError(f"calibration takes batches of images, not one tensor {list(batches.shape)}: put it into a list")
     used = [batch if isinstance(batch, Tensor) else batch[0] for batch in islice(batches, limit)]
     if not used or not all(len(images) for images in used):
         raise ValueError("calibration needs at least one batch of images")

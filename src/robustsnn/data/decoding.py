@@ -40,7 +40,10 @@ def decoded(name: str, table: Any, label: str = "", channels: int = 0) -> tuple[
         labels = torch.tensor(table[label][:], dtype=torch.int64)
     except Exception as error:
         what = one_line(f"{type(error).__name__}: {error}")
-        raise ValueError(f"data set {name!r} cannot be decoded ({what}): check the columns {image!r} and {label!r}") from None
+        raise ValueError(
+            f"data set {name!r} cannot be decoded ({what}): repair or remove the file it names, or check the columns "
+            f"{image!r} and {label!r}"
+        ) from None
     first, *others = {array.shape[:2]: None for array in arrays}
     if others:
         raise ValueError(f"images of {name!r} differ in size ({first}, {others[0]}): make them one size")

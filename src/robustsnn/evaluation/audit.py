@@ -135,7 +135,8 @@ def audit(
 def transfer(sources: Collection[str]) -> Check:
     """Whether a protocol that tries examples of other networks was given any."""
     if not sources:
-        return Check(name="transfer", figure=0, verdict="warn", meaning="no transfer: no source networks were given")
+        none = "no transfer: no source networks were given (evaluation.transfer in a recipe, sources in Python)"
+        return Check(name="transfer", figure=0, verdict="warn", meaning=none)
     return Check(name="transfer", figure=len(sources), verdict="pass", meaning="networks whose examples were tried")
 
 

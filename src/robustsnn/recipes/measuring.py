@@ -37,7 +37,8 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
 def evaluate(run: Run) -> RunReport:
     """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped.
 
-    A report of another recipe is replaced, and the listener told. Rows keep the versions they were measured with.
+    A report of another recipe, or of other test images, is replaced, and the listener told. Rows keep the versions they were
+    measured with.
     """
     path, now = run.out / "report.json", made_with(run)
     report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now)
@@ -47,7 +48,10 @@ def evaluate(run: Run) -> RunReport:
         except ValueError as error:
             run.listener.say(f"measuring anew: {error}")
         else:
-            if different := _different(before.recipe, report.recipe):
+            different = _different(before.recipe, report.recipe)
+            if not different and before.versions.get("test images") != now["test images"]:
+                different = ["content of data.name"]
+            if different:
                 run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
             else:
                 report = before

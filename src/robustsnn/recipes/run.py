@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustsnn import checkpoint, models
 from robustsnn.conversion import spiking
 from robustsnn.data import Dataset, Images, load_dataset, split
-from robustsnn.files import remove_leftovers, write_atomic
+from robustsnn.files import digest, remove_leftovers, write_atomic
 from robustsnn.names import one_line
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.spiking.rewire import rewire
@@ -69,6 +69,11 @@ class Run:
         """The images, limited as the recipe says."""
         return load_dataset(self.recipe.data.name).limited(self.recipe.data.limit, self.recipe.evaluation.limit)
 
+    @cached_property
+    def images(self) -> str:
+        """A digest of the training images, by which a checkpoint knows them."""
+        return digest({"pixels": self.data.train.pixels, "labels": self.data.train.labels})[:16]
+
     def parts(self) -> tuple[Images, Images]:
         """Training and validation images."""
         return split(self.data.train, self.recipe.data.validation, self.recipe.seed)
@@ -111,17 +116,17 @@ class Run:
         """Whether a checkpoint is there already.
 
         Raises:
-            ValueError: it is there, but comes from a different recipe.
+            ValueError: it is there, but comes from a different recipe, or from other images of the same name.
         """
         path = self.path(name)
         if not path.exists():
             return False
-        wanted, found = self.header(), checkpoint.read_header(path).recipe
+        header, anew = checkpoint.read_header(path), "choose another --out, or remove that file to make it anew"
+        wanted, found = self.header(), header.recipe
+        if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
+            raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
         if different := [key for key in SHAPED_BY[name] if wanted.get(key) != found.get(key)]:
-            raise ValueError(
-                f"{path} was made by a recipe with another {' and '.join(different)}: choose another --out, "
-                "or remove that file to make it anew"
-            )
+            raise ValueError(f"{path} was made by a recipe with another {' and '.join(different)}: {anew}")
         return True
 
     def open(self, name: str) -> nn.Module:
@@ -137,7 +142,8 @@ class Run:
         """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
         for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
             found.unlink(missing_ok=True)
-        self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), metrics))
+        told = {"images": self.images, **(metrics or {})}
+        self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), told))
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 
     def begin(self) -> None:

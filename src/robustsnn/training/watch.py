@@ -51,15 +51,18 @@ def idle_layers(net: nn.Module, x: Tensor) -> list[str]:
     busy = [name for name, rate in rates.items() if rate > ALWAYS]
     warnings = []
     if silent:
-        lower = "lower conversion.scale or conversion.percentile, or more timesteps"
-        warnings.append(f"{_layers(silent)} never (fewer than {NEVER:.2%} of steps), so nothing passes: {lower}")
+        lower = "lower conversion.scale, conversion.percentile or, where it is given, conversion.threshold, or more timesteps"
+        warnings.append(f"{_layers(silent)} never fire (in fewer than {NEVER:.2%} of steps), so nothing passes: {lower}")
     if busy:
-        warnings.append(f"{_layers(busy)} at over {ALWAYS:.0%} of steps, so all images look alike: raise conversion.scale")
+        higher = "raise conversion.scale or, where it is given, conversion.threshold"
+        warnings.append(f"{_layers(busy)} fire in over {ALWAYS:.0%} of steps, so all images look alike: {higher}")
     return warnings
 
 
 def _layers(names: Sequence[str]) -> str:
-    return f"neurons at {names[0]!r}{f' and {len(names) - 1} more layers' if len(names) > 1 else ''} fire"
+    first, *more = names
+    others = f" and {len(more)} more layer{'s' if len(more) > 1 else ''}" if more else ""
+    return f"neurons at {first!r}{others}"
 
 
 def overfitting(history: Sequence[Epoch]) -> str:
