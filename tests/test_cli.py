@@ -316,6 +316,8 @@ def test_a_wrong_value_is_explained_in_our_words_not_in_those_of_a_library(flags
         ("--protocol=papr", "did you mean 'paper'"),
         ("--epz 0.1", r"\beps\b"),
         ("--epz=0.1 --out=there", r"\beps\b"),
+        ("--evaluation.limit 4", "write --limit$"),
+        ("--evaluation.protocol=quick", "write --protocol$"),
     ],
 )
 def test_a_wrong_flag_for_a_checkpoint_is_one_line(flags, complaint, refused, ran):

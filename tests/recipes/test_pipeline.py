@@ -364,8 +364,8 @@ def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder
     assert sorted(lines) == sorted(["pretrain"] * 2 + ["convert"] + ["finetune"] * 2)
 
 
-def test_what_was_found_of_a_network_goes_with_it(folder):
-    """Stopped in evaluation, trained anew: nothing found is taken up, and nothing is in the way."""
+def stopped_in_evaluation(folder):
+    """A run stopped when the finetuned network had been attacked, but nothing else was measured of it."""
     (folder / "report.json").unlink()
 
     def progress(what, share):
@@ -375,6 +375,18 @@ def test_what_was_found_of_a_network_goes_with_it(folder):
     run = tiny(folder)
     with pytest.raises(Stop):
         measuring.evaluate(Run(run.recipe, run.out, Listener(progress=progress)))
+    return run
+
+
+def test_an_evaluation_that_goes_on_says_so(folder):
+    run, said = stopped_in_evaluation(folder), []
+    measuring.evaluate(Run(run.recipe, run.out, Listener(said.append)))
+    assert said == ["robust SNN, finetuned: evaluating, from where it stopped", "natural SNN, finetuned: evaluating"]
+
+
+def test_what_was_found_of_a_network_goes_with_it(folder):
+    """Stopped in evaluation, trained anew: nothing found is taken up, and nothing is in the way."""
+    stopped_in_evaluation(folder)
     (state,) = folder.glob("snn.*.evaluation")
     state.with_name(f"{state.name}.1-of-2").touch()  # of another process
     for path in (folder / "report.json", *folder.rglob("snn.safetensors")):

@@ -70,6 +70,10 @@ def stage(name: str, args: Sequence[str], strict: bool, terminal: Terminal) -> N
 
 def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -> None:
     """``evaluate FILE.safetensors``: with the evaluation of its own recipe, changed by flags."""
+    if long := next((arg for arg in args if arg.startswith("--evaluation.")), ""):
+        raise ValueError(
+            f"{long}: a checkpoint takes the keys of [evaluation] by themselves: write --{long.partition('.')[2]}"
+        )
     given, again = args[0], ("robustsnn", "evaluate", *args, *(["--strict"] if strict else []))
     path = Path("runs/zoo", given.removeprefix(PREFIX)) if given.startswith(PREFIX) else Path(given)  # where its state is kept
     header, body = checkpoint.read_header(given), None

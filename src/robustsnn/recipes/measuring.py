@@ -120,7 +120,9 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
     """What the recipe's evaluation gives for the network of a checkpoint; until it ends, what is found is kept beside that."""
     settings = run.recipe.evaluation
     groups = [group for ensemble in protocol(settings.protocol).ensembles.values() for group in ensemble]
-    run.listener.say(f"{name}: evaluating")
+    state = path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation")
+    begun = any(state.parent.glob(f"{state.name}*"))
+    run.listener.say(f"{name}: evaluating{', from where it stopped' if begun else ''}")
     return evaluate_network(
         net,
         run.data.test,
@@ -136,7 +138,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         check=settings.audit(),
         shown=settings.shown,
         fabric=run.team.fabric,
-        state=path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation"),
+        state=state,
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
     )
 
