@@ -12,8 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isnan
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.results_page import markdown
-from robustsnn.bench import NONE
+from robustsnn.bench import NONE, Timing
 from robustsnn.files import write_atomic
 from robustsnn.reporting import versions
 
@@ -53,43 +52,13 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One row of the benchmark: seconds, bytes, and the share of images with the same robust flags."""
-
-    what: str
-    plain: float
-    ours: float
-    floor: float
-    same: float
-    plain_bytes: float
-    ours_bytes: float
-
-    @property
-    def ratio(self) -> float:
-        return self.plain / self.ours
-
-    @property
-    def floors(self) -> float:
-        return self.ours / self.floor
-
-    @property
-    def memory(self) -> float:
-        return self.ours_bytes / self.plain_bytes
-
-    @property
-    def bound(self) -> float:
-        """The ratio, if all but convolutions and linears cost nothing."""
-        return self.plain / self.floor
-
-
-@dataclass(frozen=True)
 class Aim:
     """What was to be reached: ``ratio`` at least, ``floors`` and ``memory`` at most."""
 
     of: str
     limit: float
 
-    def told(self, row: Figures) -> str:
+    def told(self, row: Timing) -> str:
         value = getattr(row, self.of)
         reached = value >= self.limit if self.of == "ratio" else value <= self.limit
         unit = {"ratio": "times plain", "floors": "floors", "memory": "of the memory"}[self.of]
@@ -113,26 +82,22 @@ def read(name: str) -> dict[str, Any]:
     return kept
 
 
-def rows(name: str) -> dict[str, Figures]:
+def rows(name: str) -> dict[str, Timing]:
     """The rows of a file of figures."""
-    fields = Figures.__dataclass_fields__
     found = {}
     for row in read(name)["figures"]:
-        values: dict[str, Any] = {field: NONE if row[field] is None else row[field] for field in fields}
-        found[row["what"]] = Figures(**values)
+        values: dict[str, Any] = {each.name: NONE if row[each.name] is None else row[each.name] for each in fields(Timing)}
+        found[row["what"]] = Timing(**values)
     return found
 
 
 def table(names: Sequence[str]) -> str:
     """The rows of some files with what was to be reached."""
-    lines = [["", "plain s", "ours s", "ratio", "floor s", "ours / floor", "plain GiB", "ours GiB", "same flags", "aims"]]
+    lines = [["", *Timing.HEAD, "aims"]]
     for name in names:
         for what, row in rows(name).items():
-            seconds = [f"{row.plain:.3g}", f"{row.ours:.3g}", f"{row.ratio:.1f}", f"{row.floor:.3g}", f"{row.floors:.2f}"]
-            memory = [f"{row.plain_bytes / 2**30:.2f}", f"{row.ours_bytes / 2**30:.2f}"]
-            flags = "-" if isnan(row.same) else f"{row.same:.0%}"
             aims = ", ".join(aim.told(row) for aim in AIMS.get((name, what), ())) or "-"
-            lines.append([NAMES.get(what, what), *seconds, *memory, flags, aims])
+            lines.append([NAMES.get(what, what), *row.cells()[1:], aims])
     return markdown(lines)
 
 

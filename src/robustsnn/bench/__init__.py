@@ -38,9 +38,29 @@ class Timing:
 
     HEAD: ClassVar = ("plain s", "ours s", "ratio", "floor s", "ours/floor", "plain GiB", "ours GiB", "same flags")
 
+    @property
+    def ratio(self) -> float:
+        """How often ours fits into plain."""
+        return self.plain / self.ours
+
+    @property
+    def floors(self) -> float:
+        """How often the floor fits into ours."""
+        return self.ours / self.floor
+
+    @property
+    def memory(self) -> float:
+        """The share of plain's memory that ours takes."""
+        return self.ours_bytes / self.plain_bytes
+
+    @property
+    def bound(self) -> float:
+        """The ratio, if all but convolutions and linears cost nothing."""
+        return self.plain / self.floor
+
     def cells(self) -> list[str]:
         """What a table shows, under ``HEAD``."""
-        figures = (self.plain, self.ours, self.plain / self.ours, self.floor, self.ours / self.floor)
+        figures = (self.plain, self.ours, self.ratio, self.floor, self.floors)
         memory = (self.plain_bytes / 2**30, self.ours_bytes / 2**30)
         cells = [f"{figure:.3g}" for figure in (*figures, *memory)]
         return [self.what, *cells, "" if isnan(self.same) else f"{self.same:.1%}"]
