@@ -139,6 +139,9 @@ def test_tensors_over_the_same_memory_may_be_saved(path):
 def test_a_model_that_is_no_table_of_arguments_is_refused(path):
     with pytest.raises(ValueError, match="model"):
         save(path, ann(), {"model": "vgg"})
+    for wrong in ({"name": "vgg"}, {"name": "nothing"}, RECIPE["model"] | {"plan": [2, "G"]}):
+        with pytest.raises(ValueError, match=r"recipe\['model'\] does not make the body of this network"):
+            save(path, snn(), {"model": wrong})
     assert not path.exists()
 
 
@@ -463,6 +466,13 @@ def test_a_body_that_does_not_fit_is_refused(make, body, path, unchanged):
     assert "\n" not in str(caught.value)
 
 
+def write_recipe(path, net, recipe):
+    """A checkpoint whose recipe says anything, also what `save` would refuse."""
+    save(path, net, recipe={})
+    tensors, texts = read_tensors(path)
+    write_tensors(path, tensors, texts | {"recipe": json.dumps(recipe)})
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -480,7 +490,7 @@ def test_what_a_header_names_is_never_imported_or_run(model, body, path, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     net = foreign_snn()
-    save(path, net, {"ann": "pwning:make", "model": model})
+    write_recipe(path, net, {"ann": "pwning:make", "model": model})
     if body is None:
         with pytest.raises(ValueError, match=r"net\.safetensors"):
             load(path)
@@ -492,9 +502,7 @@ def test_what_a_header_names_is_never_imported_or_run(model, body, path, tmp_pat
 
 @pytest.mark.parametrize("model", [None, 3, ["ann"], "ann", "name"], ids=str)
 def test_a_header_whose_model_is_no_table_is_refused(model, path):
-    save(path, ann(), recipe={})
-    tensors, texts = read_tensors(path)
-    write_tensors(path, tensors, texts | {"recipe": json.dumps({"model": model})})
+    write_recipe(path, ann(), {"model": model})
     with pytest.raises(ValueError, match=r"net\.safetensors"):
         load(path)
     assert torch.equal(load(path, ann())(X), ann()(X))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shlex
@@ -247,6 +248,19 @@ def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
     assert [path.name for path in here.iterdir()] == ["empty"]
 
 
+def test_info_says_what_a_recipe_does_and_does_none_of_it(said, here, small):
+    code, out, _ = said("info", small, "--finetune.epochs", "3")
+    assert code == 0
+    assert out.startswith("small: digits, at most 60 images, seed 0\nrobust: ANN digits by Natural(), 1 epoch; SNN, T = 2, ")
+    assert "finetuned by Natural(), 3 epochs" in out
+    assert "measured: quick (FGSM), eps 0.1, at most 10 images\n" in out
+    assert from_toml(out.split("\n\n", 1)[1], "what info says").finetune.epochs == 3
+    assert json.loads(said("info", "cifar10-small:end_to_end", "--json")[1])["plan"][1].startswith(
+        "end_to_end: ANN vgg, random"
+    )
+    assert not (here / "runs").exists()
+
+
 WRONG_COMMANDS = [
     ("runn digits", "did you mean 'run'"),
     ("run", "usage: robustsnn run RECIPE"),
@@ -255,6 +269,8 @@ WRONG_COMMANDS = [
     ("list", "usage: robustsnn list KIND"),
     ("list modles", "did you mean 'models'"),
     ("info", "usage: robustsnn info FILE"),
+    ("info digts", "did you mean 'digits'"),
+    ("info digits.safetensors --seed 3", "usage: robustsnn info digits.safetensors, without flags"),
     ("info nowhere.safetensors", "no checkpoint at nowhere.safetensors"),
     ("evaluate nowhere.safetensors", "no checkpoint at nowhere.safetensors"),
     ("convert digits", r"ann\.safetensors is not there yet: run the stage 'pretrain'"),

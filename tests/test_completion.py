@@ -11,6 +11,7 @@ import pytest
 from robustsnn import cli
 from robustsnn.catalogue import KINDS
 from robustsnn.commands import STAGES
+from robustsnn.recipes import packaged
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -62,7 +63,9 @@ def test_baselines_behind_the_colon_at_which_bash_cuts(bash):
 
 
 def test_files_by_their_endings(bash):
-    assert set(bash("info", "")) == {"a net.safetensors", "net.safetensors", "runs"}
+    assert set(bash("info", "")) == {"a net.safetensors", "net.safetensors", "mine.toml", "runs", *packaged()}
+    assert set(bash("info", "net.safetensors", "--")) == {"--json", "--system-allocator", "--help"}
+    assert "--finetune.epochs" in bash("info", "digits", "--fine")
     assert bash("info", "a") == ["a net.safetensors"]
     assert {"net.safetensors", "mine.toml", "digits"} <= set(bash("evaluate", ""))
     assert bash("report", "runs/x", "runs/") == ["runs/x"]

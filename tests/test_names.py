@@ -51,6 +51,7 @@ def test_a_value_is_built_from_its_own_repr():
     ("text", "line"),
     [
         ("Pint(1)", "unknown shape 'Pint': did you mean 'Point'"),
+        ("Point(x=red)", "x of shape Point is the unknown red: write x='red' if it is a text; known: Point, pair"),
         ("Point(z=1)", "no field 'z'.*known: x, y"),
         ("Point(1, 2, 3)", "shape Point: "),
         ("Point(101.0)", "x is at most 100"),

@@ -46,11 +46,13 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: M
         metrics: values JSON can hold.
 
     Raises:
-        ValueError: a model that is no table of arguments, a surrogate or another value that could not be read again, or a file
-            that cannot be written.
+        ValueError: a model that is no table of arguments or makes another body, a surrogate or another value that could not be
+            read again, or a file that cannot be written.
     """
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
+    if "name" in recipe.get("model", {}):
+        _check_body(recipe["model"], net)
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
         spiking = {"dynamics": _written(net.dynamics), "slots": [asdict(slot) for slot in net.slots]}
@@ -210,6 +212,17 @@ def _header(path: Path, texts: Mapping[str, str]) -> Header:
         return Header(json.loads(texts["kind"]), **values)
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"the header of {path} is damaged ({error}): restore the file from where it came") from None
+
+
+def _check_body(model: Mapping[str, Any], net: nn.Module) -> None:
+    """Refuse to save a network with a model that `load` could not fill with its tensors."""
+    try:
+        _check_shapes(model, net.state_dict(), "body." if isinstance(net, SpikingNetwork) else "")
+    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
+        raise ValueError(
+            f"recipe['model'] does not make the body of this network ({one_line(error)}): give the arguments of models.create "
+            "that made it, or leave 'model' out and give load(path, body) one"
+        ) from None
 
 
 def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head: str) -> None:

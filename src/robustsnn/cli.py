@@ -60,8 +60,8 @@ USAGE = f"""robustsnn: adversarially robust spiking neural networks
                           runs beside one another on one page, ranked by what they withstand
   robustsnn list KIND     KIND: {", ".join([*KINDS][:7])},
                           {", ".join([*KINDS][7:])}
-  robustsnn info FILE.safetensors
-                          what a checkpoint holds
+  robustsnn info FILE.safetensors | RECIPE [--section.key value ...]
+                          what a checkpoint holds; what a run would do, without doing it
   robustsnn export FILE.safetensors --out FILE [--to nir | onnx] [--target NAME]
                           write the spiking network for other simulators (see 'robustsnn list targets') or runtimes
   robustsnn bench         how fast this machine is, as ratios within one run

@@ -117,6 +117,10 @@ def _value(kind: str, table: Mapping[str, Callable[..., Any]], node: ast.expr) -
             return _call(kind, name, find(kind, table, name), [], {})
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
             made = find(kind, table, name)
+            for k in keywords:
+                if isinstance(k.value, ast.Name) and k.value.id not in table:
+                    meant = f"write {k.arg}={k.value.id!r} if it is a text; {nearest(k.value.id, table)}"
+                    raise ValueError(f"{k.arg} of {kind} {name} is the unknown {k.value.id}: {meant}")
             named = {k.arg: _value(kind, table, k.value) for k in keywords if k.arg}
             if len(named) < len(keywords):
                 raise ValueError(f"{kind} {name} is given an argument twice, or by **: name each of them once")

@@ -9,7 +9,7 @@ from robustsnn.attacks import L2, Linf
 from robustsnn.attacks.balls import ball
 from robustsnn.seeds import generator, image_seeds, noise
 
-balls = st.one_of(*(st.floats(0, 2).map(make) for make in (Linf, L2)))
+balls = st.one_of(st.floats(0, 1).map(Linf), st.floats(0, 2).map(L2))
 
 
 def tensors(low, high):
@@ -101,6 +101,8 @@ def test_where_the_gradient_is_zero_there_is_no_step(ball):
 def test_a_radius_that_is_none_is_refused(make, eps):
     with pytest.raises(ValueError, match="eps must be a finite number of at least 0"):
         make(eps)
+    with pytest.raises(ValueError, match=r"eps must be at most 1, since pixels are in \[0, 1\], not 8: write 8/255\?"):
+        Linf(8)
 
 
 def test_balls_are_found_by_their_norm(unchecked):

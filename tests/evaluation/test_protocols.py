@@ -108,6 +108,7 @@ def test_a_protocol_of_ones_own_is_read_from_toml(tmp_path):
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Surrogate(3)']", r"such as Triangle\(0.5\), not 3"),
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Surrogate(Rate)']", "cannot be Rate: known: Exponential"),
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Hybrid(width=-1)']", "greater than 0, not -1"),
+        ("[[ensembles.mine]]\nattack = 'FGSM(eps=0.1)'\npaths = ['Rate']", r"leave out eps in FGSM\(eps=0.1\)"),
         ("[[ensembles.mine]]\nattack = 'FGSM(steps=3)'\npaths = ['Rate']", "no field 'steps'"),
         ("[[[", "no valid TOML"),
     ],

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robustsnn.evaluation import evaluate
 from robustsnn.recipes import load_recipe
-from robustsnn.recipes.flags import for_protocol, parse
+from robustsnn.recipes.flags import arguments, for_protocol, parse
 from robustsnn.recipes.sections import Evaluation
 
 RECIPE = load_recipe("digits")
@@ -49,8 +48,21 @@ def test_a_wrong_flag_is_named_wherever_it_stands(args, line):
     assert "\n" not in str(caught.value)
 
 
-def test_an_eps_beyond_the_pixels_is_refused_in_python_too(net, images, labels):
-    from robustsnn.data import Images
+@pytest.mark.parametrize(
+    ("args", "trained"),
+    [
+        ((), True),
+        (("--finetune.no-train-thresholds",), False),
+        (("--finetune.train_thresholds", "false"), False),
+        (("--finetune.train-thresholds", "False", "--seed", "3"), False),
+        (("--finetune.train_thresholds", "true"), True),
+    ],
+    ids=str,
+)
+def test_a_switch_is_a_flag_or_takes_true_or_false(args, trained):
+    assert arguments(("digits", *args), "robustsnn run").recipe.finetune.train_thresholds == trained
 
-    with pytest.raises(ValueError, match=r"in \[0, 1\].*not 8"):
-        evaluate(net, Images(images, labels, 4), "quick", eps=8)
+
+def test_a_word_that_is_no_value_of_a_switch_is_refused():
+    with pytest.raises(ValueError, match="maybe"):
+        arguments(("digits", "--data.flip", "maybe"), "robustsnn run")

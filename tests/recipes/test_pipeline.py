@@ -105,7 +105,7 @@ def test_one_threshold_everywhere_leaves_batch_norms_to_their_own_key(epochs, tm
         pipeline.convert(run)
         net = run.open("converted")
         assert {threshold.item() for threshold in net.thresholds.values()} == {1.0}
-        assert any("conversion.threshold is the threshold everywhere" in line for line in lines)
+        assert any("conversion.threshold is the threshold everywhere, whatever scale, timesteps" in line for line in lines)
         statistics[how] = read_tensors(run.path("converted"))[0]
         ann = read_tensors(run.path("ann"))[0]
         kept = [torch.equal(ann[name], statistics[how][f"body.{name}"]) for name in ann if "running_mean" in name]

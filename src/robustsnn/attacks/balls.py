@@ -28,13 +28,15 @@ class Linf:
     """``|adv - x| <= eps`` in every pixel.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite.
+        ValueError: an ``eps`` outside of ``[0, 1]``, as pixels are.
     """
 
     eps: float
 
     def __post_init__(self) -> None:
         _radius(self.eps)
+        if self.eps > 1:
+            raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {self.eps:g}: write {self.eps:g}/255?")
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
         return torch.clamp(adv, x - self.eps, x + self.eps).clamp_(0, 1)
@@ -89,7 +91,7 @@ def ball(norm: Norm, eps: float) -> Ball:
     """The ball of a norm by its name.
 
     Raises:
-        ValueError: an unknown norm, or a radius below 0.
+        ValueError: an unknown norm, or a radius that it cannot have.
     """
     if norm not in ("Linf", "L2"):
         raise ValueError(f"norm must be 'Linf' or 'L2', not {norm!r}")

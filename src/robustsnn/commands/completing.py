@@ -35,7 +35,10 @@ def complete(args: Sequence[str], terminal: Terminal) -> None:
     ]
     commands["report"] = [Follows(names, (".toml",), judged, many=True)]
     commands["list"] = [Follows([*KINDS], flags=EVERYWHERE)]
-    commands["info"] = [Follows(files=checkpoint, flags=EVERYWHERE)]
+    commands["info"] = [
+        Follows(flags=EVERYWHERE, where="*.safetensors"),
+        Follows(names, (*checkpoint, ".toml"), (*run, *EVERYWHERE)),
+    ]
     commands["export"] = [Follows(files=checkpoint, flags=(*ends, *EVERYWHERE))]
     commands["bench"] = [Follows(flags=(*timing, *EVERYWHERE))]
     commands["doctor"] = [Follows(flags=EVERYWHERE)]

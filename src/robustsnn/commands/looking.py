@@ -16,11 +16,13 @@ from robustsnn.catalogue import KINDS
 from robustsnn.doctor import diagnose
 from robustsnn.files import write_atomic
 from robustsnn.names import find
-from robustsnn.recipes import measuring, packaged
-from robustsnn.recipes.flags import parse
+from robustsnn.recipes import measuring, packaged, plan
+from robustsnn.recipes.flags import arguments, parse
+from robustsnn.recipes.recipe import label
 from robustsnn.reporting import read_report
 from robustsnn.reporting.board import Group, groups, winner
 from robustsnn.terminal import Terminal, document
+from robustsnn.zoo import PREFIX
 
 
 class NotReady(Exception):
@@ -79,22 +81,37 @@ def show(args: Sequence[str], terminal: Terminal) -> None:
 
 
 def info(args: Sequence[str], terminal: Terminal) -> None:
-    """``info FILE``."""
-    if len(args) != 1:
-        raise ValueError("usage: robustsnn info FILE.safetensors | zoo:NAME")
-    header, parameters = checkpoint.read_header(args[0]), checkpoint.count(args[0])
+    """``info FILE``, or ``info RECIPE``: what ``run`` would do, without doing it."""
+    if not args or args[0].startswith("-"):
+        raise ValueError("usage: robustsnn info FILE.safetensors | zoo:NAME | RECIPE [--section.key value ...]")
+    if not args[0].endswith(".safetensors") and not args[0].startswith(PREFIX):
+        return _recipe(args, terminal)
+    if len(args) > 1:
+        raise ValueError(f"usage: robustsnn info {args[0]}, without flags: these are for recipes")
+    return _checkpoint(args[0], terminal)
+
+
+def _recipe(args: Sequence[str], terminal: Terminal) -> None:
+    recipe = arguments(args, "robustsnn info").recipe
+    lines = plan(recipe, label(args[0]))
+    said = "\n".join([*lines, "", recipe.toml().decode()])
+    terminal.answer({"plan": lines, "recipe": recipe.table()}, lambda: terminal.say(said))
+
+
+def _checkpoint(path: str, terminal: Terminal) -> None:
+    header, parameters = checkpoint.read_header(path), checkpoint.count(path)
     parts = {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}
-    lines = [f"{args[0]}: {header.kind}, {parameters:,} parameters"]
+    lines = [f"{path}: {header.kind}, {parameters:,} parameters"]
     said = {
         (name, key): entry for name, part in parts.items() for key, entry in part.items() if key not in ("history", "report")
     }
     lines += [f"{name}.{key}: {entry}" for (name, key), entry in said.items()]
-    document = {"file": args[0], "kind": header.kind, "parameters": parameters, **parts}
+    document = {"file": path, "kind": header.kind, "parameters": parameters, **parts}
 
     def tell() -> None:
         terminal.say("\n".join(lines))
         if "report" in header.metrics:
-            terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), args[0]))
+            terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), path))
 
     terminal.answer(document, tell)
 

@@ -15,9 +15,9 @@ from torch import nn
 from robustsnn import checkpoint, machine
 from robustsnn.deploy import export
 from robustsnn.models import outside
-from robustsnn.recipes import Run, load_recipe, measuring, pipeline
-from robustsnn.recipes.flags import EvaluationArguments, RunArguments, for_protocol, parse
-from robustsnn.recipes.recipe import from_table
+from robustsnn.recipes import Run, measuring, pipeline, plan
+from robustsnn.recipes.flags import EvaluationArguments, arguments, for_protocol, parse
+from robustsnn.recipes.recipe import from_table, label
 from robustsnn.recipes.run import SHAPED_BY
 from robustsnn.reporting import Row, RunReport, failures
 from robustsnn.terminal import Terminal, complain
@@ -45,17 +45,13 @@ def stage(name: str, args: Sequence[str], strict: bool, terminal: Terminal) -> N
     """``run`` or one stage of it."""
     if not args or args[0].startswith("-"):
         raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
-    recipe = load_recipe(args[0])
-    recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, args)})
-    default = RunArguments(recipe, Path("runs") / recipe.name, Engine())
-    chosen = parse(RunArguments, default, args[1:], f"robustsnn {name} {args[0]}", recipe)
-    # once more as a whole: flags are checked one by one
-    recipe = from_table(chosen.recipe.table(), "recipe")
-    baseline = "" if args[0].endswith(".toml") else args[0].partition(":")[2]
+    chosen = arguments(args, f"robustsnn {name}")
     team = start(chosen.engine, terminal)
-    run = Run(recipe, chosen.out, terminal.listener(), baseline or "robust", chosen.engine, team)
+    run = Run(chosen.recipe, chosen.out, terminal.listener(), label(args[0]), chosen.engine, team)
     if run.recipe.ann:
         machine.import_from_here()
+    if name == "run":
+        terminal.say("\n".join(plan(run.recipe, run.label)))
     with terminal.bar:
         result = STAGES[name](run)
     team.part()

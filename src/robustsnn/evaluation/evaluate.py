@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from torch import nn
 
+from robustsnn.attacks import Linf
 from robustsnn.data import Images
 from robustsnn.evaluation.audit import Audit, Subject, audit, transfer
 from robustsnn.evaluation.energy import operations
@@ -89,12 +90,10 @@ def evaluate(
         ValueError: an unknown protocol or attack, eps out of range, no images, or a state of another evaluation.
     """
     chosen, called = (protocol, "own") if isinstance(protocol, Protocol) else (find_protocol(protocol), protocol)
-    radii = tuple(eps) if isinstance(eps, Sequence) else (eps,)
+    radii = tuple(Linf(radius).eps for radius in ((eps,) if isinstance(eps, str | float | int) else eps))
     names = list(chosen.ensembles) if attacks is None else list(attacks)
     if not len(data) or not radii or not names:
         raise ValueError("evaluation needs images, at least one eps and at least one attack")
-    if refused := [radius for radius in radii if not 0 <= radius <= 1]:
-        raise ValueError(f"eps must be in [0, 1], as pixels are, not {refused[0]:g}: 8 grey levels are 8/255")
     if rule not in (None, *get_args(Rule)):
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
     groups = {name: find(f"attack of protocol {called!r}:", chosen.ensembles, name) for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 from pydantic import BaseModel, ValidationError
 
-from robustsnn.recipes.recipe import Recipe, explain, from_table
+from robustsnn.recipes.recipe import Recipe, explain, from_table, load_recipe
 from robustsnn.recipes.sections import Evaluation
 from robustsnn.training.engine import Engine
 
@@ -42,6 +42,19 @@ class EvaluationArguments:
     """folder for the report"""
 
 
+def arguments(args: Sequence[str], program: str) -> RunArguments:
+    """``RECIPE --flag value ...`` into where a run lives and its recipe, checked as a whole.
+
+    Raises:
+        ValueError: no such recipe, or a wrong flag or value.
+    """
+    recipe = load_recipe(args[0])
+    recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, args)})
+    default = RunArguments(recipe, Path("runs") / recipe.name, Engine())
+    chosen = parse(RunArguments, default, args[1:], f"{program} {args[0]}", recipe)
+    return replace(chosen, recipe=from_table(chosen.recipe.table(), "recipe"))  # flags are checked one by one
+
+
 NO_KEYS = ("out", *(field.name for field in fields(Engine)))
 """Flags that are no keys of a recipe."""
 
@@ -65,12 +78,12 @@ def parse(
         ValueError: a wrong flag or value, in one line.
         SystemExit: help was asked for and given.
     """
-    complaint, options = io.StringIO(), (tyro.conf.AvoidSubcommands,)
+    args, complaint, options = switched(kind, args), io.StringIO(), (tyro.conf.AvoidSubcommands,)
     try:
         with contextlib.redirect_stderr(complaint):
             if default is None:
-                return tyro.cli(kind, args=list(args), prog=program, config=options)
-            return tyro.cli(kind, default=default, args=list(args), prog=program, config=options)
+                return tyro.cli(kind, args=args, prog=program, config=options)
+            return tyro.cli(kind, default=default, args=args, prog=program, config=options)
     except ValidationError as error:
         raise ValueError(explain(error)) from None
     except SystemExit as stop:
@@ -81,6 +94,20 @@ def parse(
         words = " ".join(complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
         words = words.removeprefix("Parsing error ").removeprefix("Unrecognized options ")
         raise ValueError(words or "the flags cannot be read") from None
+
+
+def switched(kind: type[Any], args: Sequence[str]) -> list[str]:
+    """The flags with ``--switch true`` and ``--switch false`` as ``--switch`` and ``--no-switch``."""
+    known, found = flags(kind), list[str]()
+    for arg in args:
+        flag = found[-1].replace("_", "-") if found else ""
+        head, dot, last = flag.removeprefix("--").rpartition(".")
+        opposite = f"--{head}{dot}no-{last}"
+        if opposite in known and flag in known and arg.lower() in ("true", "false"):
+            found[-1] = flag if arg.lower() == "true" else opposite
+        else:
+            found.append(arg)
+    return found
 
 
 def flags(kind: Any, prefix: str = "") -> dict[str, tuple[str, ...]]:

@@ -26,6 +26,9 @@ from robustsnn.spiking.recall import graph_bytes
 from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
 from robustsnn.training.watch import idle_layers
 
+CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
+"""Keys of a conversion that play no part where the threshold is given."""
+
 
 def checked(run: Run, needs: str = "") -> Iterable[Run]:
     """The run and its baselines, once it is sure that bodies can be built and that the folders hold what they should.
@@ -114,9 +117,9 @@ def _convert(run: Run) -> None:
         net = spiking(ann, batches[0], run.recipe.dynamics(), settings.threshold, allow=allow)
         if not run.recipe.untrained:
             renew(net, settings.batch_norm, batches)
-        if (settings.scale, settings.granularity) != (Conversion().scale, Conversion().granularity):
+        if unused := [key for key in CALIBRATED_BY if getattr(settings, key) != getattr(Conversion(), key)]:
             run.listener.say(
-                f"{run.label} SNN: conversion.threshold is the threshold everywhere, whatever scale and granularity"
+                f"{run.label} SNN: conversion.threshold is the threshold everywhere, whatever {', '.join(unused)}"
             )
     else:
         net = convert_network(

@@ -66,6 +66,11 @@ class Recipe(Section):
         """Whether the ANN that is converted has random weights."""
         return not (self.pretrain.epochs or self.weights)
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The baselines that run along."""
+        return tuple(self.baselines) if self.compare is None else self.compare
+
     def architecture(self, data: Dataset) -> dict[str, Any]:
         """All arguments of `robustsnn.models.create`, or of `robustsnn.models.outside` where ``ann`` names a factory."""
         if self.ann:
@@ -116,6 +121,11 @@ def load_recipe(name: str) -> Recipe:
         return from_toml(_text(name), _where(name))
     recipe = load_recipe(whole).baseline(baseline)
     return recipe.model_copy(update={"name": f"{recipe.name}-{baseline}"})
+
+
+def label(name: str) -> str:
+    """What a run of the recipe of that name is called: as the baseline ``NAME:BASELINE``, or ``robust``."""
+    return (not name.endswith(".toml") and name.partition(":")[2]) or "robust"
 
 
 def _text(name: str) -> str:

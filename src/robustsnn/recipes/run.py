@@ -57,8 +57,8 @@ class Run:
     @cached_property
     def everyone(self) -> tuple[Run, ...]:
         """This run, then those to compare it with, each in a folder of its own inside this one."""
-        names = self.recipe.baselines if self.recipe.compare is None else self.recipe.compare
-        return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in names)
+        others = self.recipe.compared
+        return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in others)
 
     def path(self, name: str) -> Path:
         """The checkpoint ``ann``, ``pruned``, ``converted`` or ``snn``."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import PGD, attack
+from robustsnn.attacks import PGD, Linf, attack
 from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
@@ -36,15 +36,7 @@ Number = Annotated[
 """A number that may be written as a fraction, such as 8/255."""
 
 
-def _radius(eps: float) -> float:
-    if eps < 0:
-        raise ValueError(f"eps must be at least 0, not {eps:g}")
-    if eps > 1:
-        raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {eps:g}: write {eps:g}/255?")
-    return eps
-
-
-Radius = Annotated[Number, AfterValidator(_radius)]
+Radius = Annotated[Number, AfterValidator(lambda eps: Linf(eps).eps)]
 """The radius of a ball, in units of pixels in [0, 1]."""
 
 
