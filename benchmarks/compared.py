@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.measured import HEADLINE, Measured
-from robustsnn.evaluation import Interval
+from robustsnn.evaluation import Interval, Paired
 
 CHOSEN = 500
 """Images on which recipes were searched for: the first of the test set. On those after them no recipe was chosen."""
@@ -26,61 +24,62 @@ BY: dict[str, By] = {
 }
 """What networks are compared by."""
 
-Verdict = Literal["more", "less", "no difference"]
+Verdict = Literal["more", "less", "not told apart"]
 
 
-@dataclass(frozen=True)
-class Gain:
-    """How one network differs from another on the same images.
-
-    Arguments:
-        won, lost: on how many only the one, or only the other, is right.
-        images: of how many.
-    """
-
-    won: int
-    lost: int
-    images: int
+class Gain(Paired):
+    """How one network differs from another on the same images."""
 
     @property
     def points(self) -> float:
         """The difference in accuracy, in percentage points."""
-        return 100 * (self.won - self.lost) / self.images
+        return 100 * self.difference.value
 
     @property
     def half(self) -> float:
-        """Half of its 95 % interval, half an image added to each of the four kinds (Agresti & Min 2005)."""
-        won, lost, images = self.won + 0.5, self.lost + 0.5, self.images + 2
-        return 196 * math.sqrt(won + lost - (won - lost) ** 2 / images) / images
+        """Half of its 95 % interval."""
+        return 50 * (self.difference.high - self.difference.low)
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the exact McNemar test tells the two apart at 5 %: images that differ, as tosses of a coin."""
-        differ = self.won + self.lost
-        chance = 2 * sum(math.comb(differ, k) for k in range(min(self.won, self.lost) + 1)) / 2**differ
-        if chance >= 0.05:
-            return "no difference"
-        return "more" if self.won > self.lost else "less"
+        """Whether the two are told apart, by this comparison alone."""
+        return self.judged(self.told_apart)
+
+    def judged(self, told_apart: bool) -> Verdict:
+        """The verdict, where it is decided elsewhere whether the two are told apart."""
+        return "not told apart" if not told_apart else "more" if self.won > self.lost else "less"
 
     def __str__(self) -> str:
         said = f"{self.points:+.1f} ± {self.half:.1f} ({self.won}:{self.lost})"
-        return said if self.verdict == "no difference" else f"**{said}**"
+        return f"**{said}**" if self.told_apart else said
 
 
 def gain(one: Measured, other: Measured, by: By = BY["PGD-20 8/255"], images: slice = slice(None)) -> Gain | None:
-    """How one network differs from another, on those of the images on which both were measured."""
-    pairs = Counter(zip(one.right(*by)[images], other.right(*by)[images], strict=False))
-    return Gain(pairs[True, False], pairs[False, True], pairs.total()) if pairs else None
+    """How one network differs from another, on those of the first images on which both were measured.
+
+    Raises:
+        ValueError: they were measured by different protocols or rules.
+    """
+    if (ways := {each.way(*by) for each in (one, other)} - {None}) and len(ways) > 1:
+        raise ValueError(
+            f"{one.name}-{one.seed} and {other.name}-{other.seed} were measured otherwise: {sorted(map(str, ways))}"
+        )
+    flags = [each.right(*by) for each in (one, other)]
+    both = slice(min(map(len, flags)))
+    first, second = (each[both][images] for each in flags)
+    return Gain(**vars(Paired.of(first, second))) if first else None
 
 
 def broken(each: Measured, attack: str, eps: float) -> str:
-    """How many images each attack of an ensemble broke, of those that the attacks before it left; empty if not measured."""
+    """How many images each attack of an ensemble broke, of those that the attacks before it left, what is transferred apart;
+    empty if not measured."""
     result = each.result(attack, eps)
     if result is None:
         return ""
     counts: Counter[str] = Counter()
     for member, count in zip(result.members, result.broken, strict=True):
-        counts[member.split(" along ")[0]] += count
+        name, _, path = member.partition(" along ")
+        counts[f"{name} by transfer" if path.startswith("transfer ") else name] += count
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 

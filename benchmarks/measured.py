@@ -52,11 +52,21 @@ class Measured:
         """The report of the first measure."""
         return next(iter(self.runs.values())).rows[0].report
 
+    def found(self, attack: str, eps: float) -> tuple[Report, Result] | None:
+        """What one ensemble left, of the most images that it was run on, with the report that says so."""
+        reports = [run.rows[0].report for run in self.runs.values()]
+        alike = [(report, r) for report in reports for r in report.results if r.attack == attack and math.isclose(r.eps, eps)]
+        return max(alike, key=lambda found: found[0].images, default=None)
+
     def result(self, attack: str, eps: float) -> Result | None:
-        """What one ensemble left, of the most images that it was run on."""
-        results = [result for run in self.runs.values() for result in run.rows[0].report.results]
-        alike = [r for r in results if r.attack == attack and math.isclose(r.eps, eps)]
-        return max(alike, key=lambda result: len(result.broken_by), default=None)
+        """The same without the report."""
+        found = self.found(attack, eps)
+        return found[1] if found else None
+
+    def way(self, attack: str, eps: float) -> tuple[str, str] | None:
+        """By which protocol and rule that was measured; None without attack, or if it was not."""
+        found = self.found(attack, eps) if attack else None
+        return (found[0].protocol, found[1].rule) if found else None
 
     def right(self, attack: str = "", eps: float = 0.0) -> list[bool]:
         """Which images it classifies correctly under an attack or, without a name, under none; empty if not measured."""

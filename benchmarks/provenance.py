@@ -45,12 +45,25 @@ def machines() -> str:
 
 
 def images() -> str:
-    """Digests of the images with which the networks of the claim were made and first measured."""
-    kinds = {
-        f"data `{v.get('data')}`, test images `{v.get('test images')}`"
-        for v in (next(iter(each.runs.values())).versions for each in found(MAIN))
-    }
-    return "; ".join(sorted(kinds))
+    """Digests of the images with which all networks were measured, by how many they are, and those of the claim were made.
+
+    Raises:
+        ValueError: as many images, but not the same ones: figures of different rows would not be of the same images.
+    """
+    made = {next(iter(each.runs.values())).versions["data"] for each in found(MAIN)}
+    tested: dict[int, set[str]] = {}
+    for report, versions in ((run.rows[0].report, run.versions) for each in found() for run in each.runs.values()):
+        tested.setdefault(report.images, set()).add(versions["test images"])
+    if mixed := [count for count, digests in tested.items() if len(digests) > 1]:
+        raise ValueError(f"reports of {mixed[0]} images are not of the same images: {sorted(tested[mixed[0]])}")
+    first = ", ".join(f"`{digests.pop()}` the first {count:,}" for count, digests in sorted(tested.items()))
+    return f"data {', '.join(f'`{each}`' for each in sorted(made))}; of the test images {first}"
+
+
+def measuring() -> str:
+    """How long measuring took, as times what training took."""
+    times = [sum(run.rows[0].report.seconds for run in each.runs.values()) / 60 / each.minutes for each in found(MAIN)]
+    return f"{min(times):.0f} to {max(times):.0f} times"
 
 
 def setting() -> str:

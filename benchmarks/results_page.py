@@ -8,12 +8,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.claim import CALLED, PARTS, outcomes, seeds, verdicts
+from benchmarks.claim import CALLED, JUDGE, PARTS, judged, outcomes, seeds, standings
 from benchmarks.compared import AIM, BY, CHOSEN, broken, gain, reached, strictest
 from benchmarks.measured import HEADLINE, Measured, found
 from benchmarks.plan import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
-from benchmarks.provenance import commands, images, machines, setting, unfinished
-from robustsnn.evaluation import PRESETS, ROBUST, Interval, wilson
+from benchmarks.provenance import commands, images, machines, measuring, setting, unfinished
+from robustsnn.evaluation import PRESETS, Interval, wilson
 from robustsnn.reporting.tables import percent, radius
 
 
@@ -39,10 +39,18 @@ def main_table() -> list[list[str]]:
 def short_table() -> list[list[str]]:
     """The same for the README."""
     columns = [BY["clean"], BY["PGD-20 8/255"], BY["rigorous 2/255"], BY["rigorous 8/255"]]
-    rows = [["network", "seed", "clean", "PGD-20 8/255, 19 gradients", "rigorous 2/255", "rigorous 8/255"]]
+    rows = [["network", "seed", "clean", "PGD-20 8/255, 19 gradients", "rigorous 2/255", "rigorous 8/255", "min"]]
     for each in found(MAIN):
-        rows.append([each.row.what, str(each.seed), *(cell(each.share(*by)) for by in columns)])
+        rows.append([each.row.what, str(each.seed), *(cell(each.share(*by)) for by in columns), f"{each.minutes:.0f}"])
     return rows
+
+
+def short() -> str:
+    """What the README says of it."""
+    how = f"{setting()}, of a JPEG-coded copy: not to be compared with figures on the originals. min: training, on one core."
+    stand = "; ".join(f"{part}: {standing}" for part, standing in standings().items())
+    asked = f"Withstands more, by `{JUDGE.replace(' ', '` at ')}, all tests taken together?"
+    return f"{markdown(short_table())}\n\n{how}\n\n{asked} {stand[0].upper()}{stand[1:]}."
 
 
 def versus() -> list[list[str]]:
@@ -137,7 +145,7 @@ def audits() -> list[list[str]]:
             if report.audit:
                 wrong = "; ".join(f"{c.name}: {c.verdict} ({c.figure:.3g})" for c in report.audit if c.verdict != "pass")
                 (result,) = report.results
-                left = f"{result.broken_by.count(ROBUST)} of {report.images}"
+                left = f"{result.survivors} of {result.attacked}"
                 passed = str(sum(c.verdict == "pass" for c in report.audit))
                 lines.append([each.row.what, str(each.seed), radius(result.eps), left, passed, wrong or "none"])
     return lines
@@ -162,6 +170,7 @@ def page() -> str:
         machines=machines(),
         setting=setting(),
         images=images(),
+        measuring=measuring(),
         there={(each.name, each.seed): each for each in found()},
         seeds=sorted({each.seed for each in found()}),
         reference=reference(),
@@ -174,6 +183,9 @@ def page() -> str:
         spent=PRESETS["fp32, 45 nm"],
         both=seeds,
         parts=PARTS,
+        standings=standings(),
+        judge=JUDGE,
+        tests=len(judged()),
         gain=gain,
         outcomes=outcomes,
         broken=broken,
@@ -190,8 +202,7 @@ def write(root: Path) -> None:
     (root / "docs/results.md").write_text(page())
     readme = root / "README.md"
     marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.S)
-    short = f"{markdown(short_table())}\n\nWithstands more, by `rigorous` at 2/255? {verdicts()[0].upper()}{verdicts()[1:]}."
-    text, count = marked.subn(lambda found: f"{found[1]}{short}\n{found[2]}", readme.read_text())
+    text, count = marked.subn(lambda found: f"{found[1]}{short()}\n{found[2]}", readme.read_text())
     if count != 1:
         raise ValueError(f"{readme} must have one pair of marks '<!-- results -->' and '<!-- end of results -->'")
     readme.write_text(text)

@@ -261,15 +261,18 @@ def test_differences_are_those_of_the_same_images(page):
     """Over six images, by hand: two that one withstands and the other does not, and one that the other misses clean."""
     row = "| robust conversion | end-to-end robust training | 0 | +16.7 ± 33.5 (1:0) | - | +33.3 ± 38.7 (2:0) | - | - |"
     assert row in page
-    assert "Robust conversion against end-to-end robust training: PGD-20 8/255: no difference (seed 0)." in page
+    assert (
+        "Robust conversion against end-to-end robust training: clean: not told apart (seed 0); PGD-20 8/255: not told apart"
+        in page
+    )
     assert "| faster | more | 100.0 (61.0-100.0) | 66.7 (30.0-90.3) | +16.7 ± 33.5 (1:0) | +16.7 ± 33.5 (1:0) | yes |" in page
     assert "1 of 1 attempts reached the aim" in page
-    assert "* **Awp.** Against robust conversion, seed 0: clean no difference, PGD-20 8/255 no difference." in page
+    assert "* **Awp.** Against robust conversion, seed 0: clean not told apart, PGD-20 8/255 not told apart." in page
 
 
 @pytest.mark.parametrize(
     ("won", "lost", "verdict", "half"),
-    [(0, 0, "no difference", 0.390), (5, 0, "no difference", 0.952), (6, 0, "more", 1.028), (0, 6, "less", 1.028)],
+    [(0, 0, "not told apart", 0.390), (5, 0, "not told apart", 0.952), (6, 0, "more", 1.028), (0, 6, "less", 1.028)],
 )
 def test_what_few_images_can_tell(won, lost, verdict, half):
     """Five coins all fall alike with a chance of 1/16, six with 1/32. The intervals have half images added."""
@@ -283,31 +286,58 @@ def test_seeds_may_disagree(monkeypatch):
     differences = {0: compared.Gain(9, 0, 50), 1: compared.Gain(1, 0, 50), 2: None}
     monkeypatch.setattr(claim, "gain", lambda one, other, by: differences[one.seed])
     found = claim.outcomes([(SimpleNamespace(seed=seed), None) for seed in differences], ("PGD-20", 0.1))
-    assert found == {"more": [0], "no difference": [1]}
+    assert found == {"more": [0], "not told apart": [1]}
 
 
 @pytest.mark.parametrize(
     ("told", "standing"),
     [
-        (["more", "more"], "holds"),
-        (["more", "no difference"], "not shown"),
-        (["more", "less"], "not shown"),
-        (["no difference", "less"], "does not hold"),
-        ([], "not judged yet"),
+        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("c", "d", 0): "more", ("c", "d", 1): "more"}, "holds (2 seeds)"),
+        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("c", "d", 0): "more"}, "holds (1 seed)"),
+        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("e", "f", 0): "less"}, "holds (2 seeds)"),
+        ({("a", "b", 0): "more", ("c", "d", 0): "not told apart"}, "not shown (1 seed)"),
+        ({("a", "b", 0): "more", ("a", "b", 1): "less"}, "not shown (2 seeds)"),
+        ({("a", "b", 0): "less", ("c", "d", 0): "not told apart"}, "not shown (1 seed)"),
+        ({("a", "b", 0): "less", ("c", "d", 0): "less"}, "the opposite holds (1 seed)"),
+        ({}, "not judged yet"),
     ],
 )
-def test_a_part_of_the_claim_is_judged_over_all_its_pairs(told, standing, monkeypatch):
-    monkeypatch.setattr(claim, "seeds", lambda *names: names)
-    monkeypatch.setattr(claim, "outcomes", lambda names, by: {names[0]: [0]})
-    part = claim.Part("", judged=tuple((verdict, "other") for verdict in told), shown=(("less", "other"),))
-    assert part.standing == standing
+def test_a_part_of_the_claim_is_judged_over_all_its_pairs_and_seeds(told, standing):
+    part = claim.Part("", judged=(("a", "b"), ("c", "d")), shown=(("e", "f"),))
+    assert part.standing(told) == standing
+
+
+def test_the_verdicts_of_the_claim_are_taken_together(monkeypatch):
+    """Six coins that fall alike have p = 1/32, which is one of three tests too many for 5 %; nine have 1/256, which is not."""
+    won = {("a", "b"): 9, ("c", "d"): 6, ("e", "f"): 6}
+    parts = tuple(claim.Part("", judged=(names,)) for names in won)
+    monkeypatch.setattr(claim, "PARTS", parts)
+    monkeypatch.setattr(claim, "seeds", lambda *names: [tuple(SimpleNamespace(name=name, seed=0) for name in names)])
+    monkeypatch.setattr(claim, "gain", lambda one, other, by: compared.Gain(won[one.name, other.name], 0, 50))
+    assert [*claim.judged().values()] == ["more", "not told apart", "not told apart"]
+    monkeypatch.setattr(claim, "PARTS", parts[1:2])
+    assert [*claim.judged().values()] == ["more"]
+
+
+def test_what_a_part_costs_is_said(monkeypatch):
+    monkeypatch.setattr(claim, "seeds", lambda *names: [names])
+    for won, lost, said in ((2, 10, ", for 16.0 points less clean accuracy"), (5, 5, ""), (10, 2, "")):
+        monkeypatch.setattr(claim, "gain", lambda *_, found=compared.Gain(won, lost, 50): found)
+        assert claim.cost(claim.Part("", judged=(("a", "b"),))) == said
 
 
 def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
-    one, other = (SimpleNamespace(right=lambda *_, flags=flags: flags) for flags in ([0, 0, 1, 1], [0, 0, 1, 0, 1]))
+    one, other, odd = (
+        SimpleNamespace(
+            name=way, seed=0, right=lambda *_, flags=flags: [flag > 0 for flag in flags], way=lambda *_, way=way: way
+        )
+        for flags, way in (([0, 0, 1, 1], "last"), ([0, 0, 1, 0, 1], "last"), ([0, 0, 1, 1], "any"))
+    )
     assert compared.gain(one, other, images=slice(0, 2)) == compared.Gain(0, 0, 2)
     assert compared.gain(one, other, images=slice(2, None)) == compared.Gain(1, 0, 2)
     assert compared.gain(one, other, images=slice(4, 6)) is None
+    with pytest.raises(ValueError, match="last-0 and any-0 were measured otherwise"):
+        compared.gain(one, odd)
 
 
 def test_a_figure_is_that_of_the_most_images():
@@ -317,7 +347,7 @@ def test_a_figure_is_that_of_the_most_images():
     )
     row = measured.Measured("robust", 0)
     row.__dict__["runs"] = {  # what it would read from files
-        name: SimpleNamespace(rows=[SimpleNamespace(report=SimpleNamespace(results=[result]))])
+        name: SimpleNamespace(rows=[SimpleNamespace(report=SimpleNamespace(results=[result], images=len(result.broken_by)))])
         for name, result in (("audit", few), ("figure", many))
     }
     assert row.result("rigorous", 0.1) == many

@@ -66,8 +66,10 @@ def test_the_winner_spikes_and_the_next_is_named_with_it() -> None:
     text = winner(groups(RUNS)[0]).replace("\N{NO-BREAK SPACE}", " ")
     assert "“finetuned” of runs/one is the best spiking network by worst case at ε = 8/255: 50.0 % (" in text
     assert "next is “other” of runs/two with 49.0 %" in text
-    assert text.endswith("and the intervals overlap.")
-    assert winner(groups({"one": run(CONVERTED, FINETUNED)})[0]).endswith("and the intervals do not overlap.")
+    assert text.endswith(", not told apart on the same images (McNemar, p = 1).")
+    assert winner(groups({"one": run(CONVERTED, FINETUNED)})[0]).endswith(
+        ", told apart on the same images (McNemar, p = 5.7e-14)."
+    )
     assert "is the best ANN by" in winner(groups({"one": run(ANN)})[0])
 
 

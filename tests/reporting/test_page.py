@@ -258,15 +258,17 @@ def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> 
     assert text.startswith("Of 100 test images, the best spiking network “finetuned” classifies 90.0 % (")
     assert "still 50.0 % (40.4 to 59.6) under FGSM, PGD-20 together at ε = 8/255" in text
     assert "the lowest, the spiking network “converted”, keeps 5.0 % (" in text
-    assert text.endswith(").")
+    assert text.endswith("), told apart on the same images (McNemar, p = 5.7e-14).")
 
 
-def test_verdict_says_where_intervals_overlap() -> None:
-    assert verdict(run(ANN, FINETUNED)).endswith(".")
+def test_verdict_says_whether_networks_are_told_apart_on_the_same_images() -> None:
+    assert verdict(run(FINETUNED)).endswith(".")
     near = row("near", result("FGSM", 8 / 255, 48))
-    assert "the intervals overlap" in verdict(run(near, FINETUNED))
-    assert "under FGSM, and the intervals overlap" in verdict(run(near, FINETUNED))
-    assert "overlap" not in verdict(USUAL)
+    assert "under FGSM, not told apart on the same images (McNemar, p = 0.5)" in verdict(run(near, FINETUNED))
+    few = row("few", result("FGSM", 8 / 255, 30))
+    short = few.report.results[0].model_copy(update={"broken_by": few.report.results[0].broken_by[:99]})
+    other = few.model_copy(update={"report": few.report.model_copy(update={"images": 99, "results": (short,)})})
+    assert verdict(run(other, FINETUNED)).endswith(", measured on other images.")
 
 
 def test_what_one_attack_left_may_fall_to_another() -> None:

@@ -16,6 +16,7 @@ from robustsnn.evaluation.members import (
     Transfer,
     members,
 )
+from robustsnn.evaluation.paired import Paired
 from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Interval, Report, Result, wilson
 from robustsnn.evaluation.worst import worst_case
@@ -36,6 +37,7 @@ __all__ = [
     "Joules",
     "Member",
     "Operations",
+    "Paired",
     "Protocol",
     "Report",
     "Result",

@@ -202,6 +202,11 @@ class Report(BaseModel):
         return self.results[0].clean
 
     @property
+    def correct(self) -> tuple[bool, ...]:
+        """Which images are classified correctly without an attack."""
+        return tuple(flag != MISCLASSIFIED for flag in self.results[0].broken_by)
+
+    @property
     def spiking(self) -> bool:
         """Whether the network runs in time steps."""
         return self.timesteps is not None
@@ -215,11 +220,15 @@ class Report(BaseModel):
         """All that was measured at one radius."""
         return tuple(result for result in self.results if math.isclose(result.eps, eps))
 
+    def withstood(self, eps: float) -> tuple[bool, ...]:
+        """Which images survive every ensemble measured at one radius; empty where none was."""
+        there = [result.broken_by for result in self.at(eps)]
+        return tuple(set(image) == {ROBUST} for image in zip(*there, strict=True))
+
     def worst(self, eps: float) -> Interval | None:
         """The share of images that survive every ensemble measured at one radius; None where none was."""
-        there = [result.broken_by for result in self.at(eps)]
-        survivors = sum(set(image) == {ROBUST} for image in zip(*there, strict=True))
-        return wilson(survivors, self.images) if there else None
+        survivors = self.withstood(eps)
+        return wilson(sum(survivors), self.images) if survivors else None
 
     def result(self, attack: str, eps: float) -> Result:
         """The result of one ensemble.

@@ -107,6 +107,8 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
     has made besides, and the checkpoints that the recipe names."""
     for name, source, kind in networks(run):
         path = source.path(kind)
+        if kind == "ann" and source.recipe.untrained:
+            continue  # random weights: nothing that breaks them teaches an attack anything
         if kind in ("ann", "snn") and path.exists() and not (measured.exists() and path.samefile(measured)):
             try:
                 yield name, source.open(kind)

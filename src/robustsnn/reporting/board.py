@@ -9,7 +9,7 @@ from robustsnn.evaluation import PRESETS, Interval, Report
 from robustsnn.reporting.drawing import Picture
 from robustsnn.reporting.plots import ranking
 from robustsnn.reporting.report import Row, RunReport
-from robustsnn.reporting.tables import percent, radius, spelled
+from robustsnn.reporting.tables import apart, percent, radius, spelled
 from robustsnn.reporting.template import render
 
 APART = "Networks in different tables were not measured alike (test images, protocol, attacks, rule): do not compare them."
@@ -50,6 +50,10 @@ class Group:
     def robust(self, entry: Entry) -> Interval:
         """By what an entry is ranked: its worst case over all attacks together."""
         return (None if self.eps is None else entry.report.worst(self.eps)) or entry.report.clean
+
+    def right(self, entry: Entry) -> tuple[bool, ...]:
+        """The images behind that."""
+        return entry.report.correct if self.eps is None else entry.report.withstood(self.eps)
 
 
 def groups(runs: Mapping[str, RunReport]) -> list[Group]:
@@ -117,9 +121,9 @@ def winner(group: Group) -> str:
     text = f"Of {count} network{'s' * (count > 1)}, {best}"
     if len(spiking) == 1:
         return text + "."
-    other, kept = group.robust(spiking[1]), group.robust(first)
-    apart = "and the intervals overlap" if other.high >= kept.low else "and the intervals do not overlap"
-    return f"{text}; next is “{spiking[1].row.network}” of {spiking[1].run} with {spelled(other)}, {apart}."
+    second = spiking[1]
+    said = apart(group.right(first), group.right(second))
+    return f"{text}; next is “{second.row.network}” of {second.run} with {spelled(group.robust(second))}, {said}."
 
 
 def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:

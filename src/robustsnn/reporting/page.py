@@ -11,7 +11,7 @@ from robustsnn.reporting.pictures import triples
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
 from robustsnn.reporting.report import Row, RunReport
 from robustsnn.reporting.sections import sections
-from robustsnn.reporting.tables import attackers, radius, spelled, strongest
+from robustsnn.reporting.tables import apart, attackers, radius, spelled, strongest
 from robustsnn.reporting.template import render
 
 
@@ -69,8 +69,8 @@ def verdict(report: RunReport) -> str:
         return text + "."
     other = worst[lowest]
     under = "" if by[lowest] == by[best] else f" under {by[lowest]}"
-    apart = "" if other.high < kept.low else ", and the intervals overlap"
-    return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {spelled(other)}{under}{apart}."
+    said = apart(row.report.withstood(eps), report.rows[lowest].report.withstood(eps))
+    return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {spelled(other)}{under}, {said}."
 
 
 @dataclass(frozen=True)

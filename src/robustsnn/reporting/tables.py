@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import groupby
 
-from robustsnn.evaluation import PRESETS, Interval, Report, Result, wilson
+from robustsnn.evaluation import PRESETS, Interval, Paired, Report, Result, wilson
 from robustsnn.reporting.report import RunReport
 
 Table = tuple[list[str], list[list[str]]]
@@ -117,6 +118,14 @@ def pilots(report: RunReport) -> Table:
         figures = [row.report.pilot.get(name) for row in piloted]
         lines.append([name, *(f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" if f else "-" for f in figures)])
     return ["gradient path", *(row.network for row in piloted)], lines
+
+
+def apart(one: Sequence[bool], other: Sequence[bool]) -> str:
+    """Whether two networks differ by more than chance on the same images, by the images that each gets right."""
+    if len(one) != len(other):
+        return "measured on other images"
+    pair = Paired.of(one, other)
+    return f"{'' if pair.told_apart else 'not '}told apart on the same images (McNemar, p = {pair.p:.2g})"
 
 
 def failures(report: RunReport) -> list[str]:
