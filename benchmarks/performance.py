@@ -17,9 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from benchmarks.results_page import markdown
+from benchmarks.pages import markdown, render
 from robustsnn.bench import NONE, Timing
 from robustsnn.files import write_atomic
 from robustsnn.reporting import versions
@@ -58,11 +56,12 @@ class Aim:
     of: str
     limit: float
 
-    def told(self, row: Timing) -> str:
+    def told(self, row: Timing, turns: int) -> str:
+        """Whether the row reaches it."""
         value = getattr(row, self.of)
         reached = value >= self.limit if self.of == "ratio" else value <= self.limit
         unit = {"ratio": "times plain", "floors": "floors", "memory": "of the memory"}[self.of]
-        return f"{self.limit:g} {unit}: {'reached' if reached else 'missed'}"
+        return f"{self.limit:g} {unit}: {'reached' if reached else 'missed'}{' in one turn' if turns == 1 else ''}"
 
 
 AIMS: dict[tuple[str, str], tuple[Aim, ...]] = {
@@ -95,8 +94,10 @@ def table(names: Sequence[str]) -> str:
     """The rows of some files with what was to be reached."""
     lines = [["", *Timing.HEAD, "aims"]]
     for name in names:
+        arguments = read(name)["arguments"]
+        turns = int(arguments[arguments.index("--repeats") + 1]) if "--repeats" in arguments else 3
         for what, row in rows(name).items():
-            aims = ", ".join(aim.told(row) for aim in AIMS.get((name, what), ())) or "-"
+            aims = ", ".join(aim.told(row, turns) for aim in AIMS.get((name, what), ())) or "-"
             lines.append([NAMES.get(what, what), *row.cells()[1:], aims])
     return markdown(lines)
 
@@ -122,8 +123,8 @@ def machines() -> str:
 
 def page() -> str:
     """docs/performance.md."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("performance.md.jinja").render(
+    return render(
+        "performance.md.jinja",
         machines=machines(),
         resnet20=table(["resnet20", "ensemble"]),
         vgg11=table(["vgg11"]),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from benchmarks import demo
 from benchmarks.claim import CALLED, JUDGE, PARTS, judged, outcomes, seeds, standings
 from benchmarks.compared import AIM, BY, CHOSEN, broken, gain, reached, strictest
 from benchmarks.measured import HEADLINE, Measured, found
+from benchmarks.pages import ENVIRONMENT, markdown, render
 from benchmarks.plan import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
 from benchmarks.provenance import commands, images, machines, measuring, setting, unfinished
 from robustsnn.evaluation import PRESETS, Interval, wilson
@@ -151,21 +150,15 @@ def audits() -> list[list[str]]:
     return lines
 
 
-def markdown(lines: list[list[str]]) -> str:
-    """A table."""
-    head, *rows = lines
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
-
-
 def page() -> str:
     """docs/results.md."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True)
     tables = {
         "main": main_table(), "versus": versus(), "ablations": variants(ABLATIONS), "log": log(), "thresholds": thresholds(),
         "energy": energy(), "over_time": over_time(), "audits": audits(), "commands": commands(),
     }  # fmt: skip
-    environment.tests["reaches"] = reached
-    return environment.get_template("results.md.jinja").render(
+    ENVIRONMENT.tests["reaches"] = reached
+    return render(
+        "results.md.jinja",
         **{name: markdown(lines) if len(lines) > 1 else "Not measured yet." for name, lines in tables.items()},
         machines=machines(),
         setting=setting(),
@@ -197,12 +190,25 @@ def page() -> str:
     )
 
 
+def marked(text: str, mark: str, said: str) -> str:
+    """A text with something else between two of its marks.
+
+    Raises:
+        ValueError: a text without these marks.
+    """
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    if (text.count(begin), text.count(end)) != (1, 1):
+        raise ValueError(f"README.md must have one pair of marks {begin.strip()!r} and {end!r}")
+    before, _, after = text.partition(begin)
+    return f"{before}{begin}{said}\n{end}{after.partition(end)[2]}"
+
+
+def readme(text: str) -> str:
+    """The README with what the reports say now."""
+    return marked(marked(text, "demo", demo.said(demo.read("run"), demo.read("rigorous"))), "results", short())
+
+
 def write(root: Path) -> None:
-    """Write the page, and the table between the README's marks."""
+    """Write the page, and what stands between the README's marks."""
     (root / "docs/results.md").write_text(page())
-    readme = root / "README.md"
-    marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.S)
-    text, count = marked.subn(lambda found: f"{found[1]}{short()}\n{found[2]}", readme.read_text())
-    if count != 1:
-        raise ValueError(f"{readme} must have one pair of marks '<!-- results -->' and '<!-- end of results -->'")
-    readme.write_text(text)
+    (root / "README.md").write_text(readme((root / "README.md").read_text()))

@@ -16,9 +16,10 @@ import pytest
 from real import REAL, real
 from robustsnn import cli
 from robustsnn.data.sources import HERE
-from robustsnn.evaluation import Result, wilson
+from robustsnn.evaluation import Check, Result, wilson
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.flags import RunArguments, parse
+from robustsnn.reporting import Row as ReportRow
 from robustsnn.reporting import read_report
 from robustsnn.reporting.tables import percent
 from robustsnn.training.engine import Engine
@@ -26,7 +27,7 @@ from robustsnn.training.engine import Engine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from benchmarks import claim, compared, gpu_results, measured, provenance, results, results_page  # noqa: E402
+from benchmarks import claim, compared, demo, gpu_results, measured, provenance, results, results_page  # noqa: E402
 from benchmarks.plan import EXPERIMENTS, Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -370,3 +371,40 @@ def test_an_attack_is_told_by_what_it_broke_along_all_its_paths():
 def test_the_page_is_that_of_the_reports():
     """Nobody types a figure."""
     assert (ROOT / "docs/results.md").read_text() == results_page.page()
+    text = (ROOT / "README.md").read_text()
+    assert text == results_page.readme(text)
+
+
+@pytest.mark.parametrize("text", ["", "<!-- a -->\n<!-- a -->\n<!-- end of a -->", "<!-- a -->\n"])
+def test_a_page_without_its_marks_is_refused(text):
+    with pytest.raises(ValueError, match="must have one pair of marks '<!-- a -->'"):
+        results_page.marked(text, "a", "said")
+
+
+def test_between_marks_all_is_made_anew():
+    text = "before\n<!-- a -->\nold\n<!-- end of a -->\nafter"
+    assert results_page.marked(text, "a", "new") == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter"
+
+
+def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "KEPT", tmp_path / "kept")
+    report = read_report((kept / "whole.json").read_bytes(), kept)
+    flags = {"robust SNN, finetuned": (-1, -1, 0, -2), "natural SNN, finetuned": (-1, 0, 0, 0)}
+    checks = (Check(name="restarts", figure=0.125, verdict="fail", meaning="share of images"),)
+
+    def measured(flags, **more):
+        results = [Result(attack="PGD-20", eps=eps, rule="last", members=("one",), broken_by=flags) for eps in more.pop("eps")]
+        return report.rows[0].report.model_copy(update={"images": len(flags), "results": tuple(results), **more})
+
+    rows = [ReportRow(network=name, report=measured(broken, eps=(0.1, 0.15), audit=checks)) for name, broken in flags.items()]
+    few = [ReportRow(network="snn", report=measured((-1, 0), eps=(0.15,)))]
+    for name, found in (("run", rows), ("rigorous", few)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_bytes(report.model_copy(update={"rows": tuple(found)}).to_json())
+    demo.main([str(tmp_path / "run"), str(tmp_path / "rigorous")])
+    text = demo.said(demo.read("run"), demo.read("rigorous"))
+    assert "| robust SNN, finetuned | 75.0 (30.1-95.4) | 50.0" in text
+    assert "keeps 25.0 % under PGD-20 at ε=0.1 and 25.0 % at ε=0.15." in text
+    assert "fails the finetuned network (`restarts`, share of images: 0.12), and rightly" in text
+    assert "of the first 2 test images it leaves 1 robust at\nε=0.15, where PGD-20 above leaves 2." in text
+    assert all(row.report.examples == () for row in demo.read("run").rows)

@@ -42,7 +42,8 @@ def test_everything_is_measured_and_every_aim_is_of_something_measured():
     ],
 )
 def test_an_aim_is_reached_or_missed(aim, told):
-    assert aim.told(FIGURES) == told
+    assert aim.told(FIGURES, turns=3) == told
+    assert aim.told(FIGURES, turns=1) == f"{told} in one turn"
 
 
 def test_figures_are_kept_with_what_they_were_measured_with(tmp_path, monkeypatch):

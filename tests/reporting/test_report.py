@@ -16,6 +16,7 @@ from robustsnn.reporting import (
     summary,
     table,
     versions,
+    warned,
 )
 from robustsnn.reporting.tables import (
     audits,
@@ -190,8 +191,10 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
     report = REPORT.model_copy(update={"rows": (measured_row(results=[counted], audit=[check], pilot=pilot),)})
     assert audits(report) == (["check", "more"], [["noise", "fail (0.25)"]])
     assert failures(report) == ["more: check 'noise' failed: share of images: 0.25"]
+    warning = measured_row(audit=[check | {"verdict": "warn"}, check | {"verdict": "warn", "name": "loss"}])
+    assert warned(REPORT.model_copy(update={"rows": (warning,)})) == ["more: warned by 'noise', 'loss'"]
     assert pilots(report) == (["gradient path", "more"], [["Rate()", "50.0 / 12.5"]])
     assert costs(report)[1] == [["more", "PGD-20 ε=8/255", "7.5", "16.5", "1.7"]]
     text = markdown(report)
     assert all(word in text for word in ("fail (0.25)", "50.0 / 12.5", "- noise: share of images", "| 16.5 |"))
-    assert audits(REPORT)[1] == pilots(REPORT)[1] == costs(REPORT)[1] == failures(REPORT) == []
+    assert audits(REPORT)[1] == pilots(REPORT)[1] == costs(REPORT)[1] == failures(REPORT) == warned(REPORT) == []

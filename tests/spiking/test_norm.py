@@ -6,6 +6,7 @@ from torch import nn
 
 from robustsnn.seeds import generator
 from robustsnn.spiking.norm import BatchNorm2d, exact, statistics
+from robustsnn.spiking.recall import recalling
 
 
 def rows(count=64, size=16):
@@ -45,3 +46,19 @@ def test_the_exact_layer_shares_tensors_and_leaves_the_other_as_it_was():
     assert ours.running_mean is norm.running_mean
     ours.running_mean = None
     assert norm.running_mean is not None
+
+
+@pytest.mark.parametrize("layouts", [(torch.contiguous_format, torch.channels_last), (torch.channels_last,) * 2], ids=str)
+def test_a_second_forward_pass_leaves_the_way_back_of_the_first(layouts):
+    """As losses need it that ask for the answers to adversarial images before those to clean ones."""
+    layer, x = BatchNorm2d(3), torch.randn(4, 3, 5, 5, generator=generator(0, "test"))
+    theirs = nn.BatchNorm2d(3)
+    inputs = [x.clone(memory_format=layout).requires_grad_() for layout in layouts]
+    plain = [x.clone().requires_grad_() for _ in layouts]
+    with recalling():
+        kept = [layer(each) for each in inputs]
+    sum(y.square().sum() + y[0].sum() for y in kept).backward()
+    sum(y.square().sum() + y[0].sum() for y in [theirs(each) for each in plain]).backward()
+    for ours, other in zip(inputs, plain, strict=True):
+        torch.testing.assert_close(ours.grad, other.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(layer.running_mean, theirs.running_mean)

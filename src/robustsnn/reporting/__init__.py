@@ -5,7 +5,7 @@ from robustsnn.reporting.markdown import markdown
 from robustsnn.reporting.page import page
 from robustsnn.reporting.report import Row, RunReport, read_report, versions
 from robustsnn.reporting.sections import Section, sections
-from robustsnn.reporting.tables import failures, summary, table
+from robustsnn.reporting.tables import failures, summary, table, warned
 
 __all__ = [
     "Row",
@@ -20,4 +20,5 @@ __all__ = [
     "summary",
     "table",
     "versions",
+    "warned",
 ]

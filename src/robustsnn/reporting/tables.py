@@ -138,6 +138,12 @@ def failures(report: RunReport) -> list[str]:
     ]
 
 
+def warned(report: RunReport) -> list[str]:
+    """A line for every network of which checks warn."""
+    found = {row.network: [repr(check.name) for check in row.report.audit if check.verdict == "warn"] for row in report.rows}
+    return [f"{network}: warned by {', '.join(checks)}" for network, checks in found.items() if checks]
+
+
 def elsewhere(report: RunReport) -> list[str]:
     """A line for every network that was measured with other versions than the first ones of the report."""
     return [

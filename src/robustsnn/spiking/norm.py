@@ -34,8 +34,9 @@ class BatchNorm2d(nn.BatchNorm2d):
             return
         batches += 1
         share = 1 / int(batches) if self.momentum is None else self.momentum
-        running_mean.lerp_(mean, share)
-        running_var.lerp_(variance * (count / (count - 1)), share)
+        # `data`: as in torch's own layer, another forward pass before the way back does not spoil what that has kept
+        running_mean.data.lerp_(mean, share)
+        running_var.data.lerp_(variance * (count / (count - 1)), share)
 
 
 def exact(norm: nn.BatchNorm2d) -> BatchNorm2d:

@@ -1,0 +1,72 @@
+"""Keeps what `make demo` found, from which the README tells of it.
+
+make demo
+robustsnn evaluate runs/digits/snn.safetensors --protocol rigorous --eps 0.15 --limit 100 --shown 0 --out runs/digits-rigorous
+python -m benchmarks.demo runs/digits runs/digits-rigorous
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.pages import markdown, render
+from robustsnn.evaluation import ROBUST
+from robustsnn.files import write_atomic
+from robustsnn.reporting import RunReport, read_report
+from robustsnn.reporting.tables import percent, radius, table
+
+KEPT = Path(__file__).parent / "demo"
+"""The reports of the run and of what the strictest protocol leaves of its network."""
+
+
+def keep(run: Path, rigorous: Path) -> None:
+    """Keep the reports of two folders, without the images and curves in them."""
+    for name, folder in (("run", run), ("rigorous", rigorous)):
+        report = read_report((folder / "report.json").read_bytes(), folder / "report.json")
+        rows = [row.model_copy(update={"report": row.report.model_copy(update={"examples": ()})}) for row in report.rows]
+        bare = report.model_copy(update={"rows": tuple(rows), "curves": {}, "command": ""})
+        write_atomic(KEPT / f"{name}.json", bare.to_json())
+
+
+def read(name: str) -> RunReport:
+    """A kept report."""
+    file = KEPT / f"{name}.json"
+    return read_report(file.read_bytes(), file)
+
+
+def said(run: RunReport, rigorous: RunReport) -> str:
+    """What the README says: the table of the run, what it shows, and what the strictest protocol leaves."""
+    head, rows = table(run)
+    of = {row.network: row.report for row in run.rows}
+    finetuned = of["robust SNN, finetuned"]
+    near, far = sorted({result.eps for result in finetuned.results})
+    (strict,) = rigorous.rows[0].report.results
+    first = finetuned.result("PGD-20", strict.eps).broken_by[: len(strict.broken_by)]
+    return render(
+        "demo.md.jinja",
+        table=markdown([head, *rows]),
+        finetuned=finetuned,
+        natural=of["natural SNN, finetuned"],
+        near=near,
+        far=far,
+        radius=radius,
+        kept=lambda report, eps: percent(report.result("PGD-20", eps).robust, bounds=False),
+        failed=[check for check in finetuned.audit if check.verdict == "fail"],
+        strict=strict,
+        paper=first.count(ROBUST),
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("rigorous", type=Path, help="folder of the second report")
+    chosen = parser.parse_args(args)
+    keep(chosen.run, chosen.rigorous)
+
+
+if __name__ == "__main__":
+    main()
