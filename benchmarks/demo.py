@@ -53,7 +53,7 @@ def said(run: RunReport, rigorous: RunReport) -> str:
         far=far,
         radius=radius,
         kept=lambda report, eps: percent(report.result("PGD-20", eps).robust, bounds=False),
-        failed=[check for check in finetuned.audit if check.verdict == "fail"],
+        found=[check for check in finetuned.audit if check.verdict != "pass"],
         strict=strict,
         paper=first.count(ROBUST),
     )

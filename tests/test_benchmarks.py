@@ -405,6 +405,6 @@ def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch)
     text = demo.said(demo.read("run"), demo.read("rigorous"))
     assert "| robust SNN, finetuned | 75.0 (30.1-95.4) | 50.0" in text
     assert "keeps 25.0 % under PGD-20 at ε=0.1 and 25.0 % at ε=0.15." in text
-    assert "fails the finetuned network (`restarts`, share of images: 0.12), and rightly" in text
+    assert "The audit that comes with the table finds more: `restarts` fails (share of images: 0.12)." in text
     assert "of the first 2 test images it leaves 1 robust at\nε=0.15, where PGD-20 above leaves 2." in text
     assert all(row.report.examples == () for row in demo.read("run").rows)

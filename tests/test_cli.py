@@ -144,8 +144,15 @@ def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     """The README: "any checkpoint"."""
     model = checkpoint.read_header(ran / "runs/small/snn.safetensors").recipe["model"]
     checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "runs/small/snn.safetensors"), {"model": model})
-    code, _, error = said("evaluate", "own.safetensors", "--protocol", "quick", "--attacks", "FGSM", "--limit", "5")
-    assert (code, error) == (0, "")
+    flags = ("--protocol", "quick", "--attacks", "FGSM", "--limit", "5")
+    code, _, error = said("evaluate", "own.safetensors", *flags)
+    assert (code, error) == (
+        2,
+        "robustsnn: error: own.safetensors does not name the images that it is for: name a data set, as in --data digits\n",
+    )
+    code, out, error = said("evaluate", "own.safetensors", *flags, "--data", "digits", "--json")
+    assert (code, json.loads(out)["recipe"]["data"]["name"]) == (0, "digits")
+    assert "did you mean 'digits'" in said("evaluate", "own.safetensors", *flags, "--data", "digit")[2]
 
 
 def test_flags_change_the_recipe(small, here, said):
@@ -184,7 +191,7 @@ def test_without_a_terminal_lines_are_plain(small, said):
     _, out, _ = said("run", small, "--out", "there")
     assert [character for character in out if not character.isprintable() and character != "\n"] == []
     assert "small.toml" not in out
-    assert "robust ANN" in out
+    assert "small ANN" in out
 
 
 def test_a_table_is_not_cut_where_there_is_no_terminal(said, ran):
@@ -223,7 +230,7 @@ def test_runs_are_compared_on_one_page(said, ran, here):
     assert (code, error) == (0, "")
     assert "best spiking network" in out
     text = (here / "pages/all.html").read_text()
-    assert text.count("robust SNN, finetuned</th>") == 2
+    assert text.count("small SNN, finetuned</th>") == 2
     assert 'href="../a%20run/report.html"' in text
     assert said("report", "a run", "--out", "one.html")[0] == 0
     assert (here / "one.html").exists()
@@ -251,7 +258,7 @@ def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
 def test_info_says_what_a_recipe_does_and_does_none_of_it(said, here, small):
     code, out, _ = said("info", small, "--finetune.epochs", "3")
     assert code == 0
-    assert out.startswith("small: digits, at most 60 images, seed 0\nrobust: ANN digits by Natural(), 1 epoch; SNN, T = 2, ")
+    assert out.startswith("small: digits, at most 60 images, seed 0\nsmall: ANN digits by Natural(), 1 epoch; SNN, T = 2, ")
     assert "finetuned by Natural(), 3 epochs" in out
     assert "measured: quick (FGSM), eps 0.1, at most 10 images\n" in out
     assert from_toml(out.split("\n\n", 1)[1], "what info says").finetune.epochs == 3

@@ -35,7 +35,7 @@ class Header:
     spiking: dict[str, Any]
 
 
-def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> None:
+def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any] = {}, metrics: Mapping[str, Any] | None = None) -> None:
     """Save a network with its recipe and metrics.
 
     Arguments:

@@ -54,7 +54,7 @@ USAGE = f"""robustsnn: adversarially robust spiking neural networks
   robustsnn pretrain | convert | finetune | evaluate | report RECIPE [--out DIR] [--section.key value ...]
                           one stage of it
   robustsnn evaluate FILE.safetensors | zoo:NAME [--eps 8/255 ...] [--protocol NAME] ...
-                          measure a checkpoint; --ann package.module:factory makes a body from outside,
+                          measure a checkpoint; --ann package.module:factory makes a body from outside, --data names images,
                           --strict exits with 3 where a check of the audit fails, --out DIR writes the report there
   robustsnn report FOLDER ... [--out FILE.html]
                           runs beside one another on one page, ranked by what they withstand
@@ -97,7 +97,8 @@ def command(args: Sequence[str]) -> None:
         return evaluate_checkpoint(rest, strict, terminal)
     if name == "evaluate" and rest and rest[0].endswith((".pth", ".pt")):
         raise ValueError(
-            f"{rest[0]} is no checkpoint of a run: give a .safetensors file; weights go to 'robustsnn run --weights'"
+            f"{rest[0]} is no checkpoint: give a .safetensors file. Weights of an ANN go to 'robustsnn run --weights'; "
+            "save a network of your own by robustsnn.save(path, net), and give --ann package.module:factory with it"
         )
     if name == "evaluate" and rest and rest[0] not in packaged() and Path(rest[0]).is_dir():
         raise ValueError(f"{rest[0]} is a folder: give a checkpoint in it, such as {Path(rest[0]) / 'snn.safetensors'}")

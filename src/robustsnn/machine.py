@@ -54,13 +54,14 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to.
 
     Arguments:
-        say: told, the first time that something is compiled or taken from the cache.
+        say: told where the first thing is compiled that this machine keeps.
     """
     told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
     if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
-    kept = "" if Path(told).exists() else "; nothing is there yet"
-    line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}{kept}"
+    if Path(told).exists():
+        return
+    line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}"
     listen("robustsnn.spiking.compiled", _Once(lambda: say(line))).setLevel(logging.INFO)
 
 

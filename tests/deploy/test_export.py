@@ -36,7 +36,7 @@ def test_a_checkpoint_becomes_a_graph_of_its_images_shape(run):
 
 
 def test_a_checkpoint_of_a_foreign_body_wants_its_shape_and_body(run):
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match=r"--shape 3 32 32, and its body, as in --ann package.module:factory"):
         export(run / "foreign.safetensors", "net.nir")
     export(run / "foreign.safetensors", "net.nir", shape=(1, 8, 8), body=create(**MODEL))
     assert Path("net.nir").exists()

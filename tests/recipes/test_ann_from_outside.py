@@ -95,7 +95,7 @@ def stages():
 def test_trained_weights_are_converted_finetuned_and_measured_but_not_trained(name, state, said):
     code, out, error = said(*RUN, *ANN, *weights(state, name))
     assert (code, error) == (0, "")
-    assert f"robust ANN: weights of {name}" in out
+    assert f"small ANN: weights of {name}" in out
     assert stages() == ["convert", "finetune"]
     ann, converted, snn = (load_file(f"there/{kind}.safetensors") for kind in ("ann", "converted", "snn"))
     assert ann.keys() == state.keys()
@@ -106,7 +106,7 @@ def test_trained_weights_are_converted_finetuned_and_measured_but_not_trained(na
     assert len(thresholds) == 2
     assert all(value > 0 for value in thresholds.values())
     report = read_report(Path("there/report.json").read_bytes(), "there")
-    assert [row.network for row in report.rows] == ["robust ANN", "robust SNN, converted", "robust SNN, finetuned"]
+    assert [row.network for row in report.rows] == ["small ANN", "small SNN, converted", "small SNN, finetuned"]
     assert Path("there/report.html").exists()
 
 
@@ -157,7 +157,7 @@ def test_its_checkpoints_are_measured_given_the_factory(state, said, refused):
 def test_a_checkpoint_saved_by_hand_is_measured_given_the_factory(state, said):
     net = outside("mynets:make")
     checkpoint.save("own.safetensors", net, recipe={})
-    code, _, error = said("evaluate", "own.safetensors", *ANN, "--protocol", "quick", "--attacks", "FGSM", "--limit", "4")
+    code, _, error = said("evaluate", "own.safetensors", *ANN, "--data", "digits", "--protocol", "quick", "--limit", "4")
     assert (code, error) == (0, "")
 
 
@@ -208,11 +208,20 @@ def test_an_ann_that_cannot_be_made_or_used_is_one_line_and_nothing_is_begun(ann
     assert not (here / "there").exists()
 
 
+def test_a_run_knows_the_images_that_its_networks_take(state, said):
+    assert said(*RUN, *ANN, *weights(state, "own.pth"))[0] == 0
+    for network in ("converted", "snn"):
+        assert checkpoint.read_header(f"there/{network}.safetensors").metrics["shape"] == [1, 8, 8]
+    assert said("export", "there/snn.safetensors", "--out", "net.onnx", "--to", "onnx", *ANN)[::2] == (0, "")
+    checkpoint.save("own.safetensors", checkpoint.load("there/snn.safetensors", outside(ANN[1])))
+    assert "--shape 3 32 32" in said("export", "own.safetensors", "--out", "own.nir", *ANN)[2]
+
+
 def test_a_packaged_network_may_begin_with_the_weights_of_another_run(said):
     assert said("pretrain", "small.toml", "--out", "first")[0] == 0
     code, out, error = said(*RUN, "--weights", "first/ann.safetensors", "--seed", "7")
     assert (code, error) == (0, "")
-    assert "robust ANN: weights of first/ann.safetensors" in out
+    assert "small ANN: weights of first/ann.safetensors" in out
     assert stages() == ["convert", "finetune"]
     first, there = (load_file(f"{folder}/ann.safetensors") for folder in ("first", "there"))
     assert all(torch.equal(there[key], value) for key, value in first.items())
@@ -252,7 +261,20 @@ def test_strict_exits_with_3_where_the_audit_fails(here, said, monkeypatch):
     ann = ("--ann", "confident:Confident")
     monkeypatch.syspath_prepend(str(here))
     checkpoint.save("there/ann.safetensors", outside(ann[1]), {})
-    few = ("--limit", "60", "--audit-images", "60", "--audit-steps", "3", "--audit-queries", "3", "--eps", "0.3")
+    few = (
+        "--data",
+        "digits",
+        "--limit",
+        "60",
+        "--audit-images",
+        "60",
+        "--audit-steps",
+        "3",
+        "--audit-queries",
+        "3",
+        "--eps",
+        "0.3",
+    )
     code, out, error = said("evaluate", "there/ann.safetensors", *ann, *few, "--strict")
     assert (code, error) == (3, "")
     assert "check 'logits' failed" in out

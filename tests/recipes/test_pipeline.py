@@ -237,10 +237,14 @@ def test_rows_keep_the_versions_they_were_measured_with(folder, done):
 
 def test_a_report_of_another_recipe_is_measured_anew_and_that_is_said(folder):
     lines = []
+    before = read_report((folder / "report.json").read_bytes(), "there")
     run = replace(tiny(folder, evaluation={"eps": [0.05], "limit": 10}), listener=Listener(say=lines.append))
     assert {result.eps for row in measuring.evaluate(run).rows for result in row.report.results} == {0.05}
     (line,) = [line for line in lines if line.startswith("measuring anew")]
-    assert line == f"measuring anew: {folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
+    other = f"{folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
+    earlier = folder / f"report-{before.versions['recipe']}.json"
+    assert line == f"measuring anew: {other}, and kept as {earlier.name}"
+    assert read_report(earlier.read_bytes(), earlier) == before
 
 
 def other_images(folder, part):

@@ -129,11 +129,14 @@ def test_texts_become_the_values_they_spell():
         ({"objective": "Natural()"}, None),
         ({"objective": "Regularized(Natural(), SparseGradients(), 0.1)"}, PGD(2 / 255, 10)),
         ({"objective": "Natural()", "probe": "PGD(eps=0.1)"}, PGD(0.1)),
+        ({"objective": "Trades(eps=8/255)"}, PGD(8 / 255, 10)),
+        ({"objective": "WeightPerturbed(RobustFinetuning(eps=0.1, alpha=0.05))"}, PGD(0.1, 10)),
+        ({"objective": "Regularized(Hire(eps=0.1), MembraneMargin(), 0.1)"}, PGD(0.1, 10)),
         ({"probe": ""}, None),
     ],
     ids=str,
 )
-def test_a_natural_training_without_a_probe_is_judged_by_clean_accuracy(given, expected):
+def test_a_training_without_a_probe_is_judged_at_its_own_radius(given, expected):
     assert recipe(pretrain=given).pretrain.attack() == expected
     assert recipe(baselines={"other": {"pretrain": given}}).baseline("other").pretrain.attack() == expected
 
@@ -297,6 +300,14 @@ def test_a_recipe_extends_another_key_by_key(tmp_path):
     slow = found.baseline("slow").pretrain
     assert (slow.epochs, slow.lr, slow.batch) == (2, 0.1, 8)
     assert from_toml(found.toml().decode(), "written") == found
+
+
+def test_another_protocol_in_a_file_runs_its_own_attacks(tmp_path):
+    own = tmp_path / "own.toml"
+    for line, attacks in (("", ()), ('attacks = ["FGSM"]', ("FGSM",))):
+        own.write_text(f'extends = "digits"\nname = "own"\n[evaluation]\nprotocol = "quick"\n{line}\n')
+        assert load_recipe(str(own)).evaluation.attacks == attacks
+        assert load_recipe(str(own)).evaluation.eps == load_recipe("digits").evaluation.eps
 
 
 @pytest.mark.parametrize("base", ['"own.toml"', "3", '"nowhere.toml"', '"digts"'])

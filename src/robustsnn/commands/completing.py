@@ -54,6 +54,7 @@ def _names(baselines: Sequence[str]) -> Mapping[str, Sequence[str]]:
     ensembles = list(dict.fromkeys(name for protocol in PROTOCOLS.values() for name in protocol.ensembles))
     return {
         "--data.name": [*DATASETS],
+        "--data": [*DATASETS],
         "--model.name": [*MODELS],
         "--evaluation.protocol": [*PROTOCOLS],
         "--protocol": [*PROTOCOLS],

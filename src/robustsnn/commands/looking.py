@@ -93,7 +93,7 @@ def info(args: Sequence[str], terminal: Terminal) -> None:
 
 def _recipe(args: Sequence[str], terminal: Terminal) -> None:
     recipe = arguments(args, "robustsnn info").recipe
-    lines = plan(recipe, label(args[0]))
+    lines = plan(recipe, label(args[0], recipe))
     said = "\n".join([*lines, "", recipe.toml().decode()])
     terminal.answer({"plan": lines, "recipe": recipe.table()}, lambda: terminal.say(said))
 

@@ -47,7 +47,7 @@ def stage(name: str, args: Sequence[str], strict: bool, terminal: Terminal) -> N
         raise ValueError(f"usage: robustsnn {name} RECIPE [--out DIR] [--section.key value ...]; see 'robustsnn list recipes'")
     chosen = arguments(args, f"robustsnn {name}")
     team = start(chosen.engine, terminal)
-    run = Run(chosen.recipe, chosen.out, terminal.listener(), label(args[0]), chosen.engine, team)
+    run = Run(chosen.recipe, chosen.out, terminal.listener(), label(args[0], chosen.recipe), chosen.engine, team)
     if run.recipe.ann:
         machine.import_from_here()
     if name == "run":
@@ -79,8 +79,12 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -
     chosen = parse(EvaluationArguments, default, args[1:], f"robustsnn evaluate {given}", recipe, "evaluation.")
     if chosen.ann:
         body = _outside(header, chosen.ann)
+    if not (chosen.data or "data" in header.recipe):
+        raise ValueError(f"{given} does not name the images that it is for: name a data set, as in --data digits")
     team = start(chosen.engine, terminal)
     recipe = recipe.model_copy(update={"evaluation": chosen.settings})
+    if chosen.data:
+        recipe = from_table({**recipe.table(), "data": {"name": chosen.data}}, "--data")
     run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)
     name = Path(given).name
     with terminal.bar:

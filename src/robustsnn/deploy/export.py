@@ -34,7 +34,7 @@ def export(
         out: the file to write, whole or not at all.
         to: one of `FORMATS`.
         target: for NIR, one of `robustsnn.deploy.targets.TARGETS`.
-        shape: of one image, ``(C, H, W)``; None takes it from the checkpoint's recipe.
+        shape: of one image, ``(C, H, W)``; None takes it from the checkpoint.
         body: as for `robustsnn.checkpoint.load`.
 
     Returns:
@@ -46,13 +46,19 @@ def export(
     write = find("format", FORMATS, to)
     if to != "nir" and target != "generic":
         raise ValueError(f"a target such as {target!r} is for NIR files, which {to} is not: leave it out")
+    shape = shape or _shape(checkpoint.read_header(path))
     if shape is None:
-        model = checkpoint.read_header(path).recipe.get("model", {})
-        if "name" not in model:
-            raise ValueError(f"{path} does not say what images its network takes: give their shape, channels height width")
-        size = int(model.get("size", 32))
-        shape = (int(model.get("channels", 3)), size, size)
+        body_too = "" if body is not None else ", and its body, as in --ann package.module:factory"
+        raise ValueError(f"{path} does not say what images it takes: give their shape, as in --shape 3 32 32{body_too}")
     net = checkpoint.load(path, body)
     if not isinstance(net, SpikingNetwork):
         raise ValueError(f"{path} holds an ANN: export a spiking network, such as the run's snn.safetensors")
     return write(net, Path(out), target, shape)
+
+
+def _shape(header: checkpoint.Header) -> tuple[int, ...] | None:
+    """Channels, height and width of the images that a network was made of; None where its checkpoint does not say."""
+    told, model = header.metrics.get("shape"), header.recipe.get("model", {})
+    if isinstance(told, list) and len(told) == 3 and all(isinstance(size, int) and size > 0 for size in told):
+        return tuple(told)
+    return (int(model.get("channels", 3)), *[int(model.get("size", 32))] * 2) if "name" in model else None

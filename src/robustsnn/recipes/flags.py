@@ -36,6 +36,8 @@ class EvaluationArguments:
 
     settings: Annotated[Evaluation, tyro.conf.arg(name="")]
     engine: Annotated[Engine, tyro.conf.arg(name="")] = Engine()
+    data: str = ""
+    """data set to measure on, where that is not the one of the checkpoint's recipe"""
     ann: str = ""
     """a body from outside, package.module:factory; runs that code"""
     out: Path | None = None
@@ -155,7 +157,7 @@ def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:
         place = changed
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place.get(part, {}), dict) else {}
-        if last not in NO_KEYS and f"{section}{last}" != "evaluation.ann":
+        if last not in NO_KEYS and f"{section}{last}" not in ("evaluation.ann", "evaluation.data"):
             values = list(takewhile(lambda value: not value.startswith("--"), args[i + 1 :]))
             place[last] = values if isinstance(place.get(last), list) or len(values) != 1 else values[0]
     from_table(changed, "flags")

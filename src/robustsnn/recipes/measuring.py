@@ -37,8 +37,8 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
 def evaluate(run: Run) -> RunReport:
     """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped.
 
-    A report of another recipe, or of other test images, is replaced, and the listener told. Rows keep the versions they were
-    measured with.
+    A report of another recipe, or of other test images, makes room under another name, and the listener is told. Rows keep the
+    versions they were measured with.
     """
     path, now = run.out / "report.json", made_with(run)
     report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now)
@@ -52,7 +52,10 @@ def evaluate(run: Run) -> RunReport:
             if not different and before.versions.get("test images") != now["test images"]:
                 different = ["content of data.name"]
             if different:
-                run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
+                earlier = path.with_name(f"report-{before.versions.get('recipe', 'earlier')}.json")
+                run.alone(partial(write_atomic, earlier, before.to_json()))
+                other = f"measuring anew: {path} is of a recipe with another {' and '.join(different)}"
+                run.listener.say(f"{other}, and kept as {earlier.name}")
             else:
                 report = before
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}

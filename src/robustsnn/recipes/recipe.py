@@ -26,6 +26,7 @@ from robustsnn.recipes.sections import (
     Training,
 )
 from robustsnn.spiking import SURROGATES, Dynamics
+from robustsnn.training import Natural
 
 
 class Recipe(Section):
@@ -65,6 +66,15 @@ class Recipe(Section):
     def untrained(self) -> bool:
         """Whether the ANN that is converted has random weights."""
         return not (self.pretrain.epochs or self.weights)
+
+    @property
+    def called(self) -> str:
+        """What the run is called beside its baselines: ``robust``, or its own name where a stage is natural, or an ANN from
+        elsewhere may be."""
+        stages = [stage.value() for stage in (self.pretrain, self.finetune) if stage.epochs]
+        if not self.weights and not any(isinstance(objective, Natural) for objective in stages):
+            return "robust"
+        return self.name if self.name not in self.baselines else "main"
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -123,9 +133,9 @@ def load_recipe(name: str) -> Recipe:
     return recipe.model_copy(update={"name": f"{recipe.name}-{baseline}"})
 
 
-def label(name: str) -> str:
-    """What a run of the recipe of that name is called: as the baseline ``NAME:BASELINE``, or ``robust``."""
-    return (not name.endswith(".toml") and name.partition(":")[2]) or "robust"
+def label(name: str, recipe: Recipe) -> str:
+    """What a run is called whose recipe was given by that name: as the baseline of ``NAME:BASELINE``, or by what it is."""
+    return (not name.endswith(".toml") and name.partition(":")[2]) or recipe.called
 
 
 def _text(name: str) -> str:
@@ -159,7 +169,10 @@ def _extended(text: str, where: str, above: tuple[str, ...]) -> dict[str, Any]:
         return table
     if not isinstance(base, str) or base in above:
         raise ValueError(f"{where}: extends = {base!r} must name another recipe, and not one that extends this one")
-    return merged(_extended(_text(base), _where(base), (*above, base)), table)
+    below, evaluation = _extended(_text(base), _where(base), (*above, base)), table.get("evaluation")
+    if isinstance(evaluation, dict) and "protocol" in evaluation:
+        below.get("evaluation", {}).pop("attacks", None)  # those of another protocol
+    return merged(below, table)
 
 
 def from_table(table: Mapping[str, Any], where: str) -> Recipe:

@@ -142,7 +142,7 @@ class Run:
         """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
         for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
             found.unlink(missing_ok=True)
-        told = {"images": self.images, **(metrics or {})}
+        told = {"images": self.images, "shape": list(self.data.train.pixels.shape[1:]), **(metrics or {})}
         self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), told))
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import PGD, Linf, attack
+from robustsnn.attacks import Linf, attack
 from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
@@ -19,7 +19,7 @@ from robustsnn.evaluation.worst import Crafting
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES
-from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Natural, Schedule, Stop, ThresholdFloor, objective
+from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
 from robustsnn.types import Attack, Objective
 
 Number = Annotated[
@@ -137,7 +137,7 @@ class Training(Section):
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
         None,
-        description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD at 2/255, or empty if Natural",
+        description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10 at the objective's radius",
     )
 
     after_step: Annotated[tuple[str, ...], _each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
@@ -162,7 +162,7 @@ class Training(Section):
     def attack(self) -> Attack | None:
         """The attack of validation; None: clean accuracy."""
         if self.probe is None:
-            return None if isinstance(self.value(), Natural) else PGD(2 / 255, 10)
+            return probe_of(self.value())
         return attack(self.probe) if self.probe else None
 
     def schedule(self) -> Schedule:

@@ -12,6 +12,7 @@ from robustsnn.training.objectives import (
     RobustFinetuning,
     Trades,
     WeightPerturbed,
+    probe_of,
 )
 from robustsnn.training.pruning import KeepZeros, prune
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
@@ -46,6 +47,7 @@ __all__ = [
     "WeightPerturbed",
     "best_epoch",
     "objective",
+    "probe_of",
     "prune",
     "read_history",
     "train",

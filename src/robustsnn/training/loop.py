@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD
 from robustsnn.conversion import folded
 from robustsnn.data import Augment, Images
 from robustsnn.files import digest
@@ -23,7 +22,7 @@ from robustsnn.spiking.layout import layout
 from robustsnn.spiking.recompute import recomputing
 from robustsnn.training.engine import Loss, Team, cpu, synchronised
 from robustsnn.training.keeper import Keeper, Position
-from robustsnn.training.objectives import passes
+from robustsnn.training.objectives import passes, probe_of
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.watch import first_not_finite, idle_layers, overfitting
 from robustsnn.types import Attack, Objective
@@ -42,7 +41,7 @@ def train(
     objective: Objective,
     schedule: Schedule = Schedule(),
     *,
-    probe: Attack | None = PGD(2 / 255, 10),
+    probe: Attack | Literal["own"] | None = "own",
     augment: Augment = Augment(),
     after_step: Sequence[AfterStep] = (),
     stop: Stop = lambda history: False,
@@ -61,7 +60,8 @@ def train(
         net: an ANN or a `SpikingNetwork`; all its parameters, thresholds included, are trained.
         images, validation: disjoint sets; the second one chooses the epoch, by accuracy under ``probe``, then clean.
         objective: for example ``Trades(beta=6)``.
-        probe: the attack of validation, from the same random starts every epoch; None chooses by clean accuracy.
+        probe: the attack of validation, from the same random starts every epoch; ``"own"`` is `probe_of` the objective, None
+            chooses by clean accuracy.
         after_step: what acts on parameters after every optimiser step.
         stop: asked after every epoch whether to end early, for example ``CatastrophicOverfitting()``.
         seed: of order, augmentation and inner attacks; every epoch draws afresh from (seed, epoch).
@@ -80,7 +80,7 @@ def train(
     """
     if not len(images) or not len(validation):
         raise ValueError("training needs images to learn from and images to validate on")
-    fabric = fabric or cpu()
+    fabric, probe = fabric or cpu(), probe_of(objective) if probe == "own" else probe
     team = Team(fabric)
     seen = [digest({"pixels": part.pixels, "labels": part.labels, "ids": part.ids}) for part in (images, validation)]
     values = repr((objective, schedule, probe, augment, after_step, seed, seen, digest(net.state_dict())))

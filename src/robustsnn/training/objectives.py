@@ -90,6 +90,18 @@ class Natural:
         return F.cross_entropy(net(x), y)
 
 
+def probe_of(objective: Objective) -> Attack | None:
+    """The attack that chooses the best epoch of a training: ten steps of PGD at the radius of the objective's own attack.
+
+    Returns:
+        None for `Natural`; PGD at 2/255 for an objective that names no radius.
+    """
+    if isinstance(objective, Natural):
+        return None
+    inner = getattr(objective, "objective", objective)  # of a regularised one
+    return PGD(getattr(inner.attack() if hasattr(inner, "attack") else inner, "eps", 2 / 255), 10)
+
+
 @dataclass(frozen=True)
 class Adversarial(Robust):
     """``CE(f(x'), y)`` with x' from PGD (Madry et al. 2018)."""
