@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from robustsnn.recipes import Listener
-from robustsnn.reporting import RunReport, failures, sections, summary, table, warned
+from robustsnn.reporting import RunReport, audited, failures, sections, summary, table, warned
 from robustsnn.reporting.board import APART, groups, ranks, winner
 
 EVERY = 30.0
@@ -151,5 +151,5 @@ class Terminal:
             self.say("")
             self.table(*section.table)
         self.say("\n" + summary(value, bounds=False))
-        for line in (*failures(value), *warned(value)):
+        for line in filter(None, (audited(value), *failures(value), *warned(value))):
             self.say(f"audit: {line}")

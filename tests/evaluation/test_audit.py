@@ -159,3 +159,12 @@ def test_accuracy_that_rises_with_the_radius_fails(ann, images):
         report = evaluate(ann, data, own, [0.99 * EPS, EPS], check=HOW)
         assert checks(report)["radii"].verdict == verdict
     assert "radii" not in checks(evaluate(ann, data, own, EPS, check=HOW))
+
+
+def test_a_report_says_how_it_was_audited(masked):
+    """On no more images than there are, and not at all where that was not asked for."""
+    net, images = masked
+    group = Group("PGD", PGD(steps=1), (Plain(),))
+    assert measured(net, images, group).audited == HOW
+    assert measured(net, images.first(7), group).audited == Audit(7, HOW.steps, HOW.queries)
+    assert evaluate(net, images, Protocol({"own": (group,)}, "any"), EPS, check=Audit(0)).audited is None

@@ -12,7 +12,7 @@ from itertools import pairwise
 import matplotlib
 import pytest
 
-from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Check, Example, Report, Result, wilson
+from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Audit, Check, Example, Report, Result, wilson
 from robustsnn.reporting import Row, RunReport, page, table
 from robustsnn.reporting.board import groups
 from robustsnn.reporting.page import broken, verdict
@@ -246,11 +246,14 @@ def test_sections_without_content_are_left_out() -> None:
 
 def test_failed_checks_stand_below_the_verdict() -> None:
     failed = Check(name="noise", figure=0.25, verdict="fail", meaning="share of images")
-    old = FINETUNED.report.model_copy(update={"audit": (failed,)})
+    old = FINETUNED.report.model_copy(update={"audit": (failed,), "audited": Audit(20, 5, 7)})
     parsed = Parsed(page(run(Row(network="finetuned", report=old))))
     assert any("finetuned: check 'noise' failed" in text for text in parsed.texts)
     assert [cell.get("class") for cell in parsed.all("td")].count("fail") == 1
+    assert any("Audited: on 20 images, with PGD of 5 steps and Square of 7 queries." in text for text in parsed.texts)
     assert "audit failed" not in written("usual")
+    assert "Not audited: " in written("usual")
+    assert not any("Not audited: " in text for text in parsed.texts)
 
 
 def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from robustsnn.evaluation import Report, Result, wilson
+from robustsnn.evaluation import Audit, Report, Result, wilson
 from robustsnn.reporting import (
     Row,
     RunReport,
+    audited,
     failures,
     markdown,
     read_report,
+    sections,
     summary,
     table,
     versions,
@@ -29,6 +32,7 @@ from robustsnn.reporting.tables import (
     percent,
     pilots,
 )
+from robustsnn.terminal import Terminal
 from robustsnn.training import Epoch
 
 
@@ -198,3 +202,49 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
     text = markdown(report)
     assert all(word in text for word in ("fail (0.25)", "50.0 / 12.5", "- noise: share of images", "| 16.5 |"))
     assert audits(REPORT)[1] == pilots(REPORT)[1] == costs(REPORT)[1] == failures(REPORT) == warned(REPORT) == []
+
+
+CHECK = {"name": "noise", "figure": 0.25, "verdict": "fail", "meaning": "share of images"}
+THOROUGH = "on 64 images, with PGD of 1,000 steps and Square of 1,000 queries"
+
+
+def audited_row(network: str, how: Audit | None) -> Row:
+    return measured_row(audit=[CHECK], audited=how).model_copy(update={"network": network})
+
+
+def test_the_audit_says_on_how_many_images_and_by_what_it_was_done() -> None:
+    same = REPORT.model_copy(update={"rows": (audited_row("a", Audit()), audited_row("b", Audit()))})
+    assert read_report(same.to_json(), "here") == same
+    assert audited(same) == THOROUGH
+    assert f"Audited: {THOROUGH}." in sections(same)["audit"].about
+    assert f"Audited: {THOROUGH}." in markdown(same)
+    assert "Not audited" not in summary(same)
+
+
+def test_networks_that_were_audited_in_different_ways_are_named_with_their_own() -> None:
+    few, old = audited_row("few", Audit(20, 5, 7)), audited_row("old", None)
+    rows = (audited_row("a", Audit()), few, audited_row("b", Audit()), old, REPORT.rows[0])
+    assert audited(REPORT.model_copy(update={"rows": rows})) == (
+        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps and Square of 7 queries; "
+        "old: on how many images was not noted; ann: not at all"
+    )
+
+
+def test_only_a_report_without_any_check_is_called_unaudited() -> None:
+    assert audited(REPORT) == ""
+    assert summary(REPORT).endswith(" Not audited: whether the attacks were hindered, and the figures are too high, is open.")
+    assert " Not audited: " in markdown(REPORT)
+    old = REPORT.model_copy(update={"rows": (REPORT.rows[0], audited_row("old", None))})
+    assert "Not audited" not in summary(old)
+    before = re.sub(rb'\n *"audited": null,', b"", old.to_json())
+    assert b"audited" not in before
+    assert read_report(before, "here") == old
+
+
+def test_the_terminal_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().report(REPORT.model_copy(update={"rows": (audited_row("a", Audit()),)}))
+    said = capsys.readouterr().out
+    assert f"audit: {THOROUGH}\n" in said
+    assert "Not audited" not in said
+    Terminal().report(REPORT)
+    assert "Not audited: " in capsys.readouterr().out

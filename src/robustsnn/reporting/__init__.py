@@ -5,12 +5,13 @@ from robustsnn.reporting.markdown import markdown
 from robustsnn.reporting.page import page
 from robustsnn.reporting.report import Row, RunReport, read_report, versions
 from robustsnn.reporting.sections import Section, sections
-from robustsnn.reporting.tables import failures, summary, table, warned
+from robustsnn.reporting.tables import audited, failures, summary, table, warned
 
 __all__ = [
     "Row",
     "RunReport",
     "Section",
+    "audited",
     "board",
     "failures",
     "markdown",
