@@ -168,3 +168,10 @@ def test_a_report_says_how_it_was_audited(masked):
     assert measured(net, images, group).audited == HOW
     assert measured(net, images.first(7), group).audited == Audit(7, HOW.steps, HOW.queries)
     assert evaluate(net, images, Protocol({"own": (group,)}, "any"), EPS, check=Audit(0)).audited is None
+
+
+def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
+    net, images = masked
+    wrong = Images(images.pixels, (images.labels + 1) % 4, classes=4)
+    report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
+    assert checks(report)["accuracy"].meaning == "no audit: every one of its 30 images is misclassified clean"

@@ -80,7 +80,8 @@ def audit(
     """
     count, eps = len(subject.images), subject.eps
     if not len(subject.y):
-        return (Check(name="accuracy", figure=0.0, verdict="warn", meaning="no audit: every image is misclassified clean"),)
+        none = f"no audit: every one of its {count} images is misclassified clean"
+        return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
     largest = [result for result in results if result.eps == eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
