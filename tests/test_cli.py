@@ -148,6 +148,22 @@ def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     assert (code, error) == (0, "")
 
 
+def test_the_report_of_a_checkpoint_says_what_was_run(said, here, ran):
+    """And of one that was saved by hand nothing that nobody knows."""
+    header = checkpoint.read_header(ran / "runs/small/snn.safetensors")
+    by_hand = {key: header.recipe[key] for key in ("name", "model", "data", "evaluation")}
+    checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "runs/small/snn.safetensors"), by_hand)
+    images, measured = "small: digits, at most 60 images, seed 0", "measured: quick (FGSM), eps 0.05, at most 5 images"
+    made = "the run that made snn.safetensors: ANN digits by Natural(), 1 epoch; SNN, T = 2, thresholds 0.3 x calibrated; "
+    for path, lines in (
+        (ran / "runs/small/snn.safetensors", (images, f"{made}finetuned by Natural(), 1 epoch", measured)),
+        ("own.safetensors", (images, measured)),
+    ):
+        assert said("evaluate", path, "--eps", "0.05", "--limit", "5", "--out", "there")[0] == 0
+        assert read_report((here / "there/report.json").read_bytes(), "there").plan == lines
+        assert "\n".join(f"- {line}" for line in lines) in (here / "there/report.md").read_text()
+
+
 def test_flags_change_the_recipe(small, here, said):
     flags = ("--finetune.lr", "1/50", "--evaluation.eps", "8/255", "0.1", "--neurons.leak", "0.9", "--seed", "3")
     assert said("pretrain", small, "--out", "there", *flags)[0] == 0

@@ -138,6 +138,19 @@ def test_markdown_is_a_table_of_the_same_cells() -> None:
     assert "robustsnn run small" in text
 
 
+def test_markdown_says_under_its_title_what_was_run() -> None:
+    plan = ("small: digits, at most 60\n# images", "measured: quick")
+    text = markdown(REPORT.model_copy(update={"plan": plan}))
+    assert text.startswith("# small\n\n- small: digits, at most 60 # images\n- measured: quick\n\nProtocol paper")
+    assert markdown(REPORT).startswith("# small\n\nProtocol paper")
+
+
+def test_a_report_from_before_it_said_what_was_run_is_read() -> None:
+    before = REPORT.to_json().replace(b'\n "plan": [],', b"")
+    assert before != REPORT.to_json()
+    assert read_report(before, "here") == REPORT
+
+
 def test_markdown_keeps_a_bar_in_a_name_inside_its_cell() -> None:
     assert "| a\\|b |" in markdown(REPORT.model_copy(update={"rows": (row("a|b", result("FGSM", 0.1, (-1,))),)}))
 

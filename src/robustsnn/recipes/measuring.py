@@ -18,6 +18,7 @@ from robustsnn import checkpoint
 from robustsnn.evaluation import Report, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
+from robustsnn.recipes.plan import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
 from robustsnn.reporting import Row, RunReport, board, markdown, page, read_report, versions
@@ -41,7 +42,8 @@ def evaluate(run: Run) -> RunReport:
     measured with.
     """
     path, now = run.out / "report.json", made_with(run)
-    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now)
+    told = tuple(plan(run.recipe, run.label))
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now, plan=told)
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
@@ -54,7 +56,9 @@ def evaluate(run: Run) -> RunReport:
             if different:
                 run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
             else:
-                report = before
+                report = before.model_copy(update={"plan": told})
+                if report != before:  # of a version that did not say
+                    run.alone(partial(write_atomic, path, report.to_json()))
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):

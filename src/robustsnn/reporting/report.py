@@ -36,6 +36,7 @@ class RunReport(BaseModel):
         recipe: the whole recipe, as a table.
         command: what makes the same run again.
         versions: of Python and the libraries that matter, and the kind of processor.
+        plan: what was run, in a few lines of words; empty where nobody wrote them.
         rows: the networks, in the order of the pipeline.
         curves: training figures by stage, one per epoch.
     """
@@ -44,6 +45,7 @@ class RunReport(BaseModel):
     recipe: dict[str, Any]
     command: str
     versions: dict[str, str]
+    plan: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     curves: dict[str, tuple[Epoch, ...]] = {}
 
