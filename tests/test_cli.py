@@ -245,6 +245,22 @@ def test_runs_are_compared_on_one_page(said, ran, here):
     assert (here / "one.html").exists()
 
 
+def test_runs_that_differ_say_in_what(said, ran, here):
+    shutil.copytree(ran / "runs/small", here / "other")
+    path = here / "other/report.json"
+    report = read_report(path.read_bytes(), path)
+    recipe = report.recipe | {"finetune": report.recipe["finetune"] | {"epochs": 7}}
+    path.write_bytes(report.model_copy(update={"recipe": recipe}).to_json())
+    folders = (str(ran / "runs/small"), "other")
+    code, out, error = said("report", *folders)
+    assert (code, error) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("finetune.")]
+    assert re.split(r"[ │|]+", line.strip()) == ["finetune.epochs", "1", "7"]
+    assert "finetune.epochs</th><td>1</td><td>7</td>" in (here / "comparison.html").read_text()
+    found = json.loads(said("report", *folders, "--json")[1])["differences"]
+    assert found == {"finetune.epochs": dict(zip(folders, (1, 7), strict=True))}
+
+
 def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
     (here / "digits").mkdir()
     assert re.search(r"run the stage 'evaluate'", refused("report", "digits"))

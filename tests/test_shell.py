@@ -54,7 +54,7 @@ COMMANDS = {
     "evaluate small.toml": ["recipe", "command", "versions", "plan", "rows", "curves"],
     "report small.toml": ["recipe", "command", "versions", "plan", "rows", "curves"],
     f"evaluate {SNN} --limit 2": ["recipe", "command", "versions", "plan", "rows", "curves"],
-    "report runs/small": ["page", "groups"],
+    "report runs/small": ["page", "groups", "differences"],
     f"info {SNN}": ["file", "kind", "parameters", "recipe", "spiking", "metrics"],
     f"export {SNN} --to onnx --out net.onnx": ["file", "remarks"],
     "doctor": ["ready", "findings"],

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -21,7 +20,7 @@ from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.plan import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
-from robustsnn.reporting import Row, RunReport, board, markdown, page, read_report, versions
+from robustsnn.reporting import Row, RunReport, board, different, markdown, page, read_report, versions
 from robustsnn.seeds import derive
 from robustsnn.training import Epoch, read_history
 
@@ -50,11 +49,11 @@ def evaluate(run: Run) -> RunReport:
         except ValueError as error:
             run.listener.say(f"measuring anew: {error}")
         else:
-            different = _different(before.recipe, report.recipe)
-            if not different and before.versions.get("test images") != now["test images"]:
-                different = ["content of data.name"]
-            if different:
-                run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(different)}")
+            keys = different(before.recipe, report.recipe)
+            if not keys and before.versions.get("test images") != now["test images"]:
+                keys = ["content of data.name"]
+            if keys:
+                run.listener.say(f"measuring anew: {path} is of a recipe with another {' and '.join(keys)}")
             else:
                 report = before.model_copy(update={"plan": told})
                 if report != before:  # of a version that did not say
@@ -69,18 +68,6 @@ def evaluate(run: Run) -> RunReport:
         report = report.model_copy(update={"rows": (*report.rows, row), "curves": curves})
         run.alone(partial(write_atomic, path, report.to_json()))
     return report
-
-
-def _different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
-    """The keys in which two recipes differ, as flags name them."""
-    found: list[str] = []
-    for key in dict.fromkeys([*one, *other]):
-        a, b = one.get(key), other.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _different(a, b, f"{above}{key}.")
-        elif a != b:
-            found.append(f"{above}{key}")
-    return found
 
 
 def made_with(run: Run) -> dict[str, str]:

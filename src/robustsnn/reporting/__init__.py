@@ -3,7 +3,7 @@
 from robustsnn.reporting.board import board
 from robustsnn.reporting.markdown import markdown
 from robustsnn.reporting.page import page
-from robustsnn.reporting.report import Row, RunReport, read_report, versions
+from robustsnn.reporting.report import Row, RunReport, different, read_report, versions
 from robustsnn.reporting.sections import Section, sections
 from robustsnn.reporting.tables import audited, failures, summary, table, warned
 
@@ -13,6 +13,7 @@ __all__ = [
     "Section",
     "audited",
     "board",
+    "different",
     "failures",
     "markdown",
     "page",

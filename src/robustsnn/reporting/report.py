@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def read_report(text: bytes, where: object) -> RunReport:
         return RunReport.model_validate_json(text)
     except ValidationError as error:
         raise ValueError(f"{where} is no report of this version ({first_error(error)}): evaluate the run again") from None
+
+
+def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
+    """The keys in which two recipes differ, as flags name them."""
+    found: list[str] = []
+    for key in dict.fromkeys([*one, *other]):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += different(a, b, f"{above}{key}.")
+        elif a != b:
+            found.append(f"{above}{key}")
+    return found
 
 
 def first_error(error: ValidationError) -> str:
