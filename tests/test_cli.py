@@ -155,6 +155,22 @@ def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     assert "did you mean 'digits'" in said("evaluate", "own.safetensors", *flags, "--data", "digit")[2]
 
 
+def test_the_report_of_a_checkpoint_says_what_was_run(said, here, ran):
+    """And of one that was saved by hand nothing that nobody knows."""
+    header = checkpoint.read_header(ran / "runs/small/snn.safetensors")
+    by_hand = {key: header.recipe[key] for key in ("name", "model", "data", "evaluation")}
+    checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "runs/small/snn.safetensors"), by_hand)
+    images, measured = "small: digits, at most 60 images, seed 0", "measured: quick (FGSM), eps 0.05, at most 5 images"
+    made = "the run that made snn.safetensors: ANN digits by Natural(), 1 epoch; SNN, T = 2, thresholds 0.3 x calibrated; "
+    for path, lines in (
+        (ran / "runs/small/snn.safetensors", (images, f"{made}finetuned by Natural(), 1 epoch", measured)),
+        ("own.safetensors", (images, measured)),
+    ):
+        assert said("evaluate", path, "--eps", "0.05", "--limit", "5", "--out", "there")[0] == 0
+        assert read_report((here / "there/report.json").read_bytes(), "there").plan == lines
+        assert "\n".join(f"- {line}" for line in lines) in (here / "there/report.md").read_text()
+
+
 def test_flags_change_the_recipe(small, here, said):
     flags = ("--finetune.lr", "1/50", "--evaluation.eps", "8/255", "0.1", "--neurons.leak", "0.9", "--seed", "3")
     assert said("pretrain", small, "--out", "there", *flags)[0] == 0
@@ -234,6 +250,22 @@ def test_runs_are_compared_on_one_page(said, ran, here):
     assert 'href="../a%20run/report.html"' in text
     assert said("report", "a run", "--out", "one.html")[0] == 0
     assert (here / "one.html").exists()
+
+
+def test_runs_that_differ_say_in_what(said, ran, here):
+    shutil.copytree(ran / "runs/small", here / "other")
+    path = here / "other/report.json"
+    report = read_report(path.read_bytes(), path)
+    recipe = report.recipe | {"finetune": report.recipe["finetune"] | {"epochs": 7}}
+    path.write_bytes(report.model_copy(update={"recipe": recipe}).to_json())
+    folders = (str(ran / "runs/small"), "other")
+    code, out, error = said("report", *folders)
+    assert (code, error) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("finetune.")]
+    assert re.split(r"[ │|]+", line.strip()) == ["finetune.epochs", "1", "7"]
+    assert "finetune.epochs</th><td>1</td><td>7</td>" in (here / "comparison.html").read_text()
+    found = json.loads(said("report", *folders, "--json")[1])["differences"]
+    assert found == {"finetune.epochs": dict(zip(folders, (1, 7), strict=True))}
 
 
 def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):

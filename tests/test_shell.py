@@ -49,12 +49,12 @@ def refuse(name):
 
 SNN = "runs/small/snn.safetensors"
 COMMANDS = {
-    "run small.toml": ["recipe", "command", "versions", "rows", "curves"],
+    "run small.toml": ["recipe", "command", "versions", "plan", "rows", "curves"],
     **{f"{stage} small.toml": ["out", "checkpoints"] for stage in ("pretrain", "convert", "finetune")},
-    "evaluate small.toml": ["recipe", "command", "versions", "rows", "curves"],
-    "report small.toml": ["recipe", "command", "versions", "rows", "curves"],
-    f"evaluate {SNN} --limit 2": ["recipe", "command", "versions", "rows", "curves"],
-    "report runs/small": ["page", "groups"],
+    "evaluate small.toml": ["recipe", "command", "versions", "plan", "rows", "curves"],
+    "report small.toml": ["recipe", "command", "versions", "plan", "rows", "curves"],
+    f"evaluate {SNN} --limit 2": ["recipe", "command", "versions", "plan", "rows", "curves"],
+    "report runs/small": ["page", "groups", "differences"],
     f"info {SNN}": ["file", "kind", "parameters", "recipe", "spiking", "metrics"],
     f"export {SNN} --to onnx --out net.onnx": ["file", "remarks"],
     "doctor": ["ready", "findings"],

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from robustsnn.recipes import Listener
-from robustsnn.reporting import RunReport, failures, sections, summary, table, warned
-from robustsnn.reporting.board import APART, groups, ranks, winner
+from robustsnn.reporting import RunReport, audited, failures, sections, summary, table, warned
+from robustsnn.reporting.board import APART, DIFFER, contrast, groups, ranks, winner
 
 EVERY = 30.0
 """Seconds of silence after which a line says how far things are, where no bar is drawn."""
@@ -136,11 +136,15 @@ class Terminal:
         self.console.print(drawn)
 
     def comparison(self, runs: Mapping[str, RunReport]) -> None:
-        """Show the networks of several runs, ranked."""
+        """Show the networks of several runs, ranked, and in what the runs differ."""
         measured = groups(runs)
         for group in measured:
             self.say(f"\n{group.title}\n{winner(group)}\n")
             self.table(*ranks(group))
+        head, rows = contrast(runs)
+        if rows:
+            self.say(f"\n{DIFFER}\n")
+            self.table(head, rows)
         self.say(f"\n{APART}" if len(measured) > 1 else "")
 
     def report(self, value: RunReport) -> None:
@@ -151,5 +155,5 @@ class Terminal:
             self.say("")
             self.table(*section.table)
         self.say("\n" + summary(value, bounds=False))
-        for line in (*failures(value), *warned(value)):
+        for line in filter(None, (audited(value), *failures(value), *warned(value))):
             self.say(f"audit: {line}")

@@ -159,3 +159,19 @@ def test_accuracy_that_rises_with_the_radius_fails(ann, images):
         report = evaluate(ann, data, own, [0.99 * EPS, EPS], check=HOW)
         assert checks(report)["radii"].verdict == verdict
     assert "radii" not in checks(evaluate(ann, data, own, EPS, check=HOW))
+
+
+def test_a_report_says_how_it_was_audited(masked):
+    """On no more images than there are, and not at all where that was not asked for."""
+    net, images = masked
+    group = Group("PGD", PGD(steps=1), (Plain(),))
+    assert measured(net, images, group).audited == HOW
+    assert measured(net, images.first(7), group).audited == Audit(7, HOW.steps, HOW.queries)
+    assert evaluate(net, images, Protocol({"own": (group,)}, "any"), EPS, check=Audit(0)).audited is None
+
+
+def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
+    net, images = masked
+    wrong = Images(images.pixels, (images.labels + 1) % 4, classes=4)
+    report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
+    assert checks(report)["accuracy"].meaning == "no audit: every one of its 30 images is misclassified clean"

@@ -14,7 +14,7 @@ import torch
 from robustsnn.checkpoint import load, read_header
 from robustsnn.data import Images
 from robustsnn.files import read_tensors
-from robustsnn.recipes import Listener, Run, measuring, pipeline, run_all
+from robustsnn.recipes import Listener, Run, measuring, pipeline, plan, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
 from robustsnn.reporting import markdown, read_report
 from robustsnn.training.engine import Team
@@ -222,6 +222,23 @@ def test_the_report_goes_on_at_the_row_where_it_stopped(rows, folder, done):
     assert accuracies(report) == accuracies(whole)
     assert report.rows[:rows] == whole.rows[:rows]
     assert done == ["evaluate_network"] * (4 - rows)
+
+
+def test_the_report_says_in_every_form_what_was_run(finished):
+    lines = plan(tiny(finished).recipe)
+    report = read_report((finished / "report.json").read_bytes(), "report.json")
+    assert report.plan == tuple(lines)
+    assert lines[1].startswith("robust: ANN digits by Adversarial(eps=0.1, steps=2), 2 epochs; SNN, T = 2, ")
+    text, drawn = ((finished / f"report.{kind}").read_text() for kind in ("md", "html"))
+    assert all(f"- {line}\n" in text and f"<li>{line}</li>" in drawn for line in lines)
+
+
+def test_a_report_that_does_not_say_what_was_run_learns_it_and_keeps_its_figures(folder, done):
+    path = folder / "report.json"
+    whole = read_report(path.read_bytes(), path)
+    path.write_bytes(whole.model_copy(update={"plan": ()}).to_json())
+    assert measuring.evaluate(tiny(folder)) == whole == read_report(path.read_bytes(), path)
+    assert done == []
 
 
 def test_rows_keep_the_versions_they_were_measured_with(folder, done):

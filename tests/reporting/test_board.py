@@ -9,8 +9,8 @@ import pytest
 from test_page import ANN, CONVERTED, FINETUNED, HOSTILE, Parsed, result, row, run
 
 from robustsnn.evaluation import Check
-from robustsnn.reporting import Row, RunReport, board
-from robustsnn.reporting.board import groups, ranks, winner
+from robustsnn.reporting import Row, RunReport, board, different
+from robustsnn.reporting.board import LONG, contrast, differences, groups, ranks, shortened, winner
 
 ONE, TWO = run(ANN, CONVERTED, FINETUNED), run(ANN, row("other", result("FGSM", 8 / 255, 64), result("PGD-20", 8 / 255, 49)))
 RUNS = {"runs/one": ONE, "runs/two": TWO}
@@ -78,6 +78,57 @@ def test_the_worst_verdict_of_the_audit_is_shown() -> None:
     (group,) = groups({"a": measured(audit=checks)})
     assert ranks(group)[1][0][-1] == "fail (2)"
     assert ranks(groups(RUNS)[0])[1][0][-1] == "-"
+
+
+OBJECTIVE = "Regularized(RobustFinetuning(eps=2/255, alpha=1/255, beta={}), MembraneMargin(0.5), 0.1)"
+RECIPES: tuple[dict[str, object], ...] = (
+    {"seed": 0, "weights": "", "finetune": {"epochs": 8, "objective": OBJECTIVE.format(2)}, "model": {"plan": [8, "A"]}},
+    {"seed": 0, "weights": "", "finetune": {"epochs": 8, "objective": OBJECTIVE.format(4)}, "data": {"limit": 60}},
+    {"seed": 0, "weights": "a.pth", "finetune": {"epochs": 9, "objective": OBJECTIVE.format(4)}, "data": {"limit": 60}},
+)
+DIFFERENT = {f"run {number}": run(FINETUNED, recipe=recipe) for number, recipe in enumerate(RECIPES)}
+
+
+def test_what_recipes_differ_in_is_named_as_flags_are() -> None:
+    assert different(RECIPES[1], RECIPES[2]) == ["weights", "finetune.epochs"]
+    assert different(RECIPES[0], RECIPES[1]) == ["finetune.objective", "model", "data"]
+    assert different(RECIPES[0], RECIPES[0]) == []
+
+
+def test_the_keys_in_which_runs_differ_stand_beside_one_another() -> None:
+    found = differences(DIFFERENT)
+    assert list(found) == ["finetune.objective", "model", "data", "weights", "finetune.epochs"]
+    assert found["finetune.epochs"] == {"run 0": 8, "run 1": 8, "run 2": 9}
+    head, lines = contrast(DIFFERENT)
+    assert head == ["recipe key", "run 0", "run 1", "run 2"]
+    assert {key: cells for key, *cells in lines} == {
+        "finetune.objective": [f"…1/255, beta={beta}), MembraneMargin(0.5), 0.1…" for beta in (2, 4, 4)],
+        "model": ['{"plan": [8, "A"]}', "-", "-"],
+        "data": ["-", '{"limit": 60}', '{"limit": 60}'],
+        "weights": ["-", "-", "a.pth"],
+        "finetune.epochs": ["8", "8", "9"],
+    }
+    assert contrast(RUNS)[1] == contrast({"one": ONE})[1] == contrast({})[1] == []
+
+
+def test_what_differs_is_never_cut_off() -> None:
+    long = "a" * 3 * LONG
+    assert shortened(["b", f"{long}1"]) == ["b", f"{long[:LONG]}…"]
+    assert shortened([f"{long}1", f"{long}2"]) == ["…" + "a" * 12 + "1", "…" + "a" * 12 + "2"]
+    three = ["b", f"{long}1", f"{long}2"]
+    assert shortened(three) == three
+
+
+def test_the_page_says_in_what_the_runs_differ() -> None:
+    parsed = Parsed(board(DIFFERENT))
+    texts = [text.strip() for text in parsed.texts]
+    head, lines = contrast(DIFFERENT)
+    assert {*head, *(cell for line in lines for cell in line)} <= set(texts)
+    assert texts.count("In what the runs differ") == 2, "heading and caption"
+    assert "In what the runs differ" not in board(RUNS)
+    hostile = board({name: run(FINETUNED, recipe={name: {name: name}}) for name in HOSTILE})
+    assert "<script" not in hostile
+    assert not Parsed(hostile).open
 
 
 @pytest.mark.parametrize("runs", [RUNS, {}, {"empty": run()}, {name: measured(protocol=name) for name in HOSTILE}])

@@ -12,7 +12,7 @@ from itertools import pairwise
 import matplotlib
 import pytest
 
-from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Check, Example, Report, Result, wilson
+from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Audit, Check, Example, Report, Result, wilson
 from robustsnn.reporting import Row, RunReport, page, table
 from robustsnn.reporting.board import groups
 from robustsnn.reporting.page import broken, verdict
@@ -98,6 +98,7 @@ REPORTS = {
         recipe={"name": HOSTILE[0], HOSTILE[0]: HOSTILE[2]},
         command=HOSTILE[0],
         versions={HOSTILE[0]: HOSTILE[2]},
+        plan=HOSTILE,
         curves={name: (Epoch(0, 1.0, 0.5, 0.5, 0.1, 1.0),) for name in HOSTILE[:3]},
     ),
 }
@@ -214,14 +215,23 @@ def test_cells_of_the_tables_and_the_verdict_are_there(made: Made) -> None:
 
 
 def test_hostile_names_stay_text() -> None:
-    report = run(*REPORTS["hostile"].rows[:2], recipe={"name": HOSTILE[0]}, curves={})
+    report = run(*REPORTS["hostile"].rows[:2], recipe={"name": HOSTILE[0]}, curves={}, plan=HOSTILE)
     text = page(report)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
+    assert "<li>{{ 7 * 7 }}</li>" in text
     assert "49" not in {part.strip() for part in Parsed(text).texts}
     layers = neurons(report)[0].svg
     assert ">$x_</text>" in layers
     assert ">_nolegend_</text>" in layers
+
+
+def test_what_was_run_stands_between_title_and_verdict() -> None:
+    lines = ("small: digits, seed 0", "measured: quick <FGSM>")
+    texts = [text.strip() for text in Parsed(page(run(ANN, plan=lines))).texts]
+    places = [texts.index(text) for text in ("robustness report", *lines, verdict(run(ANN)))]
+    assert places == sorted(places)
+    assert "What was run" not in written("usual")
 
 
 def test_how_to_reproduce_is_there() -> None:
@@ -246,11 +256,14 @@ def test_sections_without_content_are_left_out() -> None:
 
 def test_failed_checks_stand_below_the_verdict() -> None:
     failed = Check(name="noise", figure=0.25, verdict="fail", meaning="share of images")
-    old = FINETUNED.report.model_copy(update={"audit": (failed,)})
+    old = FINETUNED.report.model_copy(update={"audit": (failed,), "audited": Audit(20, 5, 7)})
     parsed = Parsed(page(run(Row(network="finetuned", report=old))))
     assert any("finetuned: check 'noise' failed" in text for text in parsed.texts)
     assert [cell.get("class") for cell in parsed.all("td")].count("fail") == 1
+    assert any("Audited: on 20 images, with PGD of 5 steps and Square of 7 queries." in text for text in parsed.texts)
     assert "audit failed" not in written("usual")
+    assert "Not audited: " in written("usual")
+    assert not any("Not audited: " in text for text in parsed.texts)
 
 
 def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from robustsnn.evaluation import Report, Result, wilson
+from robustsnn.evaluation import Audit, Report, Result, wilson
 from robustsnn.reporting import (
     Row,
     RunReport,
+    audited,
     failures,
     markdown,
     read_report,
+    sections,
     summary,
     table,
     versions,
     warned,
+    write_pages,
+    write_report,
 )
 from robustsnn.reporting.tables import (
     audits,
@@ -29,6 +35,7 @@ from robustsnn.reporting.tables import (
     percent,
     pilots,
 )
+from robustsnn.terminal import Terminal
 from robustsnn.training import Epoch
 
 
@@ -134,6 +141,19 @@ def test_markdown_is_a_table_of_the_same_cells() -> None:
     assert "robustsnn run small" in text
 
 
+def test_markdown_says_under_its_title_what_was_run() -> None:
+    plan = ("small: digits, at most 60\n# images", "measured: quick")
+    text = markdown(REPORT.model_copy(update={"plan": plan}))
+    assert text.startswith("# small\n\n- small: digits, at most 60 # images\n- measured: quick\n\nProtocol paper")
+    assert markdown(REPORT).startswith("# small\n\nProtocol paper")
+
+
+def test_a_report_from_before_it_said_what_was_run_is_read() -> None:
+    before = REPORT.to_json().replace(b'\n "plan": [],', b"")
+    assert before != REPORT.to_json()
+    assert read_report(before, "here") == REPORT
+
+
 def test_markdown_keeps_a_bar_in_a_name_inside_its_cell() -> None:
     assert "| a\\|b |" in markdown(REPORT.model_copy(update={"rows": (row("a|b", result("FGSM", 0.1, (-1,))),)}))
 
@@ -146,6 +166,15 @@ def test_summary_names_protocol_rule_images_and_seed() -> None:
     text = summary(REPORT)
     assert all(part in text for part in ("paper", "last", "4 test images", "up to 2 ", "seed 3", "95 % interval"))
     assert "interval" not in summary(REPORT, bounds=False)
+
+
+def test_a_report_is_written_as_files(tmp_path: Path) -> None:
+    write_pages(REPORT, tmp_path / "pages")
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"report.md", "report.html"}
+    write_report(REPORT, tmp_path / "a/b")
+    assert read_report((tmp_path / "a/b/report.json").read_bytes(), "there") == REPORT
+    assert (tmp_path / "a/b/report.md").read_text("utf-8") == markdown(REPORT)
+    assert (tmp_path / "a/b/report.html").read_text("utf-8").startswith("<p>drawn")
 
 
 def test_versions_name_what_figures_depend_on() -> None:
@@ -198,3 +227,49 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
     text = markdown(report)
     assert all(word in text for word in ("fail (0.25)", "50.0 / 12.5", "- noise: share of images", "| 16.5 |"))
     assert audits(REPORT)[1] == pilots(REPORT)[1] == costs(REPORT)[1] == failures(REPORT) == warned(REPORT) == []
+
+
+CHECK = {"name": "noise", "figure": 0.25, "verdict": "fail", "meaning": "share of images"}
+THOROUGH = "on 64 images, with PGD of 1,000 steps and Square of 1,000 queries"
+
+
+def audited_row(network: str, how: Audit | None) -> Row:
+    return measured_row(audit=[CHECK], audited=how).model_copy(update={"network": network})
+
+
+def test_the_audit_says_on_how_many_images_and_by_what_it_was_done() -> None:
+    same = REPORT.model_copy(update={"rows": (audited_row("a", Audit()), audited_row("b", Audit()))})
+    assert read_report(same.to_json(), "here") == same
+    assert audited(same) == THOROUGH
+    assert f"Audited: {THOROUGH}." in sections(same)["audit"].about
+    assert f"Audited: {THOROUGH}." in markdown(same)
+    assert "Not audited" not in summary(same)
+
+
+def test_networks_that_were_audited_in_different_ways_are_named_with_their_own() -> None:
+    few, old = audited_row("few", Audit(20, 5, 7)), audited_row("old", None)
+    rows = (audited_row("a", Audit()), few, audited_row("b", Audit()), old, REPORT.rows[0])
+    assert audited(REPORT.model_copy(update={"rows": rows})) == (
+        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps and Square of 7 queries; "
+        "old: on how many images was not noted; ann: not at all"
+    )
+
+
+def test_only_a_report_without_any_check_is_called_unaudited() -> None:
+    assert audited(REPORT) == ""
+    assert summary(REPORT).endswith(" Not audited: whether the attacks were hindered, and the figures are too high, is open.")
+    assert " Not audited: " in markdown(REPORT)
+    old = REPORT.model_copy(update={"rows": (REPORT.rows[0], audited_row("old", None))})
+    assert "Not audited" not in summary(old)
+    before = re.sub(rb'\n *"audited": null,', b"", old.to_json())
+    assert b"audited" not in before
+    assert read_report(before, "here") == old
+
+
+def test_the_terminal_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().report(REPORT.model_copy(update={"rows": (audited_row("a", Audit()),)}))
+    said = capsys.readouterr().out
+    assert f"audit: {THOROUGH}\n" in said
+    assert "Not audited" not in said
+    Terminal().report(REPORT)
+    assert "Not audited: " in capsys.readouterr().out

@@ -20,7 +20,7 @@ from robustsnn.recipes import measuring, packaged, plan
 from robustsnn.recipes.flags import arguments, parse
 from robustsnn.recipes.recipe import label
 from robustsnn.reporting import read_report
-from robustsnn.reporting.board import Group, groups, winner
+from robustsnn.reporting.board import Group, differences, groups, winner
 from robustsnn.terminal import Terminal, document
 from robustsnn.zoo import PREFIX
 
@@ -51,8 +51,9 @@ def compare(args: Sequence[str], terminal: Terminal) -> None:
     if not chosen.folders:
         raise ValueError("usage: robustsnn report FOLDER ... [--out FILE.html]")
     runs = measuring.compare(chosen.folders, chosen.out)
+    ranked = [_ranking(group) for group in groups(runs)]
     terminal.answer(
-        {"page": chosen.out, "groups": [_ranking(group) for group in groups(runs)]}, lambda: terminal.comparison(runs)
+        {"page": chosen.out, "groups": ranked, "differences": differences(runs)}, lambda: terminal.comparison(runs)
     )
     terminal.say(f"The page is {chosen.out}.")
 

@@ -17,9 +17,9 @@ from robustsnn.deploy import export
 from robustsnn.models import outside
 from robustsnn.recipes import Run, measuring, pipeline, plan
 from robustsnn.recipes.flags import EvaluationArguments, arguments, for_protocol, parse
-from robustsnn.recipes.recipe import from_table, label
+from robustsnn.recipes.recipe import Recipe, from_table, label
 from robustsnn.recipes.run import SHAPED_BY
-from robustsnn.reporting import Row, RunReport, failures
+from robustsnn.reporting import Row, RunReport, failures, write_report
 from robustsnn.terminal import Terminal, complain
 from robustsnn.training.engine import Engine, Team
 from robustsnn.zoo import PREFIX
@@ -89,13 +89,25 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -
     name = Path(given).name
     with terminal.bar:
         report = measuring.measure(run, checkpoint.load(given, body).to(team.fabric.device), name, path)
-    row = Row(network=name, report=report)
-    value = RunReport(recipe=recipe.table(), command=shlex.join(again), versions=measuring.made_with(run), rows=(row,))
+    value = RunReport(
+        recipe=recipe.table(),
+        command=shlex.join(again),
+        versions=measuring.made_with(run),
+        plan=_plan(recipe, name, header),
+        rows=(Row(network=name, report=report),),
+    )
     if chosen.out:
-        run.alone(partial(measuring.write_report, value, chosen.out))
+        run.alone(partial(write_report, value, chosen.out))
     team.part()
     terminal.answer(value, lambda: terminal.report(value))
     _judge(value, strict)
+
+
+def _plan(recipe: Recipe, name: str, header: checkpoint.Header) -> tuple[str, ...]:
+    """What the checkpoint of that name is measured on and how; of how it was made, what its header says."""
+    images, made, measured = plan(recipe.model_copy(update={"compare": ()}), f"the run that made {name}")
+    known = header.recipe.keys() >= {*SHAPED_BY["snn"]}  # a checkpoint that was saved by hand need not tell
+    return (images, made, measured) if known else (images, measured)
 
 
 def _judge(value: RunReport, strict: bool) -> None:

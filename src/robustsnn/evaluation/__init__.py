@@ -1,6 +1,5 @@
 """Evaluation: members, protocols, the worst case, the audit, and the report of what was measured."""
 
-from robustsnn.evaluation.audit import Audit
 from robustsnn.evaluation.energy import PRESETS, Joules, Operations, operations
 from robustsnn.evaluation.evaluate import evaluate
 from robustsnn.evaluation.figures import firing_rates
@@ -17,7 +16,7 @@ from robustsnn.evaluation.members import (
     members,
 )
 from robustsnn.evaluation.paired import Paired
-from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Interval, Report, Result, wilson
 from robustsnn.evaluation.worst import worst_case
 

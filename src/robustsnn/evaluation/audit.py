@@ -14,34 +14,12 @@ from torch import Tensor, nn
 from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
 from robustsnn.data import Images
 from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.protocols import Audit, Rule
 from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict, wilson
 from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Plain
 from robustsnn.types import Attack, GradientPath
-
-
-@dataclass(frozen=True)
-class Audit:
-    """How thoroughly results are checked.
-
-    Arguments:
-        images: on how many; 0: no audit.
-        steps: of the long run of PGD on the images that survived.
-        queries: of the black-box attack on them.
-
-    Raises:
-        ValueError: a number of images below 0, or steps or queries below 1.
-    """
-
-    images: int = 64
-    steps: int = 1000
-    queries: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.images < 0 or self.steps < 1 or self.queries < 1:
-            raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
 
 
 @dataclass
@@ -102,7 +80,8 @@ def audit(
     """
     count, eps = len(subject.images), subject.eps
     if not len(subject.y):
-        return (Check(name="accuracy", figure=0.0, verdict="warn", meaning="no audit: every image is misclassified clean"),)
+        none = f"no audit: every one of its {count} images is misclassified clean"
+        return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
     largest = [result for result in results if result.eps == eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)

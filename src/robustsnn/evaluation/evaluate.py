@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,14 +12,14 @@ from torch import nn
 
 from robustsnn.attacks import Linf
 from robustsnn.data import Images
-from robustsnn.evaluation.audit import Audit, Subject, audit, transfer
+from robustsnn.evaluation.audit import Subject, audit, transfer
 from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import PUBLISHED_PATHS, Group, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
-from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, Rule
+from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import Check, PathFigures, Report, Result
 from robustsnn.evaluation.state import State, carried
@@ -127,9 +128,10 @@ def evaluate(
                 victim.measure(name, radius, ensembles[name, radius], carried(kept.done, name, radius, clean), kept)
     results = sorted(kept.done, key=lambda result: list(ensembles).index((result.attack, result.eps)))
     worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
-    audited = _audited(victim, results, paths, check, _condition(net) == before) if check.images else ()
-    if audited and any(group.transfers for ensemble in groups.values() for group in ensemble):
-        audited = (*audited, transfer(sources))
+    how = replace(check, images=min(check.images, len(data)))
+    checks = _audited(victim, results, paths, how, _condition(net) == before) if how.images else ()
+    if checks and any(group.transfers for ensemble in groups.values() for group in ensemble):
+        checks = (*checks, transfer(sources))
     report = Report(
         protocol=called if called in PROTOCOLS else f"{called} {derive(repr(chosen)):016x}",
         images=len(data),
@@ -137,7 +139,8 @@ def evaluate(
         timesteps=timesteps(net),
         results=tuple(results),
         pilot={str(path): figures for path, figures in alone.items()},
-        audit=audited,
+        audit=checks,
+        audited=how if checks else None,
         weights=stored_weights(net),
         thresholds=thresholds(net),
         **_without_attack(net, data, batch, team),

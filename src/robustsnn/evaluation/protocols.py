@@ -1,4 +1,4 @@
-"""Protocols as data: which ensembles of members an image must survive to count as robust."""
+"""Protocols as data: which ensembles of members an image must survive to count as robust, and how thoroughly to audit that."""
 
 from __future__ import annotations
 
@@ -31,6 +31,28 @@ class Protocol:
     ensembles: dict[str, tuple[Group, ...]]
     rule: Rule
     ranked: bool = False
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How thoroughly results are checked.
+
+    Arguments:
+        images: on how many; 0: no audit.
+        steps: of the long run of PGD on the images that survived.
+        queries: of the black-box attack on them.
+
+    Raises:
+        ValueError: a number of images below 0, or steps or queries below 1.
+    """
+
+    images: int = 64
+    steps: int = 1000
+    queries: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.images < 0 or self.steps < 1 or self.queries < 1:
+            raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
 
 
 PAPER_ATTACKS: dict[str, Attack] = {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from robustsnn.evaluation.energy import Operations
-from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.protocols import Audit, Rule
 
 ROBUST = -1
 MISCLASSIFIED = -2
@@ -166,6 +166,7 @@ class Report(BaseModel):
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
         pilot: every published gradient path, and every other one of the protocol, alone, on a few images; empty without pilot.
         audit: whether the numbers mean anything; empty without audit.
+        audited: on how many images, at most ``images``, and how thoroughly; None without audit, and where nobody noted it.
         weights: how many weights of convolutions and linear layers are not 0, and how many there are.
         thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
         operations: per layer of weights; empty where the network cannot be followed.
@@ -182,6 +183,7 @@ class Report(BaseModel):
     results: Annotated[tuple[Result, ...], Field(min_length=1)]
     pilot: dict[str, PathFigures] = {}
     audit: tuple[Check, ...] = ()
+    audited: Audit | None = None
     weights: tuple[int, int]
     thresholds: dict[str, float]
     firing_rates: dict[str, float]

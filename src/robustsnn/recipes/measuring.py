@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -18,9 +17,10 @@ from robustsnn import checkpoint
 from robustsnn.evaluation import Report, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
+from robustsnn.recipes.plan import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
-from robustsnn.reporting import Row, RunReport, board, markdown, page, read_report, versions
+from robustsnn.reporting import Row, RunReport, board, different, read_report, versions, write_pages
 from robustsnn.seeds import derive
 from robustsnn.training import Epoch, read_history
 
@@ -41,23 +41,26 @@ def evaluate(run: Run) -> RunReport:
     versions they were measured with.
     """
     path, now = run.out / "report.json", made_with(run)
-    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now)
+    told = tuple(plan(run.recipe, run.label))
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now, plan=told)
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
         except ValueError as error:
             run.listener.say(f"measuring anew: {error}")
         else:
-            different = _different(before.recipe, report.recipe)
-            if not different and before.versions.get("test images") != now["test images"]:
-                different = ["content of data.name"]
-            if different:
+            keys = different(before.recipe, report.recipe)
+            if not keys and before.versions.get("test images") != now["test images"]:
+                keys = ["content of data.name"]
+            if keys:
                 earlier = path.with_name(f"report-{before.versions.get('recipe', 'earlier')}.json")
                 run.alone(partial(write_atomic, earlier, before.to_json()))
-                other = f"measuring anew: {path} is of a recipe with another {' and '.join(different)}"
+                other = f"measuring anew: {path} is of a recipe with another {' and '.join(keys)}"
                 run.listener.say(f"{other}, and kept as {earlier.name}")
             else:
-                report = before
+                report = before.model_copy(update={"plan": told})
+                if report != before:  # of a version that did not say
+                    run.alone(partial(write_atomic, path, report.to_json()))
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
         if any(row.network == name for row in report.rows):
@@ -68,18 +71,6 @@ def evaluate(run: Run) -> RunReport:
         report = report.model_copy(update={"rows": (*report.rows, row), "curves": curves})
         run.alone(partial(write_atomic, path, report.to_json()))
     return report
-
-
-def _different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
-    """The keys in which two recipes differ, as flags name them."""
-    found: list[str] = []
-    for key in dict.fromkeys([*one, *other]):
-        a, b = one.get(key), other.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _different(a, b, f"{above}{key}.")
-        elif a != b:
-            found.append(f"{above}{key}")
-    return found
 
 
 def made_with(run: Run) -> dict[str, str]:
@@ -184,15 +175,3 @@ def compare(folders: Sequence[Path], out: Path) -> dict[str, RunReport]:
     links = {name: quote(os.path.relpath(path, out.parent)) for name, path in pages.items() if path.is_file()}
     write_atomic(out, board(reports, links).encode())
     return reports
-
-
-def write_report(value: RunReport, out: Path) -> None:
-    """Write ``report.json``, ``report.md`` and ``report.html``."""
-    write_atomic(out / "report.json", value.to_json())
-    write_pages(value, out)
-
-
-def write_pages(value: RunReport, out: Path) -> None:
-    """Write ``report.md`` and ``report.html``."""
-    write_atomic(out / "report.md", markdown(value).encode())
-    write_atomic(out / "report.html", page(value).encode())

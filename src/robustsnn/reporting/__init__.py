@@ -3,15 +3,18 @@
 from robustsnn.reporting.board import board
 from robustsnn.reporting.markdown import markdown
 from robustsnn.reporting.page import page
-from robustsnn.reporting.report import Row, RunReport, read_report, versions
+from robustsnn.reporting.report import Row, RunReport, different, read_report, versions
 from robustsnn.reporting.sections import Section, sections
-from robustsnn.reporting.tables import failures, summary, table, warned
+from robustsnn.reporting.tables import audited, failures, summary, table, warned
+from robustsnn.reporting.writing import write_pages, write_report
 
 __all__ = [
     "Row",
     "RunReport",
     "Section",
+    "audited",
     "board",
+    "different",
     "failures",
     "markdown",
     "page",
@@ -21,4 +24,6 @@ __all__ = [
     "table",
     "versions",
     "warned",
+    "write_pages",
+    "write_report",
 ]

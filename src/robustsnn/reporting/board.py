@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from typing import Any
 
 from robustsnn.evaluation import PRESETS, Interval, Report
-from robustsnn.reporting.drawing import Picture
+from robustsnn.reporting.drawing import Picture, plain
 from robustsnn.reporting.plots import ranking
-from robustsnn.reporting.report import Row, RunReport
-from robustsnn.reporting.tables import apart, percent, radius, spelled
+from robustsnn.reporting.report import Row, RunReport, different
+from robustsnn.reporting.tables import Table, apart, percent, radius, spelled
 from robustsnn.reporting.template import render
 
 APART = "Networks in different tables were not measured alike (test images, protocol, attacks, rule): do not compare them."
@@ -19,6 +22,11 @@ ABOUT = (
     "measured at that radius, along every gradient. "
     "Energy of synapses per image; worst verdict of the audit, and how many checks gave it."
 )
+
+DIFFER = "Keys of the recipes whose values differ between the runs; - is a key without a value. Long values are shortened."
+
+LONG, BEFORE = 40, 12
+"""Characters of a value that are shown, and how many of them stand before the first in which it differs."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,48 @@ def winner(group: Group) -> str:
     return f"{text}; next is “{second.row.network}” of {second.run} with {spelled(group.robust(second))}, {said}."
 
 
+def differences(runs: Mapping[str, RunReport]) -> dict[str, dict[str, Any]]:
+    """The recipe keys, as flags name them, in which runs differ, each with its value in every run; None where it has none."""
+    recipes = [run.recipe for run in runs.values()]
+    keys = dict.fromkeys(key for one, other in pairwise(recipes) for key in different(one, other))
+    return {key: {name: _value(run.recipe, key) for name, run in runs.items()} for key in keys}
+
+
+def _value(recipe: Mapping[str, Any], key: str) -> Any:
+    found: Any = recipe
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def contrast(runs: Mapping[str, RunReport]) -> Table:
+    """Head and rows of what recipes differ in: a line per key, a column per run."""
+    rows = [[key, *shortened([_text(value) for value in found.values()])] for key, found in differences(runs).items()]
+    return ["recipe key", *runs], rows
+
+
+def _text(value: Any) -> str:
+    return (
+        plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) if value not in (None, "") else "-"
+    )
+
+
+def shortened(texts: Sequence[str]) -> list[str]:
+    """Long texts cut to where they begin to differ; whole where what differs would look the same.
+
+    >>> shortened(["Trades(beta=6, eps=2/255, steps=5)" * 2, "Natural()"])
+    ['Trades(beta=6, eps=2/255, steps=5)Trades…', 'Natural()']
+    """
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
+    start = max(0, len([*alike]) - BEFORE)
+    cut = [text if len(text) <= LONG else f"{'…' * (start > 0)}{_cut(text[start:])}" for text in texts]
+    return cut if len(set(cut)) == len(set(texts)) else list(texts)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONG else text[:LONG] + "…"
+
+
 def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
     """A self-contained HTML page that ranks the networks of several runs.
 
@@ -137,7 +187,10 @@ def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
         {"title": group.title, "winner": winner(group), "about": ABOUT, "table": ranks(group), "figure": _figure(group, i)}
         for i, group in enumerate(groups(runs))
     ]
-    return render("board.html.jinja", name="Comparison of runs", runs=runs, links=links, sections=sections, apart=APART)
+    differ = {"about": DIFFER, "table": contrast(runs)}
+    return render(
+        "board.html.jinja", name="Comparison of runs", runs=runs, links=links, sections=sections, apart=APART, differ=differ
+    )
 
 
 def _figure(group: Group, number: int) -> Picture:

@@ -11,7 +11,9 @@ from robustsnn.reporting.tables import elsewhere, summary, table
 
 def markdown(report: RunReport) -> str:
     """The report for people, as Markdown."""
-    parts = [f"# {report.recipe.get('name', 'run')}", summary(report), _markdown(*table(report))]
+    parts = [f"# {report.recipe.get('name', 'run')}"]
+    parts += ["\n".join(f"- {' '.join(line.split())}" for line in report.plan)] if report.plan else []
+    parts += [summary(report), _markdown(*table(report))]
     for section in sections(report).values():
         parts += [f"## {section.title}", section.about, _markdown(*section.table)]
         parts += ["\n".join(f"- {name}: {note}" for name, note in section.notes.items())] if section.notes else []

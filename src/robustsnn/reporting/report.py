@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class RunReport(BaseModel):
         recipe: the whole recipe, as a table.
         command: what makes the same run again.
         versions: of Python and the libraries that matter, and the kind of processor.
+        plan: what was run, in a few lines of words; empty where nobody wrote them.
         rows: the networks, in the order of the pipeline.
         curves: training figures by stage, one per epoch.
     """
@@ -44,6 +46,7 @@ class RunReport(BaseModel):
     recipe: dict[str, Any]
     command: str
     versions: dict[str, str]
+    plan: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     curves: dict[str, tuple[Epoch, ...]] = {}
 
@@ -62,6 +65,18 @@ def read_report(text: bytes, where: object) -> RunReport:
         return RunReport.model_validate_json(text)
     except ValidationError as error:
         raise ValueError(f"{where} is no report of this version ({first_error(error)}): evaluate the run again") from None
+
+
+def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
+    """The keys in which two recipes differ, as flags name them."""
+    found: list[str] = []
+    for key in dict.fromkeys([*one, *other]):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += different(a, b, f"{above}{key}.")
+        elif a != b:
+            found.append(f"{above}{key}")
+    return found
 
 
 def first_error(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from robustsnn.reporting.report import RunReport
-from robustsnn.reporting.tables import Table, audits, costs, energies, layers, meanings, over_time, pilots
+from robustsnn.reporting.tables import Table, audited, audits, costs, energies, layers, meanings, over_time, pilots
 
 TIME = "Clean accuracy in percent after each time step, by the same weights and thresholds, also beyond those it was made for."
 SPENT = (
@@ -34,7 +34,7 @@ class Section:
 def sections(report: RunReport) -> dict[str, Section]:
     """The tables beyond that of accuracy, by name; none that would be empty."""
     rates = "Rates are spikes per neuron and time step; thresholds are means over a layer."
-    checks = "Does the number mean anything? Verdict and figure of every check."
+    checks = f"Does the number mean anything? Verdict and figure of every check. Audited: {audited(report)}."
     found = {
         "layers": Section("Thresholds and firing rates", rates, layers(report)),
         "time": Section("Time steps", TIME, over_time(report)),

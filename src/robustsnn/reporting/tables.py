@@ -87,13 +87,13 @@ def _layer(report: Report, name: str) -> str:
 
 def audits(report: RunReport) -> Table:
     """Head and rows of the audit, one line per check: verdict and figure for every network that was audited."""
-    audited = [row for row in report.rows if row.report.audit]
-    names = list(dict.fromkeys(check.name for row in audited for check in row.report.audit))
+    checked = [row for row in report.rows if row.report.audit]
+    names = list(dict.fromkeys(check.name for row in checked for check in row.report.audit))
     found = {
-        (row.network, check.name): f"{check.verdict} ({check.figure:.3g})" for row in audited for check in row.report.audit
+        (row.network, check.name): f"{check.verdict} ({check.figure:.3g})" for row in checked for check in row.report.audit
     }
-    head = ["check", *(row.network for row in audited)]
-    return head, [[name, *(found.get((row.network, name), "-") for row in audited)] for name in names]
+    head = ["check", *(row.network for row in checked)]
+    return head, [[name, *(found.get((row.network, name), "-") for row in checked)] for name in names]
 
 
 def meanings(report: RunReport) -> dict[str, str]:
@@ -103,6 +103,21 @@ def meanings(report: RunReport) -> dict[str, str]:
         for check in row.report.audit:
             said.setdefault(check.name, {}).setdefault(check.meaning, []).append(row.network)
     return {name: _together(texts) for name, texts in said.items()}
+
+
+def audited(report: RunReport) -> str:
+    """On how many images networks were audited, and by what, each network's own where they differ; empty where none was."""
+    said: dict[str, list[str]] = {}
+    for row in report.rows:
+        said.setdefault(_thoroughness(row.report), []).append(row.network)
+    return _together(said) if any(row.report.audit for row in report.rows) else ""
+
+
+def _thoroughness(report: Report) -> str:
+    how = report.audited
+    if how is None:
+        return "on how many images was not noted" if report.audit else "not at all"
+    return f"on {how.images:,} images, with PGD of {how.steps:,} steps and Square of {how.queries:,} queries"
 
 
 def _together(texts: dict[str, list[str]]) -> str:
@@ -179,10 +194,13 @@ def summary(report: RunReport, *, bounds: bool = True) -> str:
     rules = sorted({result.rule for row in report.rows for result in row.report.results})
     members = max((len(result.members) for row in report.rows for result in row.report.results), default=0)
     interval = " (Wilson 95 % interval)" if bounds else ""
+    unaudited = (
+        "" if audited(report) else " Not audited: whether the attacks were hindered, and the figures are too high, is open."
+    )
     return (
         f"Protocol {first.protocol}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images; "
         f"an image is robust only if it survives all members of an ensemble, here up to {members} (an ANN has one gradient "
-        f"path). L-infinity, pixels in [0, 1], seed {first.seed}."
+        f"path). L-infinity, pixels in [0, 1], seed {first.seed}.{unaudited}"
     )
 
 
