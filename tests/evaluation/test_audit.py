@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -159,3 +160,23 @@ def test_accuracy_that_rises_with_the_radius_fails(ann, images):
         report = evaluate(ann, data, own, [0.99 * EPS, EPS], check=HOW)
         assert checks(report)["radii"].verdict == verdict
     assert "radii" not in checks(evaluate(ann, data, own, EPS, check=HOW))
+
+
+def test_the_audits_share_is_told_as_it_goes(net, images):
+    """Not once a check: its long attacks take nearly all of its time."""
+    data, told = Images(images, net(images).argmax(1), classes=4), []
+    group = Group("PGD", PGD(steps=1), (Plain(),))
+
+    def hear(what, share):
+        if what == "audit":
+            told.append(share)
+
+    own = Protocol({"own": (group,)}, "any")
+    evaluate(net, data, own, 1e-4, check=Audit(images=6, steps=100, queries=400), on_progress=hear)
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0, 1)
+    assert 60 < len(told) <= 101
+    assert max(after - before for before, after in pairwise(told[:-1])) < 0.05, "nothing breaks, so nothing is skipped"
+    told.clear()
+    evaluate(net, Images(images, (net(images).argmax(1) + 1) % 4, classes=4), own, 1e-4, check=HOW, on_progress=hear)
+    assert told == [0, 1], "nothing is right, so there is nothing to audit"

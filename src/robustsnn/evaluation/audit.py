@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
-from robustsnn.data import Images
-from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict, wilson
-from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
-from robustsnn.seeds import image_seeds
+from robustsnn.evaluation.subject import Course, Subject, work
 from robustsnn.spiking import Plain
 from robustsnn.types import Attack, GradientPath
 
@@ -44,43 +39,24 @@ class Audit:
             raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
 
 
-@dataclass
-class Subject:
-    """A network under audit: its view, the images it classifies correctly, and along which path it is attacked."""
+LOSSES = (0, 1, 5, 20)
+"""After how many steps of PGD the loss is looked at."""
 
-    net: nn.Module
-    images: Images
-    path: GradientPath
-    eps: float
-    seed: int
-    cost: Cost = field(default_factory=Cost)
 
-    def __post_init__(self) -> None:
-        self.target = Target.of(self.net)
-        self.view = self.target.judged
-        x, y = self.images.batch(torch.arange(len(self.images), device=self.images.labels.device))
-        self.right = ~wrong(self.view, x, y)
-        self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
-
-    def broken(
-        self, attack: Attack, among: Tensor | None = None, *, rule: Rule = "any", path: GradientPath | None = None
-    ) -> Tensor:
-        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; along ``path``, if any."""
-        found = torch.zeros_like(self.y, dtype=torch.bool)
-        index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
-        if len(index):
-            member = Member(attack, path or self.path)
-            seeds = image_seeds(self.ids[index], self.seed, "audit")
-            found[index] = attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)[1]
-        return found
-
-    def loss(self, steps: int) -> float:
-        """Mean cross-entropy after that many steps of PGD; 0 steps: at the random start."""
-        attack: Attack = PGD(self.eps, steps) if steps else UniformNoise(self.eps, draws=1)
-        seeds = image_seeds(self.ids, self.seed, "audit")
-        adv, _ = attempt(Member(attack, self.path), self.target, self.x, self.y, seeds, "last", self.cost)
-        with torch.no_grad():
-            return float(F.cross_entropy(self.view(adv), self.y))
+def trials(eps: float, how: Audit) -> dict[str, Attack]:
+    """The attacks of an audit by what they are for, in their order."""
+    further = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > eps]
+    return {
+        "iterated": PGD(eps, 20),
+        "single": FGSM(eps),
+        "uniform": UniformNoise(eps),
+        "corners": CornerNoise(eps),
+        "queries": Square(eps, how.queries),
+        **{f"loss {steps}": PGD(eps, steps) if steps else UniformNoise(eps, draws=1) for steps in LOSSES},
+        "long": PGD(eps, how.steps),
+        "restarts": PGD(eps, 20, restarts=5),
+        **{f"sweep {radius}": PGD(radius, 20) for radius in further},
+    }
 
 
 def audit(
@@ -90,6 +66,7 @@ def audit(
     paths: dict[GradientPath, PathFigures],
     how: Audit,
     unchanged: bool,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[Check, ...]:
     """All checks.
 
@@ -99,29 +76,35 @@ def audit(
         places: of the subject's correctly classified images in ``broken_by``.
         paths: what the pilot found.
         unchanged: whether the evaluation left the network as it was.
+        on_share: told the share done, rising from 0 to 1.
     """
     count, eps = len(subject.images), subject.eps
+    on_share(0.0)
     if not len(subject.y):
+        on_share(1.0)
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning="no audit: every image is misclassified clean"),)
     largest = [result for result in results if result.eps == eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
-    iterated = subject.broken(PGD(eps, 20))
-    single = subject.broken(FGSM(eps), rule="last")
-    noisy = subject.broken(UniformNoise(eps)) | subject.broken(CornerNoise(eps))
+    tried = trials(eps, how)
+    course = Course(sum(map(work, tried.values())), on_share)
+    subject.on_work = course.at
+    iterated = subject.broken(tried["iterated"])
+    single = subject.broken(tried["single"], rule="last")
+    noisy = subject.broken(tried["uniform"]) | subject.broken(tried["corners"])
     white = iterated | single | led
-    queried = subject.broken(Square(eps, how.queries), survivors, path=Plain()) | ~survivors & ~white
+    queried = subject.broken(tried["queries"], survivors, path=Plain()) | ~survivors & ~white
     checks = [_gradients(list(paths.values()))]
-    checks.append(_losses([subject.loss(steps) for steps in (0, 1, 5, 20)]))
+    checks.append(_losses([subject.loss(tried[f"loss {steps}"]) for steps in LOSSES]))
     added: Sequence[tuple[str, Tensor, str]] = (
-        (f"PGD-{how.steps}", subject.broken(PGD(eps, how.steps), survivors), "images that a far longer run breaks as well"),
-        ("restarts", subject.broken(PGD(eps, 20, restarts=5), survivors), "images that five restarts break as well"),
+        (f"PGD-{how.steps}", subject.broken(tried["long"], survivors), "images that a far longer run breaks as well"),
+        ("restarts", subject.broken(tried["restarts"], survivors), "images that five restarts break as well"),
         ("black box", queried, "images that only queries, transfer or noise break, here or in the protocol"),
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
     checks += [_few(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
-    checks.append(_sweep(subject))
+    checks.append(_sweep(subject, [attack for name, attack in tried.items() if name.startswith("sweep")]))
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
@@ -129,6 +112,7 @@ def audit(
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
     state = "the evaluation left parameters, buffers, and training and gradient flags of the network as they were"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
+    course.at(course.whole)
     return tuple(checks)
 
 
@@ -176,17 +160,15 @@ def _losses(losses: Sequence[float]) -> Check:
     return Check(name="loss", figure=twenty - start, verdict=verdict, meaning=meaning)
 
 
-def _sweep(subject: Subject) -> Check:
+def _sweep(subject: Subject, larger: Sequence[Attack]) -> Check:
     """Robust accuracy must fall to 0 %. Here it cannot rise: each radius attacks what the one before left."""
-    left, last = [], torch.ones_like(subject.y, dtype=torch.bool)
-    radii = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > subject.eps]
-    for radius in radii:
-        broken = subject.broken(PGD(radius, 20), last)
-        last = last & ~broken
-        left.append(int(last.sum()))
-        if not left[-1]:
+    share, last = 0.0, torch.ones_like(subject.y, dtype=torch.bool)
+    for attack in larger:
+        last = last & ~subject.broken(attack, last)
+        share = int(last.sum()) / len(subject.images)
+        if not share:
+            radius = attack.ball.eps
             return Check(name="sweep", figure=radius, verdict="pass", meaning="radius at which PGD-20 leaves no image")
-    share = left[-1] / len(subject.images) if left else 0.0
     return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius up to 1")
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from robustsnn.attacks import Linf
 from robustsnn.data import Images
-from robustsnn.evaluation.audit import Audit, Subject, audit, transfer
+from robustsnn.evaluation.audit import Audit, audit, transfer
 from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
@@ -22,6 +22,7 @@ from robustsnn.evaluation.protocols import PROTOCOLS, Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import Check, PathFigures, Report, Result
 from robustsnn.evaluation.state import State, carried
+from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
 from robustsnn.evaluation.worst import Crafting, Target
 from robustsnn.files import digest
@@ -84,7 +85,8 @@ def evaluate(
         fabric: where to run; one process if None. Several processes share the images, and all return the whole report.
         state: a file that keeps what is found, one per process; if it is there, the evaluation continues from it. Removed at
             the end.
-        on_progress: told what runs and the share done.
+        on_progress: told what runs (the pilot, each attack at each radius, the audit) and the share of it that is done, which
+            rises to 1.
 
     Raises:
         ValueError: an unknown protocol or attack, eps out of range, no images, or a state of another evaluation.
@@ -211,5 +213,5 @@ def _audited(
     chosen = pilots(victim.data, check.images, victim.seed).to(victim.device)
     subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
     places = {image: place for place, image in enumerate(victim.data.ids.tolist())}
-    victim.on_progress("audit", 0.0)
-    return audit(subject, results, [places[image] for image in subject.ids.tolist()], paths, check, unchanged)
+    right = [places[image] for image in subject.ids.tolist()]
+    return audit(subject, results, right, paths, check, unchanged, lambda share: victim.on_progress("audit", share))
