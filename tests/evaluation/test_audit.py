@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import comb
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from robustsnn.attacks import PGD, Linf, Square
 from robustsnn.data import Images
 from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
+from robustsnn.evaluation.audit import at_least, share_found
 from robustsnn.seeds import generator
 from robustsnn.spiking import Plain
 
@@ -180,3 +182,21 @@ def test_the_audits_share_is_told_as_it_goes(net, images):
     told.clear()
     evaluate(net, Images(images, (net(images).argmax(1) + 1) % 4, classes=4), own, 1e-4, check=HOW, on_progress=hear)
     assert told == [0, 1], "nothing is right, so there is nothing to audit"
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "verdict"),
+    [
+        *((0, 1, "pass"), (1, 100, "pass"), (100, 10_000, "pass")),
+        *((1, 8, "warn"), (1, 16, "warn"), (1, 64, "warn"), (3, 64, "warn"), (2, 32, "warn"), (110, 10_000, "warn")),
+        *((2, 16, "fail"), (3, 32, "fail"), (4, 64, "fail"), (130, 10_000, "fail"), (10_000, 10_000, "fail")),
+    ],
+)
+def test_a_check_fails_on_evidence_and_not_on_a_single_image(hits, count, verdict):
+    """The verdicts below 100 images are those of the sum of binomial terms."""
+    found = share_found("restarts", hits, count, "images")
+    assert (found.verdict, found.figure) == (verdict, hits / count)
+    if count < 100:
+        tail = sum(comb(count, k) * 0.01**k * 0.99 ** (count - k) for k in range(hits, count + 1))
+        assert at_least(hits, count, 0.01) == pytest.approx(tail)
+        assert (found.verdict == "fail") == (tail < 0.025)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
-from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict, wilson
+from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict
 from robustsnn.evaluation.subject import Course, Subject, work
 from robustsnn.spiking import Plain
 from robustsnn.types import Attack, GradientPath
@@ -38,6 +39,9 @@ class Audit:
         if self.images < 0 or self.steps < 1 or self.queries < 1:
             raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
 
+
+FEW, UNLIKELY = 0.01, 0.025
+"""The share of images that a further attack may find, and how unlikely what it found must be if no more were there."""
 
 LOSSES = (0, 1, 5, 20)
 """After how many steps of PGD the loss is looked at."""
@@ -103,7 +107,7 @@ def audit(
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
-    checks += [_few(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
+    checks += [share_found(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
     checks.append(_sweep(subject, [attack for name, attack in tried.items() if name.startswith("sweep")]))
     checks += _radii(results)
     checks += _interface(subject)
@@ -138,11 +142,25 @@ def _ok(good: bool) -> Verdict:
     return "pass" if good else "fail"
 
 
-def _few(name: str, hits: int, count: int, meaning: str) -> Check:
-    """Passes below one point; fails where even the lower bound of the interval is above one."""
-    found = wilson(hits, count)
-    verdict: Verdict = "pass" if found.value < 0.01 else "fail" if found.low > 0.01 else "warn"
-    return Check(name=name, figure=found.value, verdict=verdict, meaning=f"share of {meaning}")
+def share_found(name: str, hits: int, count: int, meaning: str) -> Check:
+    """Warns above one point; fails where so many would be too unlikely, were the true share one point."""
+    share = hits / count
+    verdict: Verdict = "pass" if share <= FEW else "fail" if at_least(hits, count, FEW) < UNLIKELY else "warn"
+    return Check(name=name, figure=share, verdict=verdict, meaning=f"share of {meaning}")
+
+
+def at_least(hits: int, count: int, share: float) -> float:
+    """How likely at least so many of ``count`` images are, each being one with probability ``share``: the binomial's tail.
+
+    >>> round(at_least(1, 64, 0.01), 3), round(at_least(3, 32, 0.01), 4)
+    (0.474, 0.004)
+    """
+
+    def exactly(k: int) -> float:
+        ways = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)  # math.comb is no float at 10,000
+        return math.exp(ways + k * math.log(share) + (count - k) * math.log1p(-share))
+
+    return max(0.0, 1 - math.fsum(map(exactly, range(hits))))
 
 
 def _gradients(paths: Sequence[PathFigures]) -> Check:
@@ -179,7 +197,7 @@ def _radii(results: Sequence[Result]) -> list[Check]:
         attacks.setdefault(result.attack, []).append(result)
     rises = [more.survivors - less.survivors for each in attacks.values() for less, more in pairwise(each)]
     meaning = "images by which accuracy rises from a radius to the next larger one, in the protocol's own results"
-    return [_few("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
+    return [share_found("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
 
 
 def _interface(subject: Subject) -> list[Check]:
