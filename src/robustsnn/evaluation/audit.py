@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
+from robustsnn.evaluation.figures import repeats, timesteps
+from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict
 from robustsnn.evaluation.subject import Course, Subject, work
 from robustsnn.spiking import Plain
@@ -126,6 +128,29 @@ def transfer(sources: Collection[str]) -> Check:
         none = "no transfer: no source networks were given (evaluation.transfer in a recipe, sources in Python)"
         return Check(name="transfer", figure=0, verdict="warn", meaning=none)
     return Check(name="transfer", figure=len(sources), verdict="pass", meaning="networks whose examples were tried")
+
+
+def followed(members: Iterable[Member], net: nn.Module, x: Tensor) -> Check:
+    """Whether one gradient alone was followed through a network that is run in time, where it says little.
+
+    Arguments:
+        members: all of the protocol.
+        net: what they attacked.
+        x: an image, ``[1,C,H,W]``, which tells whether a network that is not known to spike is run in time.
+    """
+    count = len({str(member.path) for member in members if member.white_box})
+    spiking = timesteps(net) is not None
+    meaning = "gradient paths that the protocol followed"
+    if count > 1 or not (spiking or repeats(net, x)):
+        return Check(name="paths", figure=count, verdict="pass", meaning=meaning)
+    if spiking:
+        meaning += " through a network that is run in time: choose a protocol with more, such as quick or rigorous"
+    else:
+        meaning += (
+            ", though layers of weights work several times in a pass: if these are time steps, robustness may be that of one "
+            "surrogate: convert the network, or take it in with its neurons (docs/interop.md)"
+        )
+    return Check(name="paths", figure=count, verdict="warn", meaning=meaning)
 
 
 def _flags(result: Result, places: Sequence[int]) -> Tensor:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import torch
 from torch import nn
 
 from robustsnn.attacks import Linf
 from robustsnn.data import Images
-from robustsnn.evaluation.audit import Audit, audit, transfer
+from robustsnn.evaluation.audit import Audit, audit, followed, transfer
 from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
@@ -130,6 +131,9 @@ def evaluate(
     results = sorted(kept.done, key=lambda result: list(ensembles).index((result.attack, result.eps)))
     worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
     audited = _audited(victim, results, paths, check, _condition(net) == before) if check.images else ()
+    if audited:
+        everyone = [member for ensemble in ensembles.values() for member in ensemble]
+        audited = (*audited, followed(everyone, net, victim.images(torch.arange(1))[0]))
     if audited and any(group.transfers for ensemble in groups.values() for group in ensemble):
         audited = (*audited, transfer(sources))
     report = Report(
