@@ -1,4 +1,4 @@
-"""Networks that are built with the real neurons of SpikingJelly and snnTorch: ours where ours are the same, and evaluated."""
+"""Networks of the real neurons of SpikingJelly and snnTorch, and of one's own: ours where ours are the same, and evaluated."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from torch import nn
 
 from robustsnn import evaluate
 from robustsnn.data import Images
-from robustsnn.deploy import from_snntorch, from_spikingjelly
-from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates
+from robustsnn.deploy import from_neurons, from_snntorch, from_spikingjelly
+from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates, members, protocol
 from robustsnn.evaluation.members import leading
 from robustsnn.spiking import (
     Adaptive,
@@ -234,3 +234,118 @@ def test_firing_rates_are_those_of_our_own_neurons(of_jelly, weights, images):
     data = Images(images, torch.zeros(6, dtype=torch.int64), 4)
     found, expected = (firing_rates(net, data, batch=4) for net in (of_jelly(weights), ours(weights)))
     assert list(found.values()) == pytest.approx(list(expected.values()))
+
+
+class Narrow(torch.autograd.Function):
+    """A spike with a surrogate so narrow that hardly any gradient passes it."""
+
+    @staticmethod
+    def forward(ctx, u):
+        ctx.save_for_backward(u)
+        return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (u,) = ctx.saved_tensors
+        return grad * (u.abs() < 0.02)
+
+
+class Mine(nn.Module):
+    """A hand-written layer of neurons, whose spike function stands in an attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.spike = Narrow.apply
+        self.forget()
+
+    def forget(self):
+        self.v = 0.0
+
+    def forward(self, current):
+        v = 0.8 * self.v + current
+        spikes = self.spike(v - 1.0)
+        self.v = v * (1 - spikes)
+        return spikes
+
+
+class OfTheClass(Mine):
+    """The same, the function being a method."""
+
+    def __init__(self):
+        super().__init__()
+        del self.spike
+
+    def spike(self, u):
+        return Narrow.apply(u)
+
+
+class Child(Mine):
+    """The same, the function being a module."""
+
+    def __init__(self):
+        super().__init__()
+        self.spike = Fires()
+
+
+class Fires(nn.Module):
+    def forward(self, u):
+        return Narrow.apply(u)
+
+
+@pytest.mark.parametrize("neuron", [Mine, OfTheClass, Child])
+def test_neurons_of_ones_own_are_ours_where_the_equations_are(neuron, weights, images, unchanged):
+    net = sequence(weights, neuron)
+    net(images[:3])  # somebody has run it and not reset
+    left = net[1].v.clone()
+    theirs = from_neurons(net, STEPS, reset="forget").eval()
+    with unchanged(theirs):
+        agree(theirs, ours(weights, leak=0.8), images, PATHS)
+    assert torch.equal(net[1].v, left)
+
+
+def test_all_published_paths_lead_through_neurons_of_ones_own(weights, images):
+    """Measured as a plain module the same network has one gradient, which its narrow surrogate hides."""
+    net = from_neurons(sequence(weights, Mine), STEPS, reset="forget").eval()
+    (group,) = protocol("paper").ensembles["FGSM"]
+    assert tuple(member.path for member in members([group], 0.1, net)) == PUBLISHED_PATHS
+    assert gradient(Plain()(net), images).count_nonzero() < gradient(Surrogate(Triangle(1.0))(net), images).count_nonzero()
+
+
+class Itself(nn.Module):
+    """Loops over time and averages by itself, and keeps nothing."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.conv, self.hidden, self.out = weights
+        self.lif1, self.lif2 = Mine(), Mine()
+
+    def forward(self, x):
+        self.lif1.forget(), self.lif2.forget()
+        steps = [self.out(self.lif2(self.hidden(self.lif1(self.conv(x)).flatten(1)))) for _ in range(STEPS)]
+        return torch.stack(steps).mean(0)
+
+
+def test_a_network_that_loops_by_itself_says_how_it_is_run(weights, images):
+    own = from_neurons(Itself(weights), STEPS, reset=None, run=lambda net, x, timesteps: net(x).unsqueeze(0)).eval()
+    mine = ours(weights, leak=0.8).eval()
+    torch.testing.assert_close(own(images), mine(images))
+    torch.testing.assert_close(gradient(Surrogate()(own), images), gradient(Surrogate()(mine), images), rtol=1e-4, atol=1e-5)
+
+
+class Deaf(Mine):
+    def forward(self, current):
+        self.v = 0.8 * self.v + current
+        return Narrow.apply(self.v - 1.0)
+
+
+def test_what_is_no_network_of_such_neurons_is_named(weights, images):
+    with pytest.raises(ValueError, match="has no neuron of one's own, that is, no module with an attribute 'fires'"):
+        from_neurons(sequence(weights, Mine), STEPS, spike="fires", reset="forget")
+    with pytest.raises(ValueError, match="'v' of neuron '1' is no function"):
+        from_neurons(sequence(weights, Mine), STEPS, spike="v", reset="forget")
+    with pytest.raises(ValueError, match="no module of Sequential has a method 'reset': name the one"):
+        from_neurons(sequence(weights, Mine), STEPS)
+    deaf = from_neurons(sequence(weights, Deaf), STEPS, reset="forget").eval()
+    assert deaf(images).shape == (6, 4)
+    with pytest.raises(ValueError, match="a Deaf fires without asking its 'spike', so no gradient path gets into it"):
+        Surrogate()(deaf)(images)

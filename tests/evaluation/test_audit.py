@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
+from math import comb
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from robustsnn.attacks import PGD, Linf, Square
+from robustsnn.attacks import FGSM, PGD, Linf, Square
 from robustsnn.data import Images
 from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
+from robustsnn.evaluation.audit import at_least, share_found
 from robustsnn.seeds import generator
-from robustsnn.spiking import Plain
+from robustsnn.spiking import Plain, Rate, Surrogate
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
+HOME = Path(__file__).parents[2]
 EPS = 0.1
 HOW = Audit(images=40, steps=20, queries=1)
 
@@ -175,3 +181,92 @@ def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
     wrong = Images(images.pixels, (images.labels + 1) % 4, classes=4)
     report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
     assert checks(report)["accuracy"].meaning == "no audit: every one of its 30 images is misclassified clean"
+
+
+def test_the_audits_share_is_told_as_it_goes(net, images):
+    """Not once a check: its long attacks take nearly all of its time."""
+    data, told = Images(images, net(images).argmax(1), classes=4), []
+    group = Group("PGD", PGD(steps=1), (Plain(),))
+
+    def hear(what, share):
+        if what == "audit":
+            told.append(share)
+
+    own = Protocol({"own": (group,)}, "any")
+    evaluate(net, data, own, 1e-4, check=Audit(images=6, steps=100, queries=400), on_progress=hear)
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0, 1)
+    assert 60 < len(told) <= 101
+    assert max(after - before for before, after in pairwise(told[:-1])) < 0.05, "nothing breaks, so nothing is skipped"
+    told.clear()
+    evaluate(net, Images(images, (net(images).argmax(1) + 1) % 4, classes=4), own, 1e-4, check=HOW, on_progress=hear)
+    assert told == [0, 1], "nothing is right, so there is nothing to audit"
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "verdict"),
+    [
+        *((0, 1, "pass"), (1, 100, "pass"), (100, 10_000, "pass")),
+        *((1, 8, "warn"), (1, 16, "warn"), (1, 64, "warn"), (3, 64, "warn"), (2, 32, "warn"), (110, 10_000, "warn")),
+        *((2, 16, "fail"), (3, 32, "fail"), (4, 64, "fail"), (130, 10_000, "fail"), (10_000, 10_000, "fail")),
+    ],
+)
+def test_a_check_fails_on_evidence_and_not_on_a_single_image(hits, count, verdict):
+    """The verdicts below 100 images are those of the sum of binomial terms."""
+    found = share_found("restarts", hits, count, "images")
+    assert (found.verdict, found.figure) == (verdict, hits / count)
+    if count < 100:
+        tail = sum(comb(count, k) * 0.01**k * 0.99 ** (count - k) for k in range(hits, count + 1))
+        assert at_least(hits, count, 0.01) == pytest.approx(tail)
+        assert (found.verdict == "fail") == (tail < 0.025)
+
+
+class Looped(nn.Module):
+    """Spikes inside, in a loop of its own that nobody sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Linear(128, 4)
+
+    def forward(self, x):
+        return torch.stack([self.weights((x > level).to(x).flatten(1) + 0 * x.flatten(1)) for level in (0.3, 0.6)]).mean(0)
+
+
+ONE, TWO = (Plain(),), (Plain(), Surrogate())
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths", "verdict", "figure", "remedy"),
+    [
+        ("looped", TWO, "warn", 1, "take it in with its neurons (docs/interop.md)"),
+        ("net", ONE, "warn", 1, "such as quick or rigorous"),
+        ("net", TWO, "pass", 2, "followed"),
+        ("ann", TWO, "pass", 1, "followed"),
+    ],
+)
+def test_one_gradient_through_time_is_warned_of(kind, paths, verdict, figure, remedy, request, images):
+    """An ANN has one, and neither queries nor examples of other networks are another."""
+    net = Looped() if kind == "looped" else request.getfixturevalue(kind)
+    data = Images(images, net(images).argmax(1), classes=4)
+    groups = Group("PGD", PGD(steps=2), paths), Group("FGSM", FGSM(), paths), Group("Square", Square(queries=2), (Rate(),))
+    check = checks(measured(net, data, *groups, Group("PGD", PGD(steps=2), (Sources(),)), sources={"looped": Looped()}))[
+        "paths"
+    ]
+    assert (check.verdict, check.figure) == (verdict, figure)
+    assert check.meaning.endswith(remedy)
+
+
+def test_the_pages_name_every_check_and_the_readme_their_number(net, ann, images):
+    data, group = Images(images, net(images).argmax(1), classes=4), Group("PGD", PGD(steps=2), (Plain(), Sources()))
+    own = Protocol({"own": (group,)}, "any")
+    everything = evaluate(net, data, own, [EPS, 2 * EPS], check=HOW, sources={"ann": ann}).audit
+    names = {f"PGD-{Audit().steps}" if check.name == f"PGD-{HOW.steps}" else check.name for check in everything}
+    told = {page: (HOME / page).read_text(encoding="utf-8") for page in ("docs/threat-model.md", "docs/evaluate-your-own.md")}
+    for page, text in told.items():
+        rows = re.search(r"\| check \|.*\n\|.*\n((?:\|.*\n)+)", text)[1].splitlines()
+        listed = {name for row in rows for name in re.match(r"\| ([^|]+) \|", row)[1].split(", ")}
+        assert listed == names | ({"accuracy"} if page == "docs/threat-model.md" else set())
+    fewer = checks(measured(net, data, Group("PGD", PGD(steps=2), (Plain(),))))
+    assert names - set(fewer) == {f"PGD-{Audit().steps}", "radii", "transfer"}
+    counted = f"{len(fewer)} checks, {len(names)} where there are two radii and transfer"
+    assert counted in (HOME / "README.md").read_text(encoding="utf-8")

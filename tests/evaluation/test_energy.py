@@ -144,3 +144,37 @@ def test_accumulates_are_the_synaptic_operations_of_spikingjelly(images, labels)
         net(images)
     found = operations(net, Images(images, labels, classes=4))
     assert counter.get_total() == pytest.approx(len(images) * sum(layer.acs for layer in found.values()))
+
+
+class Looped(nn.Module):
+    """A spiking network that nobody knows for one: its loop over time, its neurons and its layers are its own."""
+
+    def __init__(self, folded=False):
+        super().__init__()
+        self.layer, self.out, self.folded = nn.Linear(16, 5), nn.Linear(5, 2), folded
+
+    def forward(self, x):
+        if self.folded:
+            currents = self.layer(x.flatten(1).repeat(4, 1))  # time steps as a larger batch
+            return self.out((currents > 0).to(x.dtype)).unflatten(0, (4, -1)).mean(0)
+        return torch.stack([self.out((self.layer(x.flatten(1)) > 0).to(x.dtype)) for _ in range(4)]).mean(0)
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.act, self.fc, self.out = nn.ReLU(), nn.Linear(16, 16), nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.out(self.act(self.fc(self.fc(x.flatten(1)))))
+
+
+@pytest.mark.parametrize("net", [Looped(), Looped(folded=True), Shared()], ids=["loop", "batch of steps", "shared layer"])
+def test_nothing_is_counted_where_a_layer_works_several_times_in_a_pass(net, unchanged):
+    """All steps of a hidden spiking network would be the multiply-accumulates of an ANN: 400 % of its own."""
+    with unchanged(net):
+        assert operations(net, Images(PLANE, torch.zeros(1, dtype=torch.int64), classes=2)) == {}
+
+
+def test_nor_in_a_spiking_network_that_shares_a_layer():
+    assert counted(Shared(), Dynamics(3), [Slot("act")], PLANE)[0] == {}

@@ -1,9 +1,20 @@
 """Leave for, and come from, other simulators, runtimes and attack libraries."""
 
 from robustsnn.deploy.export import FORMATS, export
-from robustsnn.deploy.interop import from_snntorch, from_spikingjelly
+from robustsnn.deploy.interop import from_neurons, from_snntorch, from_spikingjelly
 from robustsnn.deploy.nir import remarks, to_nir
 from robustsnn.deploy.onnx import exported, to_onnx
 from robustsnn.deploy.targets import TARGETS
 
-__all__ = ["FORMATS", "TARGETS", "export", "exported", "from_snntorch", "from_spikingjelly", "remarks", "to_nir", "to_onnx"]
+__all__ = [
+    "FORMATS",
+    "TARGETS",
+    "export",
+    "exported",
+    "from_neurons",
+    "from_snntorch",
+    "from_spikingjelly",
+    "remarks",
+    "to_nir",
+    "to_onnx",
+]

@@ -1,4 +1,5 @@
-"""Come in from other libraries: networks of SpikingJelly and snnTorch as victims of every gradient path and attack.
+"""Come in from other code: networks of SpikingJelly, of snnTorch and of one's own neurons as victims of every gradient path
+and attack.
 
 Another library is one more function: a `Library`, and how its networks are run.
 """
@@ -45,7 +46,60 @@ def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> For
     Raises:
         ValueError: no such neuron in the network.
     """
-    return ForeignNetwork(net, timesteps, SNNTORCH, run or _run_snntorch)
+    return ForeignNetwork(net, timesteps, SNNTORCH, run or _run_step_by_step)
+
+
+def from_neurons(
+    net: nn.Module, timesteps: int, spike: str = "spike", reset: str | None = "reset", run: Run | None = None
+) -> ForeignNetwork:
+    """A network of one's own neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+
+    A neuron is a module that is called once a time step with its currents ``[N,...]`` and gives its spikes, of the same shape.
+    It asks a function that it keeps in an attribute which potentials fire, and no other: gradient paths get in there. The
+    reset is differentiated as the neuron writes it.
+
+    Arguments:
+        net: called once a step; untouched. Of several outputs the first one counts. Normalisation belongs inside it.
+        timesteps: for how many steps the image is shown.
+        spike: the attribute's name; its value takes how far potentials are above the threshold to spikes, 0 or 1. Having it
+            makes a module a neuron.
+        reset: the method by which modules forget, assigning new values and writing to no old ones; called on every module
+            that has it before every run. None where nothing outlives a run.
+        run: ``run(net, x, timesteps) -> [T,N,K]`` for a network that is run in another way, for example
+            ``lambda net, x, timesteps: net(x).unsqueeze(0)`` for one that loops over time and averages by itself.
+
+    Raises:
+        ValueError: no module with such an attribute, one whose value is no function, or no module with such a method.
+    """
+    for name, module in net.named_modules():
+        if hasattr(module, spike) and not callable(getattr(module, spike)):
+            raise ValueError(f"{spike!r} of neuron {name!r} is no function: name what makes spikes of potentials")
+    if reset is not None and not any(hasattr(module, reset) for module in net.modules()):
+        raise ValueError(
+            f"no module of {type(net).__name__} has a method {reset!r}: name the one that forgets potentials, or give None "
+            "where none outlives a run"
+        )
+
+    def forget(module: nn.Module) -> None:
+        if reset is not None and hasattr(module, reset):
+            getattr(module, reset)()
+
+    def replace(neuron: nn.Module, fires: nn.Module, detach_reset: bool) -> None:
+        neuron.__dict__[spike] = fires  # found before a method of the class and before a child
+        asked: list[bool] = []
+
+        def check(_: nn.Module, __: object, ___: object) -> None:
+            if not asked:
+                raise ValueError(
+                    f"a {type(neuron).__name__} fires without asking its {spike!r}, so no gradient path gets into it: let "
+                    f"it make its spikes by that function alone, how far potentials are above the threshold given"
+                )
+
+        fires.register_forward_pre_hook(lambda _, __: asked.append(True))
+        neuron.register_forward_hook(check)
+
+    own = Library("one's own", spike, forget, replace, lambda neuron: False)
+    return ForeignNetwork(net, timesteps, own, run or _run_step_by_step)
 
 
 def _run_spikingjelly(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
@@ -55,7 +109,7 @@ def _run_spikingjelly(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
     return torch.stack([net(x) for _ in range(timesteps)])
 
 
-def _run_snntorch(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
+def _run_step_by_step(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
     outputs = [net(x) for _ in range(timesteps)]
     return torch.stack([output[0] if isinstance(output, tuple) else output for output in outputs])
 

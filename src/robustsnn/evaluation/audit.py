@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
-from robustsnn.data import Images
+from robustsnn.evaluation.figures import repeats, timesteps
 from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Audit, Rule
-from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict, wilson
-from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
-from robustsnn.seeds import image_seeds
+from robustsnn.evaluation.protocols import Audit
+from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict
+from robustsnn.evaluation.subject import Course, Subject, work
 from robustsnn.spiking import Plain
 from robustsnn.types import Attack, GradientPath
 
+FEW, UNLIKELY = 0.01, 0.025
+"""The share of images that a further attack may find, and how unlikely what it found must be if no more were there."""
 
-@dataclass
-class Subject:
-    """A network under audit: its view, the images it classifies correctly, and along which path it is attacked."""
+LOSSES = (0, 1, 5, 20)
+"""After how many steps of PGD the loss is looked at."""
 
-    net: nn.Module
-    images: Images
-    path: GradientPath
-    eps: float
-    seed: int
-    cost: Cost = field(default_factory=Cost)
 
-    def __post_init__(self) -> None:
-        self.target = Target.of(self.net)
-        self.view = self.target.judged
-        x, y = self.images.batch(torch.arange(len(self.images), device=self.images.labels.device))
-        self.right = ~wrong(self.view, x, y)
-        self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
-
-    def broken(
-        self, attack: Attack, among: Tensor | None = None, *, rule: Rule = "any", path: GradientPath | None = None
-    ) -> Tensor:
-        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; along ``path``, if any."""
-        found = torch.zeros_like(self.y, dtype=torch.bool)
-        index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
-        if len(index):
-            member = Member(attack, path or self.path)
-            seeds = image_seeds(self.ids[index], self.seed, "audit")
-            found[index] = attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)[1]
-        return found
-
-    def loss(self, steps: int) -> float:
-        """Mean cross-entropy after that many steps of PGD; 0 steps: at the random start."""
-        attack: Attack = PGD(self.eps, steps) if steps else UniformNoise(self.eps, draws=1)
-        seeds = image_seeds(self.ids, self.seed, "audit")
-        adv, _ = attempt(Member(attack, self.path), self.target, self.x, self.y, seeds, "last", self.cost)
-        with torch.no_grad():
-            return float(F.cross_entropy(self.view(adv), self.y))
+def trials(eps: float, how: Audit) -> dict[str, Attack]:
+    """The attacks of an audit by what they are for, in their order."""
+    further = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > eps]
+    return {
+        "iterated": PGD(eps, 20),
+        "single": FGSM(eps),
+        "uniform": UniformNoise(eps),
+        "corners": CornerNoise(eps),
+        "queries": Square(eps, how.queries),
+        **{f"loss {steps}": PGD(eps, steps) if steps else UniformNoise(eps, draws=1) for steps in LOSSES},
+        "long": PGD(eps, how.steps),
+        "restarts": PGD(eps, 20, restarts=5),
+        **{f"sweep {radius}": PGD(radius, 20) for radius in further},
+    }
 
 
 def audit(
@@ -68,6 +49,7 @@ def audit(
     paths: dict[GradientPath, PathFigures],
     how: Audit,
     unchanged: bool,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[Check, ...]:
     """All checks.
 
@@ -77,30 +59,36 @@ def audit(
         places: of the subject's correctly classified images in ``broken_by``.
         paths: what the pilot found.
         unchanged: whether the evaluation left the network as it was.
+        on_share: told the share done, rising from 0 to 1.
     """
     count, eps = len(subject.images), subject.eps
+    on_share(0.0)
     if not len(subject.y):
+        on_share(1.0)
         none = f"no audit: every one of its {count} images is misclassified clean"
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
     largest = [result for result in results if result.eps == eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
-    iterated = subject.broken(PGD(eps, 20))
-    single = subject.broken(FGSM(eps), rule="last")
-    noisy = subject.broken(UniformNoise(eps)) | subject.broken(CornerNoise(eps))
+    tried = trials(eps, how)
+    course = Course(sum(map(work, tried.values())), on_share)
+    subject.on_work = course.at
+    iterated = subject.broken(tried["iterated"])
+    single = subject.broken(tried["single"], rule="last")
+    noisy = subject.broken(tried["uniform"]) | subject.broken(tried["corners"])
     white = iterated | single | led
-    queried = subject.broken(Square(eps, how.queries), survivors, path=Plain()) | ~survivors & ~white
+    queried = subject.broken(tried["queries"], survivors, path=Plain()) | ~survivors & ~white
     checks = [_gradients(list(paths.values()))]
-    checks.append(_losses([subject.loss(steps) for steps in (0, 1, 5, 20)]))
+    checks.append(_losses([subject.loss(tried[f"loss {steps}"]) for steps in LOSSES]))
     added: Sequence[tuple[str, Tensor, str]] = (
-        (f"PGD-{how.steps}", subject.broken(PGD(eps, how.steps), survivors), "images that a far longer run breaks as well"),
-        ("restarts", subject.broken(PGD(eps, 20, restarts=5), survivors), "images that five restarts break as well"),
+        (f"PGD-{how.steps}", subject.broken(tried["long"], survivors), "images that a far longer run breaks as well"),
+        ("restarts", subject.broken(tried["restarts"], survivors), "images that five restarts break as well"),
         ("black box", queried, "images that only queries, transfer or noise break, here or in the protocol"),
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
-    checks += [_few(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
-    checks.append(_sweep(subject))
+    checks += [share_found(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
+    checks.append(_sweep(subject, [attack for name, attack in tried.items() if name.startswith("sweep")]))
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
@@ -108,6 +96,7 @@ def audit(
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
     state = "the evaluation left parameters, buffers, and training and gradient flags of the network as they were"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
+    course.at(course.whole)
     return tuple(checks)
 
 
@@ -117,6 +106,29 @@ def transfer(sources: Collection[str]) -> Check:
         none = "no transfer: no source networks were given (evaluation.transfer in a recipe, sources in Python)"
         return Check(name="transfer", figure=0, verdict="warn", meaning=none)
     return Check(name="transfer", figure=len(sources), verdict="pass", meaning="networks whose examples were tried")
+
+
+def followed(members: Iterable[Member], net: nn.Module, x: Tensor) -> Check:
+    """Whether one gradient alone was followed through a network that is run in time, where it says little.
+
+    Arguments:
+        members: all of the protocol.
+        net: what they attacked.
+        x: an image, ``[1,C,H,W]``, which tells whether a network that is not known to spike is run in time.
+    """
+    count = len({str(member.path) for member in members if member.white_box})
+    spiking = timesteps(net) is not None
+    meaning = "gradient paths that the protocol followed"
+    if count > 1 or not (spiking or repeats(net, x)):
+        return Check(name="paths", figure=count, verdict="pass", meaning=meaning)
+    if spiking:
+        meaning += " through a network that is run in time: choose a protocol with more, such as quick or rigorous"
+    else:
+        meaning += (
+            ", though layers of weights work several times in a pass: if these are time steps, robustness may be that of one "
+            "surrogate: convert the network, or take it in with its neurons (docs/interop.md)"
+        )
+    return Check(name="paths", figure=count, verdict="warn", meaning=meaning)
 
 
 def _flags(result: Result, places: Sequence[int]) -> Tensor:
@@ -133,11 +145,25 @@ def _ok(good: bool) -> Verdict:
     return "pass" if good else "fail"
 
 
-def _few(name: str, hits: int, count: int, meaning: str) -> Check:
-    """Passes below one point; fails where even the lower bound of the interval is above one."""
-    found = wilson(hits, count)
-    verdict: Verdict = "pass" if found.value < 0.01 else "fail" if found.low > 0.01 else "warn"
-    return Check(name=name, figure=found.value, verdict=verdict, meaning=f"share of {meaning}")
+def share_found(name: str, hits: int, count: int, meaning: str) -> Check:
+    """Warns above one point; fails where so many would be too unlikely, were the true share one point."""
+    share = hits / count
+    verdict: Verdict = "pass" if share <= FEW else "fail" if at_least(hits, count, FEW) < UNLIKELY else "warn"
+    return Check(name=name, figure=share, verdict=verdict, meaning=f"share of {meaning}")
+
+
+def at_least(hits: int, count: int, share: float) -> float:
+    """How likely at least so many of ``count`` images are, each being one with probability ``share``: the binomial's tail.
+
+    >>> round(at_least(1, 64, 0.01), 3), round(at_least(3, 32, 0.01), 4)
+    (0.474, 0.004)
+    """
+
+    def exactly(k: int) -> float:
+        ways = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)  # math.comb is no float at 10,000
+        return math.exp(ways + k * math.log(share) + (count - k) * math.log1p(-share))
+
+    return max(0.0, 1 - math.fsum(map(exactly, range(hits))))
 
 
 def _gradients(paths: Sequence[PathFigures]) -> Check:
@@ -155,17 +181,15 @@ def _losses(losses: Sequence[float]) -> Check:
     return Check(name="loss", figure=twenty - start, verdict=verdict, meaning=meaning)
 
 
-def _sweep(subject: Subject) -> Check:
+def _sweep(subject: Subject, larger: Sequence[Attack]) -> Check:
     """Robust accuracy must fall to 0 %. Here it cannot rise: each radius attacks what the one before left."""
-    left, last = [], torch.ones_like(subject.y, dtype=torch.bool)
-    radii = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > subject.eps]
-    for radius in radii:
-        broken = subject.broken(PGD(radius, 20), last)
-        last = last & ~broken
-        left.append(int(last.sum()))
-        if not left[-1]:
+    share, last = 0.0, torch.ones_like(subject.y, dtype=torch.bool)
+    for attack in larger:
+        last = last & ~subject.broken(attack, last)
+        share = int(last.sum()) / len(subject.images)
+        if not share:
+            radius = attack.ball.eps
             return Check(name="sweep", figure=radius, verdict="pass", meaning="radius at which PGD-20 leaves no image")
-    share = left[-1] / len(subject.images) if left else 0.0
     return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius up to 1")
 
 
@@ -176,7 +200,7 @@ def _radii(results: Sequence[Result]) -> list[Check]:
         attacks.setdefault(result.attack, []).append(result)
     rises = [more.survivors - less.survivors for each in attacks.values() for less, more in pairwise(each)]
     meaning = "images by which accuracy rises from a radius to the next larger one, in the protocol's own results"
-    return [_few("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
+    return [share_found("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
 
 
 def _interface(subject: Subject) -> list[Check]:

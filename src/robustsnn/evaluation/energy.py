@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from robustsnn.conversion.fold import faithful
 from robustsnn.data import Images
+from robustsnn.evaluation.figures import repeats
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork, rewire
@@ -75,15 +76,21 @@ def operations(net: nn.Module, data: Images, batch: int = 250) -> dict[str, Oper
     not once per step, where the network runs them so. Norms, biases and the neurons' own updates are not counted.
 
     Returns:
-        Nothing for a spiking network whose body torch.fx cannot follow, nor for another library's.
+        Nothing where operations cannot be told: for a spiking network whose body torch.fx cannot follow, for another
+        library's, and for any network that shows an image to a layer of weights several times in one pass. That may be a
+        spiking network that is run in time by its own code, whose spikes nobody sees here, or one that shares a layer between
+        places on purpose.
     """
     if isinstance(net, ForeignNetwork):
         return {}
     view = rewire(net, lambda _, __: None).eval()
     device = next(net.parameters(), data.labels).device
+    image = data.first(1).to(device).batch(torch.arange(1))[0]
+    if repeats(view, image):
+        return {}
     fed: Mapping[str, float] | None = {}
     if isinstance(view, SpikingNetwork):
-        fed = fed_by_spikes(view, data.first(1).to(device).batch(torch.arange(1))[0])
+        fed = fed_by_spikes(view, image)
     if fed is None:
         return {}
     layers = weight_layers(view.body if isinstance(view, SpikingNetwork) else view)
@@ -101,7 +108,7 @@ class _Counter:
     def __init__(self, layer: WeightLayer, unit: float) -> None:
         self.layer, self.unit = layer, unit
         self.weights = int(layer.weight.count_nonzero())
-        self.macs, self.acs, self.passes, self.dense = 0.0, 0.0, 0, 0
+        self.macs, self.acs, self.dense = 0.0, 0.0, 0
         self.fan_out: Tensor | None = None
 
     def count(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

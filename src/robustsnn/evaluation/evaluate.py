@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import torch
 from torch import nn
 
 from robustsnn.attacks import Linf
 from robustsnn.data import Images
-from robustsnn.evaluation.audit import Subject, audit, transfer
+from robustsnn.evaluation.audit import audit, followed, transfer
 from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
@@ -23,6 +24,7 @@ from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import Check, PathFigures, Report, Result
 from robustsnn.evaluation.state import State, carried
+from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
 from robustsnn.evaluation.worst import Crafting, Target
 from robustsnn.files import digest
@@ -85,7 +87,8 @@ def evaluate(
         fabric: where to run; one process if None. Several processes share the images, and all return the whole report.
         state: a file that keeps what is found, one per process; if it is there, the evaluation continues from it. Removed at
             the end.
-        on_progress: told what runs and the share done.
+        on_progress: told what runs (the pilot, each attack at each radius, the audit) and the share of it that is done, which
+            rises to 1.
 
     Raises:
         ValueError: an unknown protocol or attack, eps out of range, no images, or a state of another evaluation.
@@ -130,6 +133,9 @@ def evaluate(
     worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
     how = replace(check, images=min(check.images, len(data)))
     checks = _audited(victim, results, paths, how, _condition(net) == before) if how.images else ()
+    if checks:
+        everyone = [member for ensemble in ensembles.values() for member in ensemble]
+        checks = (*checks, followed(everyone, net, victim.images(torch.arange(1))[0]))
     if checks and any(group.transfers for ensemble in groups.values() for group in ensemble):
         checks = (*checks, transfer(sources))
     report = Report(
@@ -214,5 +220,5 @@ def _audited(
     chosen = pilots(victim.data, check.images, victim.seed).to(victim.device)
     subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
     places = {image: place for place, image in enumerate(victim.data.ids.tolist())}
-    victim.on_progress("audit", 0.0)
-    return audit(subject, results, [places[image] for image in subject.ids.tolist()], paths, check, unchanged)
+    right = [places[image] for image in subject.ids.tolist()]
+    return audit(subject, results, right, paths, check, unchanged, lambda share: victim.on_progress("audit", share))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 
 from robustsnn.data import Images
 from robustsnn.models import weight_layers
-from robustsnn.spiking import ForeignNetwork, SpikingNetwork
+from robustsnn.spiking import ForeignNetwork, SpikingNetwork, rewire
 from robustsnn.spiking.foreign import Spike
 
 
@@ -16,6 +18,27 @@ def timesteps(net: nn.Module) -> int | None:
     if isinstance(net, SpikingNetwork):
         return net.dynamics.timesteps
     return net.timesteps if isinstance(net, ForeignNetwork) else None
+
+
+@torch.no_grad()
+def repeats(net: nn.Module, x: Tensor) -> bool:
+    """Whether one forward pass shows an image to a layer of weights several times: in a loop over time, as a batch of time
+    steps, or to a layer that stands in several places. The steps that a `SpikingNetwork` folds into the batch do not count.
+
+    Arguments:
+        x: the image, ``[1,C,H,W]``.
+    """
+    view = rewire(net, lambda _, __: None).eval()
+    folds = isinstance(view, SpikingNetwork)
+    shown: Counter[int] = Counter()
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        shown[id(layer)] += 1 if folds else len(output)
+
+    for layer in weight_layers(view).values():
+        layer.register_forward_hook(count)
+    view(x)
+    return max(shown.values(), default=0) > 1
 
 
 def thresholds(net: nn.Module) -> dict[str, float]:

@@ -17,6 +17,7 @@ from robustsnn.data import Dataset, Images, load_dataset, split
 from robustsnn.files import digest, remove_leftovers, write_atomic
 from robustsnn.names import one_line
 from robustsnn.recipes.recipe import Recipe
+from robustsnn.reporting import different
 from robustsnn.spiking.rewire import rewire
 from robustsnn.training.engine import Engine, Team, cpu
 from robustsnn.training.keeper import remove_states
@@ -125,8 +126,9 @@ class Run:
         wanted, found = self.header(), header.recipe
         if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
             raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
-        if different := [key for key in SHAPED_BY[name] if wanted.get(key) != found.get(key)]:
-            raise ValueError(f"{path} was made by a recipe with another {' and '.join(different)}: {anew}")
+        shaped = [{key: recipe[key] for key in SHAPED_BY[name] if key in recipe} for recipe in (wanted, found)]
+        if keys := different(*shaped):
+            raise ValueError(f"{path} was made by a recipe with another {' and '.join(keys)}: {anew}")
         return True
 
     def open(self, name: str) -> nn.Module:

@@ -1,0 +1,126 @@
+"""A network under audit: what the audit's attacks break, and how far the audit has got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustsnn.data import Images
+from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.protocols import Rule
+from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
+from robustsnn.seeds import image_seeds
+from robustsnn.types import Attack, GradientPath
+
+GRADIENT = 3
+"""What a pass with a gradient costs, in passes without one."""
+
+
+def work(attack: Attack) -> int:
+    """What an attack costs an image at most, in forward passes, its iterates being judged.
+
+    >>> from robustsnn.attacks import PGD, UniformNoise
+    >>> work(PGD(steps=20, restarts=5)), work(UniformNoise(draws=2))
+    (400, 2)
+    """
+    one = getattr(attack, "queries", 0) or getattr(attack, "draws", 0) or (GRADIENT + 1) * getattr(attack, "steps", 1)
+    return int(one * getattr(attack, "restarts", 1))
+
+
+@dataclass
+class Course:
+    """How far work has got, told whenever that is a hundredth more.
+
+    Arguments:
+        whole: how much there is to do, at most.
+        on_share: told the share done, from 0 to 1.
+    """
+
+    whole: float
+    on_share: Callable[[float], None]
+    told: float = 0.0
+
+    def at(self, done: float) -> None:
+        """So much is done."""
+        share = min(1.0, done / self.whole)
+        if share >= self.told + 0.01 or share == 1 > self.told:
+            self.told = share
+            self.on_share(share)
+
+
+@dataclass
+class _Told(Cost):
+    """A cost that says when it has grown."""
+
+    on_pass: Callable[[], None] = lambda: None
+
+    def watch(self, view: nn.Module) -> nn.Module:
+        watched = super().watch(view)
+        watched.register_forward_pre_hook(lambda _, __: self.on_pass())
+        return watched
+
+    @property
+    def work(self) -> int:
+        """All passes so far, in those without a gradient."""
+        return GRADIENT * self.gradients + self.queries
+
+
+@dataclass
+class Subject:
+    """A network under audit: its view, the images it classifies correctly, and along which path it is attacked.
+
+    Arguments:
+        on_work: told how much of `work` is done, as attacks go on; an image that breaks early saves the rest.
+    """
+
+    net: nn.Module
+    images: Images
+    path: GradientPath
+    eps: float
+    seed: int
+    on_work: Callable[[float], None] = lambda done: None
+    cost: _Told = field(default_factory=_Told)
+    done: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.target = Target.of(self.net)
+        self.view = self.target.judged
+        x, y = self.images.batch(torch.arange(len(self.images), device=self.images.labels.device))
+        self.right = ~wrong(self.view, x, y)
+        self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
+
+    def broken(
+        self, attack: Attack, among: Tensor | None = None, *, rule: Rule = "any", path: GradientPath | None = None
+    ) -> Tensor:
+        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; along ``path``, if any."""
+        found = torch.zeros_like(self.y, dtype=torch.bool)
+        index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
+        if len(index):
+            found[index] = self._attempt(Member(attack, path or self.path), index, rule)[1]
+        self._finished(attack)
+        return found
+
+    def loss(self, attack: Attack) -> float:
+        """Mean cross-entropy of what an attack returns."""
+        adv, _ = self._attempt(Member(attack, self.path), torch.arange(len(self.y), device=self.y.device), "last")
+        self._finished(attack)
+        with torch.no_grad():
+            return float(F.cross_entropy(self.view(adv), self.y))
+
+    def _attempt(self, member: Member, index: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        before, most = self.cost.work, work(member.attack)
+
+        def on_pass() -> None:
+            self.on_work(self.done + min(most, (self.cost.work - before) / len(index)))
+
+        self.cost.on_pass = on_pass
+        seeds = image_seeds(self.ids[index], self.seed, "audit")
+        return attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)
+
+    def _finished(self, attack: Attack) -> None:
+        self.done += work(attack)
+        self.on_work(self.done)
