@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 from robustsnn import cli  # noqa: E402
 from robustsnn.conversion import spiking  # noqa: E402
 from robustsnn.models import create  # noqa: E402
-from robustsnn.recipes import measuring  # noqa: E402
+from robustsnn.reporting import writing  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
 from robustsnn.spiking import Dynamics, compiled  # noqa: E402
 
@@ -50,7 +50,7 @@ def _nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _pages_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds, and has tests of its own; fixtures of a whole module do draw."""
-    monkeypatch.setattr(measuring, "page", lambda report: "<p>drawn in tests/reporting")
+    monkeypatch.setattr(writing, "page", lambda report: "<p>drawn in tests/reporting")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,8 @@ from robustsnn.reporting import (
     table,
     versions,
     warned,
+    write_pages,
+    write_report,
 )
 from robustsnn.reporting.tables import (
     audits,
@@ -163,6 +166,15 @@ def test_summary_names_protocol_rule_images_and_seed() -> None:
     text = summary(REPORT)
     assert all(part in text for part in ("paper", "last", "4 test images", "up to 2 ", "seed 3", "95 % interval"))
     assert "interval" not in summary(REPORT, bounds=False)
+
+
+def test_a_report_is_written_as_files(tmp_path: Path) -> None:
+    write_pages(REPORT, tmp_path / "pages")
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"report.md", "report.html"}
+    write_report(REPORT, tmp_path / "a/b")
+    assert read_report((tmp_path / "a/b/report.json").read_bytes(), "there") == REPORT
+    assert (tmp_path / "a/b/report.md").read_text("utf-8") == markdown(REPORT)
+    assert (tmp_path / "a/b/report.html").read_text("utf-8").startswith("<p>drawn")
 
 
 def test_versions_name_what_figures_depend_on() -> None:

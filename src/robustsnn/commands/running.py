@@ -19,7 +19,7 @@ from robustsnn.recipes import Run, measuring, pipeline, plan
 from robustsnn.recipes.flags import EvaluationArguments, arguments, for_protocol, parse
 from robustsnn.recipes.recipe import Recipe, from_table, label
 from robustsnn.recipes.run import SHAPED_BY
-from robustsnn.reporting import Row, RunReport, failures
+from robustsnn.reporting import Row, RunReport, failures, write_report
 from robustsnn.terminal import Terminal, complain
 from robustsnn.training.engine import Engine, Team
 from robustsnn.zoo import PREFIX
@@ -93,7 +93,7 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -
         rows=(Row(network=name, report=report),),
     )
     if chosen.out:
-        run.alone(partial(measuring.write_report, value, chosen.out))
+        run.alone(partial(write_report, value, chosen.out))
     team.part()
     terminal.answer(value, lambda: terminal.report(value))
     _judge(value, strict)

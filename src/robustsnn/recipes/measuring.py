@@ -20,7 +20,7 @@ from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.plan import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
-from robustsnn.reporting import Row, RunReport, board, different, markdown, page, read_report, versions
+from robustsnn.reporting import Row, RunReport, board, different, read_report, versions, write_pages
 from robustsnn.seeds import derive
 from robustsnn.training import Epoch, read_history
 
@@ -172,15 +172,3 @@ def compare(folders: Sequence[Path], out: Path) -> dict[str, RunReport]:
     links = {name: quote(os.path.relpath(path, out.parent)) for name, path in pages.items() if path.is_file()}
     write_atomic(out, board(reports, links).encode())
     return reports
-
-
-def write_report(value: RunReport, out: Path) -> None:
-    """Write ``report.json``, ``report.md`` and ``report.html``."""
-    write_atomic(out / "report.json", value.to_json())
-    write_pages(value, out)
-
-
-def write_pages(value: RunReport, out: Path) -> None:
-    """Write ``report.md`` and ``report.html``."""
-    write_atomic(out / "report.md", markdown(value).encode())
-    write_atomic(out / "report.html", page(value).encode())

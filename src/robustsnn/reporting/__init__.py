@@ -6,6 +6,7 @@ from robustsnn.reporting.page import page
 from robustsnn.reporting.report import Row, RunReport, different, read_report, versions
 from robustsnn.reporting.sections import Section, sections
 from robustsnn.reporting.tables import audited, failures, summary, table, warned
+from robustsnn.reporting.writing import write_pages, write_report
 
 __all__ = [
     "Row",
@@ -23,4 +24,6 @@ __all__ = [
     "table",
     "versions",
     "warned",
+    "write_pages",
+    "write_report",
 ]

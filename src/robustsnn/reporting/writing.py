@@ -1,0 +1,26 @@
+"""A report as files: for programs, for people who read text, and for a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustsnn.files import write_atomic
+from robustsnn.reporting.markdown import markdown
+from robustsnn.reporting.page import page
+from robustsnn.reporting.report import RunReport
+
+
+def write_report(value: RunReport, out: Path) -> None:
+    """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, which is made if need be.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    write_atomic(out / "report.json", value.to_json())
+    write_pages(value, out)
+
+
+def write_pages(value: RunReport, out: Path) -> None:
+    """Write ``report.md`` and ``report.html`` alone."""
+    write_atomic(out / "report.md", markdown(value).encode())
+    write_atomic(out / "report.html", page(value).encode())
