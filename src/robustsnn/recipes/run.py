@@ -126,8 +126,8 @@ class Run:
         wanted, found = self.header(), header.recipe
         if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
             raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
-        shaped = [{key: recipe[key] for key in SHAPED_BY[name] if key in recipe} for recipe in (wanted, found)]
-        if keys := different(*shaped):
+        theirs, ours = ({key: recipe[key] for key in SHAPED_BY[name] if key in recipe} for recipe in (found, wanted))
+        if keys := different(theirs, ours):
             raise ValueError(f"{path} was made by a recipe with another {' and '.join(keys)}: {anew}")
         return True
 
