@@ -110,14 +110,19 @@ def judged() -> dict[Judged, Verdict]:
     return verdicts
 
 
-def cost(part: Part) -> str:
-    """What a part that holds costs in clean accuracy, where its rows are told apart by that."""
-    gains = [gain(*pair, BY["clean"]) for names in part.judged for pair in seeds(*names)]
-    lost = [-found.points for found in gains if found and found.verdict == "less"]
-    return f", for {max(lost):.1f} points less clean accuracy" if lost else ""
+def beside(part: Part, holds: bool) -> str:
+    """What a part means for clean accuracy, where that tells its rows apart: what it costs if it holds, else what all gain."""
+    found = [gain(*pair, BY["clean"]) for names in part.judged for pair in seeds(*names)]
+    gains = [each for each in found if each]
+    lost = [-each.points for each in gains if each.verdict == "less"]
+    if holds:
+        return f", for {max(lost):.1f} points less clean accuracy" if lost else ""
+    if not gains or any(each.verdict != "more" for each in gains):
+        return ""
+    return f", at {min(each.points for each in gains):.1f} points more clean accuracy"
 
 
 def standings() -> dict[str, str]:
     """How every part stands."""
     standing = {part: part.standing(judged()) for part in PARTS}
-    return {part.name: stands + (cost(part) if stands.startswith("holds") else "") for part, stands in standing.items()}
+    return {part.name: f"{stands}{beside(part, stands.startswith('holds'))}" for part, stands in standing.items()}

@@ -320,11 +320,14 @@ def test_the_verdicts_of_the_claim_are_taken_together(monkeypatch):
     assert [*claim.judged().values()] == ["more"]
 
 
-def test_what_a_part_costs_is_said(monkeypatch):
+def test_what_a_part_means_for_clean_accuracy_is_said(monkeypatch):
+    part, more = claim.Part("", judged=(("a", "b"),)), ", at 16.0 points more clean accuracy"
     monkeypatch.setattr(claim, "seeds", lambda *names: [names])
-    for won, lost, said in ((2, 10, ", for 16.0 points less clean accuracy"), (5, 5, ""), (10, 2, "")):
+    for won, lost, holds, else_ in ((2, 10, ", for 16.0 points less clean accuracy", ""), (5, 5, "", ""), (10, 2, "", more)):
         monkeypatch.setattr(claim, "gain", lambda *_, found=compared.Gain(won, lost, 50): found)
-        assert claim.cost(claim.Part("", judged=(("a", "b"),))) == said
+        assert (claim.beside(part, True), claim.beside(part, False)) == (holds, else_)
+    monkeypatch.setattr(claim, "gain", lambda *_: None)
+    assert claim.beside(part, True) == claim.beside(part, False) == ""
 
 
 def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
