@@ -87,7 +87,8 @@ def tiny_run(folder: Path) -> None:
     ann = create(**MODEL).eval()
     net = spiking(ann, torch.rand(2, 1, 8, 8, generator=generator(0, "tiny run")), Dynamics(2), threshold=0.3)
     for name, module in (("snn", net), ("ann", ann)):
-        checkpoint.save(folder / f"{name}.safetensors", module, {"model": MODEL, "evaluation": {**CHEAP, "eps": [0.1]}})
+        recipe = {"model": MODEL, "data": {"name": "digits"}, "evaluation": {**CHEAP, "eps": [0.1]}}
+        checkpoint.save(folder / f"{name}.safetensors", module, recipe)
 
 
 embedded = cache(digits)
