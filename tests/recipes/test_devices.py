@@ -38,10 +38,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def processes(folder):
     """The same run four times: one of two processes was killed, one alone was stopped twice, two brought it to its end."""
-    found = {"killed": called(folder, *COMMAND, *TWO, at="robust finetune: epoch 2/5", rank=1)}
+    found = {"killed": called(folder, *COMMAND, *TWO, at="two finetune: epoch 2/5", rank=1)}
     assert (folder / "run/snn.state").exists()
-    found["SIGTERM"] = called(folder, *COMMAND, at="robust finetune: epoch 3/5", by=signal.SIGTERM)
-    found["SIGINT"] = called(folder, *COMMAND, at="robust finetune: epoch 4/5", by=signal.SIGINT)
+    found["SIGTERM"] = called(folder, *COMMAND, at="two finetune: epoch 3/5", by=signal.SIGTERM)
+    found["SIGINT"] = called(folder, *COMMAND, at="two finetune: epoch 4/5", by=signal.SIGINT)
     assert not (folder / "run/snn.safetensors").exists()
     return found | {"ended": called(folder, *COMMAND, *TWO)}
 
