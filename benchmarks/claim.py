@@ -106,7 +106,7 @@ def judged() -> dict[Judged, Verdict]:
     for left, (names, found) in zip(range(len(gains), 0, -1), sorted(gains.items(), key=lambda item: item[1].p), strict=True):
         if found.p >= ALPHA / left:
             break
-        verdicts[names] = found.judged(True)
+        verdicts[names] = found.verdict
     return verdicts
 
 
@@ -124,5 +124,6 @@ def beside(part: Part, holds: bool) -> str:
 
 def standings() -> dict[str, str]:
     """How every part stands."""
-    standing = {part: part.standing(judged()) for part in PARTS}
+    verdicts = judged()
+    standing = {part: part.standing(verdicts) for part in PARTS}
     return {part.name: f"{stands}{beside(part, stands.startswith('holds'))}" for part, stands in standing.items()}

@@ -43,11 +43,7 @@ class Gain(Paired):
     @property
     def verdict(self) -> Verdict:
         """Whether the two are told apart, by this comparison alone."""
-        return self.judged(self.told_apart)
-
-    def judged(self, told_apart: bool) -> Verdict:
-        """The verdict, where it is decided elsewhere whether the two are told apart."""
-        return "not told apart" if not told_apart else "more" if self.won > self.lost else "less"
+        return "not told apart" if not self.told_apart else "more" if self.won > self.lost else "less"
 
     def __str__(self) -> str:
         said = f"{self.points:+.1f} ± {self.half:.1f} ({self.won}:{self.lost})"
@@ -60,7 +56,7 @@ def gain(one: Measured, other: Measured, by: By = BY["PGD-20 8/255"], images: sl
     Raises:
         ValueError: they were measured by different protocols or rules.
     """
-    if (ways := {each.way(*by) for each in (one, other)} - {None}) and len(ways) > 1:
+    if len(ways := {each.way(*by) for each in (one, other)} - {None}) > 1:
         raise ValueError(
             f"{one.name}-{one.seed} and {other.name}-{other.seed} were measured otherwise: {sorted(map(str, ways))}"
         )

@@ -259,7 +259,7 @@ def test_a_report_of_another_recipe_is_measured_anew_and_that_is_said(folder):
     assert {result.eps for row in measuring.evaluate(run).rows for result in row.report.results} == {0.05}
     (line,) = [line for line in lines if line.startswith("measuring anew")]
     other = f"{folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
-    earlier = folder / f"report-{before.versions['recipe']}.json"
+    (earlier,) = folder.glob("report-*.json")
     assert line == f"measuring anew: {other}, and kept as {earlier.name}"
     assert read_report(earlier.read_bytes(), earlier) == before
 

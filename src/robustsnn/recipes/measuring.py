@@ -53,8 +53,9 @@ def evaluate(run: Run) -> RunReport:
             if not keys and before.versions.get("test images") != now["test images"]:
                 keys = ["content of data.name"]
             if keys:
-                earlier = path.with_name(f"report-{before.versions.get('recipe', 'earlier')}.json")
-                run.alone(partial(write_atomic, earlier, before.to_json()))
+                found = before.to_json()
+                earlier = path.with_name(f"report-{hashlib.blake2b(found, digest_size=8).hexdigest()}.json")
+                run.alone(partial(write_atomic, earlier, found))
                 other = f"measuring anew: {path} is of a recipe with another {' and '.join(keys)}"
                 run.listener.say(f"{other}, and kept as {earlier.name}")
             else:
