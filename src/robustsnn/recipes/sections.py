@@ -133,7 +133,11 @@ class Training(Section):
     batch: int = Field(64, ge=1, description="images per step")
     lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
     momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included")
+    weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included, or as 'decay' says")
+    decay: Literal["all", "weights"] = Field(
+        "all", description="what decays: all parameters, or weights of convolutions and linear layers alone"
+    )
+    average: Number = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights, which are kept; 0: none")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
         None,
@@ -167,7 +171,7 @@ class Training(Section):
 
     def schedule(self) -> Schedule:
         """How long and how fast."""
-        return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay)
+        return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay, self.decay, self.average)
 
 
 class Pruning(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Position:
         total: the sum of their losses, image by image.
         rng: state of the epoch's generator; empty where no step is done.
         spent: seconds of the clock and of the processor that the epoch took before it was interrupted.
+        average: the averaged parameters; empty where training averages none.
     """
 
     history: tuple[Epoch, ...]
@@ -37,6 +38,7 @@ class Position:
     total: float = 0.0
     rng: Tensor | None = None
     spent: tuple[float, float] = (0.0, 0.0)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def states(path: Path) -> list[Path]:
@@ -77,6 +79,7 @@ class Keeper:
             return
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in at.best.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in at.average.items()}
         for i, parameter in enumerate(self.net.parameters()):
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
@@ -120,13 +123,14 @@ class Keeper:
                 f"or remove {path}* to begin anew"
             )
         history = read_history(json.loads(texts["history"]), path)
-        part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.")}
+        part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.", "average.")}
         self.net.load_state_dict(part["net."])
         for i, parameter in enumerate(self.net.parameters()):
             if str(i) in part["momentum."]:
                 self.optimizer.state[parameter]["momentum_buffer"] = part["momentum."][str(i)].to(parameter.device)
         total, spent = float.fromhex(texts["total"]), json.loads(texts["spent"])
-        return Position(history, part["best."], int(texts["step"]), total, tensors.get("rng"), (spent[0], spent[1]))
+        place = int(texts["step"]), total, tensors.get("rng"), (spent[0], spent[1])
+        return Position(history, part["best."], *place, part["average."])
 
 
 class _Damaged(Exception):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,9 +21,10 @@ from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.spiking import rewire
 from robustsnn.spiking.layout import layout
 from robustsnn.spiking.recompute import recomputing
+from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.engine import Loss, Team, cpu, synchronised
 from robustsnn.training.keeper import Keeper, Position
-from robustsnn.training.objectives import passes, probe_of
+from robustsnn.training.objectives import Pass, passes, probe_of
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.watch import first_not_finite, idle_layers, overfitting
 from robustsnn.types import Attack, Objective
@@ -88,9 +90,13 @@ def train(
     device = fabric.device
     images, validation, net = images.near(device), validation.near(device), net.to(device)
     memory_format = layout(net)
-    optimizer = torch.optim.SGD(net.parameters(), schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+    optimizer = schedule.optimizer(net)
     keeper = Keeper(state, what, net, optimizer, on_warning)
     at = keeper.resume() or Position((), {})
+    average = Average.of(net, schedule.average) if schedule.average else None
+    if average is not None:
+        average.values.update({name: value.to(device) for name, value in at.average.items()})
+        at = replace(at, average=average.values)
     view = net if team.size == 1 else synchronised(net)
     loss_of, optimizer = fabric.setup(Loss(recomputing(view) if recompute else view), optimizer)
     warned: set[str] = set()
@@ -100,6 +106,15 @@ def train(
         if team.first:
             keeper.keep(now)
         return now
+
+    def losses_on(x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[Iterator[Pass], float]:
+        """The losses on this process's share of a batch, and the weight of their mean in that of all images."""
+        x = augment(x.to(device), rng)
+        seeds = torch.randint(2**62, (len(x),), generator=rng).to(device)
+        mine = team.share(len(x)).to(device)
+        weight = 1 if len(mine) == len(x) else len(mine) * team.size / len(x)
+        x = x[mine].contiguous(memory_format=memory_format)
+        return passes(objective, x, y.to(device)[mine], seeds[mine]), weight
 
     for epoch in range(len(at.history), schedule.epochs):
         if at.history and stop(at.history):
@@ -114,35 +129,42 @@ def train(
                 continue  # done before training was interrupted
             if step == at.step and at.rng is not None:
                 rng.set_state(at.rng)
-            x, y = augment(x.to(device), rng), y.to(device)
-            seeds = torch.randint(2**62, (len(x),), generator=rng).to(device)
-            mine = team.share(len(x)).to(device)
-            weight = 1 if len(mine) == len(x) else len(mine) * team.size / len(x)  # of this mean in that of all images
-            x, y, seeds = x[mine].contiguous(memory_format=memory_format), y[mine], seeds[mine]
+            shown, weight = losses_on(x, y, rng)
             losses = []
-            for loss_on in passes(objective, x, y, seeds):
+            for loss_on in shown:
                 optimizer.zero_grad()
                 with randomness(seed, "dropout", epoch, step, fabric.global_rank):
                     loss = loss_of(loss_on) * weight
                     fabric.backward(loss)
                 losses.append(float(team.total(loss.detach())) / team.size)
                 if not math.isfinite(losses[-1]):
-                    raise FloatingPointError(_not_finite(losses[-1], net, x, f"epoch {epoch}, step {step}", lr, state))
+                    raise FloatingPointError(
+                        _not_finite(losses[-1], net, x.to(device), f"epoch {epoch}, step {step}", lr, state)
+                    )
                 optimizer.step()
                 for act in after_step:
                     act(net)
+            if average is not None:
+                average.update(net, epoch * -(-len(images) // schedule.batch) + step)
             at = replace(at, step=step + 1, total=at.total + sum(losses) / len(losses) * len(index), rng=None)
             if time.monotonic() - kept > keep_every:
                 keep(replace(at, rng=rng.get_state(), spent=spent()))
                 kept = time.monotonic()
             on_step(epoch, step)
-        clean, robust = validate(net, validation, probe, seed, fabric=fabric)
+        measured = net
+        if average is not None:
+            measured, rng = average.network(net), generator(seed, "average", epoch)
+            renewed = measured if team.size == 1 else synchronised(measured)
+            with randomness(seed, "average", epoch, fabric.global_rank):
+                for x, y, _ in islice(images.batches(schedule.batch, rng), RENEWED):
+                    renew(renewed, losses_on(x, y, rng)[0])
+        clean, robust = validate(measured, validation, probe, seed, fabric=fabric)
         figures = Epoch(epoch, at.total / len(images), clean, robust, lr, *spent())
         history = (*at.history, figures)
-        best = _copied(net) if best_epoch(history) is figures else at.best
-        at = keep(Position(history, best))
+        best = _copied(measured) if best_epoch(history) is figures else at.best
+        at = keep(Position(history, best, average=at.average))
         on_epoch(figures)
-        for warning in (*idle_layers(net, few), overfitting(history)):
+        for warning in (*idle_layers(measured, few), overfitting(history)):
             if warning and warning not in warned:
                 warned.add(warning)
                 on_warning(warning)

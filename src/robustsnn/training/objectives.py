@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, kl_divergence
+from robustsnn.attacks import PGD, RFGSM, CrossEntropy, Gaussian, KullbackLeibler, Linf, ascend, kl_divergence
 from robustsnn.conversion import folded
 from robustsnn.models import weight_layers
+from robustsnn.seeds import noise as draws
 from robustsnn.spiking import with_tensors
-from robustsnn.types import Attack, Images, Labels, Logits, Objective, Randomness
+from robustsnn.types import Attack, Classifier, Images, Judge, Labels, Logits, Objective, Randomness
 
 Pass = Callable[[nn.Module], Tensor]
 """The loss of one step of the optimiser, as a function of the network."""
@@ -46,9 +47,9 @@ def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: Randomne
     return attack(folded(net), x, y, rng=rng)
 
 
-def trades_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Tensor:
+def trades_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float, smoothing: float = 0.0) -> Tensor:
     """``CE(clean, y) + beta * KL(clean || adversarial)``, averaged over the batch; gradients flow through both."""
-    return F.cross_entropy(clean, y) + beta * kl_divergence(clean, adversarial).mean()
+    return F.cross_entropy(clean, y, label_smoothing=smoothing) + beta * kl_divergence(clean, adversarial).mean()
 
 
 def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Tensor:
@@ -68,6 +69,9 @@ class Robust(Protocol):
         beta = getattr(self, "beta", 0.0)
         if not isinstance(beta, int | float) or not 0 <= beta < math.inf:
             raise ValueError(f"beta of {type(self).__name__} must be a finite number of at least 0, not {beta!r}")
+        smoothing = getattr(self, "smoothing", 0.0)
+        if not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing of {type(self).__name__}, of labels, must be in [0, 1), not {smoothing!r}")
         self.attack()  # a radius or a number of steps out of range is refused here
 
     def attack(self) -> Attack:
@@ -163,6 +167,57 @@ class FastAdversarial(Robust):
 
 
 @dataclass(frozen=True)
+class NoisyFast(Robust):
+    """``CE(f(x'), y)`` with x' one step of ``eps`` from an image with noise, the sum not projected (N-FGSM).
+
+    The noise is uniform in ``[-noise * eps, noise * eps]``, so x' may lie ``(1 + noise) * eps`` from x: what it teaches holds
+    at ``eps``, without the catastrophic overfitting of `FastAdversarial` (de Jorge et al. 2022).
+
+    Arguments:
+        eps: the step, and the radius that training is for.
+        noise: in units of ``eps``.
+        smoothing: of the labels, in ``[0, 1)``.
+    """
+
+    eps: float = 8 / 255
+    noise: float = 2.0
+    smoothing: float = 0.0
+
+    def attack(self) -> Attack:
+        return NoisyStep(self.eps, self.noise)
+
+    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+        return F.cross_entropy(net(adversarial), y, label_smoothing=self.smoothing)
+
+
+@dataclass(frozen=True)
+class NoisyStep:
+    """``clip(x + u + eps * sign(gradient at x + u), 0, 1)`` with ``u`` uniform in ``[-noise * eps, noise * eps]``.
+
+    Raises:
+        ValueError: ``eps`` or ``noise`` negative, or together beyond the pixel range.
+    """
+
+    eps: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        Linf(self.eps)
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise, in units of eps, must be a finite number of at least 0, not {self.noise!r}")
+
+    @property
+    def ball(self) -> Linf:
+        """Where the result lies: in a larger ball than that of ``eps``."""
+        return Linf(min(1.0, (1 + self.noise) * self.eps))
+
+    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
+        start = (x + self.noise * self.eps * (2 * draws(rng).uniform(x) - 1)).clamp(0, 1)
+        losses = CrossEntropy().on(model, x, y)
+        return ascend(model, x, losses, ball=self.ball, start=start, step=self.eps, steps=1, judge=judge)
+
+
+@dataclass(frozen=True)
 class WeightPerturbed(Robust):
     """Adversarial weight perturbation (AWP, Wu et al. 2020) around a robust objective.
 
@@ -214,6 +269,7 @@ class RobustFinetuning(Robust):
     eps: float = 2 / 255
     alpha: float = 1 / 255
     beta: float = 2.0
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= self.eps:
@@ -224,4 +280,4 @@ class RobustFinetuning(Robust):
         return RFGSM(self.eps, self.alpha / self.eps if self.eps else 0.0, goal=KullbackLeibler())
 
     def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
-        return trades_loss(net(x), net(adversarial), y, self.beta)
+        return trades_loss(net(x), net(adversarial), y, self.beta, self.smoothing)

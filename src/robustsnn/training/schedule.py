@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast: SGD with momentum, learning rate by a cosine from ``lr`` to 0 over the epochs.
+
+    Arguments:
+        epochs, batch: passes over the training images; images per step.
+        lr, momentum, weight_decay: of SGD.
+        decay: which parameters decay: ``"all"``, or the ``"weights"`` of convolutions and linear layers alone, not norms,
+            biases, thresholds and leaks.
+        average: decay per step, in ``[0, 1)``, of a running average of all parameters, which validation measures and training
+            ends with; 0: none.
 
     Raises:
         ValueError: a value outside its range.
@@ -21,6 +32,8 @@ class Schedule:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    decay: Literal["all", "weights"] = "all"
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
@@ -30,10 +43,23 @@ class Schedule:
                 "lr must be > 0, momentum in [0, 1) and weight_decay >= 0, not "
                 f"{self.lr}, {self.momentum}, {self.weight_decay}"
             )
+        if self.decay not in ("all", "weights"):
+            raise ValueError(f"decay must be 'all' or 'weights', not {self.decay!r}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average, the decay of averaged weights, must be in [0, 1), not {self.average}")
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+    def optimizer(self, net: nn.Module) -> torch.optim.SGD:
+        """SGD over all parameters of a network."""
+        kept = [p for p in net.parameters() if self.decay == "weights" and p.dim() < 2]
+        still = {id(p) for p in kept}
+        groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in still]}]
+        if kept:
+            groups.append({"params": kept, "weight_decay": 0.0})
+        return torch.optim.SGD(groups, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
