@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 
 from robustsnn.bench import Case
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, evaluate
+from robustsnn.processes import Team
 from robustsnn.seeds import generator
 from robustsnn.training import RobustFinetuning, Schedule, train
-from robustsnn.training.engine import Engine, Team
+from robustsnn.training.engine import Engine
 
 
 def work(processes: int, accelerator: str, case: Case, batches: int, out: Path) -> None:
@@ -30,14 +31,14 @@ def work(processes: int, accelerator: str, case: Case, batches: int, out: Path) 
     rng = generator(0, "throughput")
     count = batches * case.batch
     pixels = torch.randint(256, (count, 3, 32, 32), generator=rng, dtype=torch.uint8)
-    data = Images(pixels, torch.randint(10, (count,), generator=rng), classes=10)
+    data = Samples(pixels, torch.randint(10, (count,), generator=rng), classes=10)
     found = {"finetuning": finetuned(team, case, data), "FGSM of quick": attacked(team, case, data)}
     if team.first:
         out.write_text(json.dumps(found))
     team.part()
 
 
-def finetuned(team: Team, case: Case, data: Images) -> float:
+def finetuned(team: Team, case: Case, data: Samples) -> float:
     """Training images per second, but for those of the first batch."""
     seen: list[float] = []
     train(
@@ -53,10 +54,10 @@ def finetuned(team: Team, case: Case, data: Images) -> float:
     return (len(seen) - 1) * case.batch / (seen[-1] - seen[0])
 
 
-def attacked(team: Team, case: Case, data: Images) -> float:
+def attacked(team: Team, case: Case, data: Samples) -> float:
     """Test images per second under one attack along one path, in small radius: all survive."""
     net = case.ours.eval().to(team.fabric.device)
-    data = Images(data.pixels, torch.cat([net(x.to(team.fabric.device)).argmax(1).cpu() for x, _, _ in data.batches(64)]), 10)
+    data = Samples(data.pixels, torch.cat([net(x.to(team.fabric.device)).argmax(1).cpu() for x, _, _ in data.batches(64)]), 10)
     team.wait()
     began = time.perf_counter()
     evaluate(net, data, "quick", 1e-6, attacks=["FGSM"], batch=case.batch, check=Audit(images=0), fabric=team.fabric)

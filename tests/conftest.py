@@ -13,7 +13,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).parents[1] / "src/robustsnn"
-UNCHECKED = ("models", "spiking/compiled.py", "spiking/neuron.py", "spiking/surrogate.py")
+UNCHECKED = ("models", "spiking/compiled.py", "compute/machine_code.py", "spiking/neuron.py", "spiking/surrogate.py")
 """What torch.fx traces with proxies, which are no tensors, and what torch.compile reads."""
 install_import_hook(
     [
@@ -28,11 +28,12 @@ settings.load_profile("house")
 torch.set_num_threads(1)
 
 from robustsnn import cli  # noqa: E402
+from robustsnn.compute import machine_code  # noqa: E402
 from robustsnn.conversion import spiking  # noqa: E402
 from robustsnn.models import create  # noqa: E402
 from robustsnn.reporting import writing  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
-from robustsnn.spiking import Dynamics, compiled  # noqa: E402
+from robustsnn.spiking import Dynamics  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def _same_start() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes many seconds on a machine that has never done it; tests/spiking/test_compiled.py has it done."""
-    monkeypatch.setattr(compiled, "SMALLEST", 2**62)
+    monkeypatch.setattr(machine_code, "SMALLEST", 2**62)
 
 
 @pytest.fixture(autouse=True)

@@ -27,16 +27,17 @@ from robustsnn.attacks import ATTACKS
 from robustsnn.bench import Timing
 from robustsnn.cli import main
 from robustsnn.conversion import spiking
-from robustsnn.data import DATASETS, Dataset, Images, digits, load_dataset
+from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
 from robustsnn.evaluation.members import PATHS
 from robustsnn.models import MODELS, create
+from robustsnn.processes import Team, cpu
 from robustsnn.recipes import Run, pipeline
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
 from robustsnn.spiking import SURROGATES, Dynamics
 from robustsnn.training import OBJECTIVES
-from robustsnn.training.engine import Engine, Team, cpu
+from robustsnn.training.engine import Engine
 from robustsnn.zoo import PREFIX
 
 HOME = Path(__file__).parents[1]
@@ -99,7 +100,7 @@ def images(name: str) -> Dataset:
     if name not in HUB:
         return embedded() if name == "digits" else load_dataset(name)
     pixels = torch.randint(256, (40, 3, 32, 32), generator=generator(0, name), dtype=torch.uint8)
-    noise = Images(pixels, torch.arange(40) % 10, classes=10)
+    noise = Samples(pixels, torch.arange(40) % 10, classes=10)
     return Dataset(name, noise, noise, (0.5,) * 3, (0.5,) * 3)
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from robustsnn import checkpoint, cli
 from robustsnn.catalogue import KINDS
-from robustsnn.data import DATASETS, Images, digits
+from robustsnn.data import DATASETS, Samples, digits
 from robustsnn.evaluation import PUBLISHED_PATHS
 from robustsnn.models import MODELS
 from robustsnn.recipes import load_recipe, measuring, pipeline
@@ -426,7 +426,7 @@ def images(change):
     train = data.train.first(60)
     fields = {"pixels": train.pixels.float() / 255, "labels": train.labels.clone(), "classes": 10}
     change(fields)
-    return replace(data, train=Images(**fields))
+    return replace(data, train=Samples(**fields))
 
 
 BAD_IMAGES = {

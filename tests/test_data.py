@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.data import DATASETS, Augment, Images, load_dataset, split
+from robustsnn.data import DATASETS, Augment, Samples, load_dataset, split
 from robustsnn.seeds import generator
 
 PIXELS = (torch.arange(10 * 2 * 3 * 4) % 256).to(torch.uint8).view(10, 2, 3, 4)
@@ -70,20 +70,20 @@ def test_an_unknown_data_set_names_the_nearest():
 )
 def test_images_that_are_none_are_refused(pixels, labels, line):
     with pytest.raises(ValueError, match=line):
-        Images(pixels, labels, classes=3)
+        Samples(pixels, labels, classes=3)
 
 
 @pytest.mark.parametrize("pixels", [PIXELS, PIXELS.float() / 255], ids=["uint8", "float32"])
 def test_a_batch_is_float_pixels_in_the_unit_interval(pixels):
     index = torch.tensor([3, 1])
-    batch, labels = Images(pixels, LABELS, 3).batch(index)
+    batch, labels = Samples(pixels, LABELS, 3).batch(index)
     assert torch.equal(batch, PIXELS[index].float() / 255)
     assert torch.equal(labels, LABELS[index])
 
 
 @pytest.mark.parametrize("rng", [None, generator(0, "test")], ids=["in order", "shuffled"])
 def test_batches_hold_every_image_once_with_its_label_and_index(rng):
-    images = Images(PIXELS, LABELS, 3)
+    images = Samples(PIXELS, LABELS, 3)
     batches = list(images.batches(4, rng))
     assert [len(labels) for _, labels, _ in batches] == [4, 4, 2]
     order = torch.cat([index for *_, index in batches])
@@ -97,7 +97,7 @@ def test_batches_hold_every_image_once_with_its_label_and_index(rng):
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=60), st.floats(0.1, 0.9), st.integers(0, 5))
 def test_a_split_is_a_stratified_partition(labels, held_out, seed):
     labels = torch.tensor(labels)
-    images = Images(torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1), labels, 4)
+    images = Samples(torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1), labels, 4)
     taken = sum(round(held_out * int(count)) for count in labels.bincount())
     if taken in (0, len(labels)):
         with pytest.raises(ValueError, match="leaves a part empty"):
@@ -113,7 +113,7 @@ def test_a_split_is_a_stratified_partition(labels, held_out, seed):
 
 
 def test_the_seed_decides_who_is_held_out():
-    images = Images(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1), torch.zeros(40, dtype=torch.int64), 1)
+    images = Samples(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1), torch.zeros(40, dtype=torch.int64), 1)
     held = {tuple(split(images, 0.5, seed)[1].pixels.flatten().sort().values.tolist()) for seed in range(5)}
     assert len(held) == 5
 
@@ -121,7 +121,7 @@ def test_the_seed_decides_who_is_held_out():
 @pytest.mark.parametrize("held_out", [0, 1, -0.5, 1.5, float("nan")])
 def test_a_share_outside_the_unit_interval_is_refused(held_out):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        split(Images(PIXELS, LABELS, 3), held_out, 0)
+        split(Samples(PIXELS, LABELS, 3), held_out, 0)
 
 
 def test_an_augmented_image_is_a_crop_of_the_padded_perhaps_mirrored_one_and_every_crop_occurs():

@@ -22,7 +22,8 @@ FLOORS = [
     {"models"},
     {"attacks"},
     {"spiking"},
-    {"files", "machine", "names", "precision", "seeds", "sums", "types", "zoo"},
+    {"compute"},
+    {"files", "names", "processes", "seeds", "types", "zoo"},
 ]
 ENTRY, GROUND = FLOORS[0] | FLOORS[1] | FLOORS[2], FLOORS[-1]
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -17,9 +17,9 @@ import pytest
 
 from robustsnn import bench, catalogue, cli, doctor, terminal
 from robustsnn.commands import looking
+from robustsnn.compute import machine_code
 from robustsnn.evaluation import Check
 from robustsnn.reporting import read_report
-from robustsnn.spiking import compiled
 from robustsnn.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -181,7 +181,7 @@ def test_a_reader_who_has_gone_ends_neither_the_work_nor_in_noise(unread, capsys
 
 def compiling(run):
     """What a stage does that says something on both channels."""
-    compiled.log.info("compiling")
+    machine_code.log.info("compiling")
     run.listener.say("a line")
     return audited("fail")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from robustsnn import machine
 from robustsnn.catalogue import KINDS
 from robustsnn.commands import (
     CONTINUES,
@@ -29,6 +28,7 @@ from robustsnn.commands import (
     speed,
     stage,
 )
+from robustsnn.compute import machine
 from robustsnn.names import find, one_line
 from robustsnn.recipes import packaged
 from robustsnn.terminal import Terminal, complain, flush, tell, unheard

@@ -15,7 +15,8 @@ from typing import Literal
 
 import torch
 
-from robustsnn import machine
+from robustsnn.compute import machine
+from robustsnn.compute.machine_code import trouble
 from robustsnn.data import DATASETS, whereabouts
 from robustsnn.data.sources import HERE
 from robustsnn.files import cache_folder
@@ -23,7 +24,6 @@ from robustsnn.names import one_line
 from robustsnn.recipes import Run, load_recipe
 from robustsnn.recipes.pipeline import checked
 from robustsnn.reporting import versions
-from robustsnn.spiking.compiled import trouble
 
 JOB = "digits"
 """The recipe that has to run."""

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
+from robustsnn.compute.recall import graph_bytes
 from robustsnn.conversion import bfloat16, fold, folded, spiking
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
-from robustsnn.spiking.recall import graph_bytes
 
 
 def norms(net):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robustsnn import evaluate
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.deploy import from_neurons, from_snntorch, from_spikingjelly
 from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates, members, protocol
 from robustsnn.evaluation.members import leading
@@ -98,7 +98,7 @@ def gradient(view, x):
 
 def agree(theirs, mine, x, paths):
     """Both compute the same, and have the same gradients along the paths."""
-    rates = firing_rates(mine, Images(x, torch.zeros(6, dtype=torch.int64), 4))
+    rates = firing_rates(mine, Samples(x, torch.zeros(6, dtype=torch.int64), 4))
     assert all(0.05 < rate < 0.95 for rate in rates.values())
     theirs, mine = theirs.eval(), mine.eval()
     torch.testing.assert_close(theirs.steps(x), mine.steps(x))
@@ -206,7 +206,7 @@ def test_the_whole_evaluation_runs_on_it(victim, unchanged):
     """With the audit on SpikingJelly's; a notebook of the documentation audits one of snnTorch's."""
     victim = ForeignNetwork(victim.net, 2, victim.library, victim.run).eval()
     x = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(3))
-    data = Images(x, victim(x).argmax(1), classes=4)
+    data = Samples(x, victim(x).argmax(1), classes=4)
     audited = victim.library.name == "SpikingJelly"
     with unchanged(victim):
         report = evaluate(victim, data, "quick", 0.1, check=Audit(images=int(audited), steps=1, queries=1))
@@ -231,7 +231,7 @@ def test_the_networks_own_gradient_stands_for_paths_that_do_not_lead_through_it(
 
 
 def test_firing_rates_are_those_of_our_own_neurons(of_jelly, weights, images):
-    data = Images(images, torch.zeros(6, dtype=torch.int64), 4)
+    data = Samples(images, torch.zeros(6, dtype=torch.int64), 4)
     found, expected = (firing_rates(net, data, batch=4) for net in (of_jelly(weights), ours(weights)))
     assert list(found.values()) == pytest.approx(list(expected.values()))
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import FGSM, PGD, Linf, Square
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
 from robustsnn.evaluation.audit import at_least, share_found
 from robustsnn.seeds import generator
@@ -41,7 +41,7 @@ class Steps(nn.Module):
 def masked():
     net = Steps()
     x = torch.rand(40, 1, 8, 8, generator=generator(0, "test audit"))
-    return net, Images(x, net(x).argmax(1), classes=4)
+    return net, Samples(x, net(x).argmax(1), classes=4)
 
 
 def measured(net, images, *groups, **options):
@@ -80,7 +80,7 @@ class Returns:
 @pytest.mark.parametrize(("beyond", "figure"), [(0.0, 0), (10 * EPS, 9 * EPS), (float("nan"), 1), (float("inf"), 1)])
 def test_a_member_that_leaves_its_ball_fails_the_audit(beyond, figure, net, images, tmp_path):
     x = images * 0
-    group, data = Group("mine", Returns(beyond=beyond), (Plain(),)), Images(x, net(x).argmax(1), classes=4)
+    group, data = Group("mine", Returns(beyond=beyond), (Plain(),)), Samples(x, net(x).argmax(1), classes=4)
     report = measured(net, data, group, Group("PGD", PGD(steps=2), (Plain(),)))
     assert report.results[0].excess == pytest.approx((figure, 0), abs=1e-6)
     assert checks(report)["ball and box"].figure == pytest.approx(figure, abs=1e-6)
@@ -96,7 +96,7 @@ def test_after_a_kill_the_audit_still_knows_what_left_the_ball(net, images, tmp_
         if what == "audit":
             raise Killed
 
-    data, state = Images(images * 0, net(images * 0).argmax(1), classes=4), tmp_path / "x.evaluation"
+    data, state = Samples(images * 0, net(images * 0).argmax(1), classes=4), tmp_path / "x.evaluation"
     group = Group("mine", Returns(beyond=1.0), (Plain(),))
     with pytest.raises(Killed):
         measured(net, data, group, state=state, on_progress=stop)
@@ -105,7 +105,7 @@ def test_after_a_kill_the_audit_still_knows_what_left_the_ball(net, images, tmp_
 
 @pytest.mark.parametrize(("given", "verdict", "figure"), [((), "warn", 0), (("ann",), "pass", 1)])
 def test_a_report_says_whether_there_was_anything_to_transfer_from(given, verdict, figure, net, ann, images):
-    data = Images(images, net(images).argmax(1), classes=4)
+    data = Samples(images, net(images).argmax(1), classes=4)
     groups = Group("PGD", PGD(steps=2), (Plain(),)), Group("PGD", PGD(steps=2), (Sources(),))
     check = checks(measured(net, data, *groups, sources=dict.fromkeys(given, ann)))["transfer"]
     assert (check.verdict, check.figure) == (verdict, figure)
@@ -120,7 +120,7 @@ def test_flags_of_the_network_are_looked_at_too(flag, net, images):
     def meddle(what, share):
         net.body.train(mode) if flag == "training" else next(net.parameters()).requires_grad_(False)
 
-    data = Images(images, net(images).argmax(1), classes=4)
+    data = Samples(images, net(images).argmax(1), classes=4)
     report = measured(net, data, Group("PGD", PGD(steps=2), (Plain(),)), on_progress=meddle)
     assert checks(report)["state"].verdict == "fail"
 
@@ -137,7 +137,7 @@ class NoNumbers(nn.Module):
 
 
 def test_images_whose_gradient_is_no_number_have_none(ann, images):
-    data = Images(images, ann(images).argmax(1), classes=4)
+    data = Samples(images, ann(images).argmax(1), classes=4)
     report = measured(NoNumbers(ann), data, Group("PGD", PGD(steps=2), (Plain(),)))
     assert checks(report)["gradients"].verdict == "fail"
     assert checks(report)["gradients"].figure == 1
@@ -159,7 +159,7 @@ class OnlyNear:
 
 
 def test_accuracy_that_rises_with_the_radius_fails(ann, images):
-    data = Images(images, ann(images).argmax(1), classes=4)
+    data = Samples(images, ann(images).argmax(1), classes=4)
     for attack, verdict in ((OnlyNear(), "fail"), (PGD(steps=20), "pass")):
         own = Protocol({"own": (Group("mine", attack, (Plain(),)),)}, "last")
         report = evaluate(ann, data, own, [0.99 * EPS, EPS], check=HOW)
@@ -178,14 +178,14 @@ def test_a_report_says_how_it_was_audited(masked):
 
 def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
     net, images = masked
-    wrong = Images(images.pixels, (images.labels + 1) % 4, classes=4)
+    wrong = Samples(images.pixels, (images.labels + 1) % 4, classes=4)
     report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
     assert checks(report)["accuracy"].meaning == "no audit: every one of its 30 images is misclassified clean"
 
 
 def test_the_audits_share_is_told_as_it_goes(net, images):
     """Not once a check: its long attacks take nearly all of its time."""
-    data, told = Images(images, net(images).argmax(1), classes=4), []
+    data, told = Samples(images, net(images).argmax(1), classes=4), []
     group = Group("PGD", PGD(steps=1), (Plain(),))
 
     def hear(what, share):
@@ -199,7 +199,7 @@ def test_the_audits_share_is_told_as_it_goes(net, images):
     assert 60 < len(told) <= 101
     assert max(after - before for before, after in pairwise(told[:-1])) < 0.05, "nothing breaks, so nothing is skipped"
     told.clear()
-    evaluate(net, Images(images, (net(images).argmax(1) + 1) % 4, classes=4), own, 1e-4, check=HOW, on_progress=hear)
+    evaluate(net, Samples(images, (net(images).argmax(1) + 1) % 4, classes=4), own, 1e-4, check=HOW, on_progress=hear)
     assert told == [0, 1], "nothing is right, so there is nothing to audit"
 
 
@@ -247,7 +247,7 @@ ONE, TWO = (Plain(),), (Plain(), Surrogate())
 def test_one_gradient_through_time_is_warned_of(kind, paths, verdict, figure, remedy, request, images):
     """An ANN has one, and neither queries nor examples of other networks are another."""
     net = Looped() if kind == "looped" else request.getfixturevalue(kind)
-    data = Images(images, net(images).argmax(1), classes=4)
+    data = Samples(images, net(images).argmax(1), classes=4)
     groups = Group("PGD", PGD(steps=2), paths), Group("FGSM", FGSM(), paths), Group("Square", Square(queries=2), (Rate(),))
     check = checks(measured(net, data, *groups, Group("PGD", PGD(steps=2), (Sources(),)), sources={"looped": Looped()}))[
         "paths"
@@ -257,7 +257,7 @@ def test_one_gradient_through_time_is_warned_of(kind, paths, verdict, figure, re
 
 
 def test_the_pages_name_every_check_and_the_readme_their_number(net, ann, images):
-    data, group = Images(images, net(images).argmax(1), classes=4), Group("PGD", PGD(steps=2), (Plain(), Sources()))
+    data, group = Samples(images, net(images).argmax(1), classes=4), Group("PGD", PGD(steps=2), (Plain(), Sources()))
     own = Protocol({"own": (group,)}, "any")
     everything = evaluate(net, data, own, [EPS, 2 * EPS], check=HOW, sources={"ann": ann}).audit
     names = {f"PGD-{Audit().steps}" if check.name == f"PGD-{HOW.steps}" else check.name for check in everything}

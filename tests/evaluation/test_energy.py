@@ -9,14 +9,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustsnn.conversion import spiking
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation import PRESETS, Joules, Operations, operations
 from robustsnn.spiking import Dynamics, Slot, SpikingNetwork
 
 
 def counted(body, dynamics, slots, pixels):
     net = SpikingNetwork(body, dynamics, slots)
-    return operations(net, Images(pixels, torch.zeros(len(pixels), dtype=torch.int64), classes=2)), net
+    return operations(net, Samples(pixels, torch.zeros(len(pixels), dtype=torch.int64), classes=2)), net
 
 
 def test_operations_of_two_linear_layers_by_hand():
@@ -97,7 +97,7 @@ def test_what_cannot_be_followed_is_not_counted():
 
 
 def test_the_ann_of_a_spiking_network_is_counted_in_it(ann, net, images, labels, unchanged):
-    data = Images(images, labels, classes=4)
+    data = Samples(images, labels, classes=4)
     with unchanged(net, ann):
         found, plain = operations(net, data, batch=4), operations(ann, data)
     assert {name: layer.dense for name, layer in found.items()} == {name: layer.macs for name, layer in plain.items()}
@@ -111,7 +111,7 @@ def test_the_ann_of_a_spiking_network_is_counted_in_it(ann, net, images, labels,
 
 @pytest.mark.parametrize("batch", [1, 4, 6])
 def test_operations_are_means_over_images_whatever_the_batch(net, images, labels, batch):
-    data = Images(images, labels, classes=4)
+    data = Samples(images, labels, classes=4)
     each = [operations(net, data.take(torch.tensor([i]))) for i in range(6)]
     for name, layer in operations(net, data, batch).items():
         assert layer.acs == pytest.approx(sum(one[name].acs for one in each) / 6)
@@ -129,7 +129,7 @@ def test_energy_is_operations_times_their_price():
 def test_multiply_accumulates_are_those_of_the_counter_of_torch(ann, images, labels):
     with FlopCounterMode(display=False) as counter:
         ann(images[:1])
-    found = operations(ann, Images(images, labels, classes=4))
+    found = operations(ann, Samples(images, labels, classes=4))
     assert counter.get_total_flops() == 2 * sum(layer.macs for layer in found.values())
 
 
@@ -142,7 +142,7 @@ def test_accumulates_are_the_synaptic_operations_of_spikingjelly(images, labels)
     counter = counters.SynOpCounter()
     with torch.no_grad(), counters.DispatchCounterMode([counter]):
         net(images)
-    found = operations(net, Images(images, labels, classes=4))
+    found = operations(net, Samples(images, labels, classes=4))
     assert counter.get_total() == pytest.approx(len(images) * sum(layer.acs for layer in found.values()))
 
 
@@ -173,7 +173,7 @@ class Shared(nn.Module):
 def test_nothing_is_counted_where_a_layer_works_several_times_in_a_pass(net, unchanged):
     """All steps of a hidden spiking network would be the multiply-accumulates of an ANN: 400 % of its own."""
     with unchanged(net):
-        assert operations(net, Images(PLANE, torch.zeros(1, dtype=torch.int64), classes=2)) == {}
+        assert operations(net, Samples(PLANE, torch.zeros(1, dtype=torch.int64), classes=2)) == {}
 
 
 def test_nor_in_a_spiking_network_that_shares_a_layer():

@@ -7,7 +7,8 @@ import torch
 
 from robustsnn import evaluation
 from robustsnn.attacks import APGD, FAB, FGSM, PGD, SAPGD, Square, UniformNoise
-from robustsnn.data import Images
+from robustsnn.compute.recall import graph_bytes
+from robustsnn.data import Samples
 from robustsnn.evaluation import (
     MISCLASSIFIED,
     PROTOCOLS,
@@ -21,12 +22,11 @@ from robustsnn.evaluation import (
     members,
     worst_case,
 )
+from robustsnn.evaluation.ensemble import Target
 from robustsnn.evaluation.evaluate import fitting
-from robustsnn.evaluation.worst import Target
 from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, Surrogate, Triangle
-from robustsnn.spiking.recall import graph_bytes
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -45,7 +45,7 @@ def data(net):
     x = torch.rand(9, 2, 8, 8, generator=generator(0, "test evaluate"))
     y = net(x).argmax(1)
     y[0] = (y[0] + 1) % 4
-    return Images(x, y, classes=4)
+    return Samples(x, y, classes=4)
 
 
 def flags(report):
@@ -183,12 +183,12 @@ def test_a_network_that_takes_no_empty_batch_is_not_given_one(right, data):
     groups = tuple(Group(f"{i}", attack, (Plain(),)) for i, attack in enumerate(everything))
     for rule in ("any", "last"):
         own = Protocol({"own": groups}, rule, ranked=True)
-        report = evaluation.evaluate(net, Images(data.pixels, y, classes=4), own, 0.001, check=Audit(9, 5, 50))
+        report = evaluation.evaluate(net, Samples(data.pixels, y, classes=4), own, 0.001, check=Audit(9, 5, 50))
         assert report.clean.value == right / 9
 
 
 def test_images_of_another_shape_are_refused_with_theirs_and_the_networks(net):
-    other = Images(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64), classes=4)
+    other = Samples(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64), classes=4)
     with pytest.raises(ValueError, match=r"\[N, 2, H, W\].*\[2, 3, 8, 8\]"):
         evaluate(net, other, "quick", EPS)
 

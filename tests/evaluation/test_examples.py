@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, Example, Report
 from robustsnn.evaluation import evaluate as evaluate_network
 
@@ -20,7 +20,7 @@ evaluate = partial(evaluate_network, check=Audit(images=0))
 def data(net, images):
     """Images that the network classifies correctly, with ids of their own."""
     with torch.no_grad():
-        return Images((images * 255).byte(), net((images * 255).byte() / 255).argmax(1), classes=4, ids=torch.arange(40, 46))
+        return Samples((images * 255).byte(), net((images * 255).byte() / 255).argmax(1), classes=4, ids=torch.arange(40, 46))
 
 
 def pixels(content, shape):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation import firing_rates
 from robustsnn.evaluation.figures import thresholds
 from robustsnn.spiking import Dynamics, Slot, SpikingNetwork
@@ -22,7 +22,7 @@ def one_layer(first=False):
 
 
 def images(count=3):
-    return Images(CURRENTS[:count].view(-1, 1, 2, 2), torch.zeros(count, dtype=torch.int64), classes=2)
+    return Samples(CURRENTS[:count].view(-1, 1, 2, 2), torch.zeros(count, dtype=torch.int64), classes=2)
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -32,7 +32,7 @@ def test_rates_are_counted_over_images_neurons_and_steps(first, batch):
 
 
 def test_rates_come_in_firing_order_and_leave_the_network_alone(net, images, labels, unchanged):
-    data = Images(images, labels, classes=4)
+    data = Samples(images, labels, classes=4)
     with unchanged(net):
         rates = firing_rates(net, data)
     assert list(rates) == list(net.thresholds)
@@ -40,7 +40,7 @@ def test_rates_come_in_firing_order_and_leave_the_network_alone(net, images, lab
 
 
 def test_a_network_without_neurons_has_no_rates(ann, images, labels):
-    assert firing_rates(ann, Images(images, labels, classes=4)) == {} == thresholds(ann)
+    assert firing_rates(ann, Samples(images, labels, classes=4)) == {} == thresholds(ann)
 
 
 def test_the_threshold_of_a_layer_is_its_mean():

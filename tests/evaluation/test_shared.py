@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from robustsnn.attacks import FGSM, PGD
+from robustsnn.evaluation.ensemble import Cost, Target, attempt, attempts
 from robustsnn.evaluation.members import PUBLISHED_PATHS, Member
 from robustsnn.evaluation.results import ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
-from robustsnn.evaluation.worst import Cost, Target, attempt, attempts
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Adaptive, Analog, Hybrid, PotentialDependent, Rate, RateApproximation, Surrogate, Triangle
 

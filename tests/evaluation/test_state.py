@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustsnn.attacks import FGSM, PGD
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation import PUBLISHED_PATHS, Audit, Group, Protocol, Sources, evaluate
 from robustsnn.evaluation import state as state_module
 from robustsnn.seeds import generator
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 @pytest.fixture
 def data(net):
     x = torch.rand(12, 2, 8, 8, generator=generator(0, "test state"))
-    return Images(x, net(x).argmax(1), classes=4)
+    return Samples(x, net(x).argmax(1), classes=4)
 
 
 class Killed(Exception):

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from robustsnn.checkpoint import load, read_header
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.files import read_tensors
+from robustsnn.processes import Team
 from robustsnn.recipes import Listener, Run, measuring, pipeline, plan, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
 from robustsnn.reporting import markdown, read_report
-from robustsnn.training.engine import Team
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -269,7 +269,7 @@ def other_images(folder, part):
     run = tiny(folder)
     images = getattr(run.data, part)
     pixels = images.pixels.flip(-1)
-    run.__dict__["data"] = replace(run.data, **{part: Images(pixels, images.labels, images.classes, ids=images.ids)})
+    run.__dict__["data"] = replace(run.data, **{part: Samples(pixels, images.labels, images.classes, ids=images.ids)})
     return run
 
 

@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 
+from robustsnn.compute import machine_code
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle, compiled, lif
 from robustsnn.spiking.kernels import fused_lif, potentials
@@ -15,9 +16,9 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 @pytest.fixture(autouse=True)
 def _always(monkeypatch):
-    monkeypatch.setattr(compiled, "SMALLEST", 0)
-    compiled._compiles.cache_clear()
-    if not compiled._compiles("cpu"):
+    monkeypatch.setattr(machine_code, "SMALLEST", 0)
+    machine_code.compiles.cache_clear()
+    if not machine_code.compiles("cpu"):
         pytest.skip("this machine has no C++ compiler")
 
 
@@ -82,11 +83,11 @@ def test_a_constant_current_needs_no_memory_of_its_own():
 def test_all_widths_of_a_surrogate_share_one_machine_code():
     given = problem(False, False)
     outcome(fused_lif, Dynamics(surrogate=Triangle(1.0)), *given)
-    made = compiled._machine_code.cache_info().currsize
+    made = machine_code.code_for.cache_info().currsize
     for width in (0.5, 2.0, 3.0):
         dynamics = Dynamics(surrogate=Triangle(width))
         torch.testing.assert_close(outcome(fused_lif, dynamics, *given)[1], outcome(lif, dynamics, *given)[1])
-    assert compiled._machine_code.cache_info().currsize == made
+    assert machine_code.code_for.cache_info().currsize == made
 
 
 def test_a_surrogate_of_ones_own_and_a_trained_leak_run_step_by_step():
@@ -101,7 +102,7 @@ def test_a_surrogate_of_ones_own_and_a_trained_leak_run_step_by_step():
 
 
 def test_without_a_compiler_a_warning_says_so_once_and_all_goes_on(monkeypatch):
-    compiled._compiles.cache_clear()
+    machine_code.compiles.cache_clear()
     monkeypatch.setattr(torch, "compile", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no compiler here")))
     given = problem(False, False)
     with pytest.warns(UserWarning, match=r"step by step.*no compiler here"):
@@ -110,4 +111,4 @@ def test_without_a_compiler_a_warning_says_so_once_and_all_goes_on(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert torch.equal(potentials(given[0], given[1], Dynamics()), membrane(given[0], given[1], Dynamics())[0])
-    compiled._compiles.cache_clear()
+    machine_code.compiles.cache_clear()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from robustsnn.processes import cpu
 from robustsnn.seeds import generator
 from robustsnn.training import Natural
-from robustsnn.training.engine import Loss, cpu
+from robustsnn.training.engine import Loss
 from robustsnn.training.objectives import passes
 
 

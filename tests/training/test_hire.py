@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from robustsnn.compute.recompute import recomputing
 from robustsnn.data import digits
 from robustsnn.spiking import Dynamics, SpikingNetwork, Triangle
-from robustsnn.spiking.recompute import recomputing
 from robustsnn.training import Hire, MembraneMargin, Regularized, Schedule, train
 from robustsnn.training.objectives import passes
 

@@ -31,7 +31,7 @@ from robustsnn.training import (
     train,
     validate,
 )
-from robustsnn.training.keeper import states
+from robustsnn.training.training_state import states
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.training.engine import Engine, Team, cpu, synchronised
+from robustsnn.processes import Team, cpu
+from robustsnn.training.engine import Engine, synchronised
 
 SCRIPT = Path(__file__).with_name("together.py")
 

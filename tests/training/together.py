@@ -12,9 +12,10 @@ from robustsnn.conversion import spiking
 from robustsnn.data import digits
 from robustsnn.evaluation import Audit, evaluate
 from robustsnn.models import create
+from robustsnn.processes import Team
 from robustsnn.spiking import Dynamics
 from robustsnn.training import RobustFinetuning, Schedule, ThresholdFloor, train
-from robustsnn.training.engine import Engine, Team
+from robustsnn.training.engine import Engine
 
 
 class Killed(Exception):

@@ -6,8 +6,8 @@ from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, ascend, input_gradient
+from robustsnn.attacks.registry import ATTACKS, GOALS, STARTS, attack
 from robustsnn.attacks.sapgd import SAPGD
-from robustsnn.attacks.spelled import ATTACKS, GOALS, STARTS, attack
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.starts import Boundary, Gaussian, Uniform
 

@@ -11,8 +11,8 @@ from robustsnn.attacks.balls import Ball, Linf
 from robustsnn.attacks.goals import Losses, answer, begin, clean_logits
 from robustsnn.attacks.gradient import at_least_one, differentiate
 from robustsnn.attacks.starts import largest
+from robustsnn.compute.sums import running_sum
 from robustsnn.seeds import noise
-from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from robustsnn.attacks.balls import L2, Ball, Linf, Norm, ball
 from robustsnn.attacks.goals import Margin, answer, begin
 from robustsnn.attacks.gradient import among, at_least_one, best_of
+from robustsnn.compute.sums import running_sum
 from robustsnn.seeds import Noise, noise
-from robustsnn.sums import running_sum
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -8,13 +8,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute import rewire, view
+from robustsnn.compute.layout import layout
+from robustsnn.compute.mixing import mixture
 from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
 from robustsnn.models.resnet import Mix
 from robustsnn.seeds import generator, image_seeds, randomness
-from robustsnn.spiking import Dynamics, Slot, SpikingNetwork, Surrogate, lif, rewire
-from robustsnn.spiking.layout import layout
-from robustsnn.spiking.mixing import mixture
+from robustsnn.spiking import Dynamics, Slot, SpikingNetwork, Surrogate, lif
 from robustsnn.types import GradientPath
 
 
@@ -108,10 +109,10 @@ class Floor:
 
     def __init__(self, net: nn.Module, x: Tensor) -> None:
         self.calls: list[tuple[nn.Module, Tensor]] = []
-        view = rewire(net, lambda _, __: None).eval()
-        hooks = [layer.register_forward_pre_hook(self._record) for layer in weight_layers(view).values()]
+        fresh = view(net).eval()
+        hooks = [layer.register_forward_pre_hook(self._record) for layer in weight_layers(fresh).values()]
         with torch.no_grad():
-            view(x)
+            fresh(x)
         for hook in hooks:
             hook.remove()
 

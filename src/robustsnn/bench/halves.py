@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustsnn.bench.forms import Case
+from robustsnn.compute.layout import layout
 from robustsnn.models import weight_layers
 from robustsnn.seeds import generator, randomness
-from robustsnn.spiking.layout import layout
 
 STEPS, BATCH = 20, 8
 

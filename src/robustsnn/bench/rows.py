@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.bench.forms import Case, PlainPath
 from robustsnn.bench.halves import halves
+from robustsnn.compute.layout import layout
 from robustsnn.conversion import calibrate, folded
 from robustsnn.conversion.calibrate import calibrating, received
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
-from robustsnn.evaluation.worst import Target, attempt
+from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.seeds import generator, randomness
 from robustsnn.spiking import Dynamics, lif
 from robustsnn.spiking.kernels import fused_lif
-from robustsnn.spiking.layout import layout
 from robustsnn.training.objectives import Adversarial, RobustFinetuning
 
 Forms = dict[str, Callable[[], object]]

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustsnn import machine
 from robustsnn.bench.forms import Case
 from robustsnn.bench.rows import ROWS
+from robustsnn.compute import machine
 
 
 class Worker:

@@ -12,16 +12,18 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn import checkpoint, machine
+from robustsnn import checkpoint
+from robustsnn.compute import machine
 from robustsnn.deploy import export
 from robustsnn.models import outside
+from robustsnn.processes import Team
 from robustsnn.recipes import Run, measuring, pipeline, plan
 from robustsnn.recipes.flags import EvaluationArguments, arguments, for_protocol, parse
 from robustsnn.recipes.recipe import Recipe, from_table, label
 from robustsnn.recipes.run import SHAPED_BY
 from robustsnn.reporting import Row, RunReport, failures, write_report
 from robustsnn.terminal import Terminal, complain
-from robustsnn.training.engine import Engine, Team
+from robustsnn.training.engine import Engine
 from robustsnn.zoo import PREFIX
 
 CONTINUES = "the same command continues where it stopped"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robustsnn.compute import rewire, view
+from robustsnn.compute.precision import ieee
 from robustsnn.conversion.frontier import CHUNK, frontier
-from robustsnn.precision import ieee
 from robustsnn.spiking.network import SpikingNetwork
-from robustsnn.spiking.rewire import rewire
 
 Granularity = Literal["layer", "channel"]
 """Whether a layer has one threshold, or each of its channels."""
@@ -157,7 +157,7 @@ def calibrating(net: SpikingNetwork, timesteps: int) -> SpikingNetwork:
 
 def batch_statistics(norm: nn.Module) -> nn.Module:
     """A copy of a batch norm over the same parameters that always uses the batch's statistics and keeps none."""
-    copy = rewire(norm, lambda _, __: None)
+    copy = view(norm)
     copy._buffers.update(running_mean=None, running_var=None, num_batches_tracked=None)
     return copy
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robustsnn.compute import rewire, view
+from robustsnn.compute.precision import ieee
 from robustsnn.conversion.calibrate import Batches, Granularity, calibrate, first_images
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import one_line
-from robustsnn.precision import ieee
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics
-from robustsnn.spiking.rewire import rewire
 
 BatchNorm = Literal["reestimate", "reset", "keep"]
 
@@ -129,7 +129,7 @@ def spiking(
 
 
 def _with_bias(linear: nn.Linear) -> nn.Module:
-    copy = rewire(linear, lambda _, __: None)
+    copy = view(linear)
     copy._parameters["bias"] = nn.Parameter(linear.weight.new_zeros(linear.out_features))
     return copy
 
@@ -137,7 +137,7 @@ def _with_bias(linear: nn.Linear) -> nn.Module:
 @torch.no_grad()
 def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
     few = images[:3]
-    expected, found = (rewire(net, lambda _, __: None).eval()(few.clone()) for net in (ann, body))
+    expected, found = (view(net).eval()(few.clone()) for net in (ann, body))
     if not torch.allclose(expected, found, rtol=1e-4, atol=1e-5):
         raise ValueError(
             f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a tensor that is "
@@ -166,7 +166,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
         f"{type(body).__name__} treats the images of a batch together (a fixed batch size or an operation over the batch), "
         "so time cannot be folded into it: make it act on every image alone"
     )
-    plain = rewire(body, lambda _, __: None).eval()
+    plain = view(body).eval()
     try:
         once = plain(few)
         if not isinstance(once, Tensor):
@@ -212,7 +212,7 @@ def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
     def counting(name: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, _BatchNorm):
             return None
-        copy = rewire(module, lambda _, __: None)
+        copy = view(module)
         assert isinstance(copy, _BatchNorm)
         copy.momentum = None  # a plain mean of all batches
         return copy
@@ -220,9 +220,9 @@ def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
     for module in net.modules():
         if isinstance(module, _BatchNorm):
             module.reset_running_stats()
-    view = rewire(net, counting).eval()
-    for module in view.modules():
+    fresh = rewire(net, counting).eval()
+    for module in fresh.modules():
         if isinstance(module, _BatchNorm):
             module.train()
     for images in batches:
-        view(images)
+        fresh(images)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from robustsnn.compute import rewire, view
+from robustsnn.compute.norm import BatchNorm2d, Synchronised
 from robustsnn.models import Normalize, weight_layers
-from robustsnn.spiking import Neuron, SpikingNetwork, rewire
-from robustsnn.spiking.norm import BatchNorm2d, Synchronised
+from robustsnn.spiking import Neuron, SpikingNetwork
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -47,7 +48,7 @@ def _both(layer: nn.Module, norm: nn.Module) -> nn.Module:
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    whole, given = rewire(layer, lambda _, __: None), layer._parameters
+    whole, given = view(layer), layer._parameters
     assert given["weight"] is not None
     with torch.no_grad():
         weight, bias = fuse_conv_bn_weights(
@@ -93,7 +94,7 @@ class _Half(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         with torch.no_grad():
-            self.layer = rewire(layer, lambda _, __: None)
+            self.layer = view(layer)
             for key, parameter in self.layer._parameters.items():
                 if parameter is not None:
                     self.layer._parameters[key] = nn.Parameter(parameter.bfloat16(), requires_grad=False)
@@ -115,7 +116,7 @@ def _followers(body: nn.Module) -> dict[str, str]:
         (name, id(module), type(module), _hooked(module)) for name, module in body.named_modules(remove_duplicate=False)
     ]
     if body not in _known or _known[body][0] != made_of:
-        _known[body] = made_of, _pairs(rewire(body, lambda _, __: None).eval())
+        _known[body] = made_of, _pairs(view(body).eval())
     return _known[body][1]
 
 

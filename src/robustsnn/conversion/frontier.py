@@ -14,10 +14,10 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.nn.modules.conv import _ConvNd
 
+from robustsnn.compute.norm import BatchNorm2d
+from robustsnn.compute.rewire import rewire
 from robustsnn.conversion.fold import faithful
 from robustsnn.spiking.network import Neuron, SpikingNetwork
-from robustsnn.spiking.norm import BatchNorm2d
-from robustsnn.spiking.rewire import rewire
 
 CHUNK = 1 << 22  # values looked at together: bounds the memory of whatever need not see everything at once
 STORE = 1 << 30  # bytes that what is kept between layers may take, all batches together

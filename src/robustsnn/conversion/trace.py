@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robustsnn.compute import rewire, view
 from robustsnn.conversion.fold import Tracer
 from robustsnn.conversion.layers import judge_function, judge_module, owner
 from robustsnn.models import QCFS
 from robustsnn.names import one_line
-from robustsnn.spiking.rewire import rewire
 
 CHECKS: set[Callable[..., Any]] = {
     torch._assert, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.getitem, getattr,
@@ -56,7 +56,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
         raise ValueError(f"allow={sorted(unknown)}: only 'max_pool' can be allowed")
     ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))
-    evaluated = rewire(ann, lambda _, __: None).eval()
+    evaluated = view(ann).eval()
     tracer = Tracer()
     try:
         graph = tracer.trace(evaluated)
@@ -66,7 +66,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
             "loops that depend on the data"
         ) from error
     uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    tree = rewire(ann, lambda _, __: None)
+    tree = view(ann)
     seen: set[str] = set()
     layers: list[Layer] = []
     _drop_checks(graph)

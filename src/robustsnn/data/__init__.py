@@ -1,7 +1,7 @@
 """Images in memory, where they come from, and how they are varied."""
 
 from robustsnn.data.augment import Augment
-from robustsnn.data.images import Dataset, Images, split
+from robustsnn.data.samples import Dataset, Samples, split
 from robustsnn.data.sources import DATASETS, check_name, digits, load_dataset, whereabouts
 
-__all__ = ["DATASETS", "Augment", "Dataset", "Images", "check_name", "digits", "load_dataset", "split", "whereabouts"]
+__all__ = ["DATASETS", "Augment", "Dataset", "Samples", "check_name", "digits", "load_dataset", "split", "whereabouts"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.data.decoding import decoded, mixed
-from robustsnn.data.images import Dataset, Images, split
+from robustsnn.data.samples import Dataset, Samples, split
 from robustsnn.files import cache_folder, digest, read_tensors, remove_leftovers, write_tensors
 from robustsnn.names import nearest, one_line
 
@@ -31,7 +31,7 @@ def digits() -> Dataset:
 
     raw = load_digits()
     levels = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))
-    everything = Images(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
+    everything = Samples(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
     train, test = split(everything, held_out=0.25, seed=0)
     return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
 
@@ -99,7 +99,7 @@ def _from_hub(name: str, hub: Hub) -> Dataset:
     cache = _cache(name, _digest_files(files) if files else _written(Path(name)) if _is_folder(name) else hub.path)
     cached = _cached(cache) or _decode(name, hub, files, cache)
     classes = int(max(cached["train.labels"].max(), cached["test.labels"].max())) + 1
-    train, test = (Images(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
+    train, test = (Samples(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
     mean, std = hub.mean, hub.std
     if not mean:
         sample = train.pixels[:5000].float() / 255
@@ -218,7 +218,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
             tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = mixed(*decoded(name, found[here], hub.label, len(hub.mean)))
     if "test.pixels" not in tensors:
         classes = int(tensors["train.labels"].max()) + 1
-        rest, held = split(Images(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
+        rest, held = split(Samples(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
         tensors = {"train.pixels": rest.pixels, "train.labels": rest.labels}
         tensors |= {"test.pixels": held.pixels, "test.labels": held.labels}
     channels = max(tensors[f"{part}.pixels"].shape[1] for part in SPLITS)

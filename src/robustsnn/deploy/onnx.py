@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from robustsnn.compute import view
 from robustsnn.files import write_atomic
 from robustsnn.names import one_line
-from robustsnn.spiking import SpikingNetwork, lif, rewire
+from robustsnn.spiking import SpikingNetwork, lif
 
 
 def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
@@ -27,14 +28,14 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
     Raises:
         ValueError: a forward pass that torch.export cannot follow, or images that do not fit.
     """
-    view = rewire(net, lambda _, __: None).eval()
-    assert isinstance(view, SpikingNetwork)
-    parameter = next(view.parameters())
+    fresh = view(net).eval()
+    assert isinstance(fresh, SpikingNetwork)
+    parameter = next(fresh.parameters())
     images = torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device)
     try:
         with torch.no_grad():
-            view(images)
-            return torch.export.export(view.firing(lif), (images,), dynamic_shapes=({0: Dim("images")},))
+            fresh(images)
+            return torch.export.export(fresh.firing(lif), (images,), dynamic_shapes=({0: Dim("images")},))
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
         raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {one_line(error)}") from None
 

@@ -1,6 +1,7 @@
 """Evaluation: members, protocols, the worst case, the audit, and the report of what was measured."""
 
 from robustsnn.evaluation.energy import PRESETS, Joules, Operations, operations
+from robustsnn.evaluation.ensemble import worst_case
 from robustsnn.evaluation.evaluate import evaluate
 from robustsnn.evaluation.figures import firing_rates
 from robustsnn.evaluation.latency import correct_over_time
@@ -18,7 +19,6 @@ from robustsnn.evaluation.members import (
 from robustsnn.evaluation.paired import Paired
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, protocol
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Interval, Report, Result, wilson
-from robustsnn.evaluation.worst import worst_case
 
 __all__ = [
     "MISCLASSIFIED",

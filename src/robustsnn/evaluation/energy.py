@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, fx, nn
 
+from robustsnn.compute import view
+from robustsnn.compute.rewire import with_tensors
 from robustsnn.conversion.fold import faithful
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation.figures import repeats
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
-from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork, rewire
-from robustsnn.spiking.rewire import with_tensors
+from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork
 
 
 class Operations(BaseModel):
@@ -67,7 +68,7 @@ Arithmetic only: fetching weights and potentials from memory, which depends on t
 
 
 @torch.no_grad()
-def operations(net: nn.Module, data: Images, batch: int = 250) -> dict[str, Operations]:
+def operations(net: nn.Module, data: Samples, batch: int = 250) -> dict[str, Operations]:
     """Synaptic operations per image of every convolution and linear layer, by module path, counted over all the images.
 
     Weights that are 0 cost nothing. Multiply-accumulates include those with zeros of the padding, as is usual; spikes meet
@@ -83,22 +84,22 @@ def operations(net: nn.Module, data: Images, batch: int = 250) -> dict[str, Oper
     """
     if isinstance(net, ForeignNetwork):
         return {}
-    view = rewire(net, lambda _, __: None).eval()
+    fresh = view(net).eval()
     device = next(net.parameters(), data.labels).device
     image = data.first(1).to(device).batch(torch.arange(1))[0]
-    if repeats(view, image):
+    if repeats(fresh, image):
         return {}
     fed: Mapping[str, float] | None = {}
-    if isinstance(view, SpikingNetwork):
-        fed = fed_by_spikes(view, image)
+    if isinstance(fresh, SpikingNetwork):
+        fed = fed_by_spikes(fresh, image)
     if fed is None:
         return {}
-    layers = weight_layers(view.body if isinstance(view, SpikingNetwork) else view)
+    layers = weight_layers(fresh.body if isinstance(fresh, SpikingNetwork) else fresh)
     counters = {name: _Counter(layer, fed.get(name, 0.0)) for name, layer in layers.items()}
     for counter in counters.values():
         counter.layer.register_forward_hook(counter.count)
     for x, _, _ in data.batches(batch):
-        view(x.to(device))
+        fresh(x.to(device))
     return {name: counter.per_image(len(data)) for name, counter in counters.items()}
 
 

@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Linf
-from robustsnn.data import Images
+from robustsnn.compute.precision import ieee
+from robustsnn.compute.recall import graph_bytes
+from robustsnn.data import Samples
 from robustsnn.evaluation.audit import audit, followed, transfer
 from robustsnn.evaluation.energy import operations
+from robustsnn.evaluation.ensemble import Crafting, Target
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.latency import correct_over_time
@@ -26,13 +29,10 @@ from robustsnn.evaluation.results import Check, PathFigures, Report, Result
 from robustsnn.evaluation.state import State, carried
 from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
-from robustsnn.evaluation.worst import Crafting, Target
 from robustsnn.files import digest
 from robustsnn.names import find
-from robustsnn.precision import ieee
+from robustsnn.processes import Team, cpu
 from robustsnn.seeds import derive
-from robustsnn.spiking.recall import graph_bytes
-from robustsnn.training.engine import Team, cpu
 from robustsnn.types import GradientPath
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ PILOTS = 64
 @ieee()
 def evaluate(
     net: nn.Module,
-    data: Images,
+    data: Samples,
     protocol: str | Protocol = "rigorous",
     eps: float | Sequence[float] = 8 / 255,
     *,
@@ -56,7 +56,7 @@ def evaluate(
     memory: int | None = None,
     crafting: Crafting = "float32",
     sources: Mapping[str, nn.Module] = {},
-    pilot_images: Images | None = None,
+    pilot_images: Samples | None = None,
     check: Audit = Audit(),
     shown: int = 0,
     fabric: lightning_fabric.Fabric | None = None,
@@ -185,7 +185,7 @@ def _possible(protocol: str, groups: Mapping[str, Sequence[Group]], net: nn.Modu
             )
 
 
-def _without_attack(net: nn.Module, data: Images, batch: int, team: Team) -> dict[str, Any]:
+def _without_attack(net: nn.Module, data: Samples, batch: int, team: Team) -> dict[str, Any]:
     """What a report holds of the clean images, each process having looked at its share of them."""
     mine = data.take(team.share(len(data)).to(data.labels.device))
     spent, hits = operations(net, mine, batch), correct_over_time(net, mine, batch=batch)
@@ -199,7 +199,7 @@ def _without_attack(net: nn.Module, data: Images, batch: int, team: Team) -> dic
     }
 
 
-def fitting(guide: nn.Module, few: Images, batch: int, memory: int) -> int:
+def fitting(guide: nn.Module, few: Samples, batch: int, memory: int) -> int:
     """The number of images up to ``batch`` whose graph keeps at most ``memory`` bytes, judged by those of a few.
 
     Raises:

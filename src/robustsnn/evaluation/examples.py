@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robustsnn.data import Images
+from robustsnn.data import Samples
+from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import Example, Result
-from robustsnn.evaluation.worst import Target, attempt
 from robustsnn.seeds import image_seeds
 
 
 @torch.no_grad()
 def examples(
-    target: Target, data: Images, result: Result, ensemble: Sequence[Member], count: int, seed: int
+    target: Target, data: Samples, result: Result, ensemble: Sequence[Member], count: int, seed: int
 ) -> tuple[Example, ...]:
     """Images that the members of an ensemble broke, those of the member that broke most first.
 

@@ -7,9 +7,10 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from robustsnn.data import Images
+from robustsnn.compute import view
+from robustsnn.data import Samples
 from robustsnn.models import weight_layers
-from robustsnn.spiking import ForeignNetwork, SpikingNetwork, rewire
+from robustsnn.spiking import ForeignNetwork, SpikingNetwork
 from robustsnn.spiking.foreign import Spike
 
 
@@ -28,16 +29,16 @@ def repeats(net: nn.Module, x: Tensor) -> bool:
     Arguments:
         x: the image, ``[1,C,H,W]``.
     """
-    view = rewire(net, lambda _, __: None).eval()
-    folds = isinstance(view, SpikingNetwork)
+    fresh = view(net).eval()
+    folds = isinstance(fresh, SpikingNetwork)
     shown: Counter[int] = Counter()
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:
         shown[id(layer)] += 1 if folds else len(output)
 
-    for layer in weight_layers(view).values():
+    for layer in weight_layers(fresh).values():
         layer.register_forward_hook(count)
-    view(x)
+    fresh(x)
     return max(shown.values(), default=0) > 1
 
 
@@ -50,7 +51,7 @@ def thresholds(net: nn.Module) -> dict[str, float]:
 
 
 @torch.no_grad()
-def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, float]:
+def firing_rates(net: nn.Module, data: Samples, batch: int = 250) -> dict[str, float]:
     """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
     if isinstance(net, ForeignNetwork):
         return _foreign_rates(net, data, batch)
@@ -69,7 +70,7 @@ def firing_rates(net: nn.Module, data: Images, batch: int = 250) -> dict[str, fl
     return {name: value / len(data) for name, value in total.items()}
 
 
-def _foreign_rates(net: ForeignNetwork, data: Images, batch: int) -> dict[str, float]:
+def _foreign_rates(net: ForeignNetwork, data: Samples, batch: int) -> dict[str, float]:
     spikes, chances = dict.fromkeys(net.neurons, 0.0), dict.fromkeys(net.neurons, 0)
 
     def counting(name: str, own: Spike) -> Spike:

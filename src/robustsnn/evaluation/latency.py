@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from robustsnn.data import Images
+from robustsnn.compute.sums import running_sum
+from robustsnn.data import Samples
 from robustsnn.spiking import SpikingNetwork
-from robustsnn.sums import running_sum
 
 
 @torch.no_grad()
-def correct_over_time(net: nn.Module, data: Images, timesteps: int | None = None, batch: int = 250) -> tuple[int, ...]:
+def correct_over_time(net: nn.Module, data: Samples, timesteps: int | None = None, batch: int = 250) -> tuple[int, ...]:
     """How many images are classified correctly after 1, 2, ... time steps, by the same weights and thresholds.
 
     One pass tells it all: what a network does in its first steps does not depend on how many follow.

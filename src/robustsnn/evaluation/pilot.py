@@ -10,22 +10,22 @@ from torch import Tensor, nn
 from robustsnn.attacks import PGD, CrossEntropy
 from robustsnn.attacks.goals import begin
 from robustsnn.attacks.gradient import input_gradient
-from robustsnn.data import Images
+from robustsnn.data import Samples
+from robustsnn.evaluation.ensemble import Target, attempt, wrong
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import PathFigures
-from robustsnn.evaluation.worst import Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.types import GradientPath
 
 
-def pilots(data: Images, count: int, seed: int) -> Images:
+def pilots(data: Samples, count: int, seed: int) -> Samples:
     """As many images of ``data``; which, depends on their ids and the seed, not on their order."""
     return data.take(image_seeds(data.ids, seed, "pilot").argsort()[:count])
 
 
 def pilot(
     net: nn.Module,
-    images: Images,
+    images: Samples,
     paths: Sequence[GradientPath],
     eps: float,
     seed: int,

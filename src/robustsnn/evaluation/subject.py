@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.data import Images
+from robustsnn.data import Samples
+from robustsnn.evaluation.ensemble import Cost, Target, attempt, wrong
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
-from robustsnn.evaluation.worst import Cost, Target, attempt, wrong
 from robustsnn.seeds import image_seeds
 from robustsnn.types import Attack, GradientPath
 
@@ -78,7 +78,7 @@ class Subject:
     """
 
     net: nn.Module
-    images: Images
+    images: Samples
     path: GradientPath
     eps: float
     seed: int

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustsnn.data import Images
+from robustsnn.data import Samples
+from robustsnn.evaluation.ensemble import Cost, Target, attempts, wrong
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.evaluation.shared import runs
 from robustsnn.evaluation.state import Progress, State
-from robustsnn.evaluation.worst import Cost, Target, attempts, wrong
+from robustsnn.processes import Team
 from robustsnn.seeds import image_seeds
-from robustsnn.training.engine import Team
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Victim:
 
     net: nn.Module
     target: Target
-    data: Images
+    data: Samples
     device: torch.device
     rule: Rule
     seed: int

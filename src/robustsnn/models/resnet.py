@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute.mixing import mixed
 from robustsnn.models.layers import Body, layered, normalization, scaled
-from robustsnn.spiking.mixing import mixed
 
 
 class Mix(nn.Module):

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from robustsnn.compute import view
+from robustsnn.compute.recall import graph_bytes
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
-from robustsnn.data import Images
+from robustsnn.data import Samples
 from robustsnn.evaluation.figures import thresholds
 from robustsnn.files import write_atomic
 from robustsnn.recipes.measuring import evaluate, report
@@ -21,10 +23,9 @@ from robustsnn.recipes.run import SHAPED_BY, Run
 from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
-from robustsnn.spiking import Neuron, rewire
-from robustsnn.spiking.recall import graph_bytes
+from robustsnn.spiking import Neuron
 from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
-from robustsnn.training.watch import idle_layers
+from robustsnn.training.diagnostics import idle_layers
 
 CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
 """Keys of a conversion that play no part where the threshold is given."""
@@ -193,13 +194,13 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
     run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
 
 
-def _recompute(run: Run, net: nn.Module, images: Images, batch: int) -> bool:
+def _recompute(run: Run, net: nn.Module, images: Samples, batch: int) -> bool:
     """Whether training computes activations again: it is asked to, or what its graphs keep is beyond the budget."""
     budget = run.engine.budget()
     if run.engine.recompute or budget is None:
         return run.engine.recompute
     x, _ = images.first(2).to(run.team.fabric.device).batch(torch.arange(min(2, len(images))))
-    needed = 2 * graph_bytes(rewire(net, lambda _, __: None).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
+    needed = 2 * graph_bytes(view(net).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
     if needed > budget:
         run.listener.say(f"graphs of {needed / 2**30:.2g} GiB: activations are computed again instead of kept")
     return needed > budget

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import checkpoint, models
+from robustsnn.compute import view
 from robustsnn.conversion import spiking
-from robustsnn.data import Dataset, Images, load_dataset, split
+from robustsnn.data import Dataset, Samples, load_dataset, split
 from robustsnn.files import digest, remove_leftovers, write_atomic
 from robustsnn.names import one_line
+from robustsnn.processes import Team, cpu
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.reporting import different
-from robustsnn.spiking.rewire import rewire
-from robustsnn.training.engine import Engine, Team, cpu
-from robustsnn.training.keeper import remove_states
+from robustsnn.training.engine import Engine
+from robustsnn.training.training_state import remove_states
 
 _ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
 _CONVERTED = (*_ANN, "prune", "timesteps", "neurons", "conversion")
@@ -75,7 +76,7 @@ class Run:
         """A digest of the training images, by which a checkpoint knows them."""
         return digest({"pixels": self.data.train.pixels, "labels": self.data.train.labels})[:16]
 
-    def parts(self) -> tuple[Images, Images]:
+    def parts(self) -> tuple[Samples, Samples]:
         """Training and validation images."""
         return split(self.data.train, self.recipe.data.validation, self.recipe.seed)
 
@@ -104,7 +105,7 @@ class Run:
         where = f"{self.recipe.ann or self.recipe.model.name!r} on images {list(x.shape)} of {self.recipe.data.name}"
         try:
             with torch.no_grad():
-                logits = rewire(net, lambda _, __: None).eval()(x)
+                logits = view(net).eval()(x)
         except Exception as error:
             raise ValueError(f"{where}: {one_line(error)}; give one that takes such images, or other data") from error
         if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):

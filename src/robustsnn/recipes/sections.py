@@ -14,8 +14,8 @@ from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
 from robustsnn.evaluation import Audit, protocol
+from robustsnn.evaluation.ensemble import Crafting
 from robustsnn.evaluation.protocols import Rule
-from robustsnn.evaluation.worst import Crafting
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES

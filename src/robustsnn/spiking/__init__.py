@@ -6,7 +6,6 @@ from robustsnn.spiking.kernels import Firing, Through
 from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics, lif, membrane
 from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
-from robustsnn.spiking.rewire import rewire, with_tensors
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
 
 __all__ = [
@@ -34,6 +33,4 @@ __all__ = [
     "Triangle",
     "lif",
     "membrane",
-    "rewire",
-    "with_tensors",
 ]

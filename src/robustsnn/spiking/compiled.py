@@ -1,37 +1,25 @@
-"""The neuron as machine code: the equations of `neuron`, compiled by ``torch.compile`` for CPU or GPU.
+"""The neuron as machine code: the equations of `neuron`, compiled where a layer is large enough to repay it.
 
-Compiling takes seconds and a compiler. It is done where a layer is large enough to repay it; torch keeps the result on disk
-for later processes. `spikes`, `membrane`, `gradients` and `pointwise` return None where the caller should compute step by step
-instead.
+`spikes`, `membrane` and `gradients` return None where the caller should compute step by step instead.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from robustsnn.compute import machine_code
 from robustsnn.spiking import neuron
 from robustsnn.spiking.neuron import Dynamics, recursion, walk
 from robustsnn.spiking.surrogate import SURROGATES, SurrogateDerivative, Triangle
 
-SMALLEST = 2**16
-"""Neurons times steps from which on machine code repays its compilation."""
-
 LONGEST = 64
 """Time steps that are unrolled at most: the time to compile grows with them."""
-
-UNFUSED: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
-"""Of a GPU's compiler, which else makes one operation of a product and a sum: rounded once, not as step by step."""
-
-log = logging.getLogger(__name__)
 
 
 def spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor | None:
@@ -58,42 +46,6 @@ def gradients(grad: Tensor, current: Tensor, threshold: Tensor, dynamics: Dynami
     fold = _Fold.of(current, threshold)
     current_, threshold_ = _run(_backward, fold, fold(current), fold.threshold, dynamics, fold(grad))
     return fold.back(current_), fold.back(threshold_[None])[0]
-
-
-def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Biased variances and means ``[N, C]`` of ``rows [N, M, C]``, step by step where machine code is not worth it."""
-    if rows.numel() < SMALLEST or not _compiles(rows.device.type):
-        return _moments(rows)
-    return _machine_code(_moments, rows.device, rows.dtype)(_bare(rows))  # type: ignore[no-any-return]
-
-
-def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    variances, means = torch.var_mean(rows, 1, correction=0)
-    return variances, means
-
-
-def pointwise(equations: Callable[..., Any], weights: Tensor, *alike: Tensor) -> Any:
-    """``equations(weights, *alike)``, whose results are a few numbers, or as many as each of the tensors has."""
-    dimensions = order(weights, *alike)
-    if dimensions is None:
-        return None
-    rows = [_bare(x.permute(dimensions).reshape(-1)) for x in alike]
-    with torch.no_grad():
-        results = _machine_code(equations, weights.device, weights.dtype)(_bare(weights), *rows)
-
-    def back(x: Tensor) -> Tensor:
-        return x.as_strided(alike[0].shape, alike[0].stride()) if len(x) == len(rows[0]) else x
-
-    return back(results) if isinstance(results, Tensor) else tuple(map(back, results))
-
-
-def order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
-    """Dimensions as they lie in memory; None where tensors differ in that, have gaps, or do not repay machine code."""
-    first, strides = alike[0], alike[0].stride()
-    dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
-    same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)
-    worthwhile = same and first.numel() >= SMALLEST and first.permute(dimensions).is_contiguous()
-    return dimensions if worthwhile and _compiles(first.device.type) else None
 
 
 def _backward(current: Tensor, threshold: Tensor, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,49 +87,22 @@ class _Fold:
 
 def _worthwhile(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> bool:
     return (
-        current.numel() >= SMALLEST
+        current.numel() >= machine_code.SMALLEST
         and len(current) <= LONGEST
         and not isinstance(dynamics.leak, Tensor)
         and current.dtype == threshold.dtype
         and threshold.dim() < current.dim()
-        and _compiles(current.device.type)
+        and machine_code.compiles(current.device.type)
     )
-
-
-@cache
-def _compiles(device: str) -> bool:
-    """Whether there is a compiler for this kind of device; asked once."""
-    if why := trouble(device):
-        warnings.warn(f"neurons run step by step, several times slower: compiling for {device} failed ({why})", stacklevel=2)
-    return not why
-
-
-def trouble(device: str) -> str:
-    """Why nothing can be compiled for this kind of device, ``cpu`` or ``cuda``; empty where it works."""
-    try:
-        torch.compile(_probe, fullgraph=True)(torch.zeros(2, device=device))
-    except Exception as error:  # whatever it is, the answer is no
-        lines = [line for line in str(error).strip().splitlines() if not line.endswith("raised:")]
-        return (lines or [type(error).__name__])[0]
-    return ""
-
-
-def _probe(x: Tensor) -> Tensor:
-    return x + 1
 
 
 def _run(
     equations: Callable[..., Any], fold: _Fold, current: Tensor, threshold: Tensor, dynamics: Dynamics, *more: Tensor
 ) -> Any:
     kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype)
-    code = _machine_code(equations, current.device, type(dynamics.surrogate), _any_width(dynamics), *kind)
+    code = machine_code.code_for(equations, current.device, type(dynamics.surrogate), _any_width(dynamics), *kind)
     with torch.no_grad():
-        return code(_bare(current), _bare(threshold), _fluid(dynamics), *map(_bare, more))
-
-
-def _bare(x: Tensor) -> Tensor:
-    """The values without history: torch compiles anew for what requires a gradient, and for what is a view."""
-    return x.data
+        return code(machine_code.bare(current), machine_code.bare(threshold), _fluid(dynamics), *map(machine_code.bare, more))
 
 
 _ANY = Triangle()
@@ -193,14 +118,6 @@ def _forward(dynamics: Dynamics) -> Dynamics:
 def _any_width(dynamics: Dynamics) -> Dynamics:
     """The dynamics without their surrogate."""
     return replace(dynamics, surrogate=_ANY)
-
-
-@cache
-def _machine_code(equations: Callable[..., Any], device: torch.device, *kind: object) -> Callable[..., Any]:
-    """The equations compiled for one kind of layer. Torch limits how often a function is compiled: each kind has its own."""
-    log.info("compiling %s for %s on %s", equations.__name__, kind, device)
-    own = FunctionType(equations.__code__.replace(), equations.__globals__, equations.__name__, None, equations.__closure__)
-    return torch.compile(own, dynamic=True, options=None if device.type == "cpu" else UNFUSED)
 
 
 @cache

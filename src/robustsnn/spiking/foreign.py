@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking.rewire import rewire
+from robustsnn.compute import view
 from robustsnn.types import Images, Logits, StepLogits
 
 Spike = Callable[[Tensor], Tensor]
@@ -84,7 +84,7 @@ class ForeignNetwork(nn.Module):
         Raises:
             ValueError: the network gives anything else.
         """
-        fresh = rewire(self.net, lambda _, __: None)
+        fresh = view(self.net)
         for module in fresh.modules():
             self.library.reset(module)
         for name, module in list(fresh.named_modules()):
@@ -140,10 +140,10 @@ class ForeignNetwork(nn.Module):
         return self._changing(change, timesteps or self.timesteps)
 
     def _changing(self, change: Callable[[str, nn.Module], None], timesteps: int) -> ForeignNetwork:
-        view = rewire(self, lambda _, __: None)
-        assert isinstance(view, ForeignNetwork)
-        view.change, view.timesteps = change, timesteps
-        return view
+        fresh = view(self)
+        assert isinstance(fresh, ForeignNetwork)
+        fresh.change, fresh.timesteps = change, timesteps
+        return fresh
 
 
 def surrogate(own: Spike, derivative: Callable[[Tensor], Tensor]) -> Spike:

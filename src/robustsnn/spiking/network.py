@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute.layout import layout
+from robustsnn.compute.norm import exact
+from robustsnn.compute.recall import again, known, recalling
+from robustsnn.compute.rewire import rewire
 from robustsnn.names import nearest
 from robustsnn.spiking.kernels import fused_lif, spikes_of
-from robustsnn.spiking.layout import layout
 from robustsnn.spiking.neuron import Dynamics
-from robustsnn.spiking.norm import exact
-from robustsnn.spiking.recall import again, known, recalling
-from robustsnn.spiking.rewire import rewire
 from robustsnn.types import Images, Logits, StepLogits
 
 Fire = Callable[[Tensor, Tensor, Dynamics], Tensor]

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute import rewire, view
+from robustsnn.compute.sums import running_sum
 from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused_lif
 from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import recursion
-from robustsnn.spiking.rewire import rewire
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
-from robustsnn.sums import running_sum
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Plain:
     """Back-propagation as the network itself defines it: the one path of an ANN."""
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        return rewire(net, lambda _, __: None)
+        return view(net)
 
 
 @dataclass(frozen=True)

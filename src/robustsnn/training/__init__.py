@@ -1,14 +1,13 @@
 """Training: objectives as values, regularisers that compose with them, one loop for ANN and SNN."""
 
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
+from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.loop import AfterStep, train, validate
 from robustsnn.training.objectives import (
     Adversarial,
-    FastAdversarial,
     Mart,
     Natural,
-    NoisyFast,
     Robust,
     RobustFinetuning,
     Trades,
@@ -16,9 +15,9 @@ from robustsnn.training.objectives import (
     probe_of,
 )
 from robustsnn.training.pruning import KeepZeros, prune
+from robustsnn.training.registry import OBJECTIVES, objective
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
 from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Epoch, Schedule, Stop, best_epoch, read_history
-from robustsnn.training.spelled import OBJECTIVES, objective
 
 __all__ = [
     "AFTER_STEP",

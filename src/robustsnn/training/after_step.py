@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute.sums import running_sum
 from robustsnn.models import weight_layers
 from robustsnn.models.resnet import Mix
 from robustsnn.spiking import SpikingNetwork
-from robustsnn.sums import running_sum
 
 
 @dataclass(frozen=True)

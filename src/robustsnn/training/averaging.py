@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking import with_tensors
+from robustsnn.compute import with_tensors
 from robustsnn.training.objectives import Pass
 
 RENEWED = 32

@@ -1,104 +1,17 @@
-"""Where a run computes: lightning-fabric for devices, nodes and precision, and what processes tell each other."""
+"""Where a run computes: lightning-fabric for devices, nodes and precision."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking import rewire
-from robustsnn.spiking.norm import Synchronised
+from robustsnn.compute import rewire
+from robustsnn.compute.norm import Synchronised
+from robustsnn.processes import Team
 from robustsnn.training.objectives import Pass
-
-if TYPE_CHECKING:
-    import lightning_fabric
-
-Shared = TypeVar("Shared")
-
-
-def cpu() -> lightning_fabric.Fabric:
-    """One process on the CPU."""
-    from lightning_fabric import Fabric  # takes seconds, which commands that only look need not wait for
-
-    return Fabric(accelerator="cpu", devices=1)
-
-
-@dataclass(frozen=True)
-class Team:
-    """The processes that compute together, as one of them sees it; all of them come to every sum, mean, merge and wait."""
-
-    fabric: lightning_fabric.Fabric
-
-    @property
-    def size(self) -> int:
-        """How many they are."""
-        return self.fabric.world_size
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the one that writes and prints."""
-        return self.fabric.is_global_zero
-
-    def share(self, count: int) -> Tensor:
-        """The places among ``count`` that are this one's, ``[n]``; all of them, where there are fewer than processes."""
-        return torch.arange(count) if count < self.size else torch.arange(self.fabric.global_rank, count, self.size)
-
-    def total(self, value: Tensor) -> Tensor:
-        """The sum over all processes."""
-        if self.size == 1:
-            return value
-        summed = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        return summed.to(value.device)
-
-    def largest(self, value: Tensor) -> Tensor:
-        """The largest that any process has, place by place."""
-        if self.size == 1:
-            return value
-        found = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="max")
-        assert isinstance(found, Tensor)
-        return found.to(value.device)
-
-    def merge(self, values: Tensor) -> Tensor:
-        """Every place ``[count]`` as the process has it whose share it is."""
-        if len(values) < self.size:
-            return values
-        known = torch.zeros_like(values)
-        mine = self.share(len(values))
-        known[mine] = values[mine]
-        return self.total(known)
-
-    def mean(self, values: Mapping[str, float], count: int) -> dict[str, float]:
-        """Means over everyone's images, of means over the ``count`` that are this process's."""
-        if self.size == 1:
-            return dict(values)
-        *sums, images = self.total(torch.tensor([*values.values(), 1.0], dtype=torch.float64) * count).tolist()
-        return {name: value / images for name, value in zip(values, sums, strict=True)}
-
-    def agree(self, value: Shared) -> Shared:
-        """The value that the first process has."""
-        return value if self.size == 1 else self.fabric.broadcast(value)
-
-    def own(self, path: Path | None) -> Path | None:
-        """A file like that, of this process alone."""
-        if path is None or self.size == 1:
-            return path
-        return path.with_name(f"{path.name}.{self.fabric.global_rank}-of-{self.size}")
-
-    def wait(self) -> None:
-        """Until all have come here."""
-        self.fabric.barrier()
-
-    def part(self) -> None:
-        """The last thing that all of them do together: who left earlier would tear the others down."""
-        if self.size > 1:
-            self.wait()
-            torch.distributed.destroy_process_group()
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute import view
+from robustsnn.compute.layout import layout
+from robustsnn.compute.recompute import recomputing
 from robustsnn.conversion import folded
-from robustsnn.data import Augment, Images
+from robustsnn.data import Augment, Samples
 from robustsnn.files import digest
+from robustsnn.processes import Team, cpu
 from robustsnn.seeds import generator, image_seeds, randomness
-from robustsnn.spiking import rewire
-from robustsnn.spiking.layout import layout
-from robustsnn.spiking.recompute import recomputing
 from robustsnn.training.averaging import RENEWED, Average, renew
-from robustsnn.training.engine import Loss, Team, cpu, synchronised
-from robustsnn.training.keeper import Keeper, Position
+from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
+from robustsnn.training.engine import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
-from robustsnn.training.watch import first_not_finite, idle_layers, overfitting
+from robustsnn.training.training_state import Keeper, Position
 from robustsnn.types import Attack, Objective
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ AfterStep = Callable[[nn.Module], None]
 
 def train(
     net: nn.Module,
-    images: Images,
-    validation: Images,
+    images: Samples,
+    validation: Samples,
     objective: Objective,
     schedule: Schedule = Schedule(),
     *,
@@ -188,7 +189,7 @@ def _not_finite(loss: float, net: nn.Module, x: Tensor, where: str, lr: float, s
 
 def validate(
     net: nn.Module,
-    images: Images,
+    images: Samples,
     attack: Attack | None,
     seed: int,
     batch: int = 256,
@@ -196,15 +197,15 @@ def validate(
 ) -> tuple[float, float]:
     """Accuracy on clean images and under an attack (None: none) through the network's own gradient, in ``[0, 1]``."""
     team = Team(fabric or cpu())
-    view, guide = rewire(net, lambda _, __: None).eval(), folded(net)
+    fresh, guide = view(net).eval(), folded(net)
     device = next(net.parameters()).device
     counts = torch.zeros(3, dtype=torch.int64, device=device)  # images, right on clean ones, and on adversarial ones too
     for x, y, index in images.take(team.share(len(images)).to(images.labels.device)).batches(batch):
         x, y = x.to(device), y.to(device)
         adv = x if attack is None else attack(guide, x, y, rng=image_seeds(index.to(device), seed, "validation"))
         with torch.no_grad():
-            right = view(x).argmax(1) == y
-            counts += torch.stack([torch.ones_like(right).sum(), right.sum(), (right & (view(adv).argmax(1) == y)).sum()])
+            right = fresh(x).argmax(1) == y
+            counts += torch.stack([torch.ones_like(right).sum(), right.sum(), (right & (fresh(adv).argmax(1) == y)).sum()])
     every, clean, robust = team.total(counts).tolist()
     return clean / every, robust / every
 

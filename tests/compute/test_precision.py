@@ -7,8 +7,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from robustsnn import Dynamics, convert
 from robustsnn.attacks import FGSM
+from robustsnn.compute.precision import _kinds, ieee
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
-from robustsnn.precision import _kinds, ieee
 from robustsnn.seeds import generator
 
 

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from robustsnn.compute.norm import BatchNorm2d
+from robustsnn.compute.recall import graph_bytes
+from robustsnn.compute.recompute import recomputing
 from robustsnn.conversion import spiking
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 from robustsnn.spiking.network import nullcontext
-from robustsnn.spiking.norm import BatchNorm2d
-from robustsnn.spiking.recall import graph_bytes
-from robustsnn.spiking.recompute import recomputing
 
 
 @pytest.fixture(params=["vgg", "resnet8"])

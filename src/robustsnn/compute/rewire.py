@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy as shallow_copy
 from types import MethodType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 Swap = Callable[[str, nn.Module], nn.Module | None]
 
@@ -49,6 +52,11 @@ def rewire(net: nn.Module, swap: Swap) -> nn.Module:
     return visit("", net)
 
 
+def view(net: Net) -> Net:
+    """A copy of the module tree of ``net`` over the very same tensors: see `rewire`."""
+    return rewire(net, lambda _, __: None)  # type: ignore[return-value]
+
+
 def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A view of ``net`` in which some parameters or buffers, by their names, are other tensors.
 
@@ -57,15 +65,15 @@ def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         ValueError: a name that ``net`` does not have.
     """
-    view = rewire(net, lambda _, __: None)
+    changed = view(net)
     for name, tensor in tensors.items():
         path, _, last = name.rpartition(".")
-        module = view.get_submodule(path)
+        module = changed.get_submodule(path)
         place = module._parameters if last in module._parameters else module._buffers
         if last not in place:
             raise ValueError(f"{type(net).__name__} has no tensor {name!r}: give names of its state_dict")
         place[last] = tensor  # type: ignore[assignment]
-    return view
+    return changed
 
 
 def _shallow(name: str, module: nn.Module) -> nn.Module:

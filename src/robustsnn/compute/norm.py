@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking import compiled
-from robustsnn.spiking.recall import known
+from robustsnn.compute import machine_code
+from robustsnn.compute.recall import known
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -125,6 +125,6 @@ def _detached(x: Tensor | None) -> Tensor | None:
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance ``[C]`` of ``x [N,C,H,W]``: those of the images' own, put together."""
     rows = x.detach().permute(0, 2, 3, 1).flatten(1, 2)
-    variances, means = compiled.moments(rows)
+    variances, means = machine_code.moments(rows)
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)

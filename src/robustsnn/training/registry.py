@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from robustsnn.names import build
+from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.objectives import (
     Adversarial,
-    FastAdversarial,
     Mart,
     Natural,
-    NoisyFast,
     RobustFinetuning,
     Trades,
     WeightPerturbed,

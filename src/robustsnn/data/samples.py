@@ -12,7 +12,7 @@ from robustsnn.seeds import generator
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class Samples:
     """Labelled images.
 
     Arguments:
@@ -65,21 +65,21 @@ class Images:
         pixels = self.pixels[index]
         return (pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels), self.labels[index]
 
-    def take(self, index: Tensor) -> Images:
+    def take(self, index: Tensor) -> Samples:
         """The images ``index``."""
         return replace(self, pixels=self.pixels[index], labels=self.labels[index], ids=self.ids[index])
 
-    def to(self, device: torch.device | str) -> Images:
+    def to(self, device: torch.device | str) -> Samples:
         """The same images on a device."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
-    def near(self, device: torch.device) -> Images:
+    def near(self, device: torch.device) -> Samples:
         """The same images on a device, if they take less than a quarter of what is free there; else where they are."""
         if device.type == "cuda" and self.pixels.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
             return self
         return self.to(device)
 
-    def first(self, count: int | None) -> Images:
+    def first(self, count: int | None) -> Samples:
         """The first ``count`` images (None: all)."""
         return self if count is None else self.take(torch.arange(min(count, len(self))))
 
@@ -96,8 +96,8 @@ class Dataset:
     """Training and test images of one name, with the statistics networks normalise by."""
 
     name: str
-    train: Images
-    test: Images
+    train: Samples
+    test: Samples
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -116,7 +116,7 @@ class Dataset:
         return replace(self, train=self.train.first(train), test=self.test.first(test))
 
 
-def split(images: Images, held_out: float, seed: int) -> tuple[Images, Images]:
+def split(images: Samples, held_out: float, seed: int) -> tuple[Samples, Samples]:
     """Shuffled by the seed into (the rest, ``held_out`` of the images), class by class in the same proportion.
 
     Raises:

@@ -3,8 +3,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils import parametrizations
 
+from robustsnn.compute import rewire
 from robustsnn.conversion import spiking
-from robustsnn.spiking import rewire
 
 
 def nothing(name, module):

@@ -62,7 +62,7 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     if Path(told).exists():
         return
     line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}"
-    listen("robustsnn.spiking.compiled", _Once(lambda: say(line))).setLevel(logging.INFO)
+    listen("robustsnn.compute.machine_code", _Once(lambda: say(line))).setLevel(logging.INFO)
 
 
 def listen(name: str, handler: logging.Handler) -> logging.Logger:

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from robustsnn.compute.recall import graph_bytes
+from robustsnn.compute.recompute import recomputing
 from robustsnn.conversion import folded, spiking
 from robustsnn.models import create
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics
-from robustsnn.spiking.recall import graph_bytes
-from robustsnn.spiking.recompute import recomputing
 
 Y = torch.tensor([0, 1, 2, 3, 0, 1])
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustsnn import sums
+from robustsnn.compute import sums
+from robustsnn.compute.sums import running_sum
 from robustsnn.seeds import generator
-from robustsnn.sums import running_sum
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustsnn.spiking import compiled
+from robustsnn.compute import machine_code
 
 
 def mixture(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def mixed(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
     It keeps for the way back only what a gradient of the weights needs. torch.compile and torch.export see the definition.
     """
-    if torch.compiler.is_compiling() or compiled.order(weights, one, other) is None:
+    if torch.compiler.is_compiling() or machine_code.order(weights, one, other) is None:
         return mixture(weights, one, other)
     return _Mixed.apply(weights, one, other)  # type: ignore[no-untyped-call, no-any-return]
 
@@ -39,7 +39,7 @@ class _Mixed(torch.autograd.Function):
 
 def _at_once(equations: Any, weights: Tensor, *alike: Tensor) -> Any:
     """The equations in one pass, unless their own graph is asked for or layouts differ."""
-    found = None if torch.is_grad_enabled() else compiled.pointwise(equations, weights, *alike)
+    found = None if torch.is_grad_enabled() else machine_code.pointwise(equations, weights, *alike)
     return equations(weights, *alike) if found is None else found
 
 

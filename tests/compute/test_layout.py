@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustsnn.compute.layout import layout
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics, SpikingNetwork
-from robustsnn.spiking.layout import layout
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustsnn.compute.norm import BatchNorm2d, exact, statistics
+from robustsnn.compute.recall import recalling
 from robustsnn.seeds import generator
-from robustsnn.spiking.norm import BatchNorm2d, exact, statistics
-from robustsnn.spiking.recall import recalling
 
 
 def rows(count=64, size=16):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import fx
 
+from robustsnn.compute import machine_code
+from robustsnn.compute.mixing import mixed, mixture
 from robustsnn.models.resnet import Mix
 from robustsnn.seeds import generator
-from robustsnn.spiking import compiled
-from robustsnn.spiking.mixing import mixed, mixture
 
 WEIGHTS = torch.tensor([0.3, 0.8], dtype=torch.float64)
 
@@ -15,17 +15,17 @@ WEIGHTS = torch.tensor([0.3, 0.8], dtype=torch.float64)
 @pytest.fixture
 def always(monkeypatch):
     """Machine code at any size."""
-    monkeypatch.setattr(compiled, "SMALLEST", 0)
-    compiled._compiles.cache_clear()
-    if not compiled._compiles("cpu"):
+    monkeypatch.setattr(machine_code, "SMALLEST", 0)
+    machine_code.compiles.cache_clear()
+    if not machine_code.compiles("cpu"):
         pytest.skip("this machine has no C++ compiler")
 
 
 @pytest.fixture
 def calls(always, monkeypatch):
     """How often machine code ran."""
-    made, counted = compiled._machine_code, []
-    monkeypatch.setattr(compiled, "_machine_code", lambda *kind: counted.append(kind) or made(*kind))
+    made, counted = machine_code.code_for, []
+    monkeypatch.setattr(machine_code, "code_for", lambda *kind: counted.append(kind) or made(*kind))
     return counted
 
 
@@ -81,7 +81,7 @@ def test_other_layouts_on_the_way_there_and_back_are_no_matter(calls):
 
 
 def test_what_is_small_is_mixed_by_the_definition(monkeypatch):
-    monkeypatch.setattr(compiled, "_machine_code", None)
+    monkeypatch.setattr(machine_code, "code_for", None)
     one, other, _ = branches()
     assert torch.equal(mixed(WEIGHTS.float(), one, other), mixture(WEIGHTS.float(), one, other))
 

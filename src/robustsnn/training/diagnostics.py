@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute import view
 from robustsnn.seeds import randomness
-from robustsnn.spiking import SpikingNetwork, rewire
+from robustsnn.spiking import SpikingNetwork
 from robustsnn.training.schedule import CatastrophicOverfitting, Epoch
 
 NEVER, ALWAYS = 1e-4, 0.99
@@ -20,12 +21,12 @@ NEVER, ALWAYS = 1e-4, 0.99
 def first_not_finite(net: nn.Module, x: Tensor) -> str:
     """The first layer, in the order of the forward pass, whose output or parameters are not finite; empty if there is none."""
     found: list[str] = []
-    view = rewire(net, lambda _, __: None)
-    for name, module in view.named_modules():
+    fresh = view(net)
+    for name, module in fresh.named_modules():
         if not module._modules:
             module.register_forward_hook(lambda layer, _, y, name=name: found.append(name) if _strange(layer, y) else None)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    view(x)
+    fresh(x)
     for buffer, before in buffers:
         buffer.copy_(before)
     return found[0] if found else ""
@@ -42,11 +43,11 @@ def idle_layers(net: nn.Module, x: Tensor) -> list[str]:
     if not isinstance(net, SpikingNetwork):
         return []
     rates: dict[str, float] = {}
-    view = rewire(net, lambda _, __: None).eval()
-    assert isinstance(view, SpikingNetwork)
-    for name, neuron in view.neurons.items():
+    fresh = view(net).eval()
+    assert isinstance(fresh, SpikingNetwork)
+    for name, neuron in fresh.neurons.items():
         neuron.register_forward_hook(lambda _, __, spikes, name=name: rates.__setitem__(name, float(spikes.mean())))
-    view(x)
+    fresh(x)
     silent = [name for name, rate in rates.items() if rate < NEVER]
     busy = [name for name, rate in rates.items() if rate > ALWAYS]
     warnings = []

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM
+from robustsnn.compute import view
+from robustsnn.compute.precision import ieee
 from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
-from robustsnn.precision import ieee
 from robustsnn.seeds import image_seeds
-from robustsnn.spiking import SpikingNetwork, rewire
+from robustsnn.spiking import SpikingNetwork
 from robustsnn.types import Randomness
 
 Crafting = Literal["float32", "bfloat16"]
@@ -57,7 +58,7 @@ class Target:
     @staticmethod
     def of(net: nn.Module, crafting: Crafting = "float32") -> Target:
         guide = folded(net)
-        return Target(rewire(net, lambda _, __: None).eval(), bfloat16(guide) if crafting == "bfloat16" else guide)
+        return Target(view(net).eval(), bfloat16(guide) if crafting == "bfloat16" else guide)
 
 
 @torch.no_grad()
@@ -85,7 +86,7 @@ def attempt(
         ``x_adv [N,C,H,W]``, inside ball and box, and whether each of them is misclassified, ``[N]``.
     """
     cost = cost or Cost()
-    judged = cost.watch(rewire(target.judged, lambda _, __: None))
+    judged = cost.watch(view(target.judged))
 
     def judge(images: Tensor, index: Tensor) -> Tensor:
         return wrong(judged, images, y[index])
@@ -132,7 +133,7 @@ def attempts(
             if len(alive) * (left + 1) < len(graph) * left:
                 break  # a forward pass of these alone costs less than gradients of the others that no one needs
             member, cost, start = run[number], costs[number], x[alive]
-            judged = cost.watch(rewire(target.judged, lambda _, __: None))
+            judged = cost.watch(view(target.judged))
             adv = attack.step(start, gradient[torch.isin(graph, alive)])
             cost.gradients += len(alive)
             inside, broken = _judged(member, adv, judged, start, y[alive], cost)

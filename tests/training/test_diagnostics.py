@@ -11,7 +11,7 @@ from robustsnn.data import digits
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 from robustsnn.training import Epoch, Natural, Schedule, train
-from robustsnn.training.watch import first_not_finite, idle_layers, overfitting
+from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
 
 
 def test_the_first_layer_that_is_not_finite_is_named(net, images, unchanged):

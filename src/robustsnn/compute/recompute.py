@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from robustsnn.spiking.recall import check_unwritten
-from robustsnn.spiking.rewire import rewire
+from robustsnn.compute import rewire, view
+from robustsnn.compute.recall import check_unwritten
 
 
 def recomputing(net: nn.Module) -> nn.Module:
@@ -42,7 +42,7 @@ class _Segments(nn.Sequential):
     """A sequence, cut into segments of about as many layers as there are segments."""
 
     def __init__(self, whole: nn.Sequential) -> None:
-        super().__init__(OrderedDict((name, rewire(layer, lambda _, __: None)) for name, layer in whole.named_children()))
+        super().__init__(OrderedDict((name, view(layer)) for name, layer in whole.named_children()))
 
     def forward(self, x: Tensor) -> Tensor:
         layers = list(self)

@@ -9,14 +9,15 @@ import sys
 import pytest
 import torch
 
-from robustsnn import cli, machine
-from robustsnn.spiking import compiled
+from robustsnn import cli
+from robustsnn.compute import machine, machine_code
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_the_c_library_takes_what_it_is_told():
     answer = subprocess.run(
-        [sys.executable, "-c", "from robustsnn import machine; raise SystemExit(not machine.keep_memory())"], check=False
+        [sys.executable, "-c", "from robustsnn.compute import machine; raise SystemExit(not machine.keep_memory())"],
+        check=False,
     )
     assert answer.returncode == 0
 
@@ -55,8 +56,8 @@ def test_who_waits_for_the_compiler_is_told_why_once_on_a_machine(cold, monkeypa
     lines = []
     for _ in range(3):  # as many commands in one process
         machine.keep_machine_code(lines.append)
-    compiled.log.info("compiling")
-    compiled.log.info("compiling")
+    machine_code.log.info("compiling")
+    machine_code.log.info("compiling")
     assert [str(tmp_path) in line for line in lines] == [True] * cold
 
 
@@ -64,7 +65,7 @@ def test_who_waits_for_the_compiler_is_told_why_once_on_a_machine(cold, monkeypa
 def test_the_peak_is_that_of_what_ran_since():
     """In a process of its own: another one's free memory may be enough."""
     program = (
-        "from robustsnn import machine; before = machine.held('cpu'); block = bytearray(50 << 20); del block; "
+        "from robustsnn.compute import machine; before = machine.held('cpu'); block = bytearray(50 << 20); del block; "
         "raise SystemExit(machine.peak('cpu') - before < 40 << 20)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
