@@ -13,7 +13,10 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).parents[1] / "src/robustsnn"
-UNCHECKED = ("models", "spiking/compiled.py", "compute/machine_code.py", "spiking/neuron.py", "spiking/surrogate.py")
+UNCHECKED = (
+    *("models", "compute/machine_code.py"),
+    *(f"spiking/{name}" for name in ("compiled.py", "dynamics.py", "neurons", "surrogate.py")),
+)
 """What torch.fx traces with proxies, which are no tensors, and what torch.compile reads."""
 install_import_hook(
     [

@@ -4,6 +4,8 @@ from robustsnn.checkpoint import load, save
 from robustsnn.conversion import convert
 from robustsnn.evaluation import evaluate
 from robustsnn.spiking import (
+    LIF,
+    PLIF,
     Analog,
     Dynamics,
     Exponential,
@@ -19,6 +21,8 @@ from robustsnn.training import train
 __version__ = "0.1.0"
 
 __all__ = [
+    "LIF",
+    "PLIF",
     "Analog",
     "Dynamics",
     "Exponential",

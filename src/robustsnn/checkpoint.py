@@ -16,7 +16,7 @@ from robustsnn import models
 from robustsnn.conversion import trace
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build, one_line
-from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
+from robustsnn.spiking import LIF, NEURONS, PLIF, SURROGATES, Dynamics, Slot, SpikingNetwork
 from robustsnn.zoo import located
 
 FORMAT = "robustsnn-1"
@@ -109,6 +109,10 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             net, _ = trace(net, allow={"max_pool"})
             dynamics = dict(header.spiking["dynamics"])
             dynamics["surrogate"] = build("surrogate", SURROGATES, dynamics["surrogate"])
+            if "neuron" not in dynamics:  # as the networks of the zoo say it
+                kind = PLIF if dynamics.pop("train_leak", False) else LIF
+                dynamics["neuron"] = repr(kind(dynamics.pop("leak"), dynamics.pop("reset"), dynamics.pop("start", 0.0)))
+            dynamics["neuron"] = build("neuron", NEURONS, dynamics["neuron"])
             net = SpikingNetwork(
                 _with_biases(net, tensors), Dynamics(**dynamics), [Slot(**s) for s in header.spiking["slots"]]
             )
@@ -186,9 +190,7 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
     Raises:
         ValueError: `load` could not read them.
     """
-    if isinstance(dynamics.leak, Tensor):
-        raise ValueError("dynamics with a tensor as leak cannot be saved: save net.replace(leak=...) with a number")
-    surrogate = repr(dynamics.surrogate)
+    neuron, surrogate = repr(dynamics.neuron), repr(dynamics.surrogate)
     try:
         build("surrogate", SURROGATES, surrogate)
     except ValueError:
@@ -196,7 +198,14 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
             f"a network with the surrogate {surrogate[:80]} could be saved, but not loaded: put its dataclass into "
             "robustsnn.spiking.SURROGATES, or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same"
         ) from None
-    return {**vars(dynamics), "surrogate": surrogate}
+    try:
+        build("neuron", NEURONS, neuron)
+    except ValueError:
+        raise ValueError(
+            f"a network with the neuron {neuron[:80]} could be saved, but not loaded: put its dataclass into "
+            "robustsnn.spiking.NEURONS"
+        ) from None
+    return {**vars(dynamics), "neuron": neuron, "surrogate": surrogate}
 
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:

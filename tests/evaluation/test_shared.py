@@ -9,7 +9,7 @@ from robustsnn.evaluation.members import PUBLISHED_PATHS, Member
 from robustsnn.evaluation.results import ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
 from robustsnn.seeds import image_seeds
-from robustsnn.spiking import Adaptive, Analog, Hybrid, PotentialDependent, Rate, RateApproximation, Surrogate, Triangle
+from robustsnn.spiking import PLIF, Adaptive, Analog, Hybrid, PotentialDependent, Rate, RateApproximation, Surrogate, Triangle
 
 PATHS = (*PUBLISHED_PATHS[:-1], Hybrid(), RateApproximation(), PotentialDependent())
 
@@ -28,7 +28,7 @@ def test_only_single_steps_from_the_same_image_through_the_same_forward_pass_run
 @pytest.mark.parametrize("leak", [1.0, 0.6], ids=["as made", "trained leak"])
 def test_every_gradient_of_one_forward_pass_is_that_of_its_own_path(net, images, labels, leak):
     if leak != 1:
-        net = net.replace(train_leak=True)
+        net = net.replace(neuron=PLIF())
         with torch.no_grad():
             for trained in net.leaks.values():
                 trained.fill_(leak)

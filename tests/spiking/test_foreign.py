@@ -7,6 +7,7 @@ from torch import nn
 from robustsnn.seeds import generator
 from robustsnn.spiking import (
     FOREIGN,
+    LIF,
     Adaptive,
     Analog,
     Dynamics,
@@ -77,7 +78,7 @@ def layers():
 def ours(layers):
     flatten, *linear = layers
     body = nn.Sequential(flatten, linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2])
-    return SpikingNetwork(body, Dynamics(STEPS, leak=0.8)).double().eval()
+    return SpikingNetwork(body, Dynamics(STEPS, neuron=LIF(leak=0.8))).double().eval()
 
 
 @pytest.fixture(params=[False, True], ids=["step by step", "all steps at once"])

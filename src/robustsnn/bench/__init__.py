@@ -1,6 +1,6 @@
 """Speed as ratios within one run: what this project computes against the plain definition, and against convolutions alone.
 
-*plain*: `lif` by autograd through every step, the image repeated T times, memory in the default layout and left to the C
+*plain*: `unrolled` by autograd through every step, the image repeated T times, memory in the default layout and left to the C
 library, every member alone. *floor*: the same convolutions and linears alone, in the layout and as often as ours calls them,
 with ours' memory. Each form lives in a process of its own; they run in turns.
 """

@@ -15,7 +15,7 @@ from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
 from robustsnn.models.resnet import Mix
 from robustsnn.seeds import generator, image_seeds, randomness
-from robustsnn.spiking import Dynamics, Slot, SpikingNetwork, Surrogate, lif
+from robustsnn.spiking import Dynamics, Slot, SpikingNetwork, Surrogate, unrolled
 from robustsnn.types import GradientPath
 
 
@@ -75,7 +75,7 @@ def plain(net: SpikingNetwork) -> SpikingNetwork:
     """The oracle's execution of the same network."""
     slots = [Slot(slot.name) for slot in net.slots]
     body = rewire(net.body, lambda _, module: _Defined(module).train(module.training) if isinstance(module, Mix) else None)
-    view = SpikingNetwork(body, net.dynamics, slots).firing(lif).train(net.training)
+    view = SpikingNetwork(body, net.dynamics, slots).firing(unrolled).train(net.training)
     view.memory_format = torch.contiguous_format
     return view
 
@@ -91,7 +91,7 @@ class _Defined(nn.Module):
 
 @dataclass(frozen=True)
 class PlainPath:
-    """A published path by the definition: `lif` and autograd, where it is one through the neurons' potentials."""
+    """A published path by the definition: `unrolled` and autograd, where it is one through the neurons' potentials."""
 
     path: GradientPath
 
@@ -101,7 +101,7 @@ class PlainPath:
     def __call__(self, net: nn.Module) -> nn.Module:
         if not isinstance(self.path, Surrogate) or not isinstance(net, SpikingNetwork):
             return self.path(net)
-        return net.firing(lif, replace(net.dynamics, surrogate=self.path.derivative, detach_reset=self.path.detach_reset))
+        return net.firing(unrolled, replace(net.dynamics, surrogate=self.path.derivative, detach_reset=self.path.detach_reset))
 
 
 class Floor:

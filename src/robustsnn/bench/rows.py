@@ -18,8 +18,8 @@ from robustsnn.conversion.calibrate import calibrating, received
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
 from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.seeds import generator, randomness
-from robustsnn.spiking import Dynamics, lif
-from robustsnn.spiking.kernels import fused_lif
+from robustsnn.spiking import Dynamics, unrolled
+from robustsnn.spiking.kernels import fused
 from robustsnn.training.objectives import Adversarial, RobustFinetuning
 
 Forms = dict[str, Callable[[], object]]
@@ -36,7 +36,7 @@ def _lif(case: Case) -> Forms:
         given = current.detach().requires_grad_(), threshold.detach().requires_grad_()
         return torch.autograd.grad(fire(*given, Dynamics(case.timesteps)), given, up)
 
-    return {"plain": lambda: run(lif), "ours": lambda: run(fused_lif), "floor": current.clone}
+    return {"plain": lambda: run(unrolled), "ours": lambda: run(fused), "floor": current.clone}
 
 
 def _forward(case: Case) -> Forms:

@@ -17,8 +17,8 @@ from robustsnn.conversion.calibrate import Batches, Granularity, calibrate, firs
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import one_line
+from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
-from robustsnn.spiking.neuron import Dynamics
 
 BatchNorm = Literal["reestimate", "reset", "keep"]
 
@@ -82,7 +82,7 @@ def convert(
             pixels in ``[0, 1]``.
 
     Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
-    ``batch_norm="keep"`` and ``Dynamics(reset="subtract", start=0.5)``.
+    ``batch_norm="keep"`` and neurons ``LIF(reset="subtract", start=0.5)``.
 
     Source: Ozdenizci & Legenstein 2024, section 4.
     """

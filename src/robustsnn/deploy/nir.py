@@ -38,23 +38,23 @@ def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NI
     Source: Pedersen et al. 2024, https://doi.org/10.1038/s41467-024-52259-9.
     """
     nir, profile = _nir(), find("target", TARGETS, target)
-    dynamics = net.dynamics
-    if dynamics.start:
-        raise ValueError(f"potentials start at {dynamics.start:g} thresholds, and NIR's start at 0: use Dynamics(start=0)")
-    if dynamics.reset not in profile.resets:
+    neuron = next(layer.dynamics.neuron.relayed(layer.tensors) for layer in net.neurons.values())
+    if neuron.start:
+        raise ValueError(f"potentials start at {neuron.start:g} thresholds, and NIR's start at 0: use LIF(start=0)")
+    if neuron.reset not in profile.resets:
         raise ValueError(
-            f"{profile.label} has no reset {dynamics.reset!r} by way of NIR, only {', '.join(profile.resets)}: finetune with "
+            f"{profile.label} has no reset {neuron.reset!r} by way of NIR, only {', '.join(profile.resets)}: finetune with "
             "that reset, or export for another target"
         )
     layers, notes = fit(follow(net, shape), profile)
-    if dynamics.reset == "subtract" and target == "generic":
+    if neuron.reset == "subtract" and target == "generic":
         notes += ("reset: NIR sets potentials to v_reset; subtracting the threshold instead is up to the reader",)
     facts: dict[str, Any] = {
         "robustsnn": metadata.version("robustsnn"),
         "target": target,
-        "timesteps": dynamics.timesteps,
+        "timesteps": net.dynamics.timesteps,
         "dt": DT,
-        "reset": dynamics.reset,
+        "reset": neuron.reset,
         "coding": "direct: the image is the input at every time step",
         "readout": "mean of the output over the time steps",
         "fires": "v > v_threshold" if profile.above else "v >= v_threshold",

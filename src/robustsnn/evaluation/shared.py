@@ -13,8 +13,8 @@ from robustsnn.attacks.goals import Losses
 from robustsnn.attacks.gradient import usable
 from robustsnn.evaluation.members import Member
 from robustsnn.spiking import Firing, Hybrid, PotentialDependent, Rate, RateApproximation, SpikingNetwork, Surrogate, Through
+from robustsnn.spiking.dynamics import Fire
 from robustsnn.spiking.kernels import through_time
-from robustsnn.spiking.network import Fire
 
 SAME_FORWARD = (Surrogate, Rate, RateApproximation, Hybrid, PotentialDependent)
 """Paths that change nothing but the neurons' way back, and remember nothing."""
@@ -63,8 +63,7 @@ class SharedForward:
 
         def rule(grad: Tensor, firing: Firing) -> Tensor:
             neuron = self.neurons[self.turn][name]
-            dynamics = replace(neuron.dynamics, leak=firing.dynamics.leak)
             back = neuron.fire.rule if isinstance(neuron.fire, Through) else through_time
-            return back(grad, replace(firing, dynamics=dynamics))
+            return back(grad, replace(firing, dynamics=neuron.dynamics))
 
         return Through(rule)

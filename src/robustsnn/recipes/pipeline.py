@@ -23,7 +23,7 @@ from robustsnn.recipes.run import SHAPED_BY, Run
 from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
-from robustsnn.spiking import Neuron
+from robustsnn.spiking import NeuronLayer
 from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
 from robustsnn.training.diagnostics import idle_layers
 
@@ -150,7 +150,7 @@ def _finetune(run: Run) -> None:
         return run.listener.say(f"{run.label} SNN: already finetuned")
     net, how = run.open("converted"), run.recipe.finetune
     for neuron in net.modules():
-        if isinstance(neuron, Neuron):
+        if isinstance(neuron, NeuronLayer):
             neuron.threshold.requires_grad_(how.train_thresholds)
     return _train(run, "finetune", "snn", net, how, (*how.acts(), *([KeepZeros.of(net)] if run.recipe.prune.sparsity else [])))
 

@@ -89,9 +89,8 @@ class Recipe(Section):
 
     def dynamics(self) -> Dynamics:
         """Dynamics of the spiking network."""
-        n = self.neurons
-        surrogate = build("surrogate", SURROGATES, n.surrogate)
-        return Dynamics(self.timesteps, n.leak, n.reset, n.detach_reset, surrogate, n.start, n.train_leak)
+        surrogate = build("surrogate", SURROGATES, self.neurons.surrogate)
+        return Dynamics(self.timesteps, self.neurons.value(), surrogate, self.neurons.detach_reset)
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are not

@@ -18,7 +18,7 @@ from robustsnn.evaluation.ensemble import Crafting
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
-from robustsnn.spiking import SURROGATES
+from robustsnn.spiking import LIF, NEURONS, PLIF, SURROGATES, Neuron
 from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
 from robustsnn.types import Attack, Objective
 
@@ -115,6 +115,9 @@ class Model(Section):
 class Neurons(Section):
     """Dynamics of the neurons; the number of time steps is a key of the recipe itself."""
 
+    kind: Annotated[str, _read_by(partial(build, "neuron", NEURONS))] | None = Field(
+        None, description="another kind with its settings, such as MultiSpike(levels=4); not given: LIF, of the keys below"
+    )
     leak: Number = Field(1.0, gt=0, le=1, description="part of the potential kept per time step; 1 is integrate-and-fire")
     reset: Literal["zero", "subtract"] = Field("zero", description="what a spike does to the potential")
     detach_reset: bool = Field(False, description="no gradient through the reset")
@@ -123,6 +126,20 @@ class Neurons(Section):
     surrogate: Annotated[str, _read_by(partial(build, "surrogate", SURROGATES))] = Field(
         "Triangle(1.0)", description="derivative in training"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Neurons:
+        of_lif = {"leak", "reset", "start", "train_leak"}
+        differ = [key for key in sorted(of_lif) if getattr(self, key) != Neurons.model_fields[key].default]
+        if self.kind is not None and differ:
+            raise ValueError(f"neurons.{differ[0]} is of LIF: give it inside neurons.kind = {self.kind!r}, or leave kind out")
+        return self
+
+    def value(self) -> Neuron:
+        """The neuron that the keys describe."""
+        if self.kind is not None:
+            return build("neuron", NEURONS, self.kind)  # type: ignore[no-any-return]
+        return (PLIF if self.train_leak else LIF)(self.leak, self.reset, self.start)
 
 
 class Training(Section):

@@ -1,15 +1,19 @@
 """Spiking networks: neurons, the networks they make, and the ways a gradient gets through them."""
 
 from robustsnn.spiking.adaptive import Adaptive
+from robustsnn.spiking.dynamics import Dynamics, unrolled, walk
 from robustsnn.spiking.foreign import ForeignNetwork, Library
 from robustsnn.spiking.kernels import Firing, Through
-from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
-from robustsnn.spiking.neuron import Dynamics, lif, membrane
+from robustsnn.spiking.network import NeuronLayer, Slot, SpikingNetwork
+from robustsnn.spiking.neurons import LIF, NEURONS, PLIF, MultiSpike, Neuron
 from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
 
 __all__ = [
     "FOREIGN",
+    "LIF",
+    "NEURONS",
+    "PLIF",
     "SURROGATES",
     "Adaptive",
     "Analog",
@@ -19,7 +23,9 @@ __all__ = [
     "ForeignNetwork",
     "Hybrid",
     "Library",
+    "MultiSpike",
     "Neuron",
+    "NeuronLayer",
     "Plain",
     "PotentialDependent",
     "Rate",
@@ -31,6 +37,6 @@ __all__ = [
     "Surrogate",
     "Through",
     "Triangle",
-    "lif",
-    "membrane",
+    "unrolled",
+    "walk",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -15,12 +15,9 @@ from robustsnn.compute.norm import exact
 from robustsnn.compute.recall import again, known, recalling
 from robustsnn.compute.rewire import rewire
 from robustsnn.names import nearest
-from robustsnn.spiking.kernels import fused_lif, spikes_of
-from robustsnn.spiking.neuron import Dynamics
+from robustsnn.spiking.dynamics import Dynamics, Fire
+from robustsnn.spiking.kernels import fused, spikes_of
 from robustsnn.types import Images, Logits, StepLogits
-
-Fire = Callable[[Tensor, Tensor, Dynamics], Tensor]
-"""``fire(current [T,N,...], threshold, dynamics) -> spikes [T,N,...]``: the forward of `lif`, with a gradient of its own."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,8 @@ class Slot:
     first: bool = False
 
 
-class Neuron(nn.Module):
-    """A layer of neurons with a trainable threshold (and leak, where the dynamics say so), in the slot of a ReLU.
+class NeuronLayer(nn.Module):
+    """A layer of neurons with a trainable threshold, and what else its neuron trains, in the slot of a ReLU.
 
     Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
     """
@@ -43,37 +40,47 @@ class Neuron(nn.Module):
         dynamics: Dynamics,
         *,
         first: bool = False,
-        fire: Fire = fused_lif,
-        leak: nn.Parameter | None = None,
+        fire: Fire = fused,
+        trained: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         super().__init__()
-        if dynamics.train_leak and leak is None:
-            leak = nn.Parameter(torch.as_tensor(dynamics.leak).detach().to(threshold.device, threshold.dtype).clone())
         self.threshold = threshold
-        self.leak = leak
         self.dynamics = dynamics
         self.first = first
         self.fire = fire
+        for name, value in dynamics.neuron.trained.items():
+            setattr(self, name, trained[name] if trained else nn.Parameter(threshold.detach().new_tensor(value)))
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What is trained besides the threshold, by name."""
+        return {name: getattr(self, name) for name in self.dynamics.neuron.trained}
+
+    @property
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """The threshold, and what else is trained, by name."""
+        return {"threshold": self.threshold, **self.trained}
 
     def changed(
         self, *, threshold: nn.Parameter | None = None, dynamics: Dynamics | None = None, fire: Fire | None = None
-    ) -> Neuron:
+    ) -> NeuronLayer:
         """A like layer over the same parameters, with another threshold, other dynamics, or another way to fire."""
         threshold = self.threshold if threshold is None else threshold
         dynamics = dynamics or self.dynamics
-        same_leak = (dynamics.leak, dynamics.train_leak) == (self.dynamics.leak, self.dynamics.train_leak)
-        leak = self.leak if same_leak else None
-        return Neuron(threshold, dynamics, first=self.first, fire=fire or self.fire, leak=leak)
+        same = dynamics.neuron.trained == self.dynamics.neuron.trained
+        return NeuronLayer(
+            threshold, dynamics, first=self.first, fire=fire or self.fire, trained=self.trained if same else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        dynamics = self.dynamics if self.leak is None else replace(self.dynamics, leak=self.leak)
-        steps = dynamics.timesteps
+        steps = self.dynamics.timesteps
         current = x.expand(steps, *x.shape) if self.first else x.unflatten(0, (steps, -1))
-        spikes = self.fire(current, self.threshold, dynamics).flatten(0, 1)
-        if self.fire is not fused_lif or not spikes.requires_grad:
+        spikes = self.fire(current, dynamics=self.dynamics, **self.tensors).flatten(0, 1)
+        if self.fire is not fused or not spikes.requires_grad:
             return spikes
-        given, threshold = again(current) or current.detach, self.threshold.detach()
-        return known(spikes, lambda: spikes_of(given(), threshold, dynamics).flatten(0, 1))
+        given, dynamics = again(current) or current.detach, self.dynamics
+        tensors = {name: value.detach() for name, value in self.tensors.items()}
+        return known(spikes, lambda: spikes_of(given(), dynamics=dynamics, **tensors).flatten(0, 1))
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"
@@ -83,9 +90,9 @@ class SpikingNetwork(nn.Module):
     """A plain body with neurons in its ReLU slots, run for T steps on a constant input; logits are the mean over time.
 
     Arguments:
-        body: a module with one ``nn.ReLU`` (or already a `Neuron`) per activation; `robustsnn.conversion.trace` makes one
+        body: a module with one ``nn.ReLU`` (or already a `NeuronLayer`) per activation; `robustsnn.conversion.trace` makes one
             of any ANN. Its tensors are shared, its modules are not touched.
-        dynamics: time steps, leak, reset and surrogate of all neurons.
+        dynamics: time steps, neuron and surrogate of all layers.
         slots: the places of neurons in firing order, with those that see the input before time begins. None takes every
             ``nn.ReLU`` in module order and repeats the image T times at the input.
         conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
@@ -112,7 +119,7 @@ class SpikingNetwork(nn.Module):
             slots = [
                 Slot(name, getattr(module, "first", False))
                 for name, module in modules.items()
-                if isinstance(module, nn.ReLU | Neuron)
+                if isinstance(module, nn.ReLU | NeuronLayer)
             ]
         if not slots:
             raise ValueError(
@@ -120,7 +127,7 @@ class SpikingNetwork(nn.Module):
                 "robustsnn.conversion.trace turns functional activations into modules"
             )
         for slot in slots:
-            if not isinstance(modules.get(slot.name), nn.ReLU | Neuron):
+            if not isinstance(modules.get(slot.name), nn.ReLU | NeuronLayer):
                 raise ValueError(f"slot {slot.name!r} is no nn.ReLU of {type(body).__name__}: {nearest(slot.name, modules)}")
         self.slots = tuple(slots)
         self.dynamics = dynamics
@@ -131,8 +138,8 @@ class SpikingNetwork(nn.Module):
         def place(name: str, module: nn.Module) -> nn.Module | None:
             if name not in first:
                 return exact(module) if type(module) is nn.BatchNorm2d and not module._modules else None
-            threshold = module.threshold if isinstance(module, Neuron) else nn.Parameter(_like(body, 1.0))
-            return Neuron(threshold, dynamics, first=first[name]).train(module.training)
+            threshold = module.threshold if isinstance(module, NeuronLayer) else nn.Parameter(_like(body, 1.0))
+            return NeuronLayer(threshold, dynamics, first=first[name]).train(module.training)
 
         self.body = rewire(body, place)
         self.training = body.training
@@ -144,14 +151,14 @@ class SpikingNetwork(nn.Module):
 
     @property
     def leaks(self) -> dict[str, nn.Parameter]:
-        """The trainable leaks by module path, in firing order; none unless ``dynamics.train_leak``."""
-        return {name: neuron.leak for name, neuron in self.neurons.items() if neuron.leak is not None}
+        """The trained leaks by module path, in firing order; none unless the neurons are such as `PLIF`."""
+        return {name: layer.trained["leak"] for name, layer in self.neurons.items() if "leak" in layer.trained}
 
     @property
-    def neurons(self) -> dict[str, Neuron]:
+    def neurons(self) -> dict[str, NeuronLayer]:
         """The layers of neurons by module path, in firing order."""
         found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
-        return {name: module for name, module in found.items() if isinstance(module, Neuron)}
+        return {name: module for name, module in found.items() if isinstance(module, NeuronLayer)}
 
     def begun(self, x: Tensor) -> Tensor:
         """What the body is given for images ``[N, ...]``: these where neurons see them before time begins, else T times them,
@@ -172,14 +179,14 @@ class SpikingNetwork(nn.Module):
         """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
         return self.steps(x).mean(0)
 
-    def rewired(self, change: Callable[[str, Neuron], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
+    def rewired(self, change: Callable[[str, NeuronLayer], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
         """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""
         paths = {f"body.{name}".rstrip("."): name for name in self.neurons}
 
         def swap(name: str, module: nn.Module) -> nn.Module | None:
             if name not in paths:
                 return None
-            assert isinstance(module, Neuron)
+            assert isinstance(module, NeuronLayer)
             return change(paths[name], module).train(module.training)
 
         view = rewire(self, swap)
@@ -203,6 +210,8 @@ class SpikingNetwork(nn.Module):
         >>> net.replace({"0": 0.5}, timesteps=3).steps(torch.ones(1, 1, 2, 2)).shape
         torch.Size([3, 1, 2])
         """
+        if unknown := sorted(set(dynamics) - {field.name for field in fields(Dynamics)}):
+            raise TypeError(f"Dynamics has no {unknown[0]!r}; a neuron has its own: replace(neuron=LIF(leak=0.9))")
         changed = replace(self.dynamics, **dynamics)
         thresholds = dict(thresholds or {})
         for name, value in thresholds.items():
@@ -211,7 +220,7 @@ class SpikingNetwork(nn.Module):
             if bad := int((~torch.as_tensor(value).isfinite()).sum()):
                 raise ValueError(f"the threshold of {name!r} must be finite, and {bad} of its values are not: give numbers")
 
-        def change(name: str, neuron: Neuron) -> Neuron:
+        def change(name: str, neuron: NeuronLayer) -> NeuronLayer:
             threshold = thresholds.get(name, neuron.threshold)
             if not isinstance(threshold, nn.Parameter):
                 threshold = nn.Parameter(_like(self.body, threshold))

@@ -16,9 +16,9 @@ from robustsnn.compute import rewire, view
 from robustsnn.compute.sums import running_sum
 from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
-from robustsnn.spiking.kernels import Firing, Through, fused_lif
-from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
-from robustsnn.spiking.neuron import recursion
+from robustsnn.spiking.kernels import Firing, Through, fused
+from robustsnn.spiking.network import NeuronLayer, SpikingNetwork, spiking_only
+from robustsnn.spiking.neurons import LIF
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 
 
@@ -52,7 +52,7 @@ class Surrogate:
         if isinstance(net, ForeignNetwork):
             return net.spiking(lambda _, own: surrogate(own, self.derivative), detach_reset=self.detach_reset)
         net = spiking_only(self, net)
-        return net.firing(fused_lif, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
+        return net.firing(fused, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Rate:
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
-        return grad * firing.spikes.amax(0)
+        return grad * (firing.spikes != 0).any(0).to(grad.dtype)
 
 
 def _where_it_fired() -> Around:
@@ -85,15 +85,23 @@ class RateApproximation:
     """Rate gradient approximation (RGA; Bu et al. 2023): the firing rate as a function of the mean current.
 
     With ``a = mean_t I / threshold`` and leak ``l`` the gradient, averaged over time, is multiplied by 0.2 for
-    ``0 <= a <= 1 - l``, by ``(1 - 0.2 (1 - l)) / (l + 1)`` for ``1 - l < a <= 2``, and else by 0.
+    ``0 <= a <= 1 - l``, by ``(1 - 0.2 (1 - l)) / (l + 1)`` for ``1 - l < a <= 2``, and else by 0. It is the rate of `LIF`
+    neurons; others have no such path.
     """
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return spiking_only(self, net).firing(Through(self._rule))
+        net = spiking_only(self, net)
+        if not isinstance(net.dynamics.neuron, LIF):
+            raise ValueError(
+                f"{self} knows the rate of LIF and PLIF neurons, not of {net.dynamics.neuron}: use Hybrid() or Rate()"
+            )
+        return net.firing(Through(self._rule))
 
     @staticmethod
     def _rule(grad: Tensor, firing: Firing) -> Tensor:
-        a, leak = firing.current.mean(0) / firing.threshold, firing.dynamics.leak
+        neuron = firing.dynamics.neuron
+        assert isinstance(neuron, LIF)
+        a, leak = firing.current.mean(0) / firing.threshold, neuron.kept(firing.tensors)
         low = ((a >= 0) & (a <= 1 - leak)).to(grad.dtype) * 0.2
         high = ((a > 1 - leak) & (a <= 2)).to(grad.dtype) * ((1 - 0.2 * (1 - leak)) / (leak + 1))
         return (grad.mean(0) * (low + high)).expand_as(grad)
@@ -117,7 +125,8 @@ class Hybrid:
         surrogate = Triangle(self.width)
 
         def rule(grad: Tensor, firing: Firing) -> Tensor:
-            return (grad * surrogate(firing.v_pre - firing.threshold)).mean(0).expand_as(grad)
+            slope = firing.dynamics.neuron.slope(firing.v_pre, firing.tensors, surrogate)
+            return (grad * slope).mean(0).expand_as(grad)
 
         return spiking_only(self, net).firing(Through(rule))
 
@@ -159,9 +168,10 @@ class PotentialDependent:
         spread = PotentialDependent._spread(mean, square)
 
         def derivative(t: int, u: Tensor) -> Tensor:
-            return PotentialDependent._bell(u, spread[t])
+            s = spread[t]
+            return PotentialDependent._bell(u, s.reshape(*s.shape, *[1] * (u.dim() - s.dim())))
 
-        return recursion(grad, v, firing.spikes, firing.threshold, firing.dynamics, derivative)[0]
+        return firing.back(grad, derivative)
 
     @staticmethod
     def _spread(mean: Tensor, square: Tensor) -> Tensor:
@@ -180,10 +190,12 @@ class Analog:
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.around(lambda: lambda current, _: current.relu(), timesteps=1)
-        return rewire(spiking_only(self, net).body, lambda _, module: _relu(module) if isinstance(module, Neuron) else None)
+        return rewire(
+            spiking_only(self, net).body, lambda _, module: _relu(module) if isinstance(module, NeuronLayer) else None
+        )
 
 
-def _relu(neuron: Neuron) -> nn.Module:
+def _relu(neuron: NeuronLayer) -> nn.Module:
     return nn.ReLU().train(neuron.training)
 
 

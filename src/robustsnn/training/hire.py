@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.attacks import Linf
-from robustsnn.spiking import Dynamics, Neuron, SpikingNetwork, membrane
+from robustsnn.spiking import Dynamics, NeuronLayer, SpikingNetwork, walk
 from robustsnn.training.objectives import Pass
 from robustsnn.types import Images, Labels, Randomness
 
@@ -72,19 +72,19 @@ class Hire:
             raise ValueError(f"Hire needs a spiking network whose time steps fall into {self.periods} equal periods")
         shorter = replace(net.dynamics, timesteps=net.dynamics.timesteps // self.periods)
 
-        def carried(name: str, neuron: Neuron) -> Neuron:
-            fire = neuron.fire
+        def carried(name: str, layer: NeuronLayer) -> NeuronLayer:
+            fire = layer.fire
 
-            def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+            def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
                 if name in before:  # what was left of them comes in with the first step
-                    first = current[:1] + dynamics.leak * before[name]
-                    current, dynamics = torch.cat([first, current[1:]]), replace(dynamics, start=0.0)
+                    tensors = {"threshold": threshold, **trained}
+                    first = dynamics.neuron.charge(before[name], current[:1], tensors)
+                    current = torch.cat([first, current[1:]])
+                    dynamics = replace(dynamics, neuron=replace(dynamics.neuron, start=0.0))  # type: ignore[type-var]
                 with torch.no_grad():
-                    v, s = membrane(current, threshold, dynamics)
-                    lost = v[-1] if dynamics.reset == "zero" else threshold
-                    after[name] = v[-1] - s[-1] * lost
-                return fire(current, threshold, dynamics)
+                    after[name] = walk(current, threshold, dynamics, **trained).left
+                return fire(current, threshold, dynamics, **trained)
 
-            return neuron.changed(dynamics=shorter, fire=fire_on)
+            return layer.changed(dynamics=shorter, fire=fire_on)
 
         return net.rewired(carried, shorter)
