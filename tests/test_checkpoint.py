@@ -127,7 +127,7 @@ def test_the_header_says_what_was_saved(path):
     save(path, snn(), RECIPE, {"history": [{"loss": 0.1}], "best": 0})
     header = read_header(path)
     assert (header.kind, header.recipe, header.metrics) == ("snn", RECIPE, {"history": [{"loss": 0.1}], "best": 0})
-    assert set(header.spiking) == {"dynamics", "slots"}
+    assert set(header.spiking) == {"dynamics", "signal", "blueprint"}
     save(path, ann(), RECIPE)
     assert (read_header(path).kind, read_header(path).metrics, read_header(path).spiking) == ("ann", {}, {})
 
@@ -261,14 +261,36 @@ DAMAGED = {
     "no model": {"recipe": {}},
     "list for a table": {"recipe": []},
     "no dynamics": {"spiking": {}},
-    "unknown surrogate": {"spiking": {"dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "Square(1)"}, "slots": []}},
-    "no surrogate but a number": {"spiking": {"dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "3"}, "slots": []}},
-    "unknown neuron": {"spiking": {"dynamics": {"timesteps": 2, "neuron": "Cell", "surrogate": "Triangle(1)"}, "slots": []}},
+    "unknown surrogate": {
+        "spiking": {
+            "dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "Square(1)"},
+            "signal": "Constant",
+            "blueprint": {},
+        }
+    },
+    "no surrogate but a number": {
+        "spiking": {"dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "3"}, "signal": "Constant", "blueprint": {}}
+    },
+    "unknown neuron": {
+        "spiking": {
+            "dynamics": {"timesteps": 2, "neuron": "Cell", "surrogate": "Triangle(1)"},
+            "signal": "Constant",
+            "blueprint": {},
+        }
+    },
     "time steps below one": {
-        "spiking": {"dynamics": {"timesteps": 0, "neuron": "LIF", "surrogate": "Triangle(1)"}, "slots": []}
+        "spiking": {
+            "dynamics": {"timesteps": 0, "neuron": "LIF", "surrogate": "Triangle(1)"},
+            "signal": "Constant",
+            "blueprint": {},
+        }
     },
     "slot that is none": {
-        "spiking": {"dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "Triangle(1)"}, "slots": [{"name": "x"}]}
+        "spiking": {
+            "dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "Triangle(1)"},
+            "signal": "Constant",
+            "blueprint": {"slots": [{"name": "x"}]},
+        }
     },
     "unknown kind": {"kind": "brain"},
     "kind that does not fit": {"kind": "ann"},
@@ -296,7 +318,7 @@ def test_nothing_in_a_checkpoint_is_executed(path, tmp_path):
     save(path, snn(), RECIPE)
     tensors, texts = read_tensors(path)
     evil = {"timesteps": 2, "neuron": "LIF", "surrogate": f"__import__('pathlib').Path({str(tmp_path / 'pwned')!r}).touch()"}
-    write_tensors(path, tensors, texts | {"spiking": json.dumps({"dynamics": evil, "slots": []})})
+    write_tensors(path, tensors, texts | {"spiking": json.dumps({"dynamics": evil, "signal": "Constant", "blueprint": {}})})
     with pytest.raises(ValueError, match="net\\.safetensors"):
         load(path)
     assert not (tmp_path / "pwned").exists()

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import models
-from robustsnn.conversion import trace
+from robustsnn.conversion import Blueprint
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build, one_line
-from robustsnn.spiking import LIF, NEURONS, PLIF, SURROGATES, Dynamics, Slot, SpikingNetwork
+from robustsnn.spiking import NEURONS, SIGNALS, SURROGATES, Dynamics, SpikingNetwork
 from robustsnn.zoo import located
 
 FORMAT = "robustsnn-1"
@@ -27,7 +27,7 @@ WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself: ``kind`` ("ann" or "snn"), recipe, metrics, and dynamics and slots of an SNN."""
+    """What a checkpoint says of itself: ``kind`` ("ann" or "snn"), recipe, metrics; an SNN's dynamics, signal, blueprint."""
 
     kind: str
     recipe: dict[str, Any]
@@ -55,7 +55,8 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any] = {}, metri
         _check_body(recipe["model"], net)
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
-        spiking = {"dynamics": _written(net.dynamics), "slots": [asdict(slot) for slot in net.slots]}
+        blueprint = asdict(Blueprint.of(net))
+        spiking = {"dynamics": _written(net.dynamics), "signal": repr(net.signal), "blueprint": blueprint}
     header = {"kind": "snn" if spiking else "ann", "recipe": recipe, "metrics": metrics or {}, "spiking": spiking}
     try:
         texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
@@ -96,6 +97,11 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     header = _header(Path(path), texts)
     model = header.recipe.get("model", {})
     known = model if isinstance(model, dict) else {}
+    if header.kind == "snn" and header.spiking and "blueprint" not in header.spiking:
+        raise ValueError(
+            f"{path} was saved before checkpoints said how their bodies are made: give it that once, tensors as they are, by "
+            "'python benchmarks/blueprints.py FILE' of the source, or convert its ANN again"
+        )
     if body is None and "name" not in known:
         made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
         raise ValueError(
@@ -106,19 +112,13 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             _check_shapes(model, tensors, "body." if header.kind == "snn" else "")
         net = models.create(**model) if body is None else copy.deepcopy(body)
         if header.kind == "snn":
-            net, _ = trace(net, allow={"max_pool"})
             dynamics = dict(header.spiking["dynamics"])
             dynamics["surrogate"] = build("surrogate", SURROGATES, dynamics["surrogate"])
-            if "neuron" not in dynamics:  # as the networks of the zoo say it
-                kind = PLIF if dynamics.pop("train_leak", False) else LIF
-                dynamics["neuron"] = repr(kind(dynamics.pop("leak"), dynamics.pop("reset"), dynamics.pop("start", 0.0)))
             dynamics["neuron"] = build("neuron", NEURONS, dynamics["neuron"])
-            net = SpikingNetwork(
-                _with_biases(net, tensors), Dynamics(**dynamics), [Slot(**s) for s in header.spiking["slots"]]
-            )
-            _shape_thresholds(net, tensors)
+            signal = build("signal", SIGNALS, header.spiking["signal"])
+            net = Blueprint(**header.spiking["blueprint"]).built(net, Dynamics(**dynamics), signal)
         net.load_state_dict(tensors)
-    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
+    except (RuntimeError, TypeError, LookupError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
         advice = "restore the file from where it came" if body is None else "give a body like the one that was saved"
         raise ValueError(f"the tensors of {path} do not fit its recipe ({one_line(error)}): {advice}") from None
     return net.eval()
@@ -242,16 +242,3 @@ def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head:
         found = tensors[head + name]
         if found.shape != tensor.shape:
             raise ValueError(f"{name} is {list(found.shape)}, but its recipe makes {list(tensor.shape)}")
-
-
-def _with_biases(body: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Conversion gives linear layers without bias a trainable one: make room for it."""
-    for name, module in body.named_modules():
-        if isinstance(module, nn.Linear) and module._parameters["bias"] is None and f"body.{name}.bias" in tensors:
-            module.bias = nn.Parameter(torch.zeros(module.out_features))
-    return body
-
-
-def _shape_thresholds(net: SpikingNetwork, tensors: Mapping[str, Tensor]) -> None:
-    for name, threshold in net.thresholds.items():
-        threshold.data = torch.zeros_like(tensors[f"body.{name}.threshold"])

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+Inputs = Float[Tensor, "N ..."]
 Images = Float[Tensor, "N C H W"]
 Labels = Int[Tensor, "N"]
 Logits = Float[Tensor, "N K"]

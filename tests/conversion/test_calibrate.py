@@ -126,7 +126,7 @@ def test_nothing_is_dropped_out_while_calibrating():
 
 
 def test_it_does_not_matter_what_runs_once(net):
-    repeated = SpikingNetwork(net.body, net.dynamics, [type(slot)(slot.name) for slot in net.slots])
+    repeated = SpikingNetwork(net.body, net.dynamics, slots=[type(slot)(slot.name) for slot in net.slots])
     assert calibrate(repeated, batches(), timesteps=6) == pytest.approx(calibrate(net, batches(), timesteps=6), rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from robustsnn.data import digits
 from robustsnn.models import create
 from robustsnn.recipes import Run, load_recipe, packaged
 from robustsnn.recipes.recipe import Recipe, from_table, from_toml
-from robustsnn.spiking import LIF, Dynamics, Exponential
+from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, MultiSpike
 from robustsnn.training import RobustFinetuning, Schedule, Trades
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -120,6 +120,8 @@ def test_texts_become_the_values_they_spell():
     assert value.finetune.value() == RobustFinetuning(0.1, 0.05)
     assert value.finetune.attack() == PGD(8 / 255, 5)
     assert value.dynamics() == Dynamics(8, neuron=LIF(leak=0.5), surrogate=Exponential(0.3, 2))
+    assert recipe(neurons={"train_leak": True, "start": 0.5}).dynamics().neuron == PLIF(start=0.5)
+    assert recipe(neurons={"kind": "MultiSpike(3)"}).dynamics().neuron == MultiSpike(3)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ MISTAKES = [
     ({"finetune": {"epochs": 1.5}}, r"finetune\.epochs: .*'1\.5'"),
     ({"finetune": 3}, r"finetune: .*"),
     ({"neurons": {"leak": 1.5}}, r"neurons\.leak: .*less than or equal to 1"),
-    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons\.leak is of LIF: give it inside neurons\.kind"),
+    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons: leak, reset.* are keys of LIF: give them inside kind"),
     ({"neurons": {"kind": "Spikey"}}, r"unknown neuron 'Spikey': .*LIF, MultiSpike, PLIF"),
     ({"neurons": {"reset": "none"}}, r"neurons\.reset: .*'zero' or 'subtract'"),
     ({"neurons": {"surrogate": "Tringle(1)"}}, r"neurons\.surrogate: .*did you mean 'Triangle'\?"),

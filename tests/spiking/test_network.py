@@ -25,7 +25,7 @@ def test_logits_are_the_mean_of_those_of_every_step(net, images, timesteps):
 @pytest.mark.parametrize("first", [False, True], ids=["repeated image", "first slot"])
 def test_a_network_is_its_layers_with_lif_between(images, first):
     layers = body()
-    net = SpikingNetwork(layers, Dynamics(6, neuron=LIF(leak=0.9)), [Slot("1", first), Slot("5")]).replace(
+    net = SpikingNetwork(layers, Dynamics(6, neuron=LIF(leak=0.9)), slots=[Slot("1", first), Slot("5")]).replace(
         {"1": 0.2, "5": 0.05}
     )
     current = layers[0](images).expand(6, 6, 4, 6, 6)
@@ -42,7 +42,7 @@ def spikes_pooled(layers, spikes):
 
 def test_what_runs_once_computes_what_runs_at_every_step(ann, net, images):
     assert [slot.first for slot in net.slots] == [True, False, False]
-    repeated = SpikingNetwork(net.body, net.dynamics, [Slot(slot.name) for slot in net.slots]).eval()
+    repeated = SpikingNetwork(net.body, net.dynamics, slots=[Slot(slot.name) for slot in net.slots]).eval()
     assert not any(neuron.first for neuron in repeated.neurons.values())
     torch.testing.assert_close(repeated.steps(images), net.steps(images))
     assert net.begun(images) is images

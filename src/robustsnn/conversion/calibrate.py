@@ -14,10 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.frontier import CHUNK, frontier
+from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork
 
 Granularity = Literal["layer", "channel"]
 """Whether a layer has one threshold, or each of its channels."""
+CONSTANT = 100
+"""Time steps of calibration on a constant input."""
 Batches = Iterable[Tensor | tuple[Tensor, ...]]
 OnLayer = Callable[[str, float], None]
 
@@ -27,7 +30,7 @@ def calibrate(
     net: SpikingNetwork,
     batches: Batches,
     percentile: float = ...,
-    timesteps: int = ...,
+    timesteps: int | None = ...,
     *,
     granularity: Literal["layer"] = ...,
     limit: int = ...,
@@ -40,7 +43,7 @@ def calibrate(
     net: SpikingNetwork,
     batches: Batches,
     percentile: float = ...,
-    timesteps: int = ...,
+    timesteps: int | None = ...,
     *,
     granularity: Literal["channel"],
     limit: int = ...,
@@ -53,7 +56,7 @@ def calibrate(
     net: SpikingNetwork,
     batches: Batches,
     percentile: float = ...,
-    timesteps: int = ...,
+    timesteps: int | None = ...,
     *,
     granularity: Granularity,
     limit: int = ...,
@@ -66,7 +69,7 @@ def calibrate(
     net: SpikingNetwork,
     batches: Batches,
     percentile: float = 99.7,
-    timesteps: int = 100,
+    timesteps: int | None = None,
     *,
     granularity: Granularity = "layer",
     limit: int = 11,
@@ -80,9 +83,9 @@ def calibrate(
 
     Arguments:
         net: left untouched; its own thresholds play no part.
-        batches: images ``[N,C,H,W]`` or tuples that begin with images; the first ``limit`` are used.
+        batches: inputs, as the network takes them, or tuples that begin with them; the first ``limit`` are used.
         percentile: in (0, 100].
-        timesteps: ``T`` of this pass.
+        timesteps: ``T`` of this pass; None: 100, and of `Frames` as many as the network runs.
         granularity: one threshold per ``"layer"``, or one per ``"channel"`` of what it receives ``[T*N,C,...]``. A channel
             that receives nothing above 0 has no reason to fire and gets the largest threshold of its layer.
         on_layer: told each layer's name and threshold (the mean of its channels') when it is found.
@@ -101,12 +104,16 @@ def calibrate(
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
     used = first_images(batches, limit)
+    timesteps = timesteps or (CONSTANT if net.signal.once else net.timesteps)
     view = calibrating(net, timesteps)
     course = frontier(view, used)
     receive = course.receive if course else partial(_from_the_images, used)
     found: dict[str, Any] = {}
     for name, neuron in view.neurons.items():
-        look = partial(percentiles, percentile=percentile, repeats=timesteps if neuron.first else 1, granularity=granularity)
+
+        def look(x: Tensor, neuron: NeuronLayer = neuron) -> Tensor:
+            return percentiles(neuron.spent(x), percentile, neuron.repeats, granularity)
+
         threshold = torch.stack(receive(view, name, look)).amax(0)
         largest = threshold.max()
         if not largest > 0:
@@ -175,8 +182,8 @@ def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) 
     Raises:
         ValueError: the forward pass never gets there.
     """
-    repeats = net.dynamics.timesteps if net.neurons[name].first else 1
-    (value,) = _from_the_images([images], net, name, partial(percentiles, percentile=percentile, repeats=repeats))
+    neuron = net.neurons[name]
+    (value,) = _from_the_images([images], net, name, lambda x: percentiles(neuron.spent(x), percentile, neuron.repeats))
     return float(value)
 
 

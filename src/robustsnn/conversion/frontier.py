@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from robustsnn.compute.norm import BatchNorm2d
 from robustsnn.compute.rewire import rewire
 from robustsnn.conversion.fold import faithful
-from robustsnn.spiking.network import NeuronLayer, SpikingNetwork
+from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.network import SpikingNetwork
 
 CHUNK = 1 << 22  # values looked at together: bounds the memory of whatever need not see everything at once
 STORE = 1 << 30  # bytes that what is kept between layers may take, all batches together
@@ -94,7 +95,7 @@ class Frontier:
 def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     """The frontier at the images; None where the forward pass cannot be followed (or only by a graph that computes something
     else, as for branches on types) or does not go through the neurons in their order."""
-    few = batches[0][torch.arange(2) % len(batches[0])]
+    few = net.signal.stills(batches[0][torch.arange(2) % len(batches[0])])
     analog = rewire(
         net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None
     )  # spikes would hide much

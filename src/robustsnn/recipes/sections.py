@@ -115,9 +115,7 @@ class Model(Section):
 class Neurons(Section):
     """Dynamics of the neurons; the number of time steps is a key of the recipe itself."""
 
-    kind: Annotated[str, _read_by(partial(build, "neuron", NEURONS))] | None = Field(
-        None, description="another kind with its settings, such as MultiSpike(levels=4); not given: LIF, of the keys below"
-    )
+    kind: str | None = Field(None, description="another kind, such as MultiSpike(levels=4); not given: LIF, of these keys")
     leak: Number = Field(1.0, gt=0, le=1, description="part of the potential kept per time step; 1 is integrate-and-fire")
     reset: Literal["zero", "subtract"] = Field("zero", description="what a spike does to the potential")
     detach_reset: bool = Field(False, description="no gradient through the reset")
@@ -129,17 +127,17 @@ class Neurons(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Neurons:
-        of_lif = {"leak", "reset", "start", "train_leak"}
-        differ = [key for key in sorted(of_lif) if getattr(self, key) != Neurons.model_fields[key].default]
-        if self.kind is not None and differ:
-            raise ValueError(f"neurons.{differ[0]} is of LIF: give it inside neurons.kind = {self.kind!r}, or leave kind out")
+        self.value()
         return self
 
     def value(self) -> Neuron:
         """The neuron that the keys describe."""
-        if self.kind is not None:
-            return build("neuron", NEURONS, self.kind)  # type: ignore[no-any-return]
-        return (PLIF if self.train_leak else LIF)(self.leak, self.reset, self.start)
+        lif = (PLIF if self.train_leak else LIF)(self.leak, self.reset, self.start)
+        if self.kind and lif != LIF():
+            raise ValueError(
+                f"leak, reset, start, train_leak are keys of LIF: give them inside kind = {self.kind!r}, or no kind"
+            )
+        return build("neuron", NEURONS, self.kind) if self.kind else lif
 
 
 class Training(Section):

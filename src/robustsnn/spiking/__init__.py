@@ -4,9 +4,11 @@ from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.dynamics import Dynamics, unrolled, walk
 from robustsnn.spiking.foreign import ForeignNetwork, Library
 from robustsnn.spiking.kernels import Firing, Through
-from robustsnn.spiking.network import NeuronLayer, Slot, SpikingNetwork
+from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neurons import LIF, NEURONS, PLIF, MultiSpike, Neuron
 from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
+from robustsnn.spiking.signal import SIGNALS, Constant, Frames, Signal
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
 
 __all__ = [
@@ -14,13 +16,16 @@ __all__ = [
     "LIF",
     "NEURONS",
     "PLIF",
+    "SIGNALS",
     "SURROGATES",
     "Adaptive",
     "Analog",
+    "Constant",
     "Dynamics",
     "Exponential",
     "Firing",
     "ForeignNetwork",
+    "Frames",
     "Hybrid",
     "Library",
     "MultiSpike",
@@ -31,6 +36,7 @@ __all__ = [
     "Rate",
     "RateApproximation",
     "Rectangle",
+    "Signal",
     "Slot",
     "SpikingNetwork",
     "StraightThrough",

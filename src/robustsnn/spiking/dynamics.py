@@ -21,6 +21,8 @@ class Dynamics:
         neuron: what they are.
         surrogate: the derivative that stands for that of a spike.
         detach_reset: no gradient through the reset.
+        synchronous: every layer waits for the T steps of the one before, then spends their mean current at every step. Logits
+            take T steps per layer. `LIF(reset="subtract", start=0.5)` then fires exactly as `QCFS` of T levels says.
 
     Raises:
         ValueError: a value outside its range.
@@ -30,6 +32,7 @@ class Dynamics:
     neuron: Neuron = LIF()
     surrogate: SurrogateDerivative = Triangle(1.0)
     detach_reset: bool = False
+    synchronous: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.timesteps, bool) or not isinstance(self.timesteps, int) or self.timesteps < 1:

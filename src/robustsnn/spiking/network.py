@@ -12,89 +12,33 @@ from torch import Tensor, nn
 
 from robustsnn.compute.layout import layout
 from robustsnn.compute.norm import exact
-from robustsnn.compute.recall import again, known, recalling
+from robustsnn.compute.recall import recalling
 from robustsnn.compute.rewire import rewire
 from robustsnn.names import nearest
 from robustsnn.spiking.dynamics import Dynamics, Fire
-from robustsnn.spiking.kernels import fused, spikes_of
-from robustsnn.types import Images, Logits, StepLogits
+from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.signal import Constant, Signal
+from robustsnn.types import Inputs, Logits, StepLogits
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for neurons in a body: its module path, and whether it sees the constant input before time begins."""
+    """A place for neurons in a body: its module path, and whether it sees a constant input before time begins."""
 
     name: str
     first: bool = False
 
 
-class NeuronLayer(nn.Module):
-    """A layer of neurons with a trainable threshold, and what else its neuron trains, in the slot of a ReLU.
-
-    Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
-    """
-
-    def __init__(
-        self,
-        threshold: nn.Parameter,
-        dynamics: Dynamics,
-        *,
-        first: bool = False,
-        fire: Fire = fused,
-        trained: Mapping[str, nn.Parameter] | None = None,
-    ) -> None:
-        super().__init__()
-        self.threshold = threshold
-        self.dynamics = dynamics
-        self.first = first
-        self.fire = fire
-        for name, value in dynamics.neuron.trained.items():
-            setattr(self, name, trained[name] if trained else nn.Parameter(threshold.detach().new_tensor(value)))
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What is trained besides the threshold, by name."""
-        return {name: getattr(self, name) for name in self.dynamics.neuron.trained}
-
-    @property
-    def tensors(self) -> dict[str, nn.Parameter]:
-        """The threshold, and what else is trained, by name."""
-        return {"threshold": self.threshold, **self.trained}
-
-    def changed(
-        self, *, threshold: nn.Parameter | None = None, dynamics: Dynamics | None = None, fire: Fire | None = None
-    ) -> NeuronLayer:
-        """A like layer over the same parameters, with another threshold, other dynamics, or another way to fire."""
-        threshold = self.threshold if threshold is None else threshold
-        dynamics = dynamics or self.dynamics
-        same = dynamics.neuron.trained == self.dynamics.neuron.trained
-        return NeuronLayer(
-            threshold, dynamics, first=self.first, fire=fire or self.fire, trained=self.trained if same else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        steps = self.dynamics.timesteps
-        current = x.expand(steps, *x.shape) if self.first else x.unflatten(0, (steps, -1))
-        spikes = self.fire(current, dynamics=self.dynamics, **self.tensors).flatten(0, 1)
-        if self.fire is not fused or not spikes.requires_grad:
-            return spikes
-        given, dynamics = again(current) or current.detach, self.dynamics
-        tensors = {name: value.detach() for name, value in self.tensors.items()}
-        return known(spikes, lambda: spikes_of(given(), dynamics=dynamics, **tensors).flatten(0, 1))
-
-    def extra_repr(self) -> str:
-        return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"
-
-
 class SpikingNetwork(nn.Module):
-    """A plain body with neurons in its ReLU slots, run for T steps on a constant input; logits are the mean over time.
+    """A plain body with neurons in its ReLU slots, run for T steps; logits are the mean over time.
 
     Arguments:
         body: a module with one ``nn.ReLU`` (or already a `NeuronLayer`) per activation; `robustsnn.conversion.trace` makes one
             of any ANN. Its tensors are shared, its modules are not touched.
         dynamics: time steps, neuron and surrogate of all layers.
-        slots: the places of neurons in firing order, with those that see the input before time begins. None takes every
-            ``nn.ReLU`` in module order and repeats the image T times at the input.
+        signal: how an input becomes T steps: `Constant` or `Frames`.
+        slots: the places of neurons in firing order, with those that see a constant input before time begins. None takes every
+            ``nn.ReLU`` in module order and repeats a constant input T times.
         conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
             network comes from elsewhere, such as a checkpoint.
 
@@ -110,6 +54,7 @@ class SpikingNetwork(nn.Module):
         self,
         body: nn.Module,
         dynamics: Dynamics = Dynamics(),
+        signal: Signal = Constant(),
         slots: Sequence[Slot] | None = None,
         conversion_report: Any = None,
     ) -> None:
@@ -131,9 +76,10 @@ class SpikingNetwork(nn.Module):
                 raise ValueError(f"slot {slot.name!r} is no nn.ReLU of {type(body).__name__}: {nearest(slot.name, modules)}")
         self.slots = tuple(slots)
         self.dynamics = dynamics
+        self.signal = signal
         self.conversion_report = conversion_report
         self.memory_format = layout(body)  # of images; all layers follow
-        first = {slot.name: slot.first for slot in slots}
+        first = {slot.name: slot.first and signal.once for slot in slots}
 
         def place(name: str, module: nn.Module) -> nn.Module | None:
             if name not in first:
@@ -160,23 +106,37 @@ class SpikingNetwork(nn.Module):
         found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
         return {name: module for name, module in found.items() if isinstance(module, NeuronLayer)}
 
-    def begun(self, x: Tensor) -> Tensor:
-        """What the body is given for images ``[N, ...]``: these where neurons see them before time begins, else T times them,
-        ``[T*N, ...]``."""
-        if any(slot.first for slot in self.slots):
-            return x
-        return x.expand(self.dynamics.timesteps, *x.shape).flatten(0, 1)
+    @property
+    def timesteps(self) -> int:
+        """T."""
+        return self.dynamics.timesteps
 
-    def steps(self, x: Images) -> StepLogits:
-        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
-        steps, x = self.dynamics.timesteps, self.begun(x)
+    @property
+    def latency(self) -> int:
+        """After how many time steps the logits are there."""
+        return self.timesteps * (len(self.slots) if self.dynamics.synchronous else 1)
+
+    def begun(self, x: Tensor) -> Tensor:
+        """What the body is given for inputs ``[N, ...]``: these where neurons see them before time begins, else all T steps,
+        ``[T*N, ...]``.
+
+        Raises:
+            ValueError: inputs that are not what the signal shows.
+        """
+        if self.signal.once and any(slot.first for slot in self.slots):
+            return x
+        return self.signal.shown(x, self.timesteps)
+
+    def steps(self, x: Inputs) -> StepLogits:
+        """Logits of every time step, ``[N, ...] -> [T,N,K]``; inputs are ``[N,C,H,W]``, or ``[N,T,C,H,W]`` of `Frames`."""
+        x = self.begun(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
-            return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]
+            return self.body(x).unflatten(0, (self.timesteps, -1))  # type: ignore[no-any-return]
 
-    def forward(self, x: Images) -> Logits:
-        """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
+    def forward(self, x: Inputs) -> Logits:
+        """Logits averaged over time, ``[N, ...] -> [N,K]``."""
         return self.steps(x).mean(0)
 
     def rewired(self, change: Callable[[str, NeuronLayer], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
@@ -199,8 +159,11 @@ class SpikingNetwork(nn.Module):
         dynamics = dynamics or self.dynamics
         return self.rewired(lambda _, neuron: neuron.changed(dynamics=dynamics, fire=fire), dynamics)
 
-    def replace(self, thresholds: Mapping[str, float | Tensor] | None = None, **dynamics: Any) -> SpikingNetwork:
-        """A view over the same weights with other thresholds (by module path), trainable ones, or other fields of `Dynamics`.
+    def replace(
+        self, thresholds: Mapping[str, float | Tensor] | None = None, signal: Signal | None = None, **dynamics: Any
+    ) -> SpikingNetwork:
+        """A view over the same weights with other thresholds (by module path), trainable ones, another signal, or other fields
+        of `Dynamics`.
 
         Raises:
             ValueError: an unknown path, or a threshold that is not finite.
@@ -213,7 +176,9 @@ class SpikingNetwork(nn.Module):
         if unknown := sorted(set(dynamics) - {field.name for field in fields(Dynamics)}):
             raise TypeError(f"Dynamics has no {unknown[0]!r}; a neuron has its own: replace(neuron=LIF(leak=0.9))")
         changed = replace(self.dynamics, **dynamics)
+        signal = signal or self.signal
         thresholds = dict(thresholds or {})
+        first = {slot.name: slot.first and signal.once for slot in self.slots}
         for name, value in thresholds.items():
             if name not in self.neurons:
                 raise ValueError(f"no neurons at {name!r}: {nearest(name, self.neurons)}")
@@ -224,9 +189,11 @@ class SpikingNetwork(nn.Module):
             threshold = thresholds.get(name, neuron.threshold)
             if not isinstance(threshold, nn.Parameter):
                 threshold = nn.Parameter(_like(self.body, threshold))
-            return neuron.changed(threshold=threshold, dynamics=changed)
+            return neuron.changed(threshold=threshold, dynamics=changed, first=first[name])
 
-        return self.rewired(change, changed)
+        view = self.rewired(change, changed)
+        view.signal = signal
+        return view
 
 
 def _like(body: nn.Module, value: float | Tensor) -> Tensor:

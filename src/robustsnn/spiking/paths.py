@@ -17,7 +17,8 @@ from robustsnn.compute.sums import running_sum
 from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused
-from robustsnn.spiking.network import NeuronLayer, SpikingNetwork, spiking_only
+from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.network import SpikingNetwork, spiking_only
 from robustsnn.spiking.neurons import LIF
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 

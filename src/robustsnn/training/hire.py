@@ -68,8 +68,10 @@ class Hire:
     def _period(self, net: nn.Module, before: Potentials, after: Potentials) -> SpikingNetwork:
         """A view for the steps of one period, which begins with the layers' potentials ``before`` (none: 0) and writes those
         ``after``. It may run again on the way back, so what it reads is never what it writes."""
-        if not isinstance(net, SpikingNetwork) or net.dynamics.timesteps % self.periods:
+        if not isinstance(net, SpikingNetwork) or net.timesteps % self.periods:
             raise ValueError(f"Hire needs a spiking network whose time steps fall into {self.periods} equal periods")
+        if not net.signal.once or net.dynamics.synchronous:
+            raise ValueError("Hire shows one image in periods of steps: it needs signal=Constant() and synchronous=False")
         shorter = replace(net.dynamics, timesteps=net.dynamics.timesteps // self.periods)
 
         def carried(name: str, layer: NeuronLayer) -> NeuronLayer:
