@@ -184,7 +184,7 @@ MISTAKES = [
     ({"finetune": {"epochs": 1.5}}, r"finetune\.epochs: .*'1\.5'"),
     ({"finetune": 3}, r"finetune: .*"),
     ({"neurons": {"leak": 1.5}}, r"neurons\.leak: .*less than or equal to 1"),
-    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons: leak, reset.* are keys of LIF: give them inside kind"),
+    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons: leak, reset.* are of LIF: give them inside kind"),
     ({"neurons": {"kind": "Spikey"}}, r"unknown neuron 'Spikey': .*LIF, MultiSpike, PLIF"),
     ({"neurons": {"reset": "none"}}, r"neurons\.reset: .*'zero' or 'subtract'"),
     ({"neurons": {"surrogate": "Tringle(1)"}}, r"neurons\.surrogate: .*did you mean 'Triangle'\?"),

@@ -25,7 +25,7 @@ from robustsnn.recipes.sections import (
     Section,
     Training,
 )
-from robustsnn.spiking import SURROGATES, Dynamics
+from robustsnn.spiking import LIF, NEURONS, PLIF, SURROGATES, Dynamics
 from robustsnn.training import Natural
 
 
@@ -52,6 +52,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        self.dynamics()
         for name in self.baselines:
             self.baseline(name)
         for name in self.compare or ():
@@ -89,8 +90,14 @@ class Recipe(Section):
 
     def dynamics(self) -> Dynamics:
         """Dynamics of the spiking network."""
-        surrogate = build("surrogate", SURROGATES, self.neurons.surrogate)
-        return Dynamics(self.timesteps, self.neurons.value(), surrogate, self.neurons.detach_reset)
+        n = self.neurons
+        neuron = (PLIF if n.train_leak else LIF)(n.leak, n.reset, n.start)
+        if n.kind and neuron != LIF():
+            raise ValueError(
+                f"neurons: leak, reset, start, train_leak are of LIF: give them inside kind = {n.kind!r}, or no kind"
+            )
+        neuron = build("neuron", NEURONS, n.kind) if n.kind else neuron
+        return Dynamics(self.timesteps, neuron, build("surrogate", SURROGATES, n.surrogate), n.detach_reset)
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are not

@@ -18,7 +18,7 @@ from robustsnn.evaluation.ensemble import Crafting
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
-from robustsnn.spiking import LIF, NEURONS, PLIF, SURROGATES, Neuron
+from robustsnn.spiking import SURROGATES
 from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
 from robustsnn.types import Attack, Objective
 
@@ -124,20 +124,6 @@ class Neurons(Section):
     surrogate: Annotated[str, _read_by(partial(build, "surrogate", SURROGATES))] = Field(
         "Triangle(1.0)", description="derivative in training"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Neurons:
-        self.value()
-        return self
-
-    def value(self) -> Neuron:
-        """The neuron that the keys describe."""
-        lif = (PLIF if self.train_leak else LIF)(self.leak, self.reset, self.start)
-        if self.kind and lif != LIF():
-            raise ValueError(
-                f"leak, reset, start, train_leak are keys of LIF: give them inside kind = {self.kind!r}, or no kind"
-            )
-        return build("neuron", NEURONS, self.kind) if self.kind else lif
 
 
 class Training(Section):

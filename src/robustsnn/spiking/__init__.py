@@ -7,12 +7,12 @@ from robustsnn.spiking.kernels import Firing, Through
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neurons import LIF, NEURONS, PLIF, MultiSpike, Neuron
-from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
+from robustsnn.spiking.paths import Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
 from robustsnn.spiking.signal import SIGNALS, Constant, Frames, Signal
+from robustsnn.spiking.spiking import Spiking
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
 
 __all__ = [
-    "FOREIGN",
     "LIF",
     "NEURONS",
     "PLIF",
@@ -38,6 +38,7 @@ __all__ = [
     "Rectangle",
     "Signal",
     "Slot",
+    "Spiking",
     "SpikingNetwork",
     "StraightThrough",
     "Surrogate",

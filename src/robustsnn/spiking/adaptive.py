@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import count
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ class Adaptive:
         ValueError: ``a`` out of range.
     """
 
+    foreign: ClassVar[bool] = True
     a: float = 0.43
 
     def __post_init__(self) -> None:

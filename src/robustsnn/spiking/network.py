@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -17,7 +17,9 @@ from robustsnn.compute.rewire import rewire
 from robustsnn.names import nearest
 from robustsnn.spiking.dynamics import Dynamics, Fire
 from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.neurons import Neuron
 from robustsnn.spiking.signal import Constant, Signal
+from robustsnn.spiking.spiking import Spiking
 from robustsnn.types import Inputs, Logits, StepLogits
 
 
@@ -29,7 +31,7 @@ class Slot:
     first: bool = False
 
 
-class SpikingNetwork(nn.Module):
+class SpikingNetwork(Spiking):
     """A plain body with neurons in its ReLU slots, run for T steps; logits are the mean over time.
 
     Arguments:
@@ -108,13 +110,31 @@ class SpikingNetwork(nn.Module):
 
     @property
     def timesteps(self) -> int:
-        """T."""
         return self.dynamics.timesteps
 
     @property
     def latency(self) -> int:
         """After how many time steps the logits are there."""
         return self.timesteps * (len(self.slots) if self.dynamics.synchronous else 1)
+
+    @torch.no_grad()
+    def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
+        view, images = self.rewired(lambda _, neuron: neuron.changed()).eval(), 0
+        total = dict.fromkeys(view.thresholds, 0.0)
+        for name, neuron in view.neurons.items():
+
+            def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
+                total[name] += float(spikes.mean(dtype=torch.float64)) * len(spikes) / self.timesteps
+
+            neuron.register_forward_hook(count)
+        for x in batches:
+            view(x)
+            images += len(x)
+        return {name: value / images for name, value in total.items()}
+
+    def leads(self, path: object) -> bool:
+        """All of them, but for those that say what neurons they are for, and these are others."""
+        return isinstance(self.dynamics.neuron, getattr(path, "neurons", Neuron))
 
     def begun(self, x: Tensor) -> Tensor:
         """What the body is given for inputs ``[N, ...]``: these where neurons see them before time begins, else all T steps,

@@ -1,31 +1,34 @@
 """Gradient paths: how a gradient gets through the spikes. A path is a value; called on a network it returns a view.
 
 Every path but `Analog` leaves the forward pass exactly as it is. Through a `ForeignNetwork`, whose neurons another library
-wrote, lead those that need no more of a neuron than its current, its spikes, or how far it is above the threshold: `FOREIGN`.
+wrote, lead those that say so (``foreign``): they need no more of a neuron than its current, its spikes, or how far it is
+above the threshold.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.sums import running_sum
-from robustsnn.spiking.adaptive import Adaptive
 from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork, spiking_only
-from robustsnn.spiking.neurons import LIF
+from robustsnn.spiking.neurons import LIF, Neuron
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 
 
 @dataclass(frozen=True)
 class Plain:
     """Back-propagation as the network itself defines it: the one path of an ANN."""
+
+    foreign: ClassVar[bool] = True
 
     def __call__(self, net: nn.Module) -> nn.Module:
         return view(net)
@@ -38,6 +41,8 @@ class Surrogate:
     Raises:
         ValueError: ``derivative`` is no function of ``u``.
     """
+
+    foreign: ClassVar[bool] = True
 
     derivative: SurrogateDerivative = field(default_factory=Triangle)
     detach_reset: bool = False
@@ -59,6 +64,8 @@ class Surrogate:
 @dataclass(frozen=True)
 class Rate:
     """Back-propagation through rates ("BPTR"): the gradient passes where a neuron fired at least once."""
+
+    foreign: ClassVar[bool] = True
 
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
@@ -89,6 +96,8 @@ class RateApproximation:
     ``0 <= a <= 1 - l``, by ``(1 - 0.2 (1 - l)) / (l + 1)`` for ``1 - l < a <= 2``, and else by 0. It is the rate of `LIF`
     neurons; others have no such path.
     """
+
+    neurons: ClassVar[type[Neuron]] = LIF
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
         net = spiking_only(self, net)
@@ -141,6 +150,8 @@ class PotentialDependent:
     that an image's result does not depend on those it is attacked with.
     """
 
+    foreign: ClassVar[bool] = True
+
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.spiking(lambda _, own: self._step_by_step(own))
@@ -188,6 +199,8 @@ class PotentialDependent:
 class Analog:
     """ReLU in every slot and no time ("activation"): the ANN with the network's present weights."""
 
+    foreign: ClassVar[bool] = True
+
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.around(lambda: lambda current, _: current.relu(), timesteps=1)
@@ -198,7 +211,3 @@ class Analog:
 
 def _relu(neuron: NeuronLayer) -> nn.Module:
     return nn.ReLU().train(neuron.training)
-
-
-FOREIGN = (Plain, Surrogate, Rate, PotentialDependent, Analog, Adaptive)
-"""Paths that lead through networks of other libraries."""

@@ -8,6 +8,7 @@ from robustsnn.conversion import convert
 from robustsnn.data import Samples
 from robustsnn.deploy import to_nir
 from robustsnn.evaluation.energy import operations
+from robustsnn.evaluation.members import leading
 from robustsnn.seeds import generator
 from robustsnn.spiking import (
     LIF,
@@ -16,6 +17,7 @@ from robustsnn.spiking import (
     Dynamics,
     Hybrid,
     MultiSpike,
+    Plain,
     PotentialDependent,
     Rate,
     RateApproximation,
@@ -68,6 +70,8 @@ def test_what_only_single_spikes_have_is_refused(net, images):
     burst = net.replace(neuron=MultiSpike(3))
     with pytest.raises(ValueError, match=r"LIF and PLIF neurons, not of MultiSpike.*use Hybrid"):
         RateApproximation()(burst)
+    assert leading(burst, [Rate(), RateApproximation()]) == [Rate(), Plain()]
+    assert leading(net, [Rate(), RateApproximation()]) == [Rate(), RateApproximation()]
     pytest.importorskip("nir")
     with pytest.raises(ValueError, match=r"MultiSpike\(levels=3.*NIR do not: use LIF"):
         to_nir(burst, (2, 8, 8))
