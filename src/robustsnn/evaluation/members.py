@@ -42,7 +42,10 @@ PUBLISHED_PATHS: tuple[GradientPath, ...] = (
 
 QUICK_PATHS: tuple[GradientPath, ...] = (Surrogate(Triangle(1.0)), Surrogate(Exponential(1.0, 1.0)), Rate(), Analog())
 
-ADAPTIVE_PATHS: tuple[GradientPath, ...] = tuple(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45))
+ADAPTIVE_PATHS: tuple[GradientPath, ...] = (
+    *(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45)),
+    Adaptive(0.43, relative=True),
+)
 
 SCALED_PATHS: tuple[GradientPath, ...] = tuple(Scaled(Triangle(width)) for width in (0.5, 1.0, 2.0))
 """Surrogates in units of each layer's threshold, for networks whose thresholds the published widths do not fit."""
@@ -96,7 +99,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Strongest:
-    """Stands for as many of the published paths as the pilot found strongest."""
+    """Stands for as many of the published and the scaled paths as the pilot found strongest."""
 
     count: int = 3
 

@@ -160,6 +160,7 @@ class Report(BaseModel):
 
     Arguments:
         protocol: its name; with a digest of what it is made of, where it is not one of `PROTOCOLS`.
+        edition: of the protocol; reports of different editions are not compared.
         images: how many were evaluated.
         seed: what starts, pilot and audit were drawn from.
         timesteps: T; None for an ANN.
@@ -177,6 +178,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     protocol: str
+    edition: int = 1
     images: int
     seed: int
     timesteps: int | None
