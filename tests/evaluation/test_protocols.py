@@ -51,7 +51,8 @@ def test_rigorous_is_one_ensemble_of_everything():
     assert {Strongest(1), Strongest(3), Sources()} < {path for group in groups for path in group.paths}
     black_box = [group.attack for group in groups if group.paths == (Plain(),)]
     assert black_box == [NES(queries=10_000), Square(queries=5000)]
-    assert by_paths[Strongest(3),] == APGD(steps=50, goal=DLR())
+    strongest = [group.attack for group in groups if group.paths == (Strongest(3),)]
+    assert strongest == [APGD(steps=20), APGD(steps=50, goal=DLR())]
     near = next(group.attack for group in groups if getattr(group.attack, "after", None))
     assert near.after == APGD(steps=50, goal=Margin())
 

@@ -92,6 +92,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "rigorous": (
                 Group("SA-PGD-100", SAPGD(steps=100, restarts=2), ADAPTIVE_PATHS),
                 Group("PGD-20", PGD(steps=20), (*PUBLISHED_PATHS, *SCALED_PATHS)),
+                Group("APGD-CE-20", APGD(steps=20), (Strongest(3),)),
                 Group("APGD-CE-50", APGD(steps=50), (Hybrid(), RateApproximation(), PotentialDependent())),
                 Group("APGD-DLR-50", APGD(steps=50, goal=DLR()), (Strongest(3),)),
                 Group("APGD-T-20", TargetedAPGD(steps=20), (Strongest(1),)),
