@@ -7,6 +7,7 @@ from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics, lif, membrane
 from robustsnn.spiking.paths import (
     FOREIGN,
+    PATHS,
     Analog,
     Hybrid,
     Plain,
@@ -20,6 +21,7 @@ from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, Stra
 
 __all__ = [
     "FOREIGN",
+    "PATHS",
     "SURROGATES",
     "Adaptive",
     "Analog",
