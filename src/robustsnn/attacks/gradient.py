@@ -18,6 +18,9 @@ from robustsnn.types import Classifier, Images, Judge, Labels, Logits, PerImage,
 Move = Callable[[Tensor, Tensor], Tensor]
 """``move(gradient [n,C,H,W], index [n]) -> [n,C,H,W]``: the step that the images ``index`` of the batch take."""
 
+Slope = Callable[[Classifier, Tensor, Losses, Tensor], Tensor]
+"""``slope(model, x [n,C,H,W], losses, index [n]) -> [n,C,H,W]``: the way up from iterates of the images ``index``."""
+
 
 def ascend(
     model: Classifier,
@@ -29,6 +32,7 @@ def ascend(
     step: float | Move,
     steps: int,
     judge: Judge | None = None,
+    gradient: Slope | None = None,
 ) -> Images:
     """Projected gradient ascent: ``adv <- project(adv + step * direction(gradient))``.
 
@@ -39,6 +43,7 @@ def ascend(
         start: where to begin, inside the ball.
         step: the size of every step, or what makes a step of a gradient.
         judge: asked after every step; an image it calls broken keeps that iterate and costs nothing more.
+        gradient: what to follow, if not `input_gradient`.
 
     Returns:
         The last iterate of every image, ``[N,C,H,W]``.
@@ -47,8 +52,8 @@ def ascend(
     alive = torch.arange(len(x), device=x.device)
     begin(model, len(x))
     for _ in range(steps):
-        gradient = input_gradient(model, adv[alive], losses, alive)
-        delta = step(gradient, alive) if callable(step) else step * ball.direction(gradient)
+        slope = (gradient or input_gradient)(model, adv[alive], losses, alive)
+        delta = step(slope, alive) if callable(step) else step * ball.direction(slope)
         moved = ball.project(adv[alive] + delta, x[alive])
         adv[alive] = moved
         if judge is not None:

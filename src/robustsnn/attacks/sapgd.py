@@ -12,7 +12,7 @@ from robustsnn.attacks.balls import Ball, Linf
 from robustsnn.attacks.goals import CrossEntropy, Goal
 from robustsnn.attacks.gradient import Move, among, ascend, at_least_one, best_of
 from robustsnn.attacks.starts import Boundary, largest
-from robustsnn.seeds import image_seeds, noise
+from robustsnn.seeds import noise, portion
 from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
 
 
@@ -70,17 +70,12 @@ class SAPGD:
 
         def attempt(number: int, chosen: Tensor, judge: Judge | None) -> Tensor:
             start = Boundary()(x, self.ball, draw)[chosen]
-            signs = _some(rng, chosen, "restart", number)
+            signs = portion(rng, chosen, "restart", number)
             step = _adaptive([self.eps * size for size in step_sizes(self.steps)], x[chosen], signs)
             goal = among(losses, chosen)
             return ascend(model, x[chosen], goal, ball=self.ball, start=start, step=step, steps=self.steps, judge=judge)
 
         return best_of([partial(attempt, number) for number in range(self.restarts)], model, x, losses, judge)
-
-
-def _some(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
-    """Randomness for some of a batch's images, and for a purpose of its own."""
-    return rng if isinstance(rng, torch.Generator) else image_seeds(rng[chosen.to(rng.device)], *purpose)
 
 
 def _adaptive(etas: list[float], x: Tensor, rng: Randomness) -> Move:
@@ -92,7 +87,7 @@ def _adaptive(etas: list[float], x: Tensor, rng: Randomness) -> Move:
         zero = (gradient == 0).flatten(1).all(1)
         if zero.any():
             gradient = gradient.clone()
-            drawn = noise(_some(rng, index[zero], "sign", number)).uniform(gradient[zero])
+            drawn = noise(portion(rng, index[zero], "sign", number)).uniform(gradient[zero])
             gradient[zero] = torch.where(drawn < 0.5, -1.0, 1.0).to(gradient.dtype)
         scaled = gradient / largest(gradient.abs())  # the squares of small gradients would be 0
         scaled = scaled / scaled.abs().mean((1, 2, 3), keepdim=True)

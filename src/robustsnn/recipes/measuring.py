@@ -30,6 +30,8 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
     rows = [(f"{run.label} ANN", run, "ann")]
     if run.recipe.prune.sparsity:
         rows.append((f"{run.label} ANN, pruned", run, "pruned"))
+    if run.recipe.staircase.epochs:
+        rows.append((f"{run.label} ANN, staircase", run, "staircase"))
     rows += [(f"{run.label} SNN, converted", run, "converted"), (f"{run.label} SNN, finetuned", run, "snn")]
     return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone[1:]]
 
@@ -52,6 +54,9 @@ def evaluate(run: Run) -> RunReport:
             keys = different(before.recipe, report.recipe)
             if not keys and before.versions.get("test images") != now["test images"]:
                 keys = ["content of data.name"]
+            edition = protocol(run.recipe.evaluation.protocol).edition
+            if not keys and {row.report.edition for row in before.rows} - {edition}:
+                keys = ["edition of its protocol"]
             if keys:
                 found = before.to_json()
                 earlier = path.with_name(f"report-{hashlib.blake2b(found, digest_size=8).hexdigest()}.json")
@@ -141,7 +146,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
 
 
 def _curves(run: Run) -> Iterable[tuple[str, tuple[Epoch, ...]]]:
-    for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("finetune", "snn")):
+    for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("staircase", "staircase"), ("finetune", "snn")):
         if run.finished(name) and (history := checkpoint.read_header(run.path(name)).metrics.get("history")):
             yield stage, read_history(history, run.path(name))
 

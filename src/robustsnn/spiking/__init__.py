@@ -7,7 +7,17 @@ from robustsnn.spiking.kernels import Firing, Through
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neurons import LIF, NEURONS, PLIF, MultiSpike, Neuron
-from robustsnn.spiking.paths import Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
+from robustsnn.spiking.paths import (
+    PATHS,
+    Analog,
+    Hybrid,
+    Plain,
+    PotentialDependent,
+    Rate,
+    RateApproximation,
+    Scaled,
+    Surrogate,
+)
 from robustsnn.spiking.signal import SIGNALS, Constant, Frames, Signal
 from robustsnn.spiking.spiking import Spiking
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
@@ -15,6 +25,7 @@ from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, Stra
 __all__ = [
     "LIF",
     "NEURONS",
+    "PATHS",
     "PLIF",
     "SIGNALS",
     "SURROGATES",
@@ -36,6 +47,7 @@ __all__ = [
     "Rate",
     "RateApproximation",
     "Rectangle",
+    "Scaled",
     "Signal",
     "Slot",
     "Spiking",

@@ -7,7 +7,7 @@ above the threshold.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import rewire, view
-from robustsnn.compute.sums import running_sum
-from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, Spike, surrogate
+from robustsnn.spiking.adaptive import Adaptive
+from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork, spiking_only
 from robustsnn.spiking.neurons import LIF, Neuron
+from robustsnn.spiking.potential_dependent import PotentialDependent
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
+from robustsnn.types import GradientPath
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,7 @@ class Surrogate:
     detach_reset: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(self.derivative) or isinstance(self.derivative, type):
-            raise ValueError(f"the derivative of Surrogate must be one such as Triangle(0.5), not {self.derivative!r}")
+        _is_derivative(self.derivative)
 
     def __str__(self) -> str:
         return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
@@ -59,6 +60,43 @@ class Surrogate:
             return net.spiking(lambda _, own: surrogate(own, self.derivative), detach_reset=self.detach_reset)
         net = spiking_only(self, net)
         return net.firing(fused, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`Surrogate` with the threshold as the unit of potentials: the derivative is ``g(u / threshold) / threshold``.
+
+    A network computes the same if a layer's threshold, and all that flows into it, are multiplied by ``c > 0``; along this
+    path its gradient stays the same too, whatever surrogates of a fixed width make of it.
+
+    Raises:
+        ValueError: ``derivative`` is not a function of ``u``.
+    """
+
+    derivative: SurrogateDerivative = field(default_factory=Triangle)
+
+    def __post_init__(self) -> None:
+        _is_derivative(self.derivative)
+
+    def __str__(self) -> str:
+        return f"{self.derivative} of the threshold"
+
+    def __call__(self, net: nn.Module) -> SpikingNetwork:
+        return spiking_only(self, net).firing(Through(self._rule))
+
+    def _rule(self, grad: Tensor, firing: Firing) -> Tensor:
+        unit = firing.threshold.abs().clamp_min(torch.finfo(grad.dtype).tiny)
+
+        def derivative(_: int, u: Tensor) -> Tensor:
+            each = unit.reshape(*unit.shape, *[1] * (u.dim() + 1 - grad.dim()))  # of several thresholds of a neuron
+            return self.derivative(u / each) / each
+
+        return firing.back(grad, derivative)
+
+
+def _is_derivative(derivative: object) -> None:
+    if not callable(derivative) or isinstance(derivative, type):
+        raise ValueError(f"the derivative of a path must be one such as Triangle(0.5), not {derivative!r}")
 
 
 @dataclass(frozen=True)
@@ -142,60 +180,6 @@ class Hybrid:
 
 
 @dataclass(frozen=True)
-class PotentialDependent:
-    """Back-propagation through time with a surrogate as wide as the potentials are spread (PDSG).
-
-    ``g(u) = exp(-(u - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s)``, where s is the standard deviation of the potentials of all steps
-    so far, over the positions of a channel (or all neurons of a linear layer); 0 becomes 1. It is taken image by image, so
-    that an image's result does not depend on those it is attacked with.
-    """
-
-    foreign: ClassVar[bool] = True
-
-    def __call__(self, net: nn.Module) -> nn.Module:
-        if isinstance(net, ForeignNetwork):
-            return net.spiking(lambda _, own: self._step_by_step(own))
-        return spiking_only(self, net).firing(Through(self._rule))
-
-    @classmethod
-    def _step_by_step(cls, own: Spike) -> Spike:
-        """Distances to the threshold are spread like the potentials."""
-        sums: list[Tensor] = []
-
-        def spike(u: Tensor) -> Tensor:
-            moments = torch.stack([x.mean(tuple(range(2, u.dim())) or (1,), keepdim=True) for x in (u, u.square())]).detach()
-            sums.append(moments + sums[-1] if sums else moments)
-            mean, square = sums[-1] / len(sums)
-            s = cls._spread(mean, square)
-            return surrogate(own, lambda u: cls._bell(u, s))(u)
-
-        return spike
-
-    @staticmethod
-    def _rule(grad: Tensor, firing: Firing) -> Tensor:
-        v = firing.v_pre
-        space = tuple(range(3, v.dim())) or (2,)
-        count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
-        mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (v, v.square()))
-        spread = PotentialDependent._spread(mean, square)
-
-        def derivative(t: int, u: Tensor) -> Tensor:
-            s = spread[t]
-            return PotentialDependent._bell(u, s.reshape(*s.shape, *[1] * (u.dim() - s.dim())))
-
-        return firing.back(grad, derivative)
-
-    @staticmethod
-    def _spread(mean: Tensor, square: Tensor) -> Tensor:
-        spread = (square - mean.square()).clamp(min=0).sqrt()
-        return torch.where(spread < 1e-6, 1.0, spread)
-
-    @staticmethod
-    def _bell(u: Tensor, s: Tensor) -> Tensor:
-        return torch.exp(-((u - s / 2) ** 2) / (2 * s**2)) / (math.sqrt(2 * math.pi) * s)
-
-
-@dataclass(frozen=True)
 class Analog:
     """ReLU in every slot and no time ("activation"): the ANN with the network's present weights."""
 
@@ -211,3 +195,17 @@ class Analog:
 
 def _relu(neuron: NeuronLayer) -> nn.Module:
     return nn.ReLU().train(neuron.training)
+
+
+PATHS: dict[str, Callable[..., GradientPath]] = {
+    "Surrogate": Surrogate,
+    "Scaled": Scaled,
+    "Rate": Rate,
+    "Analog": Analog,
+    "RateApproximation": RateApproximation,
+    "Hybrid": Hybrid,
+    "PotentialDependent": PotentialDependent,
+    "Adaptive": Adaptive,
+    "Plain": Plain,
+}
+"""Gradient paths by name."""
