@@ -164,11 +164,11 @@ def test_a_share_out_of_range_is_refused(a):
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_scaled_is_the_surrogate_where_thresholds_are_one(net, images, reset):
     """Elsewhere it is the surrogate of the same network, told in units of its thresholds."""
-    same = layer(timesteps=3, leak=0.9, reset=reset)
+    same = layer(timesteps=3, neuron=LIF(0.9, reset))
     x = torch.rand(2, 3, 4, 4, generator=generator(0, "test"))
     plain = gradient(Surrogate(Triangle(0.5)), same, x, torch.ones(2, 48))
     torch.testing.assert_close(gradient(Scaled(Triangle(0.5)), same, x, torch.ones(2, 48)), plain)
-    eighth = layer(threshold=0.125, timesteps=3, leak=0.9, reset=reset)
+    eighth = layer(threshold=0.125, timesteps=3, neuron=LIF(0.9, reset))
     torch.testing.assert_close(8 * plain, gradient(Scaled(Triangle(0.5)), eighth, x / 8, torch.ones(2, 48)))
 
 

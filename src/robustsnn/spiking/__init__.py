@@ -12,12 +12,12 @@ from robustsnn.spiking.paths import (
     Analog,
     Hybrid,
     Plain,
-    PotentialDependent,
     Rate,
     RateApproximation,
     Scaled,
     Surrogate,
 )
+from robustsnn.spiking.potential_dependent import PotentialDependent
 from robustsnn.spiking.signal import SIGNALS, Constant, Frames, Signal
 from robustsnn.spiking.spiking import Spiking
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle

@@ -88,7 +88,7 @@ class Scaled:
         unit = firing.threshold.abs().clamp_min(torch.finfo(grad.dtype).tiny)
 
         def derivative(_: int, u: Tensor) -> Tensor:
-            each = unit.reshape(*unit.shape, *[1] * (u.dim() + 1 - grad.dim()))  # of several thresholds of a neuron
+            each = unit.reshape((*unit.shape, *[1] * (u.dim() + 1 - grad.dim())))  # of several thresholds of a neuron
             return self.derivative(u / each) / each
 
         return firing.back(grad, derivative)
