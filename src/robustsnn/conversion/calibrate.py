@@ -104,7 +104,8 @@ def calibrate(
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
     used = first_images(batches, limit)
-    timesteps = timesteps or (CONSTANT if net.signal.once else net.timesteps)
+    if timesteps is None:
+        timesteps = CONSTANT if net.signal.once else net.timesteps
     view = calibrating(net, timesteps)
     course = frontier(view, used)
     receive = course.receive if course else partial(_from_the_images, used)
