@@ -63,9 +63,9 @@ class Target:
 
 @torch.no_grad()
 def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images ``[N,C,H,W]`` a network misclassifies, ``[N]``."""
-    predicted: Tensor = view(x).argmax(1)
-    return predicted != y
+    """Which images ``[N,C,H,W]`` a network misclassifies, ``[N]``; logits that are not numbers name no class."""
+    logits: Tensor = view(x)
+    return (logits.argmax(1) != y) | logits.isnan().any(1)
 
 
 def attempt(
