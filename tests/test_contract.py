@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from robustsnn import evaluate, train
+from robustsnn.attacks import ATTACKS, FGSM
 from robustsnn.data import Samples, answers
 from robustsnn.evaluation import Audit
-from robustsnn.seeds import generator
+from robustsnn.seeds import generator, image_seeds
 from robustsnn.training import Natural, Schedule
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -116,3 +117,30 @@ def test_what_is_switched_on_around_changes_nothing(around):
         inside = measure(net, (X.clone(), DATA.labels.clone()))
     assert inside == outside
     assert len({*outside[1][0].broken_by}) > 1
+
+
+STEPS = {"PGD": {"steps": 2}, "APGD": {"steps": 3}, "TargetedAPGD": {"steps": 3}, "SAPGD": {"steps": 3}}
+QUICK = {**STEPS, "Square": {"queries": 5}, "FAB": {"steps": 2}}
+SEEDS = image_seeds(torch.arange(12), 0)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_check_what_they_are_given_and_leave_inference_mode(name):
+    attack, net = ATTACKS[name](**QUICK.get(name, {})), body_of(0).eval()
+    outside = attack(net, X, DATA.labels, rng=SEEDS)
+    assert torch.equal(attack(net, X, DATA.labels.int(), rng=SEEDS), outside)
+    with torch.inference_mode():
+        assert torch.equal(attack(net, X.clone(), DATA.labels.clone(), rng=SEEDS), outside)
+    assert name == "FAB" or not torch.equal(outside, X)  # which needs more steps to find anything
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\], not torch.uint8: give x.float\(\) / 255"):
+        attack(net, (X * 255).to(torch.uint8), DATA.labels, rng=SEEDS)
+    for labels in (DATA.labels.float(), DATA.labels[:5], DATA.labels[:, None]):
+        with pytest.raises(ValueError, match=r"labels must be integers \[12\], one per sample"):
+            attack(net, X, labels, rng=SEEDS)
+
+
+def test_a_clear_gradient_is_followed_in_inference_mode():
+    net = body_of(0)
+    with torch.inference_mode():
+        moved = FGSM(0.1)(net, torch.full_like(X, 0.5), DATA.labels, rng=SEEDS)
+    assert (moved - 0.5).abs().max() == pytest.approx(0.1)
