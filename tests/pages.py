@@ -29,13 +29,12 @@ from robustsnn.cli import main
 from robustsnn.conversion import spiking
 from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
-from robustsnn.evaluation.members import PATHS
 from robustsnn.models import MODELS, create
 from robustsnn.processes import Team, one_process
 from robustsnn.recipes import Run, pipeline
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
-from robustsnn.spiking import SURROGATES, Dynamics
+from robustsnn.spiking import PATHS, SURROGATES, Dynamics
 from robustsnn.training import OBJECTIVES
 from robustsnn.training.engine import Engine
 from robustsnn.zoo import PREFIX

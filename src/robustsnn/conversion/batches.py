@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from robustsnn.data import as_samples
@@ -17,8 +16,8 @@ BATCH = 64
 """How many samples make a batch, where the data come without batches."""
 
 
-def first_batches(data: Any, limit: int, device: torch.device) -> list[Tensor]:
-    """Inputs of the first ``limit`` batches, on a device.
+def first_batches(data: Any, limit: int, net: nn.Module) -> list[Tensor]:
+    """Inputs of the first ``limit`` batches, on the device of ``net``.
 
     Arguments:
         data: batches, as a list, an iterator or a ``DataLoader`` gives them: tensors ``[N, ...]`` or tuples that begin with
@@ -36,6 +35,7 @@ def first_batches(data: Any, limit: int, device: torch.device) -> list[Tensor]:
         used = [x for x, _, _ in islice(samples.batches(BATCH, generator(0, "calibration")), limit)]
     if not used:
         raise ValueError("calibration needs at least one batch of images")
+    device = next((parameter.device for parameter in net.parameters()), used[0].device)
     return [x.to(device) for x in used]
 
 

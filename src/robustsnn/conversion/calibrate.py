@@ -99,7 +99,7 @@ def calibrate(
         raise ValueError(f"percentile must be in (0, 100], not {percentile}")
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
-    used = first_batches(data, limit, next(net.parameters()).device)
+    used = first_batches(data, limit, net)
     view = calibrating(net, timesteps)
     course = frontier(view, used)
     receive = course.receive if course else partial(_from_the_images, used)

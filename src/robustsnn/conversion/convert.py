@@ -92,7 +92,7 @@ def convert(
         raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
-    used = first_batches(data, limit, next((tensor.device for tensor in ann.parameters()), torch.device("cpu")))
+    used = first_batches(data, limit, ann)
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
     layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
