@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
-from robustsnn.data import Samples
+from robustsnn.data import as_samples
 from robustsnn.models import weight_layers
 from robustsnn.spiking import Spiking, SpikingNetwork
 
@@ -47,8 +48,10 @@ def thresholds(net: nn.Module) -> dict[str, float]:
     return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
 
 
-def firing_rates(net: nn.Module, data: Samples, batch: int = 250) -> dict[str, float]:
-    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
+def firing_rates(net: nn.Module, data: Any, batch: int = 250) -> dict[str, float]:
+    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the samples that ``data`` holds, as
+    `as_samples` takes it."""
+    data = as_samples(data)
     device = next(net.parameters(), data.labels).device
     return net.rates(x.to(device) for x, _, _ in data.batches(batch)) if isinstance(net, Spiking) else {}
 
