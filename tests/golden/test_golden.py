@@ -90,7 +90,7 @@ def test_ann_logits(ann, x, golden):
 
 
 def test_calibrated_thresholds(network, ann, x, golden):
-    batches, expected = golden["calib_x"].float().div(255).split(8), golden["thresholds_T16_p99.7"].tolist()
+    batches, expected = list(golden["calib_x"].float().div(255).split(8)), golden["thresholds_T16_p99.7"].tolist()
     net = spiking(ann, x)
     if network != "resnet20":
         found = list(calibrate(net, batches, timesteps=16).values())
