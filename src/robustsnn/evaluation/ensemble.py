@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +14,12 @@ from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
+from robustsnn.names import Crafting, Rule
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import SpikingNetwork
 from robustsnn.types import Randomness
-
-Crafting = Literal["float32", "bfloat16"]
-"""In what the convolutions and linears that attacks follow compute; judging is done in float32."""
 
 
 @dataclass

@@ -5,17 +5,14 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from robustsnn.attacks import APGD, DLR, FAB, FGSM, PGD, RFGSM, SAPGD, Square, TargetedAPGD
 from robustsnn.attacks import attack as spelled_attack
 from robustsnn.evaluation.members import ADAPTIVE_PATHS, PUBLISHED_PATHS, QUICK_PATHS, Group, Sources, Strongest, path
-from robustsnn.names import find, nearest
+from robustsnn.names import Rule, find, nearest
 from robustsnn.spiking import Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
-
-Rule = Literal["any", "last"]
-"""Which iterates of an attack are judged: every one (stronger and cheaper), or the last one (as published)."""
 
 
 @dataclass(frozen=True)

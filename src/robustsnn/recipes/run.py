@@ -18,31 +18,12 @@ from robustsnn.data import Dataset, Samples, load_dataset, split
 from robustsnn.files import digest, remove_leftovers, write_atomic
 from robustsnn.names import one_line
 from robustsnn.processes import Team, cpu
+from robustsnn.recipes.engine import Engine
+from robustsnn.recipes.listener import Listener
 from robustsnn.recipes.recipe import Recipe
+from robustsnn.recipes.stages import made_by, making, shaped_by
 from robustsnn.reporting import different
-from robustsnn.training.engine import Engine
 from robustsnn.training.training_state import remove_states
-
-_ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
-_CONVERTED = (*_ANN, "prune", "timesteps", "neurons", "conversion")
-SHAPED_BY: dict[str, tuple[str, ...]] = {
-    "ann": _ANN,
-    "pruned": (*_ANN, "prune"),
-    "converted": _CONVERTED,
-    "snn": (*_CONVERTED, "finetune"),
-}
-"""The parts of a recipe that a checkpoint of a run depends on."""
-
-MADE_BY = {"ann": "pretrain", "pruned": "pretrain", "converted": "convert", "snn": "finetune"}
-"""The stage that makes each checkpoint."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what happens: a line of text, and how much of a named task is done, in ``[0, 1]``."""
-
-    say: Callable[[str], None] = lambda line: None
-    progress: Callable[[str, float], None] = lambda what, share: None
 
 
 @dataclass(frozen=True)
@@ -63,7 +44,7 @@ class Run:
         return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in others)
 
     def path(self, name: str) -> Path:
-        """The checkpoint ``ann``, ``pruned``, ``converted`` or ``snn``."""
+        """A checkpoint: what a stage ``makes``."""
         return self.out / f"{name}.safetensors"
 
     @cached_property
@@ -127,7 +108,7 @@ class Run:
         wanted, found = self.header(), header.recipe
         if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
             raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
-        theirs, ours = ({key: recipe[key] for key in SHAPED_BY[name] if key in recipe} for recipe in (found, wanted))
+        theirs, ours = ({key: recipe[key] for key in shaped_by(name) if key in recipe} for recipe in (found, wanted))
         if keys := different(theirs, ours):
             raise ValueError(f"{path} was made by a recipe with another {' and '.join(keys)}: {anew}")
         return True
@@ -152,7 +133,7 @@ class Run:
     def begin(self) -> None:
         """Make the folder, with its recipe, and remove what a stage that was killed at its end left."""
         remove_leftovers(self.out)
-        for path in filter(Path.exists, map(self.path, SHAPED_BY)):
+        for path in filter(Path.exists, (self.path(stage.makes) for stage in making())):
             remove_states(path.with_suffix(".state"))
         write_atomic(self.out / "recipe.toml", self.recipe.toml())
 
@@ -165,4 +146,6 @@ class Run:
     def require(self, name: str) -> None:
         """Raise ValueError where the stage that makes a checkpoint has not been run."""
         if not self.finished(name):
-            raise ValueError(f"{self.path(name)} is not there yet: run the stage {MADE_BY[name]!r} with the same --out first")
+            raise ValueError(
+                f"{self.path(name)} is not there yet: run the stage {made_by(name).name!r} with the same --out first"
+            )

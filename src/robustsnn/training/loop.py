@@ -24,7 +24,7 @@ from robustsnn.processes import Team, cpu
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
-from robustsnn.training.engine import Loss, synchronised
+from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.training_state import Keeper, Position
