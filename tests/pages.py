@@ -30,7 +30,6 @@ from robustsnn.cli.commands import is_checkpoint
 from robustsnn.conversion import spiking
 from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
-from robustsnn.evaluation.members import PATHS
 from robustsnn.models import MODELS, create
 from robustsnn.processes import Team, cpu
 from robustsnn.recipes import pipeline
@@ -38,7 +37,7 @@ from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.run import Run
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
-from robustsnn.spiking import SURROGATES, Dynamics
+from robustsnn.spiking import PATHS, SURROGATES, Dynamics
 from robustsnn.training import OBJECTIVES
 
 HOME = Path(__file__).parents[1]

@@ -331,7 +331,7 @@ WRONG_COMMANDS = [
     ("report digits", "'robustsnn run digits' writes its report"),
     ("report nowhere", r"no nowhere/report\.json: give folders of runs"),
     ("report", "usage: robustsnn report FOLDER"),
-    ("run digits --until convrt", "--until convrt: write one of pretrain, prune, convert"),
+    ("run digits --until convrt", "--until convrt: write one of pretrain, prune, staircase, convert"),
     ("run digits --outt x", "did you mean '--out'"),
     ("run digits digits", "one word too many: 'digits'"),
     ("run --seed 3 digits", "usage: robustsnn run RECIPE"),

@@ -30,7 +30,7 @@ def test_commands_and_flags_are_those_that_people_know():
 def test_what_has_moved_is_no_command():
     assert not MOVED.keys() & COMMANDS.keys()
     assert {"pretrain", "convert", "finetune", "bench"} == MOVED.keys()
-    assert list(STAGES) == ["pretrain", "prune", "convert", "finetune", "evaluate", "report"]
+    assert list(STAGES) == ["pretrain", "prune", "staircase", "convert", "finetune", "evaluate", "report"]
 
 
 LIGHT = [

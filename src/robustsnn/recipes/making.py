@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustsnn.compute import view
 from robustsnn.compute.recall import graph_bytes
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
+from robustsnn.conversion import staircase as climb
 from robustsnn.data import Samples
 from robustsnn.evaluation.figures import thresholds
 from robustsnn.files import write_atomic
@@ -22,7 +23,7 @@ from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.recipes.stages import needed_by
 from robustsnn.seeds import generator
 from robustsnn.spiking import Neuron
-from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
+from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, bound, prune, train
 from robustsnn.training.diagnostics import idle_layers
 
 CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
@@ -46,14 +47,27 @@ def prune_ann(run: Run) -> None:
     return _train(run, "prune", "pruned", net, how, (*how.acts(), KeepZeros.of(net)))
 
 
-def convert(run: Run) -> None:
-    """Convert the ANN: ``converted.safetensors``."""
-    settings = run.recipe.conversion
-    ann = run.open(needed_by("convert", run.recipe))
-    images, _ = run.parts()
+def staircase(run: Run) -> None:
+    """Train the ANN on with staircases for activations: ``staircase.safetensors``."""
+    how, ann = run.recipe.staircase, run.open(needed_by("staircase", run.recipe))
+    allow = {"max_pool"} if run.recipe.conversion.max_pool else set[str]()
+    net = climb(ann, _calibration(run), run.recipe.levels, how.percentile, allow=allow)
+    zeros = [KeepZeros.of(net)] if run.recipe.prune.sparsity else []
+    return _train(run, "staircase", "staircase", net, how, (*how.acts(), *zeros))
+
+
+def _calibration(run: Run) -> list[Tensor]:
+    """The images by which thresholds are found."""
+    settings, (images, _) = run.recipe.conversion, run.parts()
     order = generator(run.recipe.seed, "calibration")
     device = run.team.fabric.device
-    batches = [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+    return [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+
+
+def convert(run: Run) -> None:
+    """Convert the ANN: ``converted.safetensors``."""
+    settings, batches = run.recipe.conversion, _calibration(run)
+    ann = run.open(needed_by("convert", run.recipe))
     layers = sum(isinstance(module, nn.ReLU) for module in ann.modules()) or 1
     found: list[str] = []
 
@@ -121,7 +135,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         net,
         images,
         validation,
-        how.value(),
+        bound(how.value(), run.network),
         how.schedule(),
         probe=probe,
         augment=run.recipe.data.augment(how.cutout, run.data.mean),

@@ -150,6 +150,16 @@ class Pruning(Section):
     lr: Number = Field(0.01, gt=0, description="first learning rate")
 
 
+class Staircase(Training):
+    """The trained ANN with staircases in the place of its ReLUs, trained on: what a spiking network of T steps can compute, at
+    the cost of an ANN."""
+
+    epochs: int = Field(0, ge=0, description="passes over the training images; 0: no staircase, the ANN itself is converted")
+    lr: Number = Field(0.01, gt=0, description="first learning rate; falls to 0 by a cosine")
+    levels: int | None = Field(None, ge=1, description="steps of every staircase; not given: timesteps")
+    percentile: Number = Field(99.7, gt=0, le=100, description="of what a layer receives: where its staircase ends")
+
+
 class Finetuning(Training):
     """How the converted network is trained further, as published: weights and thresholds together."""
 

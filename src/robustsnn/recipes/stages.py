@@ -76,6 +76,15 @@ _IN_ORDER = (
         wanted=lambda recipe: recipe.prune.sparsity > 0,
     ),
     Stage(
+        "staircase",
+        later(_MAKING, "staircase"),
+        makes="staircase",
+        network="ANN, staircase",
+        keys=("staircase", "timesteps"),
+        words=lambda recipe: f"in {recipe.levels} levels by {_training(recipe.staircase)}",
+        wanted=lambda recipe: recipe.staircase.epochs > 0,
+    ),
+    Stage(
         "convert",
         later(_MAKING, "convert"),
         makes="converted",

@@ -126,12 +126,13 @@ class Trades(Robust):
     beta: float = 6.0
     eps: float = 2 / 255
     steps: int = 10
+    smoothing: float = 0.0
 
     def attack(self) -> Attack:
         return PGD(self.eps, self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
 
     def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
-        return trades_loss(net(x), net(adversarial), y, self.beta)
+        return trades_loss(net(x), net(adversarial), y, self.beta, self.smoothing)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from robustsnn.names import build
+from robustsnn.spiking import PATHS, SURROGATES
+from robustsnn.training.along import Along
+from robustsnn.training.distill import Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.objectives import (
@@ -24,6 +27,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "Trades": Trades,
     "Mart": Mart,
     "WeightPerturbed": WeightPerturbed,
+    "Along": Along,
+    "Distilled": Distilled,
     "RobustFinetuning": RobustFinetuning,
     "Hire": Hire,
     "Regularized": Regularized,
@@ -39,7 +44,9 @@ def objective(text: str) -> Objective:
     >>> objective("WeightPerturbed(Trades(beta=6), gamma=0.01)").gamma
     0.01
     """
-    value = build("objective", {**OBJECTIVES, **REGULARIZERS}, text)
+    value = build("objective", {**OBJECTIVES, **REGULARIZERS, **PATHS, **SURROGATES}, text)
+    if type(value).__name__ in {**PATHS, **SURROGATES}:
+        raise ValueError(f"{text} is a way of gradients: write Along(RobustFinetuning(), [{text}])")
     if type(value).__name__ not in OBJECTIVES:
         raise ValueError(f"{text} is a regulariser: write Regularized(Natural(), {text}, 0.1) or around another objective")
     return value  # type: ignore[no-any-return]
