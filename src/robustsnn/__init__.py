@@ -1,20 +1,25 @@
 """Adversarially robust spiking neural networks: train a robust ANN, convert it, finetune it, measure what it withstands."""
 
-from robustsnn.checkpoint import load, save
-from robustsnn.conversion import convert
-from robustsnn.evaluation import evaluate
-from robustsnn.spiking import (
-    Analog,
-    Dynamics,
-    Exponential,
-    Rate,
-    Rectangle,
-    SpikingNetwork,
-    StraightThrough,
-    Surrogate,
-    Triangle,
-)
-from robustsnn.training import train
+from typing import TYPE_CHECKING
+
+from robustsnn.lazy import attributes
+
+if TYPE_CHECKING:  # what `attributes` gives
+    from robustsnn.checkpoint import load, save
+    from robustsnn.conversion import convert
+    from robustsnn.evaluation.evaluate import evaluate
+    from robustsnn.spiking import (
+        Analog,
+        Dynamics,
+        Exponential,
+        Rate,
+        Rectangle,
+        SpikingNetwork,
+        StraightThrough,
+        Surrogate,
+        Triangle,
+    )
+    from robustsnn.training import train
 
 __version__ = "0.1.0"
 
@@ -34,3 +39,21 @@ __all__ = [
     "save",
     "train",
 ]
+
+__getattr__ = attributes(
+    __name__,
+    {
+        "checkpoint": ("load", "save"),
+        "conversion": ("convert",),
+        "evaluation": ("evaluate",),
+        "spiking": (
+            *("Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
+            *("StraightThrough", "Surrogate", "Triangle"),
+        ),
+        "training": ("train",),
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
