@@ -70,8 +70,7 @@ def ran(tmp_path_factory):
     """A folder with ``small.toml`` and its run in ``runs/small``, but for the pages."""
     folder = tmp_path_factory.mktemp("ran")
     recipe = shutil.copy(Path(__file__).parent / "small.toml", folder)
-    for stage in ("pretrain", "convert", "finetune", "evaluate"):
-        assert cli.main([stage, recipe, "--out", str(folder / "runs/small")]) == 0
+    assert cli.main(["run", recipe, "--until", "evaluate", "--out", str(folder / "runs/small")]) == 0
     return folder
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from robustsnn.attacks import PGD
 from robustsnn.data import digits
 from robustsnn.models import create
-from robustsnn.recipes import Run, load_recipe, packaged
+from robustsnn.recipes import load_recipe, packaged
 from robustsnn.recipes.recipe import Recipe, from_table, from_toml
+from robustsnn.recipes.run import Run
 from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, MultiSpike
 from robustsnn.training import RobustFinetuning, Schedule, Trades
 

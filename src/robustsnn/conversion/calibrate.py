@@ -14,11 +14,10 @@ from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.batches import first_batches
 from robustsnn.conversion.frontier import CHUNK, frontier
+from robustsnn.names import Granularity
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork
 
-Granularity = Literal["layer", "channel"]
-"""Whether a layer has one threshold, or each of its channels."""
 CONSTANT = 100
 """Time steps of calibration on a constant input."""
 OnLayer = Callable[[str, float], None]

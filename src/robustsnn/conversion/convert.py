@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.batches import first_batches
-from robustsnn.conversion.calibrate import Granularity, calibrate
+from robustsnn.conversion.calibrate import calibrate
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
-from robustsnn.names import one_line
+from robustsnn.names import BatchNorm, Granularity, one_line
 from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Constant, Signal
-
-BatchNorm = Literal["reestimate", "reset", "keep"]
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,20 @@ from robustsnn.compute.recall import graph_bytes
 from robustsnn.data import Samples, answers, as_samples
 from robustsnn.evaluation.audit import audit, followed, transfer
 from robustsnn.evaluation.energy import operations
-from robustsnn.evaluation.ensemble import Crafting, Target
+from robustsnn.evaluation.ensemble import Target
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import PUBLISHED_PATHS, SCALED_PATHS, Group, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
-from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, Rule
+from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.results import Check, PathFigures, Report, Result
 from robustsnn.evaluation.state import State, carried
 from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
 from robustsnn.files import digest
-from robustsnn.names import find
+from robustsnn.names import Crafting, Rule, find
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import derive
 from robustsnn.types import GradientPath

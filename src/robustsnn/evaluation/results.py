@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from robustsnn.evaluation.energy import Operations
-from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Rule
+from robustsnn.evaluation.protocols import PROTOCOLS, Audit
+from robustsnn.names import Rule
 
 ROBUST = -1
 MISCLASSIFIED = -2

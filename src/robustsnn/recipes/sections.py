@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import Linf, attack
-from robustsnn.conversion.calibrate import Granularity
-from robustsnn.conversion.convert import BatchNorm
-from robustsnn.data import Augment, Dataset, check_name
-from robustsnn.evaluation import Audit, protocol
-from robustsnn.evaluation.ensemble import Crafting
-from robustsnn.evaluation.protocols import Rule
-from robustsnn.models import MODELS
-from robustsnn.names import build, find, number
-from robustsnn.spiking import SURROGATES
-from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
-from robustsnn.types import Attack, Objective
+from robustsnn.names import BatchNorm, Crafting, Granularity, Rule, find
+from robustsnn.recipes.readers import (
+    KnownData,
+    KnownModel,
+    KnownProtocol,
+    Number,
+    Radius,
+    SpelledActs,
+    SpelledObjective,
+    SpelledProbe,
+    SpelledStop,
+    SpelledSurrogate,
+    after_step,
+    attack,
+    objective,
+    protocol,
+    stop,
+)
 
-Number = Annotated[
-    float,
-    BeforeValidator(number),
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NUMBER",
-        instance_from_str=lambda args: number(args[0]),
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [f"{value:g}"],
-    ),
-]
-"""A number that may be written as a fraction, such as 8/255."""
-
-
-Radius = Annotated[Number, AfterValidator(lambda eps: Linf(eps).eps)]
-"""The radius of a ball, in units of pixels in [0, 1]."""
-
-
-def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
-    """Of a key whose text ``read`` accepts; an empty one stands for nothing where the key is optional."""
-
-    def check(text: str) -> str:
-        if text or not optional:
-            read(text)
-        return text
-
-    return AfterValidator(check)
-
-
-def _each_read_by(read: Callable[[str], object]) -> Any:
-    def check(texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            read(text)
-        return texts
-
-    return AfterValidator(check)
-
-
-# Not written where they are used: inside a section these names are those of its own keys.
-SpelledObjective = Annotated[str, _read_by(objective)]
-SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
-KnownProtocol = Annotated[str, _read_by(protocol)]
+if TYPE_CHECKING:
+    import robustsnn.data
+    import robustsnn.evaluation
+    import robustsnn.training
+    import robustsnn.types
 
 
 class Section(BaseModel):
@@ -73,7 +40,7 @@ class Section(BaseModel):
 class Data(Section):
     """Which images, and how they are varied in training."""
 
-    name: Annotated[str, AfterValidator(check_name)] = Field(
+    name: KnownData = Field(
         "digits", description="data set: a known name, owner/name on the hub, or a folder or .parquet file"
     )
     limit: int | None = Field(None, ge=2, description="use at most that many training images")
@@ -82,15 +49,17 @@ class Data(Section):
     flip: bool = Field(False, description="mirror half of the images")
     resized_crop: bool = Field(False, description="random part of 8 to 100 % of the area, stretched to full size")
 
-    def augment(self, cutout: int, mean: tuple[float, ...]) -> Augment:
+    def augment(self, cutout: int, mean: tuple[float, ...]) -> robustsnn.data.Augment:
         """How training images are varied; ``mean`` fills what cutout removes."""
+        from robustsnn.data import Augment
+
         return Augment(self.pad, self.flip, cutout, mean, self.resized_crop)
 
 
 class Model(Section):
     """The ANN body. Further keys of a TOML file go to the architecture as they are."""
 
-    name: Annotated[str, _read_by(partial(find, "model", MODELS))] = Field("digits", description="architecture")
+    name: KnownModel = Field("digits", description="architecture")
     width: Number = Field(1.0, gt=0, description="factor on all widths")
     options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="what else the architecture takes")
 
@@ -106,7 +75,7 @@ class Model(Section):
     def _flat(self) -> dict[str, Any]:
         return {"name": self.name, "width": self.width, **self.options}
 
-    def architecture(self, data: Dataset, seed: int) -> dict[str, Any]:
+    def architecture(self, data: robustsnn.data.Dataset, seed: int) -> dict[str, Any]:
         """All arguments of `robustsnn.models.create`."""
         shape = {"classes": data.train.classes, "size": data.size, "channels": data.channels}
         return {**shape, "mean": list(data.mean), "std": list(data.std), "seed": seed, **self._flat()}
@@ -121,9 +90,7 @@ class Neurons(Section):
     detach_reset: bool = Field(False, description="no gradient through the reset")
     start: Number = Field(0.0, ge=0, lt=1, description="first potential, in units of the threshold")
     train_leak: bool = Field(False, description="train every layer's leak, which begins at 'leak'")
-    surrogate: Annotated[str, _read_by(partial(build, "surrogate", SURROGATES))] = Field(
-        "Triangle(1.0)", description="derivative in training"
-    )
+    surrogate: SpelledSurrogate = Field("Triangle(1.0)", description="derivative in training")
 
 
 class Training(Section):
@@ -145,33 +112,34 @@ class Training(Section):
         description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10 at the objective's radius",
     )
 
-    after_step: Annotated[tuple[str, ...], _each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
-        (), description="what acts on parameters after every step, such as Retraction(beta=2e-3)"
-    )
-    stop: Annotated[str, _read_by(partial(build, "stop", STOPS), optional=True)] = Field(
-        "", description="when to end early, such as CatastrophicOverfitting(drop=0.2)"
-    )
+    after_step: SpelledActs = Field((), description="what acts on parameters after every step, such as Retraction(beta=2e-3)")
+    stop: SpelledStop = Field("", description="when to end early, such as CatastrophicOverfitting(drop=0.2)")
 
-    def acts(self) -> tuple[AfterStep, ...]:
+    def acts(self) -> tuple[robustsnn.training.AfterStep, ...]:
         """What acts on parameters after every step."""
-        return tuple(build("after_step", AFTER_STEP, text) for text in self.after_step)
+        return tuple(after_step(text) for text in self.after_step)
 
-    def stops(self) -> Stop:
+    def stops(self) -> robustsnn.training.Stop:
         """Whether to end after the epochs so far."""
-        return build("stop", STOPS, self.stop) if self.stop else lambda history: False
+        return stop(self.stop) if self.stop else lambda history: False
 
-    def value(self) -> Objective:
+    def value(self) -> robustsnn.types.Objective:
         """The objective that the text spells."""
-        return objective(self.objective)
+        value: robustsnn.types.Objective = objective(self.objective)
+        return value
 
-    def attack(self) -> Attack | None:
+    def attack(self) -> robustsnn.types.Attack | None:
         """The attack of validation; None: clean accuracy."""
+        from robustsnn.training import probe_of
+
         if self.probe is None:
             return probe_of(self.value())
         return attack(self.probe) if self.probe else None
 
-    def schedule(self) -> Schedule:
+    def schedule(self) -> robustsnn.training.Schedule:
         """How long and how fast."""
+        from robustsnn.training import Schedule
+
         return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay, self.decay, self.average)
 
 
@@ -203,7 +171,9 @@ class Finetuning(Training):
     train_thresholds: bool = Field(True, description="train the thresholds together with the weights")
     threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
 
-    def acts(self) -> tuple[AfterStep, ...]:
+    def acts(self) -> tuple[robustsnn.training.AfterStep, ...]:
+        from robustsnn.training import LeakRange, ThresholdFloor
+
         return *super().acts(), ThresholdFloor(self.threshold_floor), LeakRange()
 
 
@@ -243,11 +213,12 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Evaluation:
-        ensembles = protocol(self.protocol).ensembles
         for name in self.attacks:
-            find(f"attack of protocol {self.protocol!r}:", ensembles, name)
+            find(f"attack of protocol {self.protocol!r}:", protocol(self.protocol).ensembles, name)
         return self
 
-    def audit(self) -> Audit:
+    def audit(self) -> robustsnn.evaluation.Audit:
         """How thoroughly the result is audited."""
+        from robustsnn.evaluation import Audit
+
         return Audit(self.audit_images, self.audit_steps, self.audit_queries)
