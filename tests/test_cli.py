@@ -81,7 +81,7 @@ def test_help_is_help_wherever_it_is_asked_for(args, said):
         ("after_step", ["ThresholdFloor(floor=0.03)"]),
         ("stops", ["CatastrophicOverfitting(drop=0.2)"]),
         ("zoo", ["zoo:cifar10-small-robust", "zoo:digits-robust"]),
-        ("attacks", ["FGSM(eps=8/255", "PGD(eps=8/255, steps=20", "RFGSM"]),
+        ("attacks", ["FGSM(goal=CrossEntropy", "PGD(steps=20", "RFGSM"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(repr, PUBLISHED_PATHS)),
         ("protocols", ["quick: FGSM, PGD-10", "paper: "]),
@@ -343,7 +343,7 @@ WRONG_FLAGS = [
     ("--data.flip maybe", r"maybe"),
     ("--pretrain.objective Trade()", r"did you mean 'Trades'"),
     ("--pretrain.objective Trades(bta=3)", r"did you mean 'beta'"),
-    ("--finetune.probe PDG(eps=0.1)", r"did you mean 'PGD'"),
+    ("--finetune.probe PDG(steps=3)", r"did you mean 'PGD'"),
     ("--neurons.surrogate Tringle()", r"did you mean 'Triangle'"),
     ("--neurons.reset none", r"reset.*zero"),
 ]

@@ -22,7 +22,7 @@ FLOORS = [
     {"models"},
     {"attacks"},
     {"spiking"},
-    {"compute"},
+    {"threats", "compute"},
     {"files", "names", "processes", "seeds", "types", "zoo"},
 ]
 ENTRY, GROUND = FLOORS[0] | FLOORS[1] | FLOORS[2], FLOORS[-1]

@@ -14,14 +14,17 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
+from robustsnn.threats import L2, Linf
 from robustsnn.training import train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "L2",
     "Analog",
     "Dynamics",
     "Exponential",
+    "Linf",
     "Rate",
     "Rectangle",
     "SpikingNetwork",

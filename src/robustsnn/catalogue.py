@@ -13,6 +13,7 @@ from robustsnn.models import MODELS
 from robustsnn.names import written
 from robustsnn.recipes import load_recipe, packaged
 from robustsnn.spiking import SURROGATES
+from robustsnn.threats import THREATS
 from robustsnn.training import AFTER_STEP, OBJECTIVES, STOPS
 from robustsnn.training.regularizers import REGULARIZERS
 from robustsnn.zoo import PREFIX, zoo
@@ -54,6 +55,7 @@ KINDS: dict[str, Callable[[], Lines]] = {
     "after_step": lambda: _values(AFTER_STEP),
     "stops": lambda: _values(STOPS),
     "attacks": lambda: _values(ATTACKS),
+    "threats": lambda: _values(THREATS),
     "surrogates": lambda: _values(SURROGATES),
     "paths": lambda: _names(repr(path) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)),
     "targets": lambda: _names(TARGETS),

@@ -65,18 +65,24 @@ class Noise(Protocol):
         ...
 
 
+def given(rng: Randomness) -> torch.Generator | Tensor:
+    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
+    return generator("attack") if rng is None else rng
+
+
 def noise(rng: Randomness) -> Noise:
     """The source of noise that ``rng`` stands for.
 
     Raises:
         ValueError: ``rng`` is neither a ``torch.Generator`` nor an int64 tensor ``[N]``.
     """
+    rng = given(rng)
     if isinstance(rng, torch.Generator):
         return _FromGenerator(rng)
     if isinstance(rng, Tensor) and rng.dtype == torch.int64 and rng.dim() == 1:
         return _FromSeeds(rng)
-    given = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
-    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {given}")
+    found = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
+    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {found}")
 
 
 class _FromGenerator:

@@ -10,16 +10,17 @@ from robustsnn.evaluation.results import ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
 from robustsnn.seeds import image_seeds
 from robustsnn.spiking import Adaptive, Analog, Hybrid, PotentialDependent, Rate, RateApproximation, Surrogate, Triangle
+from robustsnn.threats import Linf
 
 PATHS = (*PUBLISHED_PATHS[:-1], Hybrid(), RateApproximation(), PotentialDependent())
 
 
 def fgsm(paths, eps=0.05):
-    return [Member(FGSM(eps), path) for path in paths]
+    return [Member(FGSM(), Linf(eps), path) for path in paths]
 
 
 def test_only_single_steps_from_the_same_image_through_the_same_forward_pass_run_together():
-    members = [*fgsm([Rate(), Hybrid(), Analog(), Surrogate()]), Member(PGD(0.05), Rate()), *fgsm([Adaptive()])]
+    members = [*fgsm([Rate(), Hybrid(), Analog(), Surrogate()]), Member(PGD(), Linf(0.05), Rate()), *fgsm([Adaptive()])]
     assert [len(run) for run in runs(members)] == [2, 1, 1, 1, 1]
     assert [member for run in runs(members) for member in run] == members
     assert [len(run) for run in runs([*fgsm([Rate()], 0.1), *fgsm([Rate()], 0.2)])] == [1, 1]

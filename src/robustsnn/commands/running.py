@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,7 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -
     given, again = args[0], ("robustsnn", "evaluate", *args, *(["--strict"] if strict else []))
     path = Path("runs/zoo", given.removeprefix(PREFIX)) if given.startswith(PREFIX) else Path(given)  # where its state is kept
     header, body = checkpoint.read_header(given), None
-    recipe = from_table({"name": path.stem, **header.recipe}, given)
+    recipe = from_table({"name": path.stem, **_without_probes(header.recipe)}, given)
     default = EvaluationArguments(for_protocol(recipe.evaluation, args))
     recipe = recipe.model_copy(update={"evaluation": default.settings})
     chosen = parse(EvaluationArguments, default, args[1:], f"robustsnn evaluate {given}", recipe, "evaluation.")
@@ -103,6 +103,12 @@ def evaluate_checkpoint(args: Sequence[str], strict: bool, terminal: Terminal) -
     team.part()
     terminal.answer(value, lambda: terminal.report(value))
     _judge(value, strict)
+
+
+def _without_probes(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a checkpoint without what chose the epochs of its trainings, which plays no part in measuring it."""
+    parts = recipe.items()
+    return {key: {k: v for k, v in part.items() if k != "probe"} if isinstance(part, dict) else part for key, part in parts}
 
 
 def _plan(recipe: Recipe, name: str, header: checkpoint.Header) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.evaluation.shared import SharedForward, runs
-from robustsnn.seeds import image_seeds
+from robustsnn.seeds import given, image_seeds
 from robustsnn.spiking import SpikingNetwork
 from robustsnn.types import Randomness
 
@@ -63,7 +63,7 @@ class Target:
 
 @torch.no_grad()
 def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images ``[N,C,H,W]`` a network misclassifies, ``[N]``."""
+    """Which images ``[N, ...]`` a network misclassifies, ``[N]``."""
     predicted: Tensor = view(x).argmax(1)
     return predicted != y
 
@@ -73,8 +73,8 @@ def attempt(
 ) -> tuple[Tensor, Tensor]:
     """Let one member attack images that are classified correctly.
 
-    Judging is done here, on the network's own forward pass in float32, on images clipped once more to the attack's ball
-    and the box.
+    Judging is done here, on the network's own forward pass in float32, on images projected once more onto the
+    member's threat.
 
     Arguments:
         target: the attacked network.
@@ -83,7 +83,7 @@ def attempt(
         cost: what grows by the passes that the attack and the judge ask for.
 
     Returns:
-        ``x_adv [N,C,H,W]``, inside ball and box, and whether each of them is misclassified, ``[N]``.
+        ``x_adv [N, ...]``, within the threat, and whether each of them is misclassified, ``[N]``.
     """
     cost = cost or Cost()
     judged = cost.watch(view(target.judged))
@@ -93,14 +93,14 @@ def attempt(
 
     mine = image_seeds(seeds, str(member))
     guide = cost.watch(member.path(target.guide))
-    adv = member.attack(guide, x.clone(), y.clone(), rng=mine, judge=judge if rule == "any" else None)
+    adv = member.attack(guide, x.clone(), y.clone(), member.threat, rng=mine, judge=judge if rule == "any" else None)
     return _judged(member, adv, judged, x, y, cost)
 
 
 def _judged(member: Member, adv: Tensor, judged: nn.Module, x: Tensor, y: Tensor, cost: Cost) -> tuple[Tensor, Tensor]:
-    """What an attack returned, clipped to its ball and the box, and whether it is misclassified."""
+    """What an attack returned, projected onto the threat, and whether it is misclassified."""
     finite = adv.isfinite()
-    inside = member.attack.ball.project(torch.where(finite, adv, x), x)
+    inside = member.threat.project(torch.where(finite, adv, x), x)
     beyond = torch.where(finite, (adv - inside).abs(), 1.0)
     cost.excess = max(cost.excess, float(beyond.max())) if len(x) else cost.excess
     return inside, wrong(judged, inside, y)
@@ -125,7 +125,7 @@ def attempts(
     views = [member.path(target.guide) for member in run]
     number = 0
     while number < len(run) and len(alive):
-        attack, graph = run[number].attack, alive
+        attack, threat, graph = run[number].attack, run[number].threat, alive
         assert isinstance(attack, FGSM)
         losses = attack.goal.on(target.guide, x[graph], y[graph])
         for gradient in SharedForward(views[number:]).gradients(x[graph], losses):
@@ -134,7 +134,7 @@ def attempts(
                 break  # a forward pass of these alone costs less than gradients of the others that no one needs
             member, cost, start = run[number], costs[number], x[alive]
             judged = cost.watch(view(target.judged))
-            adv = attack.step(start, gradient[torch.isin(graph, alive)])
+            adv = attack.step(start, gradient[torch.isin(graph, alive)], threat)
             cost.gradients += len(alive)
             inside, broken = _judged(member, adv, judged, start, y[alive], cost)
             yield alive, inside, broken
@@ -149,7 +149,7 @@ def worst_case(
     x: Tensor,
     y: Tensor,
     *,
-    rng: Randomness,
+    rng: Randomness = None,
     rule: Rule = "any",
     on_member: Callable[[int, int], None] = lambda member, survivors: None,
 ) -> tuple[Tensor, Tensor]:
@@ -158,13 +158,13 @@ def worst_case(
     Arguments:
         members: in the order in which they run.
         net: ANN or `SpikingNetwork`; judged, and attacked, as a view in eval mode, itself untouched.
-        x: images ``[N,C,H,W]`` in ``[0, 1]``; y: labels ``[N]``.
+        x: images ``[N, ...]``; y: labels ``[N]``.
         rng: a generator, or one seed per image, of which each member derives its own.
         rule: ``"any"`` judges every iterate of an attack, ``"last"`` the one it returns.
         on_member: told each member's index and how many images survive it.
 
     Returns:
-        ``x_adv [N,C,H,W]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
+        ``x_adv [N, ...]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
         broke the image, -1 robust, -2 misclassified clean.
     """
     if rule not in ("any", "last"):
@@ -188,6 +188,7 @@ def worst_case(
 
 
 def _seeds(rng: Randomness, count: int) -> Tensor:
+    rng = given(rng)
     if isinstance(rng, torch.Generator):
         return torch.randint(2**62, (count,), generator=rng, device=rng.device)
     if len(rng) != count:

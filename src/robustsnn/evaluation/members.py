@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -29,7 +28,7 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
-from robustsnn.types import Attack, GradientPath
+from robustsnn.types import Attack, GradientPath, Threat
 
 PUBLISHED_PATHS: tuple[GradientPath, ...] = (
     *(Surrogate(Triangle(width)) for width in (1.0, 2.0, 3.0, 0.5, 0.25)),
@@ -103,11 +102,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Group:
-    """The same attack along some paths; its radius is set when it is used.
+    """The same attack along some paths.
 
     Raises:
-        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set, or one of another norm
-            than L-infinity, which is what reports claim.
+        ValueError: an attack that does not say which threats it follows.
     """
 
     name: str
@@ -115,10 +113,8 @@ class Group:
     paths: tuple[GradientPath | Strongest | Sources, ...]
 
     def __post_init__(self) -> None:
-        if "eps" not in getattr(self.attack, "__dataclass_fields__", {}):
-            raise ValueError(f"attack {self.name!r} must be a dataclass with a field eps, which the evaluation sets")
-        if (norm := getattr(self.attack, "norm", "Linf")) != "Linf":
-            raise ValueError(f"attack {self.name!r} stays in a ball of norm {norm}, but reports claim Linf: use norm='Linf'")
+        if not hasattr(self.attack, "follows"):
+            raise ValueError(f"attack {self.name!r} must say which kinds of threat it follows: follows = (Ball,) for any norm")
 
     @property
     def transfers(self) -> bool:
@@ -128,7 +124,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Member:
-    """An attack that follows a gradient path.
+    """An attack that follows a gradient path as far as a threat allows.
 
     Arguments:
         name: what reports call it.
@@ -136,12 +132,13 @@ class Member:
     """
 
     attack: Attack
+    threat: Threat
     path: GradientPath
     name: str = ""
     white_box: bool = True
 
     def __str__(self) -> str:
-        return f"{self.attack} along {self.path}"
+        return f"{self.attack} within {self.threat} along {self.path}"
 
 
 def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]:
@@ -157,15 +154,16 @@ def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]
 
 def members(
     groups: Sequence[Group],
-    eps: float,
+    threat: Threat,
     net: nn.Module,
     ranking: Sequence[GradientPath] = (),
     sources: Mapping[str, nn.Module] = {},
 ) -> tuple[Member, ...]:
-    """The members of an ensemble at a radius.
+    """The members of an ensemble under a threat.
 
     Arguments:
         groups: what it is made of.
+        threat: what they may do.
         net: what is attacked; which paths it has, `leading` says.
         ranking: paths by falling strength, which decides the order within a group and who is among the `Strongest`;
             empty keeps the order as written and takes the first ones.
@@ -173,8 +171,6 @@ def members(
     """
     found: dict[str, Member] = {}
     for group in groups:
-        attack: Any = group.attack
-        attack = replace(attack, eps=eps)
         paths: list[GradientPath] = []
         for path in group.paths:
             if isinstance(path, Strongest):
@@ -187,7 +183,7 @@ def members(
         places = {str(path): place for place, path in enumerate(ranking)}
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
-            white_box = not isinstance(attack, GRADIENT_FREE) and not isinstance(path, Transfer)
-            member = Member(attack, path, name, white_box)
+            white_box = not isinstance(group.attack, GRADIENT_FREE) and not isinstance(path, Transfer)
+            member = Member(group.attack, threat, path, name, white_box)
             found.setdefault(str(member), member)
     return tuple(found.values())

@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from robustsnn.evaluation.energy import Operations
 from robustsnn.evaluation.protocols import Audit, Rule
+from robustsnn.names import find
+from robustsnn.threats import THREATS, USUAL, kind
+from robustsnn.types import Threat
+
+Kind = Annotated[str, AfterValidator(lambda name: find("threat", {name: name for name in THREATS}, name))]
+"""A kind of threat, by name."""
 
 ROBUST = -1
 MISCLASSIFIED = -2
@@ -43,11 +49,12 @@ def wilson(hits: int, count: int) -> Interval:
 
 
 class Result(BaseModel):
-    """One ensemble at one epsilon.
+    """One ensemble under one threat.
 
     Arguments:
         attack: the ensemble's name.
-        eps: radius of the ball, in units of pixels in ``[0, 1]``.
+        eps: radius of the threat, in units of its kind.
+        threat: its kind, by name.
         rule: which iterates were judged.
         members: the members in the order in which they ran.
         broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
@@ -61,6 +68,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True)
     attack: str
     eps: Annotated[float, Field(ge=0)]
+    threat: Kind = USUAL
     rule: Rule
     members: tuple[str, ...]
     broken_by: tuple[int, ...]
@@ -77,6 +85,11 @@ class Result(BaseModel):
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self
+
+    @property
+    def within(self) -> Threat:
+        """The threat as a value."""
+        return kind(self.threat)(self.eps)
 
     @property
     def attacked(self) -> int:
@@ -132,9 +145,9 @@ class Example(BaseModel):
     Arguments:
         image: its id.
         label, seen_as: what it shows, and what the network takes the adversarial image for.
-        attack, member, eps: which ensemble, which of its members, and the radius.
-        shape: ``[C,H,W]``.
-        original, adversarial: its pixels rounded to bytes, in base64.
+        attack, member, eps, threat: which ensemble, which of its members, and the threat's radius and kind.
+        shape: ``[C,H,W]``, or that of samples of another rank.
+        original, adversarial: its values rounded to bytes, in base64.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -144,7 +157,8 @@ class Example(BaseModel):
     attack: str
     member: str
     eps: Annotated[float, Field(ge=0)]
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    threat: Kind = USUAL
+    shape: tuple[PositiveInt, ...]
     original: Base64Bytes
     adversarial: Base64Bytes
 
@@ -153,6 +167,11 @@ class Example(BaseModel):
         if not len(self.original) == len(self.adversarial) == math.prod(self.shape):
             raise ValueError("an example needs one byte per channel and pixel")
         return self
+
+    @property
+    def within(self) -> Threat:
+        """The threat as a value."""
+        return kind(self.threat)(self.eps)
 
 
 class Report(BaseModel):
@@ -196,12 +215,19 @@ class Report(BaseModel):
     def _check(self) -> Report:
         if any(len(result.broken_by) != self.images for result in self.results):
             raise ValueError("every result needs one broken_by per image")
+        if len({result.threat for result in self.results}) > 1:
+            raise ValueError("all results of a report need the same kind of threat")
         return self
 
     @property
     def clean(self) -> Interval:
         """Accuracy without an attack."""
         return self.results[0].clean
+
+    @property
+    def threat(self) -> str:
+        """The kind of threat under which everything was measured, by name."""
+        return self.results[0].threat
 
     @property
     def correct(self) -> tuple[bool, ...]:

@@ -24,15 +24,16 @@ def runs(members: Sequence[Member]) -> list[list[Member]]:
     """The members in their order, those that can share a forward pass together."""
     found: list[list[Member]] = []
     for member in members:
-        if found and found[-1][0].attack == member.attack and _shares(found[-1][0]) and _shares(member):
+        if found and _shares(found[-1][0], member):
             found[-1].append(member)
         else:
             found.append([member])
     return found
 
 
-def _shares(member: Member) -> bool:
-    return isinstance(member.attack, FGSM) and isinstance(member.path, SAME_FORWARD)
+def _shares(one: Member, other: Member) -> bool:
+    alike = isinstance(one.attack, FGSM) and (one.attack, one.threat) == (other.attack, other.threat)
+    return alike and isinstance(one.path, SAME_FORWARD) and isinstance(other.path, SAME_FORWARD)
 
 
 class SharedForward:
@@ -49,7 +50,7 @@ class SharedForward:
         self.net = networks[0].rewired(lambda name, neuron: neuron.changed(fire=self._fire(name)))
 
     def gradients(self, x: Tensor, losses: Losses) -> Iterator[Tensor]:
-        """The gradient of each image's loss at ``x [N,C,H,W]`` along one path after the other, computed when asked for."""
+        """The gradient of each image's loss at ``x [N, ...]`` along one path after the other, computed when asked for."""
         everyone = torch.arange(len(x), device=x.device)
         x = x.detach().requires_grad_()
         with torch.enable_grad():

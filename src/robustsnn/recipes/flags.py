@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from robustsnn.recipes.recipe import Recipe, explain, from_table, load_recipe
 from robustsnn.recipes.sections import Evaluation
+from robustsnn.threats import THREATS, kind
 from robustsnn.training.engine import Engine
 
 Parsed = TypeVar("Parsed")
@@ -138,9 +139,16 @@ def _words(hint: Any) -> list[str]:
 
 
 def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
-    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own."""
-    named = {arg.rpartition(".")[2].removeprefix("--") for arg in args if arg.startswith("--")}
-    return evaluation.model_copy(update={"attacks": ()}) if "protocol" in named and "attacks" not in named else evaluation
+    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own; another threat,
+    named without radii, has its usual one."""
+    named = {
+        word.rpartition(".")[2].removeprefix("--"): value for word, value in pairwise([*args, ""]) if word.startswith("--")
+    }
+    if "protocol" in named and "attacks" not in named:
+        evaluation = evaluation.model_copy(update={"attacks": ()})
+    if named.get("threat") in THREATS and "eps" not in named:
+        evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
+    return evaluation
 
 
 def _check_values(recipe: Recipe, args: Sequence[str], section: str) -> None:

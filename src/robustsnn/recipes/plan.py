@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from robustsnn.evaluation import protocol
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.recipes.sections import Training
-from robustsnn.reporting.tables import radius
+from robustsnn.threats import kind
 
 
 def plan(recipe: Recipe, label: str = "robust") -> list[str]:
@@ -47,7 +47,7 @@ def _epochs(count: int) -> str:
 def _measuring(recipe: Recipe) -> str:
     settings = recipe.evaluation
     attacks = ", ".join(settings.attacks or protocol(settings.protocol).ensembles)
-    radii = ", ".join(map(radius, settings.eps))
+    radii = ", ".join(kind(settings.threat)(eps).spelled for eps in settings.eps)
     return f"{settings.protocol} ({attacks}), eps {radii}{_at_most(settings.limit)}"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from robustsnn.attacks import Linf, attack
+from robustsnn.attacks import attack
 from robustsnn.conversion.calibrate import Granularity
 from robustsnn.conversion.convert import BatchNorm
 from robustsnn.data import Augment, Dataset, check_name
@@ -19,8 +19,9 @@ from robustsnn.evaluation.protocols import Rule
 from robustsnn.models import MODELS
 from robustsnn.names import build, find, number
 from robustsnn.spiking import SURROGATES
+from robustsnn.threats import THREATS, USUAL, kind, threat
 from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
-from robustsnn.types import Attack, Objective
+from robustsnn.types import Attack, Objective, Threat
 
 Number = Annotated[
     float,
@@ -34,10 +35,6 @@ Number = Annotated[
     ),
 ]
 """A number that may be written as a fraction, such as 8/255."""
-
-
-Radius = Annotated[Number, AfterValidator(lambda eps: Linf(eps).eps)]
-"""The radius of a ball, in units of pixels in [0, 1]."""
 
 
 def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
@@ -63,6 +60,8 @@ def _each_read_by(read: Callable[[str], object]) -> Any:
 # Not written where they are used: inside a section these names are those of its own keys.
 SpelledObjective = Annotated[str, _read_by(objective)]
 SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
+SpelledThreat = Annotated[str, _read_by(threat)]
+KnownThreat = Annotated[str, _read_by(kind)]
 KnownProtocol = Annotated[str, _read_by(protocol)]
 
 
@@ -140,10 +139,11 @@ class Training(Section):
     average: Number = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights, which are kept; 0: none")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
-        None,
-        description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10 at the objective's radius",
+        None, description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10"
     )
-
+    probe_threat: SpelledThreat | None = Field(
+        None, description="what it may do, such as Linf(8/255); not given: what the objective trains against"
+    )
     after_step: Annotated[tuple[str, ...], _each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
         (), description="what acts on parameters after every step, such as Retraction(beta=2e-3)"
     )
@@ -168,6 +168,10 @@ class Training(Section):
         if self.probe is None:
             return probe_of(self.value())
         return attack(self.probe) if self.probe else None
+
+    def threat(self) -> Threat | None:
+        """What the attack of validation may do; None: what the objective trains against."""
+        return None if self.probe_threat is None else threat(self.probe_threat)
 
     def schedule(self) -> Schedule:
         """How long and how fast."""
@@ -219,7 +223,8 @@ class Evaluation(Section):
         "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
     )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
-    eps: tuple[Radius, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
+    threat: KnownThreat = Field(USUAL, description="what the attacks may do, a kind of threat")
+    eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="radii of the threat")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
@@ -230,8 +235,17 @@ class Evaluation(Section):
     shown: int = Field(4, ge=0, description="adversarial images that the report shows beside their originals; 0: none")
     transfer: tuple[str, ...] = Field((), description="checkpoints whose adversarial examples are tried too, where asked for")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, values: Any) -> Any:
+        """A threat that is named without radii has its usual one."""
+        named = isinstance(values, dict) and values.get("threat") in THREATS and values["threat"] != USUAL
+        return {"eps": (kind(values["threat"])().eps,)} | values if named else values
+
     @model_validator(mode="after")
     def _check(self) -> Evaluation:
+        for radius in self.eps:
+            kind(self.threat)(radius)
         ensembles = protocol(self.protocol).ensembles
         for name in self.attacks:
             find(f"attack of protocol {self.protocol!r}:", ensembles, name)
