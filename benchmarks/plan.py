@@ -51,7 +51,10 @@ def _far(what: str, recipe: str, *stages: str) -> Row:
     """A row of the claim whose stages train at the headline radius instead of the published one."""
     objectives = {"pretrain": "Trades(beta=6, eps=8/255, steps=5)", "finetune": "RobustFinetuning(eps=8/255, alpha=4/255)"}
     changes = [
-        flag for stage in stages for flag in (f"--{stage}.objective", objectives[stage], f"--{stage}.probe", "PGD(steps=10)")
+        flag
+        for stage in stages
+        for key, value in (("objective", objectives[stage]), ("probe", "PGD(steps=10)"), ("probe_threat", "Linf(8/255)"))
+        for flag in (f"--{stage}.{key}", value)
     ]
     return Row(what, recipe, tuple(changes), measures=ALL, seeds=(0, 1))
 
