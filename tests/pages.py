@@ -29,13 +29,13 @@ from robustsnn.cli import main
 from robustsnn.conversion import spiking
 from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
-from robustsnn.evaluation.members import PATHS
 from robustsnn.models import MODELS, create
 from robustsnn.processes import Team, cpu
 from robustsnn.recipes import Run, pipeline
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
-from robustsnn.spiking import SURROGATES, Dynamics
+from robustsnn.spiking import PATHS, SURROGATES, Dynamics
+from robustsnn.threats import THREATS
 from robustsnn.training import OBJECTIVES
 from robustsnn.training.engine import Engine
 from robustsnn.zoo import PREFIX
@@ -127,7 +127,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(doctor, "trouble", lambda device: "")
     timings = [Timing("forward", 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
     monkeypatch.setattr(commands.looking, "bench", lambda case, rows, repeats: timings)
-    before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES)]
+    before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES, THREATS)]
     modules = set(sys.modules)
     try:
         yield

@@ -51,7 +51,7 @@ USAGE = f"""robustsnn: adversarially robust spiking neural networks
 
   robustsnn run RECIPE [--out DIR] [--section.key value ...]
                           the whole pipeline; continues where it stopped
-  robustsnn pretrain | convert | finetune | evaluate | report RECIPE [--out DIR] [--section.key value ...]
+  robustsnn pretrain | staircase | convert | finetune | evaluate | report RECIPE [--out DIR] [--section.key value ...]
                           one stage of it
   robustsnn evaluate FILE.safetensors | zoo:NAME [--eps 8/255 ...] [--protocol NAME] ...
                           measure a checkpoint; --ann package.module:factory makes a body from outside, --data names images,

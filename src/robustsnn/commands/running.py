@@ -36,6 +36,7 @@ class AuditFailed(Exception):
 STAGES: dict[str, Callable[[Run], Any]] = {
     "run": pipeline.run_all,
     "pretrain": pipeline.pretrain,
+    "staircase": pipeline.staircase,
     "convert": pipeline.convert,
     "finetune": pipeline.finetune,
     "evaluate": measuring.evaluate,

@@ -1,8 +1,9 @@
-"""ANN to SNN: trace the activations, calibrate thresholds, place neurons."""
+"""ANN to SNN: trace the activations, calibrate thresholds, place staircases or neurons."""
 
 from robustsnn.conversion.calibrate import calibrate
 from robustsnn.conversion.convert import ConversionReport, convert, reestimate, renew, spiking
 from robustsnn.conversion.fold import bfloat16, folded
+from robustsnn.conversion.staircase import climbing, staircase
 from robustsnn.conversion.trace import Layer, trace
 
 __all__ = [
@@ -10,10 +11,12 @@ __all__ = [
     "Layer",
     "bfloat16",
     "calibrate",
+    "climbing",
     "convert",
     "folded",
     "reestimate",
     "renew",
     "spiking",
+    "staircase",
     "trace",
 ]

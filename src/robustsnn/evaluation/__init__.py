@@ -6,7 +6,6 @@ from robustsnn.evaluation.evaluate import evaluate
 from robustsnn.evaluation.figures import firing_rates
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import (
-    PATHS,
     PUBLISHED_PATHS,
     STRONGER_PATHS,
     Group,
@@ -22,7 +21,6 @@ from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, 
 
 __all__ = [
     "MISCLASSIFIED",
-    "PATHS",
     "PRESETS",
     "PROTOCOLS",
     "PUBLISHED_PATHS",

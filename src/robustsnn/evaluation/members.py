@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -12,6 +12,7 @@ from robustsnn.conversion import folded
 from robustsnn.names import build, nearest
 from robustsnn.spiking import (
     FOREIGN,
+    PATHS,
     SURROGATES,
     Adaptive,
     Analog,
@@ -44,17 +45,6 @@ ADAPTIVE_PATHS: tuple[GradientPath, ...] = tuple(Adaptive(a) for a in (0.41, 0.4
 
 STRONGER_PATHS: tuple[GradientPath, ...] = (Hybrid(), RateApproximation(), PotentialDependent(), *ADAPTIVE_PATHS)
 """Gradients found since."""
-
-PATHS: dict[str, Callable[..., GradientPath]] = {
-    "Surrogate": Surrogate,
-    "Rate": Rate,
-    "Analog": Analog,
-    "RateApproximation": RateApproximation,
-    "Hybrid": Hybrid,
-    "PotentialDependent": PotentialDependent,
-    "Adaptive": Adaptive,
-    "Plain": Plain,
-}
 
 
 def path(text: str) -> GradientPath:

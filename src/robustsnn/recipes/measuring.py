@@ -30,6 +30,8 @@ def networks(run: Run) -> list[tuple[str, Run, str]]:
     rows = [(f"{run.label} ANN", run, "ann")]
     if run.recipe.prune.sparsity:
         rows.append((f"{run.label} ANN, pruned", run, "pruned"))
+    if run.recipe.staircase.epochs:
+        rows.append((f"{run.label} ANN, staircase", run, "staircase"))
     rows += [(f"{run.label} SNN, converted", run, "converted"), (f"{run.label} SNN, finetuned", run, "snn")]
     return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone[1:]]
 
@@ -142,7 +144,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
 
 
 def _curves(run: Run) -> Iterable[tuple[str, tuple[Epoch, ...]]]:
-    for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("finetune", "snn")):
+    for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("staircase", "staircase"), ("finetune", "snn")):
         if run.finished(name) and (history := checkpoint.read_header(run.path(name)).metrics.get("history")):
             yield stage, read_history(history, run.path(name))
 

@@ -9,12 +9,13 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustsnn.compute import view
 from robustsnn.compute.recall import graph_bytes
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
+from robustsnn.conversion import staircase as climb
 from robustsnn.data import Samples
 from robustsnn.evaluation.figures import thresholds
 from robustsnn.files import write_atomic
@@ -24,7 +25,7 @@ from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
 from robustsnn.spiking import Neuron
-from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, prune, train
+from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, bound, prune, train
 from robustsnn.training.diagnostics import idle_layers
 
 CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
@@ -65,6 +66,13 @@ def pretrain(run: Run) -> None:
             each.listener.say(f"{each.label} ANN: has random weights, so nothing is pruned")
 
 
+def staircase(run: Run) -> None:
+    """Train the ANNs on with staircases for activations: ``staircase.safetensors``, where the recipe asks for it."""
+    for each in prepared(run, "ann"):
+        if each.recipe.staircase.epochs:
+            _staircase(each)
+
+
 def convert(run: Run) -> None:
     """Convert the ANNs: ``converted.safetensors``."""
     for each in prepared(run, "ann"):
@@ -97,15 +105,31 @@ def _prune(run: Run) -> None:
     return _train(run, "prune", "pruned", net, how, (*how.acts(), KeepZeros.of(net)))
 
 
+def _staircase(run: Run) -> None:
+    if run.finished("staircase"):
+        return run.listener.say(f"{run.label} ANN: already a staircase")
+    how = run.recipe.staircase
+    ann = run.open("pruned" if run.recipe.prune.sparsity else "ann")
+    allow = {"max_pool"} if run.recipe.conversion.max_pool else set[str]()
+    net = climb(ann, _calibration(run), run.recipe.levels, how.percentile, allow=allow)
+    zeros = [KeepZeros.of(net)] if run.recipe.prune.sparsity else []
+    return _train(run, "staircase", "staircase", net, how, (*how.acts(), *zeros))
+
+
+def _calibration(run: Run) -> list[Tensor]:
+    """The images by which thresholds are found."""
+    settings, (images, _) = run.recipe.conversion, run.parts()
+    order = generator(run.recipe.seed, "calibration")
+    device = run.team.fabric.device
+    return [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+
+
 def _convert(run: Run) -> None:
     if run.finished("converted"):
         return run.listener.say(f"{run.label} SNN: already converted")
-    settings = run.recipe.conversion
-    ann = run.open("pruned" if run.recipe.prune.sparsity else "ann")
-    images, _ = run.parts()
-    order = generator(run.recipe.seed, "calibration")
-    device = run.team.fabric.device
-    batches = [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+    settings, batches = run.recipe.conversion, _calibration(run)
+    last = "staircase" if run.recipe.staircase.epochs else "pruned" if run.recipe.prune.sparsity else "ann"
+    ann = run.open(last)
     layers = sum(isinstance(module, nn.ReLU) for module in ann.modules()) or 1
     found: list[str] = []
 
@@ -174,7 +198,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         net,
         images,
         validation,
-        how.value(),
+        bound(how.value(), run.network),
         how.schedule(),
         probe=probe,
         probe_threat=how.threat(),
@@ -224,6 +248,6 @@ def _metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
 
 def run_all(run: Run) -> RunReport:
     """Every stage that is not done yet."""
-    for stage in (pretrain, convert, finetune, evaluate):
+    for stage in (pretrain, staircase, convert, finetune, evaluate):
         stage(run)
     return report(run)

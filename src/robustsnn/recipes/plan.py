@@ -31,6 +31,8 @@ def _stages(recipe: Recipe) -> Iterator[str]:
         yield f"{ann} by {_training(recipe.pretrain)}"
     if recipe.prune.sparsity:
         yield f"{recipe.prune.sparsity:.3g} of the weights removed, {_epochs(recipe.prune.epochs)}"
+    if recipe.staircase.epochs:
+        yield f"in {recipe.levels} levels by {_training(recipe.staircase)}"
     found = f"{conversion.scale:g} x calibrated" if conversion.threshold is None else f"{conversion.threshold:g}"
     yield f"SNN, T = {recipe.timesteps}, thresholds {found}"
     yield f"finetuned by {_training(recipe.finetune)}" if recipe.finetune.epochs else "not finetuned"

@@ -23,6 +23,7 @@ from robustsnn.recipes.sections import (
     Neurons,
     Pruning,
     Section,
+    Staircase,
     Training,
 )
 from robustsnn.spiking import SURROGATES, Dynamics
@@ -42,6 +43,7 @@ class Recipe(Section):
     neurons: Neurons = Neurons()
     pretrain: Training = Training()
     prune: Pruning = Pruning()
+    staircase: Staircase = Staircase()
     conversion: Conversion = Conversion()
     finetune: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()
@@ -60,7 +62,22 @@ class Recipe(Section):
             raise ValueError("model.width cannot change an ANN from outside: remove it, or give its factory an option")
         if self.prune.sparsity and self.untrained:
             raise ValueError("prune.sparsity needs a trained ANN: give weights or pretrain.epochs, or leave it at 0")
+        if self.staircase.epochs:
+            self._check_staircase()
         return self
+
+    def _check_staircase(self) -> None:
+        conversion, neurons = self.conversion, self.neurons
+        if self.untrained or "activation" in self.model.options:
+            raise ValueError(
+                "staircase.epochs needs a trained ANN of ReLUs: give weights or pretrain.epochs, and no activation"
+            )
+        kept = conversion.batch_norm == "keep" and conversion.scale == 1 and conversion.threshold is None
+        if not kept or (neurons.reset, neurons.start) != ("subtract", 0.5):
+            raise ValueError(
+                "staircase.epochs: neurons climb a staircase with neurons.reset = 'subtract' and neurons.start = 0.5, "
+                "converted with conversion.batch_norm = 'keep' and conversion.scale = 1: set these four"
+            )
 
     @property
     def untrained(self) -> bool:
@@ -71,7 +88,7 @@ class Recipe(Section):
     def called(self) -> str:
         """What the run is called beside its baselines: ``robust``, or its own name where a stage is natural, or an ANN from
         elsewhere may be."""
-        stages = [stage.value() for stage in (self.pretrain, self.finetune) if stage.epochs]
+        stages = [stage.value() for stage in (self.pretrain, self.staircase, self.finetune) if stage.epochs]
         if not self.weights and not any(isinstance(objective, Natural) for objective in stages):
             return "robust"
         return self.name if self.name not in self.baselines else "main"
@@ -87,6 +104,11 @@ class Recipe(Section):
             return {"ann": self.ann, "seed": self.seed, **self.model.options}
         return self.model.architecture(data, self.seed)
 
+    @property
+    def levels(self) -> int:
+        """Steps of the staircases."""
+        return self.staircase.levels or self.timesteps
+
     def dynamics(self) -> Dynamics:
         """Dynamics of the spiking network."""
         n = self.neurons
@@ -94,15 +116,16 @@ class Recipe(Section):
         return Dynamics(self.timesteps, n.leak, n.reset, n.detach_reset, surrogate, n.start, n.train_leak)
 
     def baseline(self, name: str) -> Recipe:
-        """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are not
-        pruned."""
+        """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are
+        not pruned, and an ANN of its own becomes no staircase unless its changes say so."""
         if not name.isidentifier() or name == "robust":
             raise ValueError(f"baseline {name!r}: use letters, digits and '_', and not 'robust', which is the run itself")
         changes = find("baseline", self.baselines, name)
         own = ("baselines", "compare", *(["weights"] if "pretrain" in changes else []))  # weights made by another training
         alone = {key: value for key, value in self.table().items() if key not in own}
-        dense = from_table(merged(merged(alone, {"prune": {"sparsity": 0}}), changes), f"baseline {name!r}")
-        return dense if dense.untrained else from_table(merged(alone, changes), f"baseline {name!r}")
+        flat = merged(alone, {"staircase": {"epochs": 0}}) if "pretrain" in changes or "model" in changes else alone
+        dense = from_table(merged(merged(flat, {"prune": {"sparsity": 0}}), changes), f"baseline {name!r}")
+        return dense if dense.untrained else from_table(merged(flat, changes), f"baseline {name!r}")
 
     def table(self) -> dict[str, Any]:
         """The recipe as nested tables of plain values, as TOML and JSON hold them."""

@@ -13,27 +13,29 @@ from torch import Tensor, nn
 
 from robustsnn import checkpoint, models
 from robustsnn.compute import view
-from robustsnn.conversion import spiking
+from robustsnn.conversion import climbing, spiking
 from robustsnn.data import Dataset, Samples, load_dataset, split
 from robustsnn.files import digest, remove_leftovers, write_atomic
 from robustsnn.names import one_line
 from robustsnn.processes import Team, cpu
-from robustsnn.recipes.recipe import Recipe
+from robustsnn.recipes.recipe import Recipe, merged
 from robustsnn.reporting import different
 from robustsnn.training.engine import Engine
 from robustsnn.training.training_state import remove_states
 
 _ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
-_CONVERTED = (*_ANN, "prune", "timesteps", "neurons", "conversion")
+_STAIRCASE = (*_ANN, "prune", "staircase", "timesteps")
+_CONVERTED = (*_STAIRCASE, "neurons", "conversion")
 SHAPED_BY: dict[str, tuple[str, ...]] = {
     "ann": _ANN,
     "pruned": (*_ANN, "prune"),
+    "staircase": _STAIRCASE,
     "converted": _CONVERTED,
     "snn": (*_CONVERTED, "finetune"),
 }
 """The parts of a recipe that a checkpoint of a run depends on."""
 
-MADE_BY = {"ann": "pretrain", "pruned": "pretrain", "converted": "convert", "snn": "finetune"}
+MADE_BY = {"ann": "pretrain", "pruned": "pretrain", "staircase": "staircase", "converted": "convert", "snn": "finetune"}
 """The stage that makes each checkpoint."""
 
 
@@ -63,7 +65,7 @@ class Run:
         return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in others)
 
     def path(self, name: str) -> Path:
-        """The checkpoint ``ann``, ``pruned``, ``converted`` or ``snn``."""
+        """The checkpoint ``ann``, ``pruned``, ``staircase``, ``converted`` or ``snn``."""
         return self.out / f"{name}.safetensors"
 
     @cached_property
@@ -80,9 +82,12 @@ class Run:
         """Training and validation images."""
         return split(self.data.train, self.recipe.data.validation, self.recipe.seed)
 
-    def header(self) -> dict[str, Any]:
-        """The recipe as checkpoints hold it, the body's architecture complete."""
-        return self.recipe.table() | {"model": self.recipe.architecture(self.data)}
+    def header(self, name: str) -> dict[str, Any]:
+        """The recipe as the checkpoint ``name`` holds it, the body's architecture complete."""
+        model = self.recipe.architecture(self.data)
+        if name == "staircase" and not self.recipe.ann:
+            model["activation"] = f"QCFS(levels={self.recipe.levels})"
+        return self.recipe.table() | {"model": model}
 
     def body(self) -> nn.Module:
         """The untrained ANN.
@@ -124,7 +129,9 @@ class Run:
         if not path.exists():
             return False
         header, anew = checkpoint.read_header(path), "choose another --out, or remove that file to make it anew"
-        wanted, found = self.header(), header.recipe
+        wanted = self.header(name)
+        defaults = {key: value for key, value in Recipe(name="defaults").table().items() if key != "model"}
+        found = merged(defaults, header.recipe)  # a version without some key did what its default does
         if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
             raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
         theirs, ours = ({key: recipe[key] for key in SHAPED_BY[name] if key in recipe} for recipe in (found, wanted))
@@ -139,14 +146,27 @@ class Run:
             ValueError: that stage has not been run.
         """
         self.require(name)
-        return checkpoint.load(self.path(name), self.body() if self.recipe.ann else None).to(self.team.fabric.device)
+        body = self.body() if self.recipe.ann else None
+        if body is not None and name == "staircase":
+            body = climbing(body, self.recipe.levels)
+        return checkpoint.load(self.path(name), body).to(self.team.fabric.device)
+
+    def network(self, name: str) -> nn.Module:
+        """What an objective calls by name: a checkpoint of this run, such as ``"ann"``, or one given by its file.
+
+        Raises:
+            ValueError: there is no such checkpoint.
+        """
+        if name in SHAPED_BY:
+            return self.open(name)
+        return checkpoint.load(name).to(self.team.fabric.device)
 
     def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
         """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
         for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
             found.unlink(missing_ok=True)
         told = {"images": self.images, "shape": list(self.data.train.pixels.shape[1:]), **(metrics or {})}
-        self.alone(lambda: checkpoint.save(self.path(name), net, self.header(), told))
+        self.alone(lambda: checkpoint.save(self.path(name), net, self.header(name), told))
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 
     def begin(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from robustsnn.attacks import attack
 from robustsnn.conversion.calibrate import Granularity
@@ -17,52 +16,19 @@ from robustsnn.evaluation import Audit, protocol
 from robustsnn.evaluation.ensemble import Crafting
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.models import MODELS
-from robustsnn.names import build, find, number
+from robustsnn.names import build, find
+from robustsnn.recipes.keys import Number, each_read_by, read_by
 from robustsnn.spiking import SURROGATES
 from robustsnn.threats import THREATS, USUAL, kind, threat
 from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
 from robustsnn.types import Attack, Objective, Threat
 
-Number = Annotated[
-    float,
-    BeforeValidator(number),
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NUMBER",
-        instance_from_str=lambda args: number(args[0]),
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [f"{value:g}"],
-    ),
-]
-"""A number that may be written as a fraction, such as 8/255."""
-
-
-def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
-    """Of a key whose text ``read`` accepts; an empty one stands for nothing where the key is optional."""
-
-    def check(text: str) -> str:
-        if text or not optional:
-            read(text)
-        return text
-
-    return AfterValidator(check)
-
-
-def _each_read_by(read: Callable[[str], object]) -> Any:
-    def check(texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            read(text)
-        return texts
-
-    return AfterValidator(check)
-
-
 # Not written where they are used: inside a section these names are those of its own keys.
-SpelledObjective = Annotated[str, _read_by(objective)]
-SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
-SpelledThreat = Annotated[str, _read_by(threat)]
-KnownThreat = Annotated[str, _read_by(kind)]
-KnownProtocol = Annotated[str, _read_by(protocol)]
+SpelledObjective = Annotated[str, read_by(objective)]
+SpelledProbe = Annotated[str, read_by(attack, optional=True)]
+SpelledThreat = Annotated[str, read_by(threat)]
+KnownThreat = Annotated[str, read_by(kind)]
+KnownProtocol = Annotated[str, read_by(protocol)]
 
 
 class Section(BaseModel):
@@ -89,7 +55,7 @@ class Data(Section):
 class Model(Section):
     """The ANN body. Further keys of a TOML file go to the architecture as they are."""
 
-    name: Annotated[str, _read_by(partial(find, "model", MODELS))] = Field("digits", description="architecture")
+    name: Annotated[str, read_by(partial(find, "model", MODELS))] = Field("digits", description="architecture")
     width: Number = Field(1.0, gt=0, description="factor on all widths")
     options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="what else the architecture takes")
 
@@ -119,7 +85,7 @@ class Neurons(Section):
     detach_reset: bool = Field(False, description="no gradient through the reset")
     start: Number = Field(0.0, ge=0, lt=1, description="first potential, in units of the threshold")
     train_leak: bool = Field(False, description="train every layer's leak, which begins at 'leak'")
-    surrogate: Annotated[str, _read_by(partial(build, "surrogate", SURROGATES))] = Field(
+    surrogate: Annotated[str, read_by(partial(build, "surrogate", SURROGATES))] = Field(
         "Triangle(1.0)", description="derivative in training"
     )
 
@@ -144,10 +110,10 @@ class Training(Section):
     probe_threat: SpelledThreat | None = Field(
         None, description="what it may do, such as Linf(8/255); not given: what the objective trains against"
     )
-    after_step: Annotated[tuple[str, ...], _each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
+    after_step: Annotated[tuple[str, ...], each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
         (), description="what acts on parameters after every step, such as Retraction(beta=2e-3)"
     )
-    stop: Annotated[str, _read_by(partial(build, "stop", STOPS), optional=True)] = Field(
+    stop: Annotated[str, read_by(partial(build, "stop", STOPS), optional=True)] = Field(
         "", description="when to end early, such as CatastrophicOverfitting(drop=0.2)"
     )
 
@@ -184,6 +150,16 @@ class Pruning(Section):
     sparsity: Number = Field(0.0, ge=0, lt=1, description="share of all weights that is removed, for good; 0: no pruning")
     epochs: int = Field(20, ge=1, description="passes over the training images")
     lr: Number = Field(0.01, gt=0, description="first learning rate")
+
+
+class Staircase(Training):
+    """The trained ANN with staircases in the place of its ReLUs, trained on: what a spiking network of T steps can compute, at
+    the cost of an ANN."""
+
+    epochs: int = Field(0, ge=0, description="passes over the training images; 0: no staircase, the ANN itself is converted")
+    lr: Number = Field(0.01, gt=0, description="first learning rate; falls to 0 by a cosine")
+    levels: int | None = Field(None, ge=1, description="steps of every staircase; not given: timesteps")
+    percentile: Number = Field(99.7, gt=0, le=100, description="of what a layer receives: where its staircase ends")
 
 
 class Finetuning(Training):

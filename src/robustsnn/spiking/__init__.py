@@ -5,11 +5,22 @@ from robustsnn.spiking.foreign import ForeignNetwork, Library
 from robustsnn.spiking.kernels import Firing, Through
 from robustsnn.spiking.network import Neuron, Slot, SpikingNetwork
 from robustsnn.spiking.neuron import Dynamics, lif, membrane
-from robustsnn.spiking.paths import FOREIGN, Analog, Hybrid, Plain, PotentialDependent, Rate, RateApproximation, Surrogate
+from robustsnn.spiking.paths import (
+    FOREIGN,
+    PATHS,
+    Analog,
+    Hybrid,
+    Plain,
+    PotentialDependent,
+    Rate,
+    RateApproximation,
+    Surrogate,
+)
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
 
 __all__ = [
     "FOREIGN",
+    "PATHS",
     "SURROGATES",
     "Adaptive",
     "Analog",

@@ -7,6 +7,7 @@ wrote, lead those that need no more of a neuron than its current, its spikes, or
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,6 +21,7 @@ from robustsnn.spiking.kernels import Firing, Through, fused_lif
 from robustsnn.spiking.network import Neuron, SpikingNetwork, spiking_only
 from robustsnn.spiking.neuron import recursion
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
+from robustsnn.types import GradientPath
 
 
 @dataclass(frozen=True)
@@ -189,3 +191,15 @@ def _relu(neuron: Neuron) -> nn.Module:
 
 FOREIGN = (Plain, Surrogate, Rate, PotentialDependent, Analog, Adaptive)
 """Paths that lead through networks of other libraries."""
+
+PATHS: dict[str, Callable[..., GradientPath]] = {
+    "Surrogate": Surrogate,
+    "Rate": Rate,
+    "Analog": Analog,
+    "RateApproximation": RateApproximation,
+    "Hybrid": Hybrid,
+    "PotentialDependent": PotentialDependent,
+    "Adaptive": Adaptive,
+    "Plain": Plain,
+}
+"""Gradient paths by name."""

@@ -1,6 +1,9 @@
 """Training: objectives as values, regularisers that compose with them, one loop for ANN and SNN."""
 
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
+from robustsnn.training.along import Along
+from robustsnn.training.binding import bound
+from robustsnn.training.distill import Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.loop import AfterStep, train, validate
@@ -25,7 +28,9 @@ __all__ = [
     "STOPS",
     "Adversarial",
     "AfterStep",
+    "Along",
     "CatastrophicOverfitting",
+    "Distilled",
     "Epoch",
     "FastAdversarial",
     "Hire",
@@ -47,6 +52,7 @@ __all__ = [
     "Trades",
     "WeightPerturbed",
     "best_epoch",
+    "bound",
     "objective",
     "probe_of",
     "prune",

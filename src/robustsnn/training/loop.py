@@ -23,6 +23,7 @@ from robustsnn.files import digest
 from robustsnn.processes import Team, cpu
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
+from robustsnn.training.binding import networks_of
 from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
 from robustsnn.training.engine import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
@@ -80,7 +81,7 @@ def train(
         Every epoch's figures.
 
     Raises:
-        ValueError: no images, or a state file of another training.
+        ValueError: no images, or a state file of another training, be it one under another teacher.
         FloatingPointError: a loss that is not finite, with its place; the last good state stays.
     """
     if not len(images) or not len(validation):
@@ -89,10 +90,13 @@ def train(
     threat = within(objective) if probe_threat is None else probe_threat
     team = Team(fabric)
     seen = [digest({"pixels": part.pixels, "labels": part.labels, "ids": part.ids}) for part in (images, validation)]
-    values = repr((objective, schedule, probe, threat, augment, after_step, seed, seen, digest(net.state_dict())))
+    taught = [digest(network.state_dict()) for network in networks_of(objective)]
+    values = repr((objective, schedule, probe, threat, augment, after_step, seed, seen, digest(net.state_dict()), taught))
     what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # where a function lies in memory is another place in every process
     device = fabric.device
     images, validation, net = images.near(device), validation.near(device), net.to(device)
+    for network in networks_of(objective):
+        network.to(device)
     memory_format = layout(net)
     optimizer = schedule.optimizer(net)
     keeper = Keeper(state, what, net, optimizer, on_warning)

@@ -149,13 +149,14 @@ class Trades(Robust):
     beta: float = 6.0
     eps: float = 2 / 255
     steps: int = 10
+    smoothing: float = 0.0
     threat: Threat | None = None
 
     def attack(self) -> Attack:
         return PGD(self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
-        return trades_loss(net(x), net(adversarial), y, self.beta)
+        return trades_loss(net(x), net(adversarial), y, self.beta, self.smoothing)
 
 
 @dataclass(frozen=True)

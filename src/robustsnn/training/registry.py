@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from robustsnn.names import build
+from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.threats import THREATS
+from robustsnn.training.along import Along
+from robustsnn.training.distill import Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.objectives import (
@@ -25,6 +28,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "Trades": Trades,
     "Mart": Mart,
     "WeightPerturbed": WeightPerturbed,
+    "Along": Along,
+    "Distilled": Distilled,
     "RobustFinetuning": RobustFinetuning,
     "Hire": Hire,
     "Regularized": Regularized,
@@ -42,7 +47,9 @@ def objective(text: str) -> Objective:
     >>> objective("WeightPerturbed(Trades(beta=6), gamma=0.01)").gamma
     0.01
     """
-    value = build("objective", {**OBJECTIVES, **REGULARIZERS, **THREATS}, text)
+    value = build("objective", {**OBJECTIVES, **REGULARIZERS, **PATHS, **SURROGATES, **THREATS}, text)
+    if type(value).__name__ in {**PATHS, **SURROGATES}:
+        raise ValueError(f"{text} is a way of gradients: write Along(RobustFinetuning(), [{text}])")
     if type(value).__name__ not in OBJECTIVES:
         way = f"Trades(threat={text})" if type(value).__name__ in THREATS else f"Regularized(Natural(), {text}, 0.1)"
         raise ValueError(f"{text} is not an objective, but a part of one: write {way} or use it with another objective")

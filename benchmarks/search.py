@@ -1,0 +1,39 @@
+"""Chooses between recipes: what a few strong attacks leave of validation images, which are no test images.
+
+python -m benchmarks.search runs/one/snn.safetensors runs/other/snn.safetensors --eps 2/255 8/255
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from robustsnn import evaluate, load
+from robustsnn.names import number
+from robustsnn.recipes import Run
+from robustsnn.recipes.recipe import load_recipe
+from robustsnn.terminal import tell
+
+PROTOCOL = str(Path(__file__).with_suffix(".toml"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", nargs="+", type=Path, help="each in the folder of its run")
+    parser.add_argument("--eps", nargs="+", default=["2/255", "8/255"])
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--timesteps", type=int, help="for how many steps; else as it was made")
+    args = parser.parse_args()
+    for path in args.checkpoints:
+        net = load(path)
+        if args.timesteps:
+            net = net.replace(timesteps=args.timesteps)
+        run = Run(load_recipe(str(path.parent / "recipe.toml")), path.parent)
+        images = run.parts()[1].first(args.images)
+        report = evaluate(net, images, PROTOCOL, [number(eps) for eps in args.eps], check=None)
+        robust = ", ".join(f"{eps}: {result.robust:.1%}" for eps, result in zip(args.eps, report.results, strict=True))
+        tell(f"{path}: clean {report.clean:.1%}; {robust} ({len(images)} validation images)")
+
+
+if __name__ == "__main__":
+    main()

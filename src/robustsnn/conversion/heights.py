@@ -1,0 +1,246 @@
+"""What spikes of height 1 ask of the layers around them: weights, biases and statistics in the neurons' own units.
+
+An activation that stands for a ReLU gives at most 1 where the ReLU gave up to its height ``h``, the threshold. The network
+computes the same when whatever follows receives ``h`` times as much: the weights behind are multiplied by ``h``, or, where an
+addition brings the activation together with the output of a layer, that layer's output is divided by ``h``.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from robustsnn.compute import view
+from robustsnn.conversion.calibrate import exact_percentile
+from robustsnn.conversion.fold import Tracer
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+INVARIANT = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+SUMS: set[Any] = {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_"}
+PRODUCTS: set[Any] = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
+SHAPES: set[Any] = {getattr, "size", "dim"}
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A body in the units of its neurons.
+
+    Arguments:
+        body: a copy of the body whose weights and statistics fit activations of height 1.
+        heights: of every activation, as they were given, or larger where activations that are added have to share one.
+        units: by activation, what its input has to be multiplied by to be that of the ANN; 1 almost everywhere.
+    """
+
+    body: nn.Module
+    heights: dict[str, float]
+    units: dict[str, float]
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Of neurons, or of a staircase, in the units of what they receive."""
+        return {name: height / self.units[name] for name, height in self.heights.items()}
+
+
+def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
+    """A body that computes the same when each activation ``name`` gives ``1 / heights[name]`` times what it gave.
+
+    Arguments:
+        body: what `robustsnn.conversion.trace` makes: one activation module per place; left untouched.
+        heights: by module path, greater than 0.
+
+    Raises:
+        ValueError: a forward pass that cannot be followed, or an operation whose input would have to be in the ANN's units.
+    """
+    shared = {name: name for name in heights}
+    while True:
+        groups = {name: max(heights[other] for other in heights if shared[other] == shared[name]) for name in heights}
+        try:
+            walk = _Walk(copy.deepcopy(body), groups)
+            walk.run()
+            return Scaled(walk.body, groups, walk.units)
+        except _Together as two:
+            kept, gone = (shared[name] for name in two.names)
+            shared = {name: kept if group == gone else group for name, group in shared.items()}
+
+
+@torch.no_grad()
+def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float) -> dict[str, float]:
+    """By activation of a traced body, the largest over the batches of the percentile of what it receives; 1 for one that
+    receives nothing above 0."""
+    found: dict[str, float] = {}
+    fresh = view(body).eval()
+    for name, module in fresh.named_modules():
+        if isinstance(module, nn.ReLU):
+
+            def look(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
+                found[name] = max(found.get(name, 0.0), exact_percentile(given[0].flatten(), percentile))
+
+            module.register_forward_pre_hook(look)
+    for images in batches:
+        fresh(images)
+    return {name: height if height > 0 else 1.0 for name, height in found.items()}
+
+
+class _Together(Exception):
+    """Two activations that are added without weights in between: they have to share a height."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+@dataclass
+class _Walk:
+    """One walk over the graph of a body, which is changed on the way."""
+
+    body: nn.Module
+    heights: dict[str, float]
+    units: dict[str, float] = field(default_factory=dict)
+    found: dict[fx.Node, float] = field(default_factory=dict)
+    """What a value has to be multiplied by to be that of the ANN."""
+    taken: dict[int, tuple[float, str]] = field(default_factory=dict)
+    """By layer, what it took in at its first place, and whose height that is."""
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Visit every operation in the order of execution."""
+        self.modules = dict(self.body.named_modules(remove_duplicate=False))
+        training = {name: module.training for name, module in self.modules.items()}
+        graph = Tracer().trace(self.body.eval())
+        for name, module in self.modules.items():
+            module.training = training[name]
+        self.calls = Counter(id(self.modules[str(n.target)]) for n in graph.nodes if n.op == "call_module")
+        self.tensors = Counter(id(p) for m in set(self.modules.values()) for p in m._parameters.values() if p is not None)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self.found[node] = 1.0
+            elif node.op == "output":
+                self._plain(node, *(source for source in node.all_input_nodes if source in self.found))
+            elif node.target not in SHAPES and any(source in self.found for source in node.all_input_nodes):
+                self.found[node] = self._visit(node)
+
+    def _visit(self, node: fx.Node) -> float:
+        active = [source for source in node.all_input_nodes if source in self.found]
+        if node.op == "call_module":
+            return self._module(node, self.modules[str(node.target)], active[0])
+        own = len(active) < len(node.all_input_nodes)
+        if node.target in PRODUCTS and len(active) == 1:
+            return self._product(node, active[0]) if own else self.found[active[0]]
+        moved = node.target in SUMS and any(isinstance(a, int | float) and a for a in node.args)
+        if own or moved:  # tensors of its own, such as those of a functional layer, or a constant that is added
+            self._plain(node, *active)
+        return self._agreed(node, active)
+
+    def _module(self, node: fx.Node, module: nn.Module, source: fx.Node) -> float:
+        name, height = str(node.target), self.found[source]
+        if name in self.heights:
+            self.units[name] = height
+            return self.heights[name]
+        if isinstance(module, (*WEIGHTED, *INVARIANT, _BatchNorm)):
+            self._receive(node, module, source)
+            return 1.0
+        if isinstance(module, nn.ConstantPad1d | nn.ConstantPad2d) and module.value:
+            self._plain(node, source)
+        return height
+
+    def _product(self, node: fx.Node, source: fx.Node) -> float:
+        """By a learned number, such as the weight of a branch, which takes the height in; or by any other, which keeps it."""
+        height = self.found[source]
+        other = next(factor for factor in node.all_input_nodes if factor is not source)
+        if other.target is operator.getitem and len(other.users) == 1 and isinstance(other.args[1], int):
+            holder, _, key = str(getattr(other.args[0], "target", "")).rpartition(".")
+            value = self.modules[holder]._parameters.get(key) if holder in self.modules else None
+            if value is not None and self.calls[id(self.modules[holder])] <= 1:
+                value[other.args[1]] *= height
+                return 1.0
+        return height
+
+    def _agreed(self, node: fx.Node, active: list[fx.Node]) -> float:
+        """The unit of all values that an addition or concatenation brings together."""
+        common = next((self.found[source] for source in active if self.found[source] != 1), 1.0)
+        for source in active:
+            if self.found[source] == common or (self.found[source] == 1 and self._divide(source, common)):
+                continue
+            names = [name for other in active if (name := self._activation(other))]
+            differing = [name for name in names if self.heights[name] != self.heights[names[0]]]
+            if self.found[source] == 1 or not differing:
+                self._plain(node, *active)
+            raise _Together(names[0], differing[0])
+        return common
+
+    def _activation(self, node: fx.Node) -> str:
+        """The activation whose output a value is, reshaped or pooled at most; empty where there is none."""
+        while node.op != "placeholder" and self.found[node] != 1:
+            if node.op == "call_module" and str(node.target) in self.heights:
+                return str(node.target)
+            sources = [source for source in node.all_input_nodes if source in self.found]
+            if len(sources) != 1:
+                return ""
+            (node,) = sources
+        return ""
+
+    def _divide(self, node: fx.Node, height: float) -> bool:
+        """Let the layer that made a value give ``1 / height`` times as much; False where it has other readers."""
+        chain = [node]
+        while node.op == "call_module" and len(node.users) == 1:
+            module = self.modules[str(node.target)]
+            if isinstance(module, (*WEIGHTED, _BatchNorm)):
+                break
+            if str(node.target) in self.heights or isinstance(module, INVARIANT):
+                return False
+            (node,) = node.all_input_nodes
+            chain.append(node)
+        else:
+            return False
+        if self.calls[id(module)] > 1 or module.weight is None:
+            return False
+        self._check_own(node, module)
+        for parameter in (module.weight, module.bias):
+            if isinstance(parameter, Tensor):
+                parameter.div_(height)
+        self.found.update(dict.fromkeys(chain, height))
+        return True
+
+    def _receive(self, node: fx.Node, module: nn.Module, source: fx.Node) -> None:
+        """Let a layer take the height of its input in; one that works in several places takes in the same in all of them."""
+        height, (before, whose) = self.found[source], self.taken.get(id(module), (0.0, ""))
+        if not before:
+            self.taken[id(module)] = height, self._activation(source)
+            if height != 1:
+                self._check_own(node, module)
+                _take(module, height)
+        elif before != height:
+            if whose and (name := self._activation(source)):
+                raise _Together(whose, name)
+            raise ValueError(f"layer {node.target!r} works in several places, in different units: {_REMEDY}")
+
+    def _check_own(self, node: fx.Node, module: nn.Module) -> None:
+        if any(self.tensors[id(p)] > 1 for p in module._parameters.values() if p is not None):
+            raise ValueError(f"layer {node.target!r} shares its weights with another one: {_REMEDY}")
+
+    def _plain(self, node: fx.Node, *sources: fx.Node) -> None:
+        """Refuse what needs its inputs in the units of the ANN."""
+        if any(self.found[source] != 1 for source in sources):
+            what = "the output" if node.op == "output" else f"{getattr(node.target, '__name__', node.target)} ({node.name})"
+            raise ValueError(f"{what} needs its input in the units of the ANN: {_REMEDY}")
+
+
+_REMEDY = "put a convolution or linear layer in between, or convert with batch_norm='reestimate' and finetune"
+
+
+def _take(module: nn.Module, height: float) -> None:
+    """Let a layer receive ``1 / height`` times what it did, and give the same."""
+    if isinstance(module, WEIGHTED):
+        module.weight *= height
+    elif isinstance(module, INVARIANT):
+        module.eps = module.eps / height**2
+    elif isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+        module.running_mean /= height
+        module.running_var.copy_(((module.running_var + module.eps) / height**2 - module.eps).clamp_min(0))

@@ -1,0 +1,38 @@
+"""Objectives that need networks: bound once a run has them, and known by the tensors of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from robustsnn.types import Objective
+
+
+def bound(objective: Objective, networks: Callable[[str], nn.Module]) -> Objective:
+    """An objective whose parts have the networks that they name.
+
+    Arguments:
+        objective: left untouched; itself where nothing is to be bound.
+        networks: the network of a name, such as ``"ann"``.
+    """
+    value: Any = objective
+    if hasattr(value, "bind"):
+        return value.bind(networks)  # type: ignore[no-any-return]
+    changed: dict[str, Any] = {}
+    for field in fields(value):
+        part: Any = getattr(value, field.name)
+        if is_dataclass(part) and (other := bound(part, networks)) is not part:  # type: ignore[arg-type]
+            changed[field.name] = other
+    return replace(value, **changed) if changed else objective
+
+
+def networks_of(value: Any) -> Iterator[nn.Module]:
+    """The networks that a value and its parts hold."""
+    if isinstance(value, nn.Module):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from networks_of(getattr(value, field.name))

@@ -1,0 +1,117 @@
+"""Robust distillation: a robust teacher's answers in the place of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks import PGD, Gaussian, kl_divergence
+from robustsnn.attacks.goals import Losses, begin
+from robustsnn.conversion import folded
+from robustsnn.training.objectives import Robust
+from robustsnn.types import Attack, Classifier, Following, Inputs, Judge, Kinds, Labels, Randomness, Threat
+
+
+@dataclass(frozen=True)
+class Distilled(Robust):
+    """``clean KL(T(x) || S(x)) + (1 - clean) KL(T(x) || S(x'))``, x' maximising the second divergence (RSLAD, Zi et al. 2021).
+
+    With ``adaptive``, the teacher is asked about x' too, in the attack and in the loss (AdaAD, Huang et al. 2023).
+
+    Arguments:
+        teacher: a trained network with as many classes; or a text that a run binds to one: ``"ann"`` for its own ANN, or a
+            checkpoint's file.
+        eps, steps: of the attack, PGD from a start beside the image.
+        clean: share of the loss on clean images, in [0, 1].
+
+    Raises:
+        ValueError: a value out of range; in training, a teacher that is still a text.
+    """
+
+    teacher: str | nn.Module = "ann"
+    eps: float = 8 / 255
+    steps: int = 2
+    clean: float = 1 / 6
+    adaptive: bool = False
+    threat: Threat | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.clean, int | float) or not 0 <= self.clean <= 1:
+            raise ValueError(f"clean, the share of the loss on clean images, must be in [0, 1], not {self.clean!r}")
+        super().__post_init__()
+
+    def bind(self, networks: Callable[[str], nn.Module]) -> Distilled:
+        """The same with its teacher, where that is a text."""
+        return replace(self, teacher=networks(self.teacher)) if isinstance(self.teacher, str) else self
+
+    def attack(self) -> Attack:
+        found = PGD(self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
+        return _Both(found, self) if self.adaptive else found
+
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
+        with torch.no_grad():
+            taught = self.network(x)
+            far = self.network(adversarial) if self.adaptive else taught
+        near = self.clean * kl_divergence(taught, net(x)).mean() if self.clean else 0.0
+        return near + (1 - self.clean) * kl_divergence(far, net(adversarial)).mean()
+
+    @property
+    def network(self) -> nn.Module:
+        """The teacher as it is asked: in eval mode.
+
+        Raises:
+            ValueError: it is still a text.
+        """
+        if isinstance(self.teacher, str):
+            raise ValueError(f"Distilled has no teacher yet but its name {self.teacher!r}: give a network, or bind(...) one")
+        return folded(self.teacher)
+
+
+@dataclass(frozen=True)
+class _FromTeacher:
+    """``KL(T(x) || S(adv))``; with an adaptive teacher ``KL(T(adv) || S(adv))``, of logits that hold both answers."""
+
+    of: Distilled
+
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
+        if self.of.adaptive:
+            return lambda logits, index: kl_divergence(*reversed(logits.chunk(2, 1)))
+        with torch.no_grad():
+            taught = self.of.network(x)
+        return lambda logits, index: kl_divergence(taught[index], logits)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """An attack on student and teacher at once."""
+
+    follows: ClassVar[Kinds] = PGD.follows
+    attack: PGD
+    of: Distilled
+
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        return self.attack(_Answers(model, self.of.network), x, y, threat, rng=rng, judge=judge)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Logits ``[N,2K]`` of student and teacher."""
+
+    student: Classifier
+    teacher: Classifier
+
+    def begin(self, count: int) -> None:
+        begin(self.student, count)
+
+    def follow(self, index: Tensor) -> None:
+        if isinstance(self.student, Following):
+            self.student.follow(index)
+
+    def __call__(self, x: Inputs) -> Tensor:
+        return torch.cat([self.student(x), self.teacher(x)], 1)
