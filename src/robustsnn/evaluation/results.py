@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from robustsnn.evaluation.energy import Operations
+from robustsnn.evaluation.intervals import Interval, wilson
 from robustsnn.evaluation.protocols import Audit, Rule
 from robustsnn.names import find
 from robustsnn.threats import THREATS, USUAL, kind
@@ -19,33 +20,6 @@ Kind = Annotated[str, AfterValidator(lambda name: find("threat", {name: name for
 ROBUST = -1
 MISCLASSIFIED = -2
 """Values of ``broken_by`` beside the members' indices: survived everything; wrong on the clean image already."""
-
-
-class Interval(BaseModel):
-    """A share of images with its Wilson 95 % interval, all in ``[0, 1]``."""
-
-    model_config = ConfigDict(frozen=True)
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-def wilson(hits: int, count: int) -> Interval:
-    """The Wilson score interval at 95 % (Wilson 1927).
-
-    >>> wilson(50, 100)
-    Interval(value=0.5, low=0.403831..., high=0.596168...)
-    """
-    if not count:
-        return Interval(value=math.nan, low=0, high=1)
-    z, share = 1.959963984540054, hits / count
-    centre = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    low, high = ((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))
-    return Interval(value=share, low=max(0.0, low), high=min(1.0, high))
 
 
 class Result(BaseModel):
