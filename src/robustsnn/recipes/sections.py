@@ -6,7 +6,16 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from robustsnn.attacks import attack
 from robustsnn.conversion.calibrate import Granularity
@@ -215,13 +224,18 @@ class Evaluation(Section):
     @classmethod
     def _usual(cls, values: Any) -> Any:
         """A threat that is named without radii has its usual one."""
-        named = isinstance(values, dict) and values.get("threat") in THREATS and values["threat"] != USUAL
+        named = isinstance(values, dict) and str(values.get("threat")) in {*THREATS} - {USUAL}
         return {"eps": (kind(values["threat"])().eps,)} | values if named else values
+
+    @field_validator("eps")
+    @classmethod
+    def _possible(cls, eps: tuple[float, ...], known: ValidationInfo) -> tuple[float, ...]:
+        for radius in eps:
+            kind(known.data.get("threat", USUAL))(radius)
+        return eps
 
     @model_validator(mode="after")
     def _check(self) -> Evaluation:
-        for radius in self.eps:
-            kind(self.threat)(radius)
         ensembles = protocol(self.protocol).ensembles
         for name in self.attacks:
             find(f"attack of protocol {self.protocol!r}:", ensembles, name)

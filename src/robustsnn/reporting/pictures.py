@@ -34,8 +34,9 @@ def triples(report: RunReport) -> list[tuple[str, str, list[Triple]]]:
 
 def _triple(example: Example) -> Triple:
     before, after = (_image(pixels, example.shape) for pixels in (example.original, example.adversarial))
-    factor = 127 / max(1.0, 255 * example.eps)
-    difference = np.rint(128 + factor * (after.astype(np.float64) - before)).clip(0, 255).astype(np.uint8)
+    change = after.astype(np.float64) - before
+    factor = 127 / max(1.0, np.abs(change).max())
+    difference = np.rint(128 + factor * change).clip(0, 255).astype(np.uint8)
     texts = (
         f"Test image {example.image}, which shows class {example.label}",
         f"The same after the attack, taken for class {example.seen_as}",
