@@ -66,7 +66,7 @@ class Measured:
     def way(self, attack: str, eps: float) -> tuple[str, str] | None:
         """By which protocol and rule that was measured; None without attack, or if it was not."""
         found = self.found(attack, eps) if attack else None
-        return (found[0].protocol, found[1].rule) if found else None
+        return (found[0].ruler, found[1].rule) if found else None
 
     def right(self, attack: str = "", eps: float = 0.0) -> list[bool]:
         """Which images it classifies correctly under an attack or, without a name, under none; empty if not measured."""

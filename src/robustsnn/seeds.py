@@ -53,6 +53,11 @@ def image_seeds(index: Tensor, *purpose: int | str) -> Tensor:
     return _mix(index.to(torch.int64) ^ _mix(torch.tensor(derive(*purpose), device=index.device)))
 
 
+def portion(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
+    """Randomness for the images ``chosen [n]`` of a batch, and for a purpose of its own; a generator stays as it is."""
+    return image_seeds(rng[chosen.to(rng.device)], *purpose) if isinstance(rng, Tensor) else rng
+
+
 class Noise(Protocol):
     """Where an attack draws from."""
 

@@ -42,11 +42,11 @@ class Following(Protocol):
     """A classifier with a memory per image, which an attack tells what its batches hold."""
 
     def begin(self, count: int) -> None:
-        """A new run of an attack on ``count`` images: forget everything. Batches hold all of them until `follow` says else."""
+        """A new run of an attack on ``count`` images: forget everything. `follow` tells which passes belong to it."""
         ...
 
     def follow(self, index: Tensor) -> None:
-        """The next batch holds these images ``[n]`` of the run."""
+        """The next pass is of these images ``[n]`` of the run; a pass without it belongs to none."""
         ...
 
     def __call__(self, x: Tensor) -> Tensor:

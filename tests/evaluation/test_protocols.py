@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustsnn.attacks import APGD, DLR, FAB, FGSM, PGD, RFGSM, SAPGD, Square, TargetedAPGD
+from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, Group, Sources, Strongest, members, protocol
 from robustsnn.spiking import (
     Adaptive,
@@ -15,6 +15,7 @@ from robustsnn.spiking import (
     PotentialDependent,
     Rate,
     RateApproximation,
+    Scaled,
     Surrogate,
     Triangle,
 )
@@ -41,17 +42,20 @@ def test_paper_is_the_published_ensemble_with_the_last_iterate_judged():
 def test_rigorous_is_one_ensemble_of_everything():
     chosen = PROTOCOLS["rigorous"]
     (groups,) = chosen.ensembles.values()
-    assert (chosen.rule, chosen.ranked) == ("any", True)
-    assert (groups[0].attack, groups[0].paths) == (PGD(steps=20), PUBLISHED_PATHS)
-    assert {type(group.attack) for group in groups} == {PGD, APGD, TargetedAPGD, SAPGD, Square}
+    assert (chosen.rule, chosen.ranked, chosen.edition) == ("any", True, 2)
     by_paths = {group.paths: group.attack for group in groups}
-    assert by_paths[tuple(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45))] == SAPGD(steps=100)
+    adaptive = *(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45)), Adaptive(0.43, relative=True)
+    assert by_paths[adaptive] == SAPGD(steps=100, restarts=2)
+    assert groups[0].paths == adaptive, "what breaks most per gradient goes first"
+    assert by_paths[*PUBLISHED_PATHS, *(Scaled(Triangle(width)) for width in (0.5, 1.0, 2.0))] == PGD(steps=20)
     assert isinstance(by_paths[Hybrid(), RateApproximation(), PotentialDependent()], APGD)
-    assert {Strongest(3), Sources()} < {path for group in groups for path in group.paths}
-    assert by_paths[Plain(),] == Square(queries=5000)
-    assert {
-        type(group.attack.goal) for group in groups if group.paths == (Strongest(3),) and hasattr(group.attack, "goal")
-    } == {DLR}
+    assert {Strongest(1), Strongest(3), Sources()} < {path for group in groups for path in group.paths}
+    black_box = [group.attack for group in groups if group.paths == (Plain(),)]
+    assert black_box == [NES(queries=10_000), Square(queries=5000)]
+    strongest = [group.attack for group in groups if group.paths == (Strongest(3),)]
+    assert strongest == [APGD(steps=20), APGD(steps=50, goal=DLR())]
+    near = next(group.attack for group in groups if getattr(group.attack, "after", None))
+    assert near.after == APGD(steps=50, goal=Margin())
 
 
 def test_autoattack_is_its_four_attacks():

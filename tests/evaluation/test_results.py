@@ -102,3 +102,12 @@ def test_a_report_of_results_on_different_images_is_refused():
 def test_values_cannot_be_changed():
     with pytest.raises(ValidationError):
         Interval(value=0.5, low=0.0, high=1.0).value = 1.0
+
+
+def test_a_report_says_which_edition_of_its_protocol_measured_it():
+    """Reports from before protocols had editions are of the first."""
+    old = report(result((0, -1))).model_copy(update={"protocol": "rigorous"})
+    assert Report.model_validate(old.model_dump(exclude={"edition"})).edition == 1
+    assert old.ruler == "rigorous (edition 1, older protocol)"
+    assert old.model_copy(update={"edition": 2}).ruler == "rigorous (edition 2)"
+    assert old.model_copy(update={"protocol": "quick"}).ruler == "quick"

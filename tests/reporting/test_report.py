@@ -230,7 +230,7 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
 
 
 CHECK = {"name": "noise", "figure": 0.25, "verdict": "fail", "meaning": "share of images"}
-THOROUGH = "on 64 images, with PGD of 1,000 steps and Square of 1,000 queries"
+THOROUGH = "on 64 images, with PGD of 1,000 steps and Square and NES of 1,000 queries each"
 
 
 def audited_row(network: str, how: Audit | None) -> Row:
@@ -250,7 +250,7 @@ def test_networks_that_were_audited_in_different_ways_are_named_with_their_own()
     few, old = audited_row("few", Audit(20, 5, 7)), audited_row("old", None)
     rows = (audited_row("a", Audit()), few, audited_row("b", Audit()), old, REPORT.rows[0])
     assert audited(REPORT.model_copy(update={"rows": rows})) == (
-        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps and Square of 7 queries; "
+        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps and Square and NES of 7 queries each; "
         "old: on how many images was not noted; ann: not at all"
     )
 

@@ -1,6 +1,7 @@
 """The gradient paths beyond the published ones: the forward pass stays, the backward pass is the one of its paper."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -13,13 +14,15 @@ from robustsnn.spiking import (
     Hybrid,
     PotentialDependent,
     RateApproximation,
+    Scaled,
     SpikingNetwork,
     Surrogate,
     Triangle,
     membrane,
 )
+from robustsnn.types import Following
 
-PATHS = [RateApproximation(), Hybrid(), PotentialDependent(), Adaptive()]
+PATHS = [RateApproximation(), Hybrid(), PotentialDependent(), Adaptive(), Adaptive(relative=True), Scaled()]
 every_path = pytest.mark.parametrize("path", PATHS, ids=str)
 
 
@@ -119,19 +122,27 @@ def test_adaptive_sharpens_by_what_it_remembers_of_each_image():
         torch.testing.assert_close(part.grad, expected)
 
 
-def test_adaptive_forgets_between_runs():
+def test_adaptive_remembers_within_a_run_alone():
+    """Passes of which nobody tells are those of another library's attack: what other images left must not reach them."""
     net = layer(timesteps=3)
-    view = Adaptive()(net)
+    view, fresh = Adaptive()(net), Adaptive()(net)
     x = torch.rand(3, 2, 2, 2, generator=generator(0, "test")).requires_grad_()
 
-    def look():
+    def look(view, told):
+        if told:
+            view.follow(torch.arange(3))
         (found,) = torch.autograd.grad(view(x).sum(), x)
         return found
 
-    first, second = look(), look()
-    assert not torch.equal(first, second)
+    alone = look(fresh, told=False)
     view.begin(3)
-    assert torch.equal(look(), first)
+    first, second = look(view, told=True), look(view, told=True)
+    assert torch.equal(first, alone)
+    assert not torch.equal(first, second)
+    assert torch.equal(look(view, told=False), alone)
+    assert torch.equal(look(view, told=False), alone)
+    view.begin(3)
+    assert torch.equal(look(view, told=True), first)
 
 
 def test_adaptive_stays_back_propagation_through_time(net, images):
@@ -146,3 +157,51 @@ def test_adaptive_stays_back_propagation_through_time(net, images):
 def test_a_share_out_of_range_is_refused(a):
     with pytest.raises(ValueError, match="Adaptive"):
         Adaptive(a)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_scaled_is_the_surrogate_where_thresholds_are_one(net, images, reset):
+    """Elsewhere it is the surrogate of the same network, told in units of its thresholds."""
+    same = layer(timesteps=3, leak=0.9, reset=reset)
+    x = torch.rand(2, 3, 4, 4, generator=generator(0, "test"))
+    plain = gradient(Surrogate(Triangle(0.5)), same, x, torch.ones(2, 48))
+    torch.testing.assert_close(gradient(Scaled(Triangle(0.5)), same, x, torch.ones(2, 48)), plain)
+    eighth = layer(threshold=0.125, timesteps=3, leak=0.9, reset=reset)
+    torch.testing.assert_close(8 * plain, gradient(Scaled(Triangle(0.5)), eighth, x / 8, torch.ones(2, 48)))
+
+
+def scaled(net, factor):
+    """The same network in another gauge: every threshold, and what flows into its layer, times ``factor``."""
+    moved = deepcopy(net)
+    with torch.no_grad():
+        for name, threshold in moved.thresholds.items():
+            threshold.mul_(factor)
+            layers = list(moved.body.named_modules())
+            before = [module for _, module in layers[: [n for n, _ in layers].index(name)]]
+            flows = next(module for module in reversed(before) if getattr(module, "weight", None) is not None)
+            flows.weight.mul_(factor)
+            flows.bias.mul_(factor)
+    return moved
+
+
+GAUGED = [*(Scaled(Triangle(width)) for width in (0.5, 1.0, 2.0)), Adaptive(relative=True)]
+
+
+@pytest.mark.parametrize("factor", [0.01, 100])
+@pytest.mark.parametrize("path", [*GAUGED, Surrogate(), Adaptive()], ids=str)
+def test_the_gauge_law(path, factor, net, images):
+    """The scale of a layer changes nothing that a network computes, and nothing along a path in units of its own."""
+    other = scaled(net, factor)
+    torch.testing.assert_close(other(images), net(images))
+    views = path(net), path(other)
+    found = []
+    for view in views:
+        if isinstance(view, Following):
+            view.begin(len(images))
+        for _ in range(2):
+            pixels = images.clone().requires_grad_()
+            view.follow(torch.arange(len(images))) if isinstance(view, Following) else None
+            view(pixels).square().sum().backward()
+        found.append(pixels.grad / pixels.grad.norm().clamp_min(1e-20))
+    agree = float((found[0] * found[1]).sum())
+    assert (agree > 0.9999) == (path in GAUGED), agree

@@ -6,13 +6,20 @@ from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, ascend, input_gradient
+from robustsnn.attacks.nes import NES
 from robustsnn.attacks.registry import ATTACKS, GOALS, STARTS, attack
 from robustsnn.attacks.sapgd import SAPGD
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.starts import Boundary, Gaussian, Uniform
+from robustsnn.types import Attack
 
-GRADIENT_FREE = (Square, UniformNoise, CornerNoise)
-"""Attacks that ask for no gradient."""
+
+def asks_for_gradients(attack: Attack) -> bool:
+    """Whether an attack, or the one that it begins with, follows gradients; otherwise it learns from answers alone."""
+    if isinstance(attack, NES):
+        return attack.after is not None and asks_for_gradients(attack.after)
+    return not isinstance(attack, Square | UniformNoise | CornerNoise)
+
 
 __all__ = [
     "APGD",
@@ -21,7 +28,7 @@ __all__ = [
     "FAB",
     "FGSM",
     "GOALS",
-    "GRADIENT_FREE",
+    "NES",
     "PGD",
     "RFGSM",
     "SAPGD",
@@ -39,6 +46,7 @@ __all__ = [
     "UniformNoise",
     "accepted",
     "ascend",
+    "asks_for_gradients",
     "attack",
     "auto_ascend",
     "input_gradient",

@@ -20,6 +20,9 @@ from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Logits, Pe
 Move = Callable[[Tensor, Tensor], Tensor]
 """``move(gradient [n, ...], index [n]) -> [n, ...]``: the step that the samples ``index`` of the batch take."""
 
+Slope = Callable[[Classifier, Tensor, Losses, Tensor], Tensor]
+"""``slope(model, x [n, ...], losses, index [n]) -> [n, ...]``: the way up from iterates of the samples ``index``."""
+
 
 def ascend(
     model: Classifier,
@@ -31,6 +34,7 @@ def ascend(
     step: float | Move,
     steps: int,
     judge: Judge | None = None,
+    gradient: Slope | None = None,
 ) -> Inputs:
     """Projected gradient ascent: ``adv <- project(adv + step * direction(gradient))``.
 
@@ -41,6 +45,7 @@ def ascend(
         start: where to begin, inside the threat.
         step: the size of every step, or what makes a step of a gradient.
         judge: asked after every step; a sample it calls broken keeps that iterate and costs nothing more.
+        gradient: what to follow, if not `input_gradient`.
 
     Returns:
         The last iterate of every sample, ``[N, ...]``.
@@ -49,8 +54,8 @@ def ascend(
     alive = torch.arange(len(x), device=x.device)
     begin(model, len(x))
     for _ in range(steps):
-        gradient = input_gradient(model, adv[alive], losses, alive)
-        delta = step(gradient, alive) if callable(step) else step * threat.direction(gradient)
+        slope = (gradient or input_gradient)(model, adv[alive], losses, alive)
+        delta = step(slope, alive) if callable(step) else step * threat.direction(slope)
         moved = threat.project(adv[alive] + delta, x[alive])
         adv[alive] = moved
         if judge is not None:

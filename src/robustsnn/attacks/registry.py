@@ -11,6 +11,7 @@ from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, Goal, KullbackLeibler, Margin
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM
+from robustsnn.attacks.nes import NES
 from robustsnn.attacks.sapgd import SAPGD
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.starts import Boundary, Gaussian, Start, Uniform
@@ -36,6 +37,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "TargetedAPGD": TargetedAPGD,
     "SAPGD": SAPGD,
     "FAB": FAB,
+    "NES": NES,
     "Square": Square,
     "UniformNoise": UniformNoise,
     "CornerNoise": CornerNoise,

@@ -13,7 +13,7 @@ from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, Goal
 from robustsnn.attacks.gradient import Move, among, ascend, best_of
 from robustsnn.attacks.starts import Boundary
-from robustsnn.seeds import given, image_seeds, noise
+from robustsnn.seeds import given, noise, portion
 from robustsnn.threats import Ball, per_sample, positive
 from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
 
@@ -69,17 +69,12 @@ class SAPGD:
 
         def attempt(number: int, chosen: Tensor, judge: Judge | None) -> Tensor:
             start = Boundary()(x, ball, draw)[chosen]
-            signs = _some(rng, chosen, "restart", number)
+            signs = portion(rng, chosen, "restart", number)
             step = _adaptive([ball.eps * size for size in step_sizes(self.steps)], x[chosen], ball, signs)
             goal = among(losses, chosen)
             return ascend(model, x[chosen], goal, threat=ball, start=start, step=step, steps=self.steps, judge=judge)
 
         return best_of([partial(attempt, number) for number in range(self.restarts)], model, x, losses, judge)
-
-
-def _some(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
-    """Randomness for some of a batch's images, and for a purpose of its own."""
-    return image_seeds(rng[chosen.to(rng.device)], *purpose) if isinstance(rng, Tensor) else rng
 
 
 def _adaptive(etas: list[float], x: Tensor, threat: Ball, rng: Randomness) -> Move:
@@ -91,7 +86,7 @@ def _adaptive(etas: list[float], x: Tensor, threat: Ball, rng: Randomness) -> Mo
         zero = (gradient == 0).flatten(1).all(1)
         if zero.any():
             gradient = gradient.clone()
-            drawn = noise(_some(rng, index[zero], "sign", number)).uniform(gradient[zero])
+            drawn = noise(portion(rng, index[zero], "sign", number)).uniform(gradient[zero])
             gradient[zero] = torch.where(drawn < 0.5, -1.0, 1.0).to(gradient.dtype)
         scaled = gradient / positive(per_sample(torch.amax, gradient.abs()))  # the squares of small gradients would be 0
         scaled = scaled / per_sample(torch.mean, scaled.abs())

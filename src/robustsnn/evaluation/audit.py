@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks import FGSM, PGD, CornerNoise, Square, UniformNoise
+from robustsnn.attacks import FGSM, NES, PGD, CornerNoise, Square, UniformNoise
 from robustsnn.evaluation.figures import repeats, timesteps
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Audit
 from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict
 from robustsnn.evaluation.subject import Course, Subject, work
-from robustsnn.spiking import Plain
+from robustsnn.spiking import Plain, Scaled, Surrogate
 from robustsnn.types import Attack, GradientPath, Threat
 
 FEW, UNLIKELY = 0.01, 0.025
@@ -37,6 +37,7 @@ def trials(how: Audit) -> dict[str, Attack]:
         "uniform": UniformNoise(),
         "corners": CornerNoise(),
         "queries": Square(how.queries),
+        "slopes": NES(max(how.queries, NES.samples)),
         **{f"loss {steps}": PGD(steps) if steps else UniformNoise(draws=1) for steps in LOSSES},
         "long": PGD(how.steps),
         "restarts": PGD(20, restarts=5),
@@ -84,8 +85,9 @@ def audit(
     single = subject.broken(tried["single"], rule="last")
     noisy = subject.broken(tried["uniform"]) | subject.broken(tried["corners"])
     white = iterated | single | led
-    queried = subject.broken(tried["queries"], survivors, path=Plain()) | ~survivors & ~white
-    checks = [_gradients(list(paths.values()))]
+    queried = subject.broken(tried["queries"], survivors, path=Plain())
+    queried |= subject.broken(tried["slopes"], survivors & ~queried, path=Plain()) | ~survivors & ~white
+    checks = [_gradients(list(paths.values())), *_scale(paths)]
     checks.append(_losses([subject.loss(tried[f"loss {steps}"]) for steps in LOSSES]))
     added: Sequence[tuple[str, Tensor, str]] = (
         (f"PGD-{how.steps}", subject.broken(tried["long"], survivors), "images that a far longer run breaks as well"),
@@ -179,6 +181,21 @@ def _gradients(paths: Sequence[PathFigures]) -> Check:
     verdict: Verdict = "fail" if least > 0.05 else "warn" if middle > 0.25 else "pass"
     meaning = f"share of images without any gradient, on the best path (median over paths {middle:.1%})"
     return Check(name="gradients", figure=least, verdict=verdict, meaning=meaning)
+
+
+def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
+    """Whether surrogates of the published widths find what surrogates in units of the thresholds find; of spiking networks."""
+    widths, scaled = (
+        max((figures.broken for path, figures in paths.items() if isinstance(path, kind)), default=0.0)
+        for kind in (Surrogate, Scaled)
+    )
+    less = scaled - widths
+    verdict: Verdict = "pass" if less <= 0.1 else "fail" if widths <= scaled / 2 else "warn"
+    meaning = (
+        "share of images that only surrogates in units of the thresholds break, in the pilot: "
+        f"{scaled:.1%} against {widths:.1%} of the published widths, which do not fit thresholds far from 1"
+    )
+    return [Check(name="scale", figure=less, verdict=verdict, meaning=meaning)] if scaled or widths else []
 
 
 def _losses(losses: Sequence[float]) -> Check:

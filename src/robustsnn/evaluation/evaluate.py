@@ -21,7 +21,7 @@ from robustsnn.evaluation.ensemble import Crafting, Target
 from robustsnn.evaluation.examples import examples
 from robustsnn.evaluation.figures import firing_rates, stored_weights, thresholds, timesteps
 from robustsnn.evaluation.latency import correct_over_time
-from robustsnn.evaluation.members import PUBLISHED_PATHS, Group, leading, members
+from robustsnn.evaluation.members import PUBLISHED_PATHS, SCALED_PATHS, Group, leading, members
 from robustsnn.evaluation.pilot import pilot, pilots
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, Rule
 from robustsnn.evaluation.protocols import protocol as find_protocol
@@ -117,7 +117,7 @@ def evaluate(
     images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
     origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
     alone: dict[GradientPath, PathFigures] = {}
-    known = leading(net, PUBLISHED_PATHS)
+    known = leading(net, (*PUBLISHED_PATHS, *SCALED_PATHS))
     if chosen.ranked or check.images:
         few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
         every = list(dict.fromkeys([*known, *_white_box_paths(groups, net, rising[-1])]))
@@ -145,6 +145,7 @@ def evaluate(
         checks = (*checks, transfer(sources))
     report = Report(
         protocol=called if called in PROTOCOLS else f"{called} {derive(repr(chosen)):016x}",
+        edition=chosen.edition,
         images=len(data),
         seed=seed,
         timesteps=timesteps(net),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from robustsnn.attacks import GRADIENT_FREE
+from robustsnn.attacks import asks_for_gradients
 from robustsnn.conversion import folded
 from robustsnn.names import build, nearest
 from robustsnn.spiking import (
@@ -24,6 +24,7 @@ from robustsnn.spiking import (
     Rate,
     RateApproximation,
     Rectangle,
+    Scaled,
     SpikingNetwork,
     StraightThrough,
     Surrogate,
@@ -41,7 +42,13 @@ PUBLISHED_PATHS: tuple[GradientPath, ...] = (
 
 QUICK_PATHS: tuple[GradientPath, ...] = (Surrogate(Triangle(1.0)), Surrogate(Exponential(1.0, 1.0)), Rate(), Analog())
 
-ADAPTIVE_PATHS: tuple[GradientPath, ...] = tuple(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45))
+ADAPTIVE_PATHS: tuple[GradientPath, ...] = (
+    *(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45)),
+    Adaptive(0.43, relative=True),
+)
+
+SCALED_PATHS: tuple[GradientPath, ...] = tuple(Scaled(Triangle(width)) for width in (0.5, 1.0, 2.0))
+"""Surrogates in units of each layer's threshold, for networks whose thresholds the published widths do not fit."""
 
 STRONGER_PATHS: tuple[GradientPath, ...] = (Hybrid(), RateApproximation(), PotentialDependent(), *ADAPTIVE_PATHS)
 """Gradients found since."""
@@ -59,7 +66,7 @@ def path(text: str) -> GradientPath:
     made = build("path", {**PATHS, **SURROGATES}, text)
     if type(made).__name__ not in PATHS:
         raise ValueError(f"{text} is no path, but the derivative of one: write Surrogate({text})")
-    if isinstance(made, Surrogate) and (given := type(made.derivative).__name__) not in SURROGATES:
+    if isinstance(made, Surrogate | Scaled) and (given := type(made.derivative).__name__) not in SURROGATES:
         raise ValueError(f"the derivative of {text} cannot be {given}: {nearest(given, SURROGATES)}")
     return made  # type: ignore[no-any-return]
 
@@ -80,7 +87,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Strongest:
-    """Stands for as many of the published paths as the pilot found strongest."""
+    """Stands for as many of the published and the scaled paths as the pilot found strongest."""
 
     count: int = 3
 
@@ -173,7 +180,7 @@ def members(
         places = {str(path): place for place, path in enumerate(ranking)}
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
-            white_box = not isinstance(group.attack, GRADIENT_FREE) and not isinstance(path, Transfer)
+            white_box = asks_for_gradients(group.attack) and not isinstance(path, Transfer)
             member = Member(group.attack, threat, path, name, white_box)
             found.setdefault(str(member), member)
     return tuple(found.values())

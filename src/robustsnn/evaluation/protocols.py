@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from robustsnn.attacks import APGD, DLR, FAB, FGSM, PGD, RFGSM, SAPGD, Square, TargetedAPGD
+from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
 from robustsnn.attacks import attack as spelled_attack
-from robustsnn.evaluation.members import ADAPTIVE_PATHS, PUBLISHED_PATHS, QUICK_PATHS, Group, Sources, Strongest, path
+from robustsnn.evaluation.members import (
+    ADAPTIVE_PATHS,
+    PUBLISHED_PATHS,
+    QUICK_PATHS,
+    SCALED_PATHS,
+    Group,
+    Sources,
+    Strongest,
+    path,
+)
 from robustsnn.names import find, nearest
 from robustsnn.spiking import Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
@@ -26,11 +35,13 @@ class Protocol:
         ensembles: an image is robust under one of them if it survives all its members.
         rule: which iterates are judged.
         ranked: a pilot batch finds the strongest paths; they go first.
+        edition: which protocol of its name it is; results of different editions are not compared.
     """
 
     ensembles: dict[str, tuple[Group, ...]]
     rule: Rule
     ranked: bool = False
+    edition: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Audit:
     Arguments:
         images: on how many; 0: no audit.
         steps: of the long run of PGD on the images that survived.
-        queries: of the black-box attack on them.
+        queries: of each black-box attack on them.
 
     Raises:
         ValueError: a number of images below 0, or steps or queries below 1.
@@ -63,6 +74,9 @@ PAPER_ATTACKS: dict[str, Attack] = {
     "APGD-DLR-10": APGD(steps=10, goal=DLR()),
     "APGD-T": TargetedAPGD(steps=10),
 }
+NEAR = NES(queries=2000, spread=0.1, first=0.1, last=0.02, after=APGD(steps=50, goal=Margin()))
+"""Queries around the best of what gradients found."""
+
 ONE_PATH = (Surrogate(Triangle(1.0)),)
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -76,18 +90,21 @@ PROTOCOLS: dict[str, Protocol] = {
     "rigorous": Protocol(
         {
             "rigorous": (
-                Group("PGD-20", PGD(steps=20), PUBLISHED_PATHS),
-                Group("APGD-CE-20", APGD(steps=20), PUBLISHED_PATHS),
+                Group("SA-PGD-100", SAPGD(steps=100, restarts=2), ADAPTIVE_PATHS),
+                Group("PGD-20", PGD(steps=20), (*PUBLISHED_PATHS, *SCALED_PATHS)),
+                Group("APGD-CE-20", APGD(steps=20), (Strongest(3),)),
                 Group("APGD-CE-50", APGD(steps=50), (Hybrid(), RateApproximation(), PotentialDependent())),
                 Group("APGD-DLR-50", APGD(steps=50, goal=DLR()), (Strongest(3),)),
-                Group("APGD-T-20", TargetedAPGD(steps=20), (Strongest(3),)),
-                Group("SA-PGD-100", SAPGD(steps=100), ADAPTIVE_PATHS),
+                Group("APGD-T-20", TargetedAPGD(steps=20), (Strongest(1),)),
                 Group("PGD-20", PGD(steps=20), (Sources(),)),
+                Group("NES-2000 near APGD-50", NEAR, (Strongest(3), PotentialDependent())),
+                Group("NES-10000", NES(queries=10_000), (Plain(),)),
                 Group("Square-5000", Square(queries=5000), (Plain(),)),
             )
         },
         "any",
         ranked=True,
+        edition=2,
     ),
     "autoattack": Protocol(
         {

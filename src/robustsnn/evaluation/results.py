@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, 
 
 from robustsnn.evaluation.energy import Operations
 from robustsnn.evaluation.intervals import Interval, wilson
-from robustsnn.evaluation.protocols import Audit, Rule
+from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Rule
 from robustsnn.names import find
 from robustsnn.threats import THREATS, USUAL, kind
 from robustsnn.types import Threat
@@ -35,8 +35,9 @@ class Result(BaseModel):
         white_box: which members follow gradients of the attacked network.
         gradients, queries: forward passes with and without a gradient, counted in images, by member.
         excess: how far beyond ball or box each member's images were before they were clipped; 1 for a pixel that is no number.
+        seconds: time on the clock that each member took.
 
-    The last four are empty where nobody counted.
+    The last five are empty where nobody counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,12 +51,13 @@ class Result(BaseModel):
     gradients: tuple[int, ...] = ()
     queries: tuple[int, ...] = ()
     excess: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Result:
-        counted = (self.white_box, self.gradients, self.queries, self.excess)
+        counted = (self.white_box, self.gradients, self.queries, self.excess, self.seconds)
         if any(len(each) not in (0, len(self.members)) for each in counted):
-            raise ValueError("white_box, gradients, queries and excess need one entry per member, or none at all")
+            raise ValueError("white_box, gradients, queries, excess and seconds need one entry per member, or none at all")
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self
@@ -92,8 +94,7 @@ class Result(BaseModel):
 
 
 class PathFigures(BaseModel):
-    """A gradient path on the pilot images: the share that PGD-5 breaks along it, and the share without a gradient
-    that is a finite number other than 0 anywhere."""
+    """A gradient path on the pilot images: the shares that PGD-5 breaks along it, and that have no finite gradient but 0."""
 
     model_config = ConfigDict(frozen=True)
     broken: float
@@ -117,8 +118,7 @@ class Example(BaseModel):
     """An image before and after an attack that broke the network with it.
 
     Arguments:
-        image: its id.
-        label, seen_as: what it shows, and what the network takes the adversarial image for.
+        image, label, seen_as: its id, what it shows, and what the network takes the adversarial image for.
         attack, member, eps, threat: which ensemble, which of its members, and the threat's radius and kind.
         shape: ``[C,H,W]``, or that of samples of another rank.
         original, adversarial: its values rounded to bytes, in base64.
@@ -153,11 +153,11 @@ class Report(BaseModel):
 
     Arguments:
         protocol: its name; with a digest of what it is made of, where it is not one of `PROTOCOLS`.
-        images: how many were evaluated.
+        edition: of the protocol; reports of different editions are not compared.
+        images, timesteps: how many were evaluated; T, or None for an ANN.
         seed: what starts, pilot and audit were drawn from.
-        timesteps: T; None for an ANN.
         results: per attack and epsilon; every accuracy follows from their ``broken_by``.
-        pilot: every published gradient path, and every other one of the protocol, alone, on a few images; empty without pilot.
+        pilot: every published and scaled path, and the protocol's others, alone, on a few images; empty without pilot.
         audit: whether the numbers mean anything; empty without audit.
         audited: on how many images, at most ``images``, and how thoroughly; None without audit, and where nobody noted it.
         weights: how many weights of convolutions and linear layers are not 0, and how many there are.
@@ -170,6 +170,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     protocol: str
+    edition: int = 1
     images: int
     seed: int
     timesteps: int | None
@@ -214,6 +215,13 @@ class Report(BaseModel):
         return self.timesteps is not None
 
     @property
+    def ruler(self) -> str:
+        """The protocol as pages name it: with its edition where there are several, and marked if there is a newer one."""
+        newest = PROTOCOLS[self.protocol].edition if self.protocol in PROTOCOLS else 1
+        old = ", older protocol" if self.edition < newest else ""
+        return self.protocol if newest == 1 else f"{self.protocol} (edition {self.edition}{old})"
+
+    @property
     def kind(self) -> str:
         """What it is, in words."""
         return "spiking network" if self.spiking else "ANN"
@@ -224,8 +232,7 @@ class Report(BaseModel):
 
     def withstood(self, eps: float) -> tuple[bool, ...]:
         """Which images survive every ensemble measured at one radius; empty where none was."""
-        there = [result.broken_by for result in self.at(eps)]
-        return tuple(set(image) == {ROBUST} for image in zip(*there, strict=True))
+        return tuple(set(image) == {ROBUST} for image in zip(*(result.broken_by for result in self.at(eps)), strict=True))
 
     def worst(self, eps: float) -> Interval | None:
         """The share of images that survive every ensemble measured at one radius; None where none was."""
@@ -238,7 +245,6 @@ class Report(BaseModel):
         Raises:
             ValueError: it was not measured.
         """
-        for result in self.results:
-            if result.attack == attack and math.isclose(result.eps, eps):
-                return result
+        if found := [result for result in self.at(eps) if result.attack == attack]:
+            return found[0]
         raise ValueError(f"{attack} at eps {eps:g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}")

@@ -29,6 +29,7 @@ class Progress:
         flags: ``broken_by`` so far, ``[N]``.
         tried: how many members each image has met, ``[N]``.
         gradients, queries, excess: what `Cost` counts, of each member so far.
+        seconds: time on the clock, of each member so far.
     """
 
     flags: Tensor
@@ -36,11 +37,12 @@ class Progress:
     gradients: list[int]
     queries: list[int]
     excess: list[float]
+    seconds: list[float]
 
     @classmethod
     def begin(cls, flags: Tensor, members: int) -> Progress:
         """Nothing tried yet; ``flags`` holds what is broken already."""
-        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members, [0.0] * members)
+        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members, [0.0] * members, [0.0] * members)
 
 
 @dataclass
@@ -78,7 +80,7 @@ class State:
         current = self.current
         none = torch.zeros(0, dtype=torch.int64)
         tensors = {"flags": none, "tried": none} if current is None else {"flags": current.flags, "tried": current.tried}
-        costs = [] if current is None else [current.gradients, current.queries, current.excess]
+        costs = [] if current is None else [current.gradients, current.queries, current.excess, current.seconds]
         done = [result.model_dump(mode="json") for result in self.done]
         texts = {"key": self.key, "done": json.dumps(done), "costs": json.dumps(costs)}
         write_tensors(self.path, tensors, {**texts, "seal": _seal(tensors, texts)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,7 @@ class Victim:
             gradients=tuple(self.team.total(torch.tensor(now.gradients)).tolist()),
             queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
             excess=tuple(self.team.largest(torch.tensor(now.excess)).tolist()),
+            seconds=tuple(self.team.largest(torch.tensor(now.seconds)).tolist()),
         )
         kept.finish(result)
 
@@ -85,10 +87,13 @@ class Victim:
         costs = [Cost() for _ in run]
         seeds = image_seeds(ids, self.seed, name)
         found = attempts(run, self.target, x, y, seeds, self.rule, costs)
+        started = time.perf_counter()
         for number, ((alive, _, broken), cost) in enumerate(zip(found, costs, strict=False), first):
             now.flags[index[alive[broken].cpu()]] = number
             now.tried[index[alive.cpu()]] = number + 1
             now.gradients[number] += cost.gradients
             now.queries[number] += cost.queries
             now.excess[number] = max(now.excess[number], cost.excess)
+            now.seconds[number] += time.perf_counter() - started
+            started = time.perf_counter()
             kept.keep(now)

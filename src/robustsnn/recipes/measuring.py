@@ -54,6 +54,9 @@ def evaluate(run: Run) -> RunReport:
             keys = different(before.recipe, report.recipe)
             if not keys and before.versions.get("test images") != now["test images"]:
                 keys = ["content of data.name"]
+            edition = protocol(run.recipe.evaluation.protocol).edition
+            if not keys and {row.report.edition for row in before.rows} - {edition}:
+                keys = ["edition of its protocol"]
             if keys:
                 found = before.to_json()
                 earlier = path.with_name(f"report-{hashlib.blake2b(found, digest_size=8).hexdigest()}.json")

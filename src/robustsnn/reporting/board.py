@@ -83,7 +83,7 @@ def groups(runs: Mapping[str, RunReport]) -> list[Group]:
             attacks = sorted({result.attack for result in report.results})
             rules = sorted({result.rule for result in report.results})
             title = (
-                f"{what}{': ' if what else ''}{report.images} test images, protocol {report.protocol} "
+                f"{what}{': ' if what else ''}{report.images} test images, protocol {report.ruler} "
                 f"({', '.join(attacks)}), rule {', '.join(rules)}; {report.results[0].within.words}"
             )
             together.setdefault((title, {**run.versions, **row.versions}.get("test images", "")), []).append(Entry(name, row))

@@ -108,7 +108,7 @@ def _thoroughness(report: Report) -> str:
     how = report.audited
     if how is None:
         return "on how many images was not noted" if report.audit else "not at all"
-    return f"on {how.images:,} images, with PGD of {how.steps:,} steps and Square of {how.queries:,} queries"
+    return f"on {how.images:,} images, with PGD of {how.steps:,} steps and Square and NES of {how.queries:,} queries each"
 
 
 def _together(texts: dict[str, list[str]]) -> str:
@@ -189,7 +189,7 @@ def summary(report: RunReport, *, bounds: bool = True) -> str:
         "" if audited(report) else " Not audited: whether the attacks were hindered, and the figures are too high, is open."
     )
     return (
-        f"Protocol {first.protocol}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images; "
+        f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images; "
         f"an image is robust only if it survives all members of an ensemble, here up to {members} (an ANN has one gradient "
         f"path). {first.results[0].within.words}, seed {first.seed}.{unaudited}"
     )

@@ -14,6 +14,7 @@ from robustsnn.spiking.paths import (
     PotentialDependent,
     Rate,
     RateApproximation,
+    Scaled,
     Surrogate,
 )
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle
@@ -36,6 +37,7 @@ __all__ = [
     "Rate",
     "RateApproximation",
     "Rectangle",
+    "Scaled",
     "Slot",
     "SpikingNetwork",
     "StraightThrough",

@@ -25,28 +25,39 @@ class Adaptive:
 
     Arguments:
         a: share of the gradient that may vanish, in (0, 0.5); 0.41 to 0.45 are the published ones.
+        relative: ``m`` begins at the mean of ``|u|`` over the layer's neurons, which is the unit of ``1e-4`` too. Then the
+            path is the same however thresholds, and what flows into their layers, are scaled.
 
     Raises:
         ValueError: ``a`` out of range.
     """
 
     a: float = 0.43
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.a < 0.5:
             raise ValueError(f"a of Adaptive must be in (0, 0.5), not {self.a}")
 
+    def __str__(self) -> str:
+        return f"Adaptive(a={self.a}{', relative=True' if self.relative else ''})"
+
     def __call__(self, net: nn.Module) -> AdaptiveView:
         net = net if isinstance(net, ForeignNetwork) else spiking_only(self, net)
-        return AdaptiveView(net, 2 / math.pi * math.tan(math.pi * self.a))
+        return AdaptiveView(net, 2 / math.pi * math.tan(math.pi * self.a), self.relative)
 
 
 class AdaptiveView(nn.Module):
-    """A network that remembers, from one forward pass of a run to the next, how far each image's potentials were off."""
+    """A network that remembers, from one forward pass of a run to the next, how far each image's potentials were off.
 
-    def __init__(self, net: SpikingNetwork | ForeignNetwork, sharpness: float) -> None:
+    A run is what `begin` opens, and the passes of which `follow` tells. Any other pass, such as those of another library's
+    attack, is a run of its own.
+    """
+
+    def __init__(self, net: SpikingNetwork | ForeignNetwork, sharpness: float, relative: bool = False) -> None:
         super().__init__()
         self.sharpness = sharpness
+        self.relative = relative
         self.memory: dict[str, tuple[Tensor, Tensor]] = {}
         self.count = 0
         self.index: Tensor | None = None
@@ -65,10 +76,13 @@ class AdaptiveView(nn.Module):
         self.index = index
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.index is None or len(self.index) != len(x):
+        if self.index is None:
             self.begin(len(x))
             self.index = torch.arange(len(x), device=x.device)
-        return self.net(x)  # type: ignore[no-any-return]
+        try:
+            return self.net(x)  # type: ignore[no-any-return]
+        finally:
+            self.index = None
 
     def _fire(self, name: str) -> Fire:
         def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
@@ -97,15 +111,17 @@ class AdaptiveView(nn.Module):
 
     def _sharpness(self, name: str, distance: Tensor) -> Tensor:
         """``k`` after one more look at ``|u| [T, n, ...]`` of the images at hand."""
+        unit = distance.mean((0, *range(2, distance.dim())), keepdim=True) if self.relative else 1.0
         if name not in self.memory:
             whole = distance[:, distance.new_zeros(self.count, dtype=torch.int64)]  # as many images, laid out alike
-            self.memory[name] = torch.ones_like(whole), torch.zeros_like(whole)
+            self.memory[name] = torch.full_like(whole, torch.nan), torch.zeros_like(whole)
         mean, deviation = (kept[:, self.index] for kept in self.memory[name])
+        mean = torch.where(mean.isnan(), unit, mean)  # where an image is seen for the first time
         mean = 0.9 * mean + 0.1 * distance
         deviation = 0.9 * deviation + 0.1 * (distance - mean).abs()
         for kept, new in zip(self.memory[name], (mean, deviation), strict=True):
             kept[:, self.index] = new
-        return self.sharpness / (mean + 1.5 * deviation + 1e-4)
+        return self.sharpness / (mean + 1.5 * deviation + 1e-4 * unit)
 
 
 def _arctangent(u: Tensor, k: Tensor) -> Tensor:

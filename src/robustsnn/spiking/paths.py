@@ -44,8 +44,7 @@ class Surrogate:
     detach_reset: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(self.derivative) or isinstance(self.derivative, type):
-            raise ValueError(f"the derivative of Surrogate must be one such as Triangle(0.5), not {self.derivative!r}")
+        _is_derivative(self.derivative)
 
     def __str__(self) -> str:
         return f"{self.derivative}{', detached reset' if self.detach_reset else ''}"
@@ -55,6 +54,42 @@ class Surrogate:
             return net.spiking(lambda _, own: surrogate(own, self.derivative), detach_reset=self.detach_reset)
         net = spiking_only(self, net)
         return net.firing(fused_lif, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`Surrogate` with the threshold as the unit of potentials: the derivative is ``g(u / threshold) / threshold``.
+
+    A network computes the same if a layer's threshold, and all that flows into it, are multiplied by ``c > 0``; along this
+    path its gradient stays the same too, whatever surrogates of a fixed width make of it.
+
+    Raises:
+        ValueError: ``derivative`` is not a function of ``u``.
+    """
+
+    derivative: SurrogateDerivative = field(default_factory=Triangle)
+
+    def __post_init__(self) -> None:
+        _is_derivative(self.derivative)
+
+    def __str__(self) -> str:
+        return f"{self.derivative} of the threshold"
+
+    def __call__(self, net: nn.Module) -> SpikingNetwork:
+        return spiking_only(self, net).firing(Through(self._rule))
+
+    def _rule(self, grad: Tensor, firing: Firing) -> Tensor:
+        unit = firing.threshold.abs().clamp_min(torch.finfo(grad.dtype).tiny)
+
+        def derivative(_: int, u: Tensor) -> Tensor:
+            return self.derivative(u / unit) / unit
+
+        return recursion(grad, firing.v_pre, firing.spikes, firing.threshold, firing.dynamics, derivative)[0]
+
+
+def _is_derivative(derivative: object) -> None:
+    if not callable(derivative) or isinstance(derivative, type):
+        raise ValueError(f"the derivative of a path must be one such as Triangle(0.5), not {derivative!r}")
 
 
 @dataclass(frozen=True)
@@ -194,6 +229,7 @@ FOREIGN = (Plain, Surrogate, Rate, PotentialDependent, Analog, Adaptive)
 
 PATHS: dict[str, Callable[..., GradientPath]] = {
     "Surrogate": Surrogate,
+    "Scaled": Scaled,
     "Rate": Rate,
     "Analog": Analog,
     "RateApproximation": RateApproximation,

@@ -1,0 +1,131 @@
+"""Gradients estimated from queries alone (natural evolution strategies; Ilyas et al. 2018): no surrogate can mislead them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustsnn.attacks.checks import accepted, at_least_one
+from robustsnn.attacks.goals import Goal, Losses, Margin, answer
+from robustsnn.attacks.gradient import Move, Slope, among, ascend, best_of
+from robustsnn.seeds import given, noise, portion
+from robustsnn.threats import Ball
+from robustsnn.types import Attack, Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
+
+MOMENTUM = 0.5
+"""What is kept of the direction from one step to the next."""
+
+
+@dataclass(frozen=True)
+class NES:
+    """Steps along a gradient that is estimated from the margins of noisy copies of a sample.
+
+    One step asks about ``samples`` copies ``x ± spread * eps * u`` with normal ``u`` (of length 1 or so under L2), each ``u``
+    with both signs, and adds up ``(f(x + ..) - f(x - ..)) u``. A broken sample costs nothing more: one that the judge calls
+    broken or, without a judge, one that the model misclassifies.
+
+    Arguments:
+        queries: noisy copies per image and restart; a judge asks besides, once a step.
+        samples: copies per step, an even number.
+        spread: standard deviation of the noise, in units of ``eps``.
+        first, last: sizes of the first and the last step, in units of ``eps``; those between fall geometrically.
+        after: an attack that leads the way: the search begins at what it returns, not at the clean image. Small ``spread`` and
+            steps then look around what gradients found.
+        restarts: independent searches; the highest goal is kept, image by image.
+        goal: what to maximise.
+
+    Raises:
+        ValueError: a count below 1, samples that are odd or more than the queries,
+            or another figure that is not above 0.
+    """
+
+    follows: ClassVar[Kinds] = (Ball,)
+    queries: int = 10_000
+    samples: int = 50
+    spread: float = 0.3
+    first: float = 0.5
+    last: float = 0.05
+    after: Attack | None = None
+    restarts: int = 1
+    goal: Goal = Margin()
+
+    def __post_init__(self) -> None:
+        at_least_one(self, query=self.queries, sample=self.samples, restart=self.restarts)
+        if self.samples % 2 or self.samples > self.queries:
+            raise ValueError(f"samples of NES must be even and at most queries ({self.queries}), not {self.samples}")
+        for name in ("spread", "first", "last"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} of NES, in units of eps, must be finite and above 0, not {getattr(self, name)}")
+
+    @torch.no_grad()
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        threat, x, rng = accepted(self, threat), x.detach(), given(rng)
+        losses = self.goal.on(model, x, y)
+
+        def misclassified(adv: Tensor, index: Tensor) -> Tensor:
+            return answer(model, adv, index).argmax(1) != y[index]
+
+        def attempt(number: int, chosen: Tensor, judge: Judge | None) -> Tensor:
+            mine, says = portion(rng, chosen, "restart", number), judge or among(misclassified, chosen)
+            adv, alive = x[chosen], torch.arange(len(chosen), device=x.device)
+            if self.after is not None:
+                seeds = portion(mine, alive, "after")
+                adv = self.after(model, x[chosen], y[chosen], threat, rng=seeds, judge=judge).clone()
+                alive = alive[~says(adv, alive)]
+            if len(alive):
+                adv[alive] = ascend(
+                    model,
+                    x[chosen[alive]],
+                    among(losses, chosen[alive]),
+                    threat=threat,
+                    start=adv[alive],
+                    step=self._steps(len(alive), x, threat),
+                    steps=self.queries // self.samples,
+                    judge=among(says, alive),
+                    gradient=self._slopes(threat, portion(mine, alive, "search"), len(x)),
+                )
+            return adv
+
+        return best_of([partial(attempt, number) for number in range(self.restarts)], model, x, losses, judge)
+
+    def _slopes(self, threat: Threat, rng: Randomness, most: int) -> Slope:
+        """Estimates, one step after the other, by batches of no more copies than ``most``, or than one image needs."""
+        number, at_once = count(), max(1, most // self.samples)
+
+        def slope(model: Classifier, adv: Tensor, losses: Losses, index: Tensor) -> Tensor:
+            step, parts = next(number), zip(adv.split(at_once), index.split(at_once), strict=True)
+            return torch.cat([self._slope(model, x, threat, losses, i, portion(rng, i, "step", step)) for x, i in parts])
+
+        return slope
+
+    def _slope(self, model: Classifier, x: Tensor, threat: Threat, losses: Losses, index: Tensor, rng: Randomness) -> Tensor:
+        """The estimated gradient of samples ``x [n, ...]``, by one forward pass of all their copies."""
+        pairs = self.samples // 2
+        u = noise(rng).normal(x.unsqueeze(1).expand(-1, pairs, *x.shape[1:]))
+        copies = x.unsqueeze(1) + self.spread * threat.eps / threat.widest(x) * torch.cat([u, -u], 1)
+        whose = index.repeat_interleave(self.samples)
+        up, down = losses(answer(model, copies.flatten(0, 1), whose), whose).view(len(x), 2, pairs).unbind(1)
+        slope: Tensor = torch.einsum("np,np...->n...", (up - down).to(u), u)
+        return slope
+
+    def _steps(self, images: int, like: Tensor, threat: Threat) -> Move:
+        """The steps of one run, one size after the other, with momentum."""
+        steps = self.queries // self.samples
+        ratio = (self.last / self.first) ** (1 / max(1, steps - 1))
+        sizes = iter([threat.eps * self.first * ratio**step for step in range(steps)])
+        kept = like.new_zeros(images, *like.shape[1:])
+
+        def move(gradient: Tensor, index: Tensor) -> Tensor:
+            kept[index] = MOMENTUM * kept[index] + gradient
+            delta: Tensor = next(sizes) * threat.direction(kept[index])
+            return delta
+
+        return move
