@@ -1,4 +1,4 @@
-"""One training loop for ANN and SNN: SGD, cosine schedule, best epoch by robust validation accuracy, resumable by step."""
+"""One training loop for ANN and SNN: SGD, cosine schedule, epoch chosen by robust validation accuracy, resumable by step."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_warning: Callable[[str], None] = lambda line: None,
 ) -> tuple[Epoch, ...]:
-    """Train a network in place; it ends with the weights of its best epoch, in eval mode.
+    """Train a network in place; it ends with the weights of its best epoch (`best_epoch`), in eval mode.
 
     Arguments:
         net: an ANN or a `SpikingNetwork`; all its parameters, thresholds included, are trained.
@@ -167,7 +167,7 @@ def train(
                 for x, y, _ in islice(images.batches(schedule.batch, rng), RENEWED):
                     renew(renewed, losses_on(x, y, rng)[0])
         clean, robust = validate(measured, validation, probe, threat, seed, fabric=fabric)
-        figures = Epoch(epoch, at.total / len(images), clean, robust, lr, *spent())
+        figures = Epoch(epoch, at.total / len(images), clean, robust, lr, *spent(), len(validation))
         history = (*at.history, figures)
         best = _copied(measured) if best_epoch(history) is figures else at.best
         at = keep(Position(history, best, average=at.average))

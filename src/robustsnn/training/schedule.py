@@ -64,8 +64,8 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: mean loss, and accuracies in ``[0, 1]`` on the validation images; what it took in seconds of the
-    clock and of the processor, all threads of the first process together."""
+    """What one epoch gave: mean loss, and accuracies in ``[0, 1]`` on the validation images and how many these are (0: not
+    known); what it took in seconds of the clock and of the processor, all threads of the first process together."""
 
     epoch: int
     loss: float
@@ -74,6 +74,7 @@ class Epoch:
     lr: float
     seconds: float
     processor_seconds: float = 0.0
+    images: int = 0
 
 
 def read_history(values: Any, where: object) -> tuple[Epoch, ...]:
@@ -107,12 +108,18 @@ class CatastrophicOverfitting:
             raise ValueError(f"drop, a difference of accuracies, must be in [0, 1], not {self.drop}")
 
     def __call__(self, history: Sequence[Epoch]) -> bool:
-        return history[-1].robust < best_epoch(history).robust - self.drop
+        return history[-1].robust < max(epoch.robust for epoch in history) - self.drop
 
 
 STOPS: dict[str, Callable[..., Stop]] = {"CatastrophicOverfitting": CatastrophicOverfitting}
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
-    """The epoch whose weights training keeps: the first of the best by robust, then clean validation accuracy."""
-    return max(history, key=lambda e: (e.robust, e.clean))
+    """The epoch whose weights training keeps: the last one whose robust accuracy is within a standard error of the highest.
+
+    Few validation images cannot tell epochs apart that differ by less, and the last of these had the smallest learning rate.
+    Without an error to go by, it is the first of the most robust, then most accurate.
+    """
+    top = max(history, key=lambda e: (e.robust, e.clean))
+    error = math.sqrt(top.robust * (1 - top.robust) / top.images) if top.images else 0.0
+    return [e for e in history if e.robust >= top.robust - error][-1] if error else top
