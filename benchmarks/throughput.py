@@ -57,7 +57,7 @@ def finetuned(team: Team, case: Case, data: Samples) -> float:
 def attacked(team: Team, case: Case, data: Samples) -> float:
     """Test images per second under one attack along one path, in small radius: all survive."""
     net = case.ours.eval().to(team.fabric.device)
-    data = Samples(data.pixels, torch.cat([net(x.to(team.fabric.device)).argmax(1).cpu() for x, _, _ in data.batches(64)]), 10)
+    data = Samples(data.values, torch.cat([net(x.to(team.fabric.device)).argmax(1).cpu() for x, _, _ in data.batches(64)]), 10)
     team.wait()
     began = time.perf_counter()
     evaluate(net, data, "quick", 1e-6, attacks=["FGSM"], batch=case.batch, check=Audit(images=0), fabric=team.fabric)

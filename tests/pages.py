@@ -30,7 +30,7 @@ from robustsnn.conversion import spiking
 from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
 from robustsnn.models import MODELS, create
-from robustsnn.processes import Team, cpu
+from robustsnn.processes import Team, one_process
 from robustsnn.recipes import Run, pipeline
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
@@ -123,7 +123,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr("robustsnn.recipes.run.load_dataset", images)
     monkeypatch.setitem(commands.STAGES, "run", run_all)
-    monkeypatch.setattr(Engine, "launch", lambda self: Team(cpu()))
+    monkeypatch.setattr(Engine, "launch", lambda self: Team(one_process()))
     monkeypatch.setattr(doctor, "trouble", lambda device: "")
     timings = [Timing("forward", 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
     monkeypatch.setattr(commands.looking, "bench", lambda case, rows, repeats: timings)

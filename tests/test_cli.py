@@ -424,18 +424,18 @@ def images(change):
     """The data set of the demo with something wrong with its training images."""
     data = digits()
     train = data.train.first(60)
-    fields = {"pixels": train.pixels.float() / 255, "labels": train.labels.clone(), "classes": 10}
+    fields = {"values": train.values.float() / 255, "labels": train.labels.clone(), "classes": 10}
     change(fields)
     return replace(data, train=Samples(**fields))
 
 
 BAD_IMAGES = {
-    "above one": (lambda f: f["pixels"].mul_(255), r"pixels must be in \[0, 1\]"),
-    "below zero": (lambda f: f["pixels"].sub_(0.5), r"pixels must be in \[0, 1\]"),
-    "NaN": (lambda f: f["pixels"][3, 0, 2].fill_(torch.nan), "NaN"),
+    "above one": (lambda f: f["values"].mul_(255), r"values must be in \[0, 1\]"),
+    "below zero": (lambda f: f["values"].sub_(0.5), r"values must be in \[0, 1\]"),
+    "NaN": (lambda f: f["values"][3, 0, 2].fill_(torch.nan), "NaN"),
     "labels out of range": (lambda f: f["labels"][5].fill_(10), r"labels must be 0 \.\. 9"),
     "negative labels": (lambda f: f["labels"][5].fill_(-1), r"labels must be 0 \.\. 9"),
-    "no channels": (lambda f: f.update(pixels=f["pixels"][:, 0]), r"\[N,C,H,W\]"),
+    "no channels": (lambda f: f.update(values=f["values"][:, 0]), r"\[2, 1, 8, 8\].*\[N, 8, H, W\]"),
 }
 
 
@@ -449,7 +449,7 @@ def test_images_that_are_none_are_one_line(what, refused, small, here, monkeypat
 
 def test_images_with_other_channels_than_the_network_are_one_line(refused, ran, monkeypatch):
     data = digits()
-    wide = replace(data.test, pixels=data.test.pixels.expand(-1, 3, -1, -1))
+    wide = replace(data.test, values=data.test.values.expand(-1, 3, -1, -1))
     monkeypatch.setitem(DATASETS, "digits", lambda: replace(data, test=wide))
     assert re.search(r"\[N, 1, H, W\].*3", refused("evaluate", ran / "runs/small/snn.safetensors"))
 

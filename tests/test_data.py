@@ -27,21 +27,21 @@ def test_digits_are_those_of_scikit_learn_each_once(digits):
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    rows = torch.cat([digits.train.pixels, digits.test.pixels]).flatten(1).float() / 255 * 16
+    rows = torch.cat([digits.train.values, digits.test.values]).flatten(1).float() / 255 * 16
     labelled = torch.cat([rows.round(), torch.cat([digits.train.labels, digits.test.labels])[:, None]], 1)
     expected = torch.cat([torch.from_numpy(raw.data).float(), torch.from_numpy(raw.target)[:, None]], 1)
     assert sorted(labelled.tolist()) == sorted(expected.tolist())
 
 
 def test_digits_are_normalised_by_their_own_statistics(digits):
-    pixels = digits.train.pixels.float() / 255
+    pixels = digits.train.values.float() / 255
     assert digits.mean == pytest.approx((pixels.mean().item(),), abs=5e-3)
     assert digits.std == pytest.approx((pixels.std().item(),), abs=5e-3)
 
 
 def test_a_limited_data_set_is_the_beginning_of_the_whole(digits):
     few = digits.limited(5, None)
-    assert torch.equal(few.train.pixels, digits.train.pixels[:5])
+    assert torch.equal(few.train.values, digits.train.values[:5])
     assert len(few.test) == len(digits.test)
     assert len(digits.limited(10**6, 3).train) == len(digits.train)
 
@@ -55,13 +55,13 @@ def test_an_unknown_data_set_names_the_nearest():
 @pytest.mark.parametrize(
     ("pixels", "labels", "line"),
     [
-        (PIXELS[0], LABELS, r"\[N,C,H,W\]"),
+        (PIXELS[:, 0, 0, 0], LABELS, r"\[N,C,H,W\]"),
         (PIXELS, LABELS[:9], r"labels \[N\]"),
         (PIXELS, LABELS[:, None], r"labels \[N\]"),
-        (PIXELS, LABELS.int(), "int64"),
+        (PIXELS, LABELS.float(), "must be integers"),
         (PIXELS, LABELS + 1, "range over 1 .. 3"),
         (PIXELS, LABELS - 1, "range over -1 .. 1"),
-        (PIXELS.double() / 255, LABELS, "uint8 or float32"),
+        (PIXELS.double() / 255, LABELS, "uint8 .* or float32"),
         (PIXELS.float(), LABELS, "divide by 255"),
         (PIXELS.float() / 255 - 0.1, LABELS, r"in \[0, 1\]"),
         (torch.full((10, 1, 1, 1), torch.nan), LABELS, "NaN"),
@@ -71,6 +71,19 @@ def test_an_unknown_data_set_names_the_nearest():
 def test_images_that_are_none_are_refused(pixels, labels, line):
     with pytest.raises(ValueError, match=line):
         Samples(pixels, labels, classes=3)
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 3), (2, 3, 4), (5, 2, 3, 4)], ids=str)
+def test_samples_are_of_any_rank(shape):
+    values = torch.rand(6, *shape, generator=generator(0, "test"))
+    samples = Samples(values, torch.arange(6) % 3, 3)
+    assert torch.equal(torch.cat([x for x, _, _ in samples.batches(4)]), values)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32, torch.bool], ids=str)
+def test_labels_of_any_integer_type_are_kept_as_int64(kind):
+    labels = torch.arange(10) % 2
+    assert torch.equal(Samples(PIXELS, labels.to(kind), 2).labels, labels)
 
 
 @pytest.mark.parametrize("pixels", [PIXELS, PIXELS.float() / 255], ids=["uint8", "float32"])
@@ -104,17 +117,17 @@ def test_a_split_is_a_stratified_partition(labels, held_out, seed):
             split(images, held_out, seed)
         return
     rest, held = split(images, held_out, seed)
-    parts = [part.pixels.flatten().tolist() for part in (rest, held)]
+    parts = [part.values.flatten().tolist() for part in (rest, held)]
     assert sorted(parts[0] + parts[1]) == list(range(len(labels)))
     for label, count in enumerate(labels.bincount()):
         assert abs((held.labels == label).sum() - held_out * count) <= 0.5
     again = split(images, held_out, seed)
-    assert [part.pixels.flatten().tolist() for part in again] == parts
+    assert [part.values.flatten().tolist() for part in again] == parts
 
 
 def test_the_seed_decides_who_is_held_out():
     images = Samples(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1), torch.zeros(40, dtype=torch.int64), 1)
-    held = {tuple(split(images, 0.5, seed)[1].pixels.flatten().sort().values.tolist()) for seed in range(5)}
+    held = {tuple(split(images, 0.5, seed)[1].values.flatten().sort().values.tolist()) for seed in range(5)}
     assert len(held) == 5
 
 

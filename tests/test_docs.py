@@ -133,7 +133,7 @@ def test_a_run_that_is_stopped_says_and_does_what_the_tutorial_tells(world, monk
 def trained(logger, ann):
     """Two epochs under one of lightning's loggers."""
     pixels = torch.rand(8, 2, 8, 8)
-    images = pages.Images(pixels, torch.arange(8) % 4, classes=4)
+    images = pages.Samples(pixels, torch.arange(8) % 4, classes=4)
     told = []
 
     def log(epoch):

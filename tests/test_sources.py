@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from real import REAL, real
 from robustsnn.data import DATASETS, load_dataset
@@ -16,8 +17,7 @@ from robustsnn.files import PART
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-datasets = pytest.importorskip("datasets", reason="the extra 'data' is not installed")
-Image = pytest.importorskip("PIL.Image", reason="the extra 'data' is not installed")
+datasets = pytest.importorskip("datasets", reason="the extra 'datasets' is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +56,8 @@ def test_a_folder_stands_for_the_hub(name, channels, label, typed, tmp_path, mon
     write(tmp_path / name / "test.parquet", test, [2, 1, 0, 2], label=label, typed=typed)
     monkeypatch.setenv(HERE, str(tmp_path))
     data = load_dataset(name)
-    assert torch.equal(data.train.pixels, train)
-    assert torch.equal(data.test.pixels, test)
+    assert torch.equal(data.train.values, train)
+    assert torch.equal(data.test.values, test)
     assert data.test.labels.tolist() == [2, 1, 0, 2]
     assert (data.mean, data.train.classes) == (HUB[name].mean, 3)
 
@@ -68,22 +68,22 @@ def test_images_are_decoded_once_and_a_damaged_cache_is_made_anew(tmp_path, monk
     first = load_dataset("cifar10")
     (file,) = cache.iterdir()
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("decoded a second time"))
-    assert torch.equal(load_dataset("cifar10").train.pixels, first.train.pixels)
+    assert torch.equal(load_dataset("cifar10").train.values, first.train.values)
     monkeypatch.undo()
     monkeypatch.setenv(HERE, str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert torch.equal(load_dataset("cifar10").train.pixels, first.train.pixels)
+    assert torch.equal(load_dataset("cifar10").train.values, first.train.values)
 
 
 def test_other_files_are_another_data_set(tmp_path, monkeypatch):
     monkeypatch.setenv(HERE, str(tmp_path))
     write(tmp_path / "cifar10/train.parquet", pixels(10, 3), [0, 1] * 5)
-    before = load_dataset("cifar10").train.pixels
+    before = load_dataset("cifar10").train.values
     write(tmp_path / "cifar10/train.parquet", pixels(10, 3, seed=5), [0, 1] * 5)
-    assert not torch.equal(load_dataset("cifar10").train.pixels, before)
+    assert not torch.equal(load_dataset("cifar10").train.values, before)
 
 
 @pytest.mark.parametrize("place", ["file", "folder"])
@@ -110,7 +110,7 @@ def test_a_folder_of_images_by_class(tmp_path):
 
 def shown(data):
     """All images of a data set, by what they show."""
-    return sorted(torch.cat([data.train.pixels, data.test.pixels]).flatten(1).tolist())
+    return sorted(torch.cat([data.train.values, data.test.values]).flatten(1).tolist())
 
 
 def test_a_folder_of_images_that_changed_is_read_anew(tmp_path):
@@ -146,7 +146,7 @@ def test_the_first_images_are_of_all_classes_where_each_class_stands_together(ki
     for images in (few.train, few.test):
         assert images.labels.bincount(minlength=2).min() >= 5
     again = load_dataset(str(tmp_path / "own"))
-    assert torch.equal(again.test.pixels[:20], few.test.pixels)
+    assert torch.equal(again.test.values[:20], few.test.values)
 
 
 def test_every_image_keeps_its_label_when_classes_are_mixed(tmp_path):
@@ -154,8 +154,8 @@ def test_every_image_keeps_its_label_when_classes_are_mixed(tmp_path):
     write(tmp_path / "own/train.parquet", images, [0] * 20 + [1] * 20)
     write(tmp_path / "own/test.parquet", images, [0, 1] * 20)
     data = load_dataset(str(tmp_path / "own"))
-    assert torch.equal(data.train.labels, (data.train.pixels[:, 0, 0, 0] >= 100).long())
-    assert torch.equal(data.test.pixels, images)
+    assert torch.equal(data.train.labels, (data.train.values[:, 0, 0, 0] >= 100).long())
+    assert torch.equal(data.test.values, images)
 
 
 def test_validation_images_are_measured_on_only_where_there_are_no_test_images(tmp_path):
@@ -173,8 +173,8 @@ def test_a_set_has_colour_if_any_of_its_images_has(grey, tmp_path):
     write(tmp_path / "own/train.parquet", train, [0, 1] * (len(train) // 2))
     write(tmp_path / "own/test.parquet", plain, [0, 1] * 2)
     data = load_dataset(str(tmp_path / "own"))
-    assert torch.equal(data.train.pixels[-6:], colour)
-    assert torch.equal(data.test.pixels, plain.expand(-1, 3, -1, -1))
+    assert torch.equal(data.train.values[-6:], colour)
+    assert torch.equal(data.test.values, plain.expand(-1, 3, -1, -1))
 
 
 def test_a_palette_is_colour(tmp_path):
@@ -186,7 +186,7 @@ def test_a_palette_is_colour(tmp_path):
             Image.new("RGB", (6, 6), (200, 10 * number, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(file)
     data = load_dataset(str(tmp_path / "own"))
     assert data.channels == 3
-    assert set(data.train.pixels[:, 0].unique().tolist()) == {200}
+    assert set(data.train.values[:, 0].unique().tolist()) == {200}
 
 
 def test_what_a_killed_decoding_left_is_removed_but_not_what_is_being_written(tmp_path, cache):
@@ -217,6 +217,60 @@ def test_bad_sources_are_one_clear_line(tmp_path, monkeypatch):
         load_dataset("cifar10")
 
 
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAIN", "TEST"), ("Training", "Testing"), ("train", "Valid")], ids=str)
+def test_folders_of_splits_are_told_by_their_names_in_any_case(names, tmp_path):
+    for name, count in zip(names, (10, 4), strict=True):
+        by_class(tmp_path / "own" / name, pixels(count, 3))
+    data = load_dataset(str(tmp_path / "own"))
+    assert (len(data.train), len(data.test)) == (10, 4)
+
+
+@pytest.mark.parametrize("names", [("trainset", "testset"), ("train", "kept"), ("a", "test")], ids=str)
+def test_folders_above_the_classes_that_are_no_split_are_refused(names, tmp_path):
+    for name in names:
+        by_class(tmp_path / "own" / name, pixels(4, 3))
+    with pytest.raises(ValueError, match=r"above the classes in .* must be called train and test"):
+        load_dataset(str(tmp_path / "own"))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for number, image in enumerate(pixels(10, 3)):
+        file = tmp_path / "own" / ("train", "bus")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image))
+    assert load_dataset(str(tmp_path / "own")).train.classes == 2
+
+
+def test_files_that_are_no_split_are_refused(tmp_path):
+    for name in ("mytrain", "mytest"):
+        write(tmp_path / f"own/{name}.parquet", pixels(4, 3), [0, 1] * 2)
+    with pytest.raises(ValueError, match=r"call them train\*.parquet and test\*.parquet"):
+        load_dataset(str(tmp_path / "own"))
+    for name in ("Train-0", "Train-1", "TEST"):
+        write(tmp_path / f"other/{name}.parquet", pixels(4, 3), [0, 1] * 2)
+    assert len(load_dataset(str(tmp_path / "other")).train) == 8
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        ([3, 7] * 5, "are 3, 7: number the classes from 0 without gaps"),
+        ([0.5, 1.5] * 5, "labels must be integers, not torch.float32"),
+        (["cat", "dog"] * 5, "labels are texts, such as 'cat'"),
+    ],
+)
+def test_labels_that_are_not_classes_are_refused(labels, line, tmp_path):
+    write(tmp_path / "own.parquet", pixels(10, 3), labels)
+    with pytest.raises(ValueError, match=line):
+        load_dataset(str(tmp_path / "own.parquet"))
+
+
+def test_the_column_of_labels_is_never_guessed(tmp_path):
+    write(tmp_path / "own.parquet", pixels(10, 3), list(range(10)), label="age")
+    with pytest.raises(ValueError, match=r"of the columns img, age one must be called 'image' and one 'label'"):
+        load_dataset(str(tmp_path / "own.parquet"))
+
+
 def test_every_named_set_is_known_by_its_statistics():
     assert {"cifar10", "cifar100", "svhn", "tinyimagenet", "mnist", "fashion_mnist", "digits"} == set(DATASETS)
     assert all(len(hub.mean) == len(hub.std) for hub in HUB.values())
@@ -228,5 +282,5 @@ def test_real_cifar10(monkeypatch):
     data = load_dataset("cifar10")
     assert (data.channels, data.size, data.train.classes, len(data.train)) == (3, 32, 10, 50_000)
     assert data.test.labels.bincount().tolist() == [len(data.test) // 10] * 10
-    mean = data.train.pixels[:10_000].float().mean((0, 2, 3)) / 255
+    mean = data.train.values[:10_000].float().mean((0, 2, 3)) / 255
     torch.testing.assert_close(mean, torch.tensor(data.mean), atol=0.01, rtol=0)

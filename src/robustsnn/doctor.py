@@ -175,7 +175,7 @@ def data() -> Iterator[Finding]:
         else:
             absent.append(name)
     if absent:
-        remedy = f"they come from the hub when first used (extra data), or from folders <name>/train*.parquet in ${HERE}"
+        remedy = f"they come from the hub when first used (extra datasets), or from folders <name>/train*.parquet in ${HERE}"
         if folder := os.environ.get(HERE):
             remedy = f"put <name>/train*.parquet into {folder}, or unset {HERE} to use the hub"
         yield told("other data", f"not here: {', '.join(absent)}", remedy)

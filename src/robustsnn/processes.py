@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Shared = TypeVar("Shared")
 
 
-def cpu() -> lightning_fabric.Fabric:
-    """One process on the CPU."""
+def one_process(device: torch.device = torch.device("cpu")) -> lightning_fabric.Fabric:
+    """One process on a device."""
     from lightning_fabric import Fabric  # takes seconds, which commands that only look need not wait for
 
-    return Fabric(accelerator="cpu", devices=1)
+    return Fabric(accelerator=device.type, devices=1 if device.type == "cpu" else [device.index or 0])
 
 
 @dataclass(frozen=True)

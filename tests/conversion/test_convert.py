@@ -5,8 +5,10 @@ import pytest
 import torch
 from bodies import BODIES, FromInput, Reused, trained
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from robustsnn.conversion import calibrate, convert, reestimate, spiking
+from robustsnn.data import Samples
 from robustsnn.seeds import generator
 from robustsnn.spiking import Analog, Dynamics, SpikingNetwork
 
@@ -48,6 +50,19 @@ def test_nothing_of_the_network_is_shared_with_the_ann(ann, unchanged):
 def test_weights_carry_over_bit_by_bit(ann):
     net = convert(ann, batches(), **FAST)
     assert all(torch.equal(net.body.get_parameter(name), value) for name, value in ann.named_parameters())
+
+
+def test_what_users_hold_calibrates(ann):
+    x, y = torch.cat(batches()), torch.arange(24) % 4
+    expected = convert(ann, batches(), **FAST).state_dict()
+    loader = convert(ann, DataLoader(TensorDataset(x, y), batch_size=8), **FAST).state_dict()
+    held = [convert(ann, data, **FAST).state_dict() for data in ((x, y), Samples(x, y, 4), TensorDataset(x, y))]
+    assert all(torch.equal(value, expected[name]) for name, value in loader.items())
+    assert all(torch.equal(value, held[0][name]) for other in held[1:] for name, value in other.items())
+    with pytest.raises(ValueError, match="begin with one, not str"):
+        convert(ann, ["images"], **FAST)
+    with pytest.raises(ValueError, match="data cannot be int"):
+        convert(ann, 7, **FAST)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0])
@@ -200,9 +215,9 @@ class Dead(nn.Sequential):
         ({"percentile": 0.0}, "percentile must be"),
         ({"calibration_timesteps": 0}, "timesteps must be"),
         ({"allow": {"sigmoid"}}, "only 'max_pool'"),
-        ({"batches": []}, "at least one batch"),
-        ({"batches": [torch.empty(0, 2, 8, 8)]}, "at least one batch"),
-        ({"batches": [torch.full((2, 2, 8, 8), math.nan)]}, "NaN"),
+        ({"data": []}, "at least one batch"),
+        ({"data": [torch.empty(0, 2, 8, 8)]}, "at least one batch"),
+        ({"data": [torch.full((2, 2, 8, 8), math.nan)]}, "NaN"),
         ({"ann": Dead()}, "neurons of '2' receive nothing above 0"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Sigmoid())}, r"layer '2' \(Sigmoid\)"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4))}, "no ReLU"),
@@ -211,7 +226,7 @@ class Dead(nn.Sequential):
     ids=str,
 )
 def test_what_cannot_be_converted_is_refused(ann, change, line, unchecked, unchanged):
-    arguments = {"ann": ann, "batches": batches(), **FAST} | change
+    arguments = {"ann": ann, "data": batches(), **FAST} | change
     with unchanged(arguments["ann"]), pytest.raises(ValueError, match=line):
         convert(**arguments)
 

@@ -171,7 +171,7 @@ def test_a_report_says_how_it_was_audited(masked):
 
 def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
     net, images = masked
-    wrong = Samples(images.pixels, (images.labels + 1) % 4, classes=4)
+    wrong = Samples(images.values, (images.labels + 1) % 4, classes=4)
     report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
     assert checks(report)["accuracy"].meaning == "no audit: every one of its 30 images is misclassified clean"
 

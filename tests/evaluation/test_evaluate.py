@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from robustsnn import evaluation
 from robustsnn.attacks import APGD, FAB, FGSM, PGD, SAPGD, Square, UniformNoise
@@ -18,8 +19,10 @@ from robustsnn.evaluation import (
     Protocol,
     Report,
     Sources,
+    correct_over_time,
     firing_rates,
     members,
+    operations,
     worst_case,
 )
 from robustsnn.evaluation.ensemble import Target, attempt
@@ -62,6 +65,17 @@ def test_a_report_holds_every_attack_at_every_radius(net, data):
     assert report.thresholds == dict.fromkeys(net.thresholds, 0.5)
     assert report.firing_rates == firing_rates(net, data)
     assert report.seconds > 0
+
+
+def test_every_measure_takes_what_users_hold(net, data):
+    x, y = data.batch(torch.arange(9))
+    for held in ((x, y), DataLoader(TensorDataset(x, y), batch_size=4, shuffle=True)):
+        assert flags(evaluate(net, held, "quick", EPS)) == flags(evaluate(net, data, "quick", EPS))
+        assert firing_rates(net, held) == firing_rates(net, data)
+        assert operations(net, held) == operations(net, data)
+        assert correct_over_time(net, held) == correct_over_time(net, data)
+    with pytest.raises(ValueError, match=r"without labels: give both, as \(x, y\)"):
+        evaluate(net, x, "quick", EPS)
 
 
 def test_a_radius_of_zero_leaves_the_clean_accuracy(net, data):
@@ -180,12 +194,12 @@ class Viewed(torch.nn.Linear):
 @pytest.mark.parametrize("right", [0, 9], ids="{} right".format)
 def test_a_network_that_takes_no_empty_batch_is_not_given_one(right, data):
     net = Viewed(128, 4)
-    y = (net(data.pixels.float() / 255 if data.pixels.dtype == torch.uint8 else data.pixels).argmax(1) + (right == 0)) % 4
+    y = (net(data.values.float() / 255 if data.values.dtype == torch.uint8 else data.values).argmax(1) + (right == 0)) % 4
     everything = (FGSM(), PGD(steps=2), APGD(steps=3), SAPGD(steps=3), FAB(steps=2), Square(queries=20), UniformNoise(draws=2))
     groups = tuple(Group(f"{i}", attack, (Plain(),)) for i, attack in enumerate(everything))
     for rule in ("any", "last"):
         own = Protocol({"own": groups}, rule, ranked=True)
-        report = evaluation.evaluate(net, Samples(data.pixels, y, classes=4), own, 0.001, check=Audit(9, 5, 50))
+        report = evaluation.evaluate(net, Samples(data.values, y, classes=4), own, 0.001, check=Audit(9, 5, 50))
         assert report.clean.value == right / 9
 
 

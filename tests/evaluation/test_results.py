@@ -48,6 +48,16 @@ def test_wilson_gives_the_published_intervals(hits, count, low, high):
 
 
 @given(st.integers(1, 10**5), st.data())
+def test_wilson_is_the_closed_form(count, data):
+    hits, z = data.draw(st.integers(0, count)), 1.959963984540054
+    share = hits / count
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    found = wilson(hits, count)
+    assert (found.low, found.high) == pytest.approx((max(0, centre - half), min(1, centre + half)), abs=1e-12, rel=0)
+
+
+@given(st.integers(1, 10**5), st.data())
 def test_the_interval_holds_the_share_and_mirrors_that_of_the_misses(count, data):
     hits = data.draw(st.integers(0, count))
     found, misses = wilson(hits, count), wilson(count - hits, count)

@@ -6,6 +6,7 @@ import io
 
 import pytest
 import torch
+from PIL import Image
 
 from robustsnn.cli import main
 from robustsnn.data.sources import HERE
@@ -27,8 +28,7 @@ SHRUNK = {
 @pytest.fixture
 def images(tmp_path, monkeypatch):
     """Parquet files of noise in the place of every data set."""
-    datasets = pytest.importorskip("datasets", reason="the extra 'data' is not installed")
-    image = pytest.importorskip("PIL.Image", reason="the extra 'data' is not installed")
+    datasets = pytest.importorskip("datasets", reason="the extra 'datasets' is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
     monkeypatch.setenv(HERE, str(tmp_path))
@@ -40,7 +40,7 @@ def images(tmp_path, monkeypatch):
             for _ in range(count):
                 file = io.BytesIO()
                 pixels = torch.randint(256, (size, size, 3), generator=rng).to(torch.uint8)
-                image.fromarray(pixels.numpy()).save(file, format="PNG")
+                Image.fromarray(pixels.numpy()).save(file, format="PNG")
                 rows.append({"bytes": file.getvalue(), "path": None})
             (tmp_path / name).mkdir(exist_ok=True)
             label = "fine_label" if name == "cifar100" else "label"

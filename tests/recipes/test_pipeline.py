@@ -268,7 +268,7 @@ def other_images(folder, part):
     """A run whose images of one part are others, in a data set of the same name and colours."""
     run = tiny(folder)
     images = getattr(run.data, part)
-    pixels = images.pixels.flip(-1)
+    pixels = images.values.flip(-1)
     run.__dict__["data"] = replace(run.data, **{part: Samples(pixels, images.labels, images.classes, ids=images.ids)})
     return run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from robustsnn.processes import cpu
+from robustsnn.processes import one_process
 from robustsnn.seeds import generator
 from robustsnn.training import Natural
 from robustsnn.training.engine import Loss
@@ -20,5 +20,5 @@ def test_a_loss_is_a_module_with_the_networks_parameters(net, images, labels):
 
 
 def test_the_default_engine_is_one_process_on_the_cpu():
-    fabric = cpu()
+    fabric = one_process()
     assert (fabric.device.type, fabric.world_size) == ("cpu", 1)

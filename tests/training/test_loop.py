@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
 
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.conversion import spiking
-from robustsnn.data import Augment, digits
+from robustsnn.data import Augment, digits, split
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.models import create
 from robustsnn.seeds import generator
@@ -95,6 +96,26 @@ def test_the_loss_goes_down(make, objective):
     assert history[-1].loss < 0.9 * history[0].loss
     assert [e.epoch for e in history] == list(range(6))
     assert all(e.seconds > 0 and e.processor_seconds > 0 for e in history)
+
+
+def test_a_text_spells_an_objective_and_a_loader_holds_the_samples():
+    images, _ = parts()
+    x, y = images.batch(torch.arange(len(images)))
+    first = trained(objective=Trades(beta=2, eps=0.05, steps=1))
+    loader = DataLoader(TensorDataset(x, y), batch_size=10, shuffle=True)
+    unnamed = replace(images, ids=torch.arange(len(images)))
+    assert same(trained(objective="Trades(beta=2, eps=0.05, steps=1)"), first)
+    assert same(trained(images=loader), trained(images=unnamed))
+    assert same(trained(images=(x, y)), trained(images=unnamed))
+
+
+def test_without_others_a_tenth_validates():
+    images, _ = parts()
+    rest, held = split(images, 0.1, 0)
+    nets = ann(), ann()
+    train(nets[0], images, objective=ROBUST, schedule=SCHEDULE, probe=PROBE)
+    train(nets[1], rest, held, ROBUST, SCHEDULE, probe=PROBE)
+    assert same(*map(weights, nets))
 
 
 @NETWORKS
@@ -270,30 +291,15 @@ def test_a_damaged_state_is_refused_by_its_name(tmp_path):
         trained(state=state)
 
 
-def test_the_weights_of_the_best_epoch_are_kept():
-    steps, seen = [], []
-
-    def spoil(net):
-        steps.append(None)
-        if len(steps) > 6:  # from the third epoch on
-            with torch.no_grad():
-                [parameter.zero_() for parameter in net.parameters()]
-
-    net = ann()
+def test_the_weights_of_the_chosen_epoch_are_kept(monkeypatch):
+    monkeypatch.setattr("robustsnn.training.loop.best_epoch", lambda history: history[:2][-1])
+    seen, net = [], ann()
     history = train(
-        net,
-        *parts(),
-        Natural(),
-        replace(SCHEDULE, epochs=4),
-        probe=PROBE,
-        after_step=(spoil,),
-        on_epoch=lambda _: seen.append(weights(net)),
+        net, *parts(), Natural(), replace(SCHEDULE, epochs=4), probe=PROBE, on_epoch=lambda _: seen.append(weights(net))
     )
-    best = best_epoch(history)
-    assert best.epoch in (0, 1)
-    assert same(weights(net), seen[best.epoch])
-    assert not same(seen[best.epoch], seen[-1])
-    assert validate(net, parts()[1], PROBE, Linf(0.1), seed=0) == (best.clean, best.robust)
+    assert same(weights(net), seen[1])
+    assert not same(seen[1], seen[-1])
+    assert validate(net, parts()[1], PROBE, Linf(2 / 255), seed=0) == (history[1].clean, history[1].robust)
     assert not any(module.training for module in net.modules())
 
 
@@ -413,7 +419,7 @@ def test_a_loss_that_is_not_finite_stops_training_before_it_reaches_the_weights(
 @pytest.mark.parametrize("empty", [0, 1])
 def test_training_without_images_is_refused(empty):
     sets = [images.first(0) if i == empty else images for i, images in enumerate(parts())]
-    with pytest.raises(ValueError, match="needs images"):
+    with pytest.raises(ValueError, match="needs samples"):
         train(ann(), *sets, Natural(), SCHEDULE)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.processes import Team, cpu
+from robustsnn.processes import Team, one_process
 from robustsnn.training.engine import Engine, synchronised
 
 SCRIPT = Path(__file__).with_name("together.py")
@@ -59,7 +59,7 @@ def test_an_evaluation_that_was_cut_short_is_continued_by_all(told):
 
 
 def test_a_batch_is_shared_without_rest(monkeypatch):
-    teams = [Team(cpu()) for _ in range(3)]
+    teams = [Team(one_process()) for _ in range(3)]
     for rank, team in enumerate(teams):
         monkeypatch.setattr(type(team.fabric), "world_size", property(lambda self: 3))
         monkeypatch.setattr(type(team.fabric), "global_rank", property(lambda self, rank=rank: rank))
@@ -68,7 +68,7 @@ def test_a_batch_is_shared_without_rest(monkeypatch):
 
 
 def test_alone_nothing_is_asked_of_others(tmp_path):
-    team = Team(cpu())
+    team = Team(one_process())
     values = torch.tensor([1, 2, 3])
     assert team.first
     assert team.share(3).tolist() == [0, 1, 2]

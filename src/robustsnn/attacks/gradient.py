@@ -139,11 +139,8 @@ class FGSM:
     ) -> Inputs:
         threat, losses = accepted(self, threat), self.goal.on(model, x, y)
         begin(model, len(x))
-        return self.step(x, input_gradient(model, x, losses, torch.arange(len(x), device=x.device)), threat)
-
-    def step(self, x: Inputs, gradient: Inputs, threat: Threat) -> Inputs:
-        """The samples after the one step, given the loss's gradient at ``x``."""
         x = x.detach()
+        gradient = input_gradient(model, x, losses, torch.arange(len(x), device=x.device))
         return threat.project(x + threat.eps * threat.direction(gradient), x)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, Literal, get_args, overload
 
 import torch
@@ -13,19 +12,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
+from robustsnn.conversion.batches import first_batches
 from robustsnn.conversion.frontier import CHUNK, frontier
 from robustsnn.spiking.network import SpikingNetwork
 
 Granularity = Literal["layer", "channel"]
 """Whether a layer has one threshold, or each of its channels."""
-Batches = Iterable[Tensor | tuple[Tensor, ...]]
 OnLayer = Callable[[str, float], None]
 
 
 @overload
 def calibrate(
     net: SpikingNetwork,
-    batches: Batches,
+    data: Any,
     percentile: float = ...,
     timesteps: int = ...,
     *,
@@ -38,7 +37,7 @@ def calibrate(
 @overload
 def calibrate(
     net: SpikingNetwork,
-    batches: Batches,
+    data: Any,
     percentile: float = ...,
     timesteps: int = ...,
     *,
@@ -51,7 +50,7 @@ def calibrate(
 @overload
 def calibrate(
     net: SpikingNetwork,
-    batches: Batches,
+    data: Any,
     percentile: float = ...,
     timesteps: int = ...,
     *,
@@ -64,7 +63,7 @@ def calibrate(
 @ieee()
 def calibrate(
     net: SpikingNetwork,
-    batches: Batches,
+    data: Any,
     percentile: float = 99.7,
     timesteps: int = 100,
     *,
@@ -80,7 +79,7 @@ def calibrate(
 
     Arguments:
         net: left untouched; its own thresholds play no part.
-        batches: images ``[N,C,H,W]`` or tuples that begin with images; the first ``limit`` are used.
+        data: batches of inputs, or samples, see `first_batches`; the first ``limit`` batches are used.
         percentile: in (0, 100].
         timesteps: ``T`` of this pass.
         granularity: one threshold per ``"layer"``, or one per ``"channel"`` of what it receives ``[T*N,C,...]``. A channel
@@ -91,7 +90,7 @@ def calibrate(
         Numbers, or tensors ``[C,1,...]`` that broadcast over ``[N,C,...]``; `SpikingNetwork.replace` takes both.
 
     Raises:
-        ValueError: no batches, an argument out of range, images that are no pixels in ``[0, 1]``, or a layer that receives
+        ValueError: no batches, an argument out of range, inputs that are no floats in ``[0, 1]``, or a layer that receives
             nothing above 0.
 
     Source: Ozdenizci & Legenstein 2024, section 4; after Sengupta et al. 2019.
@@ -100,7 +99,7 @@ def calibrate(
         raise ValueError(f"percentile must be in (0, 100], not {percentile}")
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
-    used = first_images(batches, limit)
+    used = first_batches(data, limit, net)
     view = calibrating(net, timesteps)
     course = frontier(view, used)
     receive = course.receive if course else partial(_from_the_images, used)
@@ -120,30 +119,6 @@ def calibrate(
         view = view.replace({name: found[name]})
         on_layer(name, float(threshold.mean()))
     return found
-
-
-def first_images(batches: Batches, limit: int) -> list[Tensor]:
-    """The images of the first batches, which may come with labels.
-
-    Raises:
-        ValueError: no images, or some that are no pixels in ``[0, 1]``.
-    """
-    if isinstance(batches, Tensor):
-        raise ValueError(f"calibration takes batches of images, not one tensor {list(batches.shape)}: put it into a list")
-    used = [batch if isinstance(batch, Tensor) else batch[0] for batch in islice(batches, limit)]
-    if not used or not all(len(images) for images in used):
-        raise ValueError("calibration needs at least one batch of images")
-    for images in used:
-        if not images.is_floating_point():
-            raise ValueError(f"calibration images must be floats in [0, 1], not {images.dtype}: divide by 255")
-        if not images.isfinite().all():
-            raise ValueError("calibration images hold NaN or infinity: clean them first")
-        if not 0 <= float(images.min()) <= float(images.max()) <= 1:
-            raise ValueError(
-                f"calibration images must be in [0, 1], but range over {float(images.min()):.4g} .. "
-                f"{float(images.max()):.4g}: divide by 255, and leave normalisation to the network"
-            )
-    return used
 
 
 def calibrating(net: SpikingNetwork, timesteps: int) -> SpikingNetwork:

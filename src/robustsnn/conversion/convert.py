@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
-from robustsnn.conversion.calibrate import Batches, Granularity, calibrate, first_images
+from robustsnn.conversion.batches import first_batches
+from robustsnn.conversion.calibrate import Granularity, calibrate
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import one_line
@@ -48,7 +49,7 @@ class ConversionReport:
 @ieee()
 def convert(
     ann: nn.Module,
-    batches: Batches,
+    data: Any,
     dynamics: Dynamics = Dynamics(),
     scale: float = 0.3,
     percentile: float = 99.7,
@@ -64,7 +65,8 @@ def convert(
 
     Arguments:
         ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations, reshapes; untouched.
-        batches: calibration images ``[N,C,H,W]`` (or tuples that begin with images); the first ``limit`` are used.
+        data: batches of inputs as a list or a ``DataLoader`` gives them, or samples as `as_samples` takes them; the
+            first ``limit`` batches calibrate.
         dynamics: of the result.
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
@@ -78,8 +80,8 @@ def convert(
         The network; its ``conversion_report`` says what was done with every layer.
 
     Raises:
-        ValueError: a layer that cannot be converted (named, with the remedy), arguments out of range, or images that are no
-            pixels in ``[0, 1]``.
+        ValueError: a layer that cannot be converted (named, with the remedy), arguments out of range, or inputs that are no
+            floats in ``[0, 1]``.
 
     Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
     ``batch_norm="keep"`` and ``Dynamics(reset="subtract", start=0.5)``.
@@ -90,7 +92,7 @@ def convert(
         raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
-    used = first_images(batches, limit)
+    used = first_batches(data, limit, ann)
     net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
     layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import nn
 
 from robustsnn.compute import rewire
-from robustsnn.conversion.calibrate import Batches, first_images
+from robustsnn.conversion.batches import first_batches
 from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import trace
 from robustsnn.models import QCFS
@@ -16,7 +17,7 @@ from robustsnn.models import QCFS
 
 def staircase(
     ann: nn.Module,
-    batches: Batches,
+    data: Any,
     levels: int,
     percentile: float = 99.7,
     *,
@@ -30,7 +31,7 @@ def staircase(
 
     Arguments:
         ann: any module that `robustsnn.convert` takes, trained; left untouched.
-        batches: images ``[N,C,H,W]`` (or tuples that begin with images); the first ``limit`` are used.
+        data: batches or samples, as `convert` takes them; the first ``limit`` batches are used.
         levels: of every staircase, the T that the spiking network will have.
         percentile: in (0, 100].
         allow: ``{"max_pool"}`` admits max-pooling.
@@ -40,7 +41,7 @@ def staircase(
 
     Source: the activation of Bu et al. 2022, its thresholds found as conversion finds those of neurons.
     """
-    used = first_images(batches, limit)
+    used = first_batches(data, limit, ann)
     body, _ = trace(copy.deepcopy(ann), allow)
     found = scaled(body, heights_of(body, used, percentile))
     return climbing(found.body, levels, found.thresholds).to(used[0].device)

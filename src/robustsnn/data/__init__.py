@@ -1,7 +1,21 @@
-"""Images in memory, where they come from, and how they are varied."""
+"""Labelled inputs in memory, where they come from, and how they are varied."""
 
 from robustsnn.data.augment import Augment
+from robustsnn.data.contract import answers
+from robustsnn.data.reading import as_samples
 from robustsnn.data.samples import Dataset, Samples, split
 from robustsnn.data.sources import DATASETS, check_name, digits, load_dataset, whereabouts
 
-__all__ = ["DATASETS", "Augment", "Dataset", "Samples", "check_name", "digits", "load_dataset", "split", "whereabouts"]
+__all__ = [
+    "DATASETS",
+    "Augment",
+    "Dataset",
+    "Samples",
+    "answers",
+    "as_samples",
+    "check_name",
+    "digits",
+    "load_dataset",
+    "split",
+    "whereabouts",
+]

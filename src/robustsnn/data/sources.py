@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from robustsnn.data.decoding import decoded, mixed
 from robustsnn.data.samples import Dataset, Samples, split
+from robustsnn.data.splits import SPLITS, chosen, of_files, of_folders
 from robustsnn.files import cache_folder, digest, read_tensors, remove_leftovers, write_tensors
 from robustsnn.names import nearest, one_line
 
@@ -36,10 +38,7 @@ def digits() -> Dataset:
     return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
 
 
-SPLITS = {"train": ("train",), "test": ("test", "valid", "validation")}
-"""What the splits of a data set, and its files, may be called; the first that is there is taken."""
-
-DECODING = 2
+DECODING = 3
 """Another number for every change in what becomes of the same files."""
 
 
@@ -102,7 +101,7 @@ def _from_hub(name: str, hub: Hub) -> Dataset:
     train, test = (Samples(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
     mean, std = hub.mean, hub.std
     if not mean:
-        sample = train.pixels[:5000].float() / 255
+        sample = train.values[:5000].float() / 255
         mean = tuple(round(float(v), 4) for v in sample.mean((0, 2, 3)))
         std = tuple(round(float(v), 4) or 1.0 for v in sample.std((0, 2, 3)))
     return Dataset(name, train, test, mean, std)
@@ -123,14 +122,10 @@ def local_files(name: str) -> dict[str, list[Path]]:
     if path.suffix == ".parquet":
         return {"train": [path]}
     folder = Path(os.environ[HERE]) / name if name in HUB and os.environ.get(HERE) else path
-    found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
-    splits = {
-        part: next((files for head in heads if (files := [f for f in found if f.name.startswith(head)])), [])
-        for part, heads in SPLITS.items()
-    }
-    if folder != path and not splits["train"]:
+    found = of_files(folder)
+    if folder != path and not any(file.name.lower().startswith("train") for file in found.get("train", ())):
         raise ValueError(f"{HERE} is set, but {folder} has no train*.parquet: put it there, or unset {HERE} to use the hub")
-    return {part: files for part, files in splits.items() if files} or ({"train": found} if found else {})
+    return found
 
 
 def whereabouts(name: str) -> str:
@@ -190,7 +185,8 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
     try:
         import datasets
     except ImportError:
-        raise ValueError(f"data set {name!r} needs the extra 'data': pip install 'robustsnn[data]'") from None
+        raise ValueError(f"data set {name!r} needs the extra 'datasets': pip install 'robustsnn[datasets]'") from None
+    folders = of_folders(Path(name)) if not files and _is_folder(name) else {}
     quiet, level = datasets.utils.logging.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what goes wrong is said once, below
@@ -198,8 +194,9 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         if files:
             texts = {part: [str(path) for path in paths] for part, paths in files.items()}
             found = datasets.load_dataset("parquet", data_files=texts)
-        elif _is_folder(name):
-            found = datasets.load_dataset("imagefolder", data_dir=name)
+        elif folders:
+            patterns = {part: f"{glob.escape(str(path))}/**" for part, path in folders.items()}
+            found = datasets.load_dataset("imagefolder", data_files=patterns)
         else:
             found = datasets.load_dataset(hub.path, hub.config)
     except Exception as error:
@@ -212,15 +209,21 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         datasets.logging.set_verbosity(level)
         if quiet:
             datasets.enable_progress_bars()
-    tensors = {}
-    for part, names in SPLITS.items():
-        if here := next((split for split in names if split in found), None):
-            tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = mixed(*decoded(name, found[here], hub.label, len(hub.mean)))
+    tensors, seen, known = {}, set[int](), 0
+    for part, here in chosen(found).items():
+        images, labels, told = decoded(name, found[here], hub.label, len(hub.mean))
+        tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = mixed(images, labels)
+        seen, known = seen | set(labels.tolist()), max(known, told)
+    if "train.pixels" not in tensors:
+        raise ValueError(f"data set {name!r} has no split called train, but {', '.join(map(str, found))}: rename one")
+    if not known and seen != set(range(len(seen))):
+        few = ", ".join(map(str, sorted(seen)[:12]))
+        raise ValueError(f"labels of data set {name!r} are {few}: number the classes from 0 without gaps")
     if "test.pixels" not in tensors:
         classes = int(tensors["train.labels"].max()) + 1
         rest, held = split(Samples(tensors["train.pixels"], tensors["train.labels"], classes), 0.2, seed=0)
-        tensors = {"train.pixels": rest.pixels, "train.labels": rest.labels}
-        tensors |= {"test.pixels": held.pixels, "test.labels": held.labels}
+        tensors = {"train.pixels": rest.values, "train.labels": rest.labels}
+        tensors |= {"test.pixels": held.values, "test.labels": held.labels}
     channels = max(tensors[f"{part}.pixels"].shape[1] for part in SPLITS)
     tensors |= {f"{part}.pixels": tensors[f"{part}.pixels"].expand(-1, channels, -1, -1) for part in SPLITS}
     remove_leftovers(cache.parent, hours=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -167,12 +166,9 @@ def at_least(hits: int, count: int, share: float) -> float:
     >>> round(at_least(1, 64, 0.01), 3), round(at_least(3, 32, 0.01), 4)
     (0.474, 0.004)
     """
+    from scipy.stats import binom
 
-    def exactly(k: int) -> float:
-        ways = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)  # math.comb is no float at 10,000
-        return math.exp(ways + k * math.log(share) + (count - k) * math.log1p(-share))
-
-    return max(0.0, 1 - math.fsum(map(exactly, range(hits))))
+    return float(binom.sf(hits - 1, count, share))
 
 
 def _gradients(paths: Sequence[PathFigures]) -> Check:

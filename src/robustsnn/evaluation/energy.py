@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from robustsnn.compute import view
 from robustsnn.compute.rewire import with_tensors
 from robustsnn.conversion.fold import faithful
-from robustsnn.data import Samples
+from robustsnn.data import as_samples
 from robustsnn.evaluation.figures import repeats
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
@@ -68,8 +68,9 @@ Arithmetic only: fetching weights and potentials from memory, which depends on t
 
 
 @torch.no_grad()
-def operations(net: nn.Module, data: Samples, batch: int = 250) -> dict[str, Operations]:
-    """Synaptic operations per image of every convolution and linear layer, by module path, counted over all the images.
+def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operations]:
+    """Synaptic operations per sample of every convolution and linear layer, by module path, over all of ``data``, which is as
+    `as_samples` takes it.
 
     Weights that are 0 cost nothing. Multiply-accumulates include those with zeros of the padding, as is usual; spikes meet
     only synapses that are there. A layer is fed by spikes where only reshaping, pooling and sums lie in between; then every
@@ -84,7 +85,7 @@ def operations(net: nn.Module, data: Samples, batch: int = 250) -> dict[str, Ope
     """
     if isinstance(net, ForeignNetwork):
         return {}
-    fresh = view(net).eval()
+    fresh, data = view(net).eval(), as_samples(data)
     device = next(net.parameters(), data.labels).device
     image = data.first(1).to(device).batch(torch.arange(1))[0]
     if repeats(fresh, image):

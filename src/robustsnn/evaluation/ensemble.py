@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks import FGSM
 from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
-from robustsnn.evaluation.shared import SharedForward, runs
 from robustsnn.seeds import given, image_seeds
-from robustsnn.spiking import SpikingNetwork
 from robustsnn.types import Randomness
 
 Crafting = Literal["float32", "bfloat16"]
@@ -63,9 +59,9 @@ class Target:
 
 @torch.no_grad()
 def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images ``[N, ...]`` a network misclassifies, ``[N]``."""
-    predicted: Tensor = view(x).argmax(1)
-    return predicted != y
+    """Which samples ``[N, ...]`` a network misclassifies, ``[N]``; logits that are not numbers name no class."""
+    logits: Tensor = view(x)
+    return (logits.argmax(1) != y) | logits.isnan().any(1)
 
 
 def attempt(
@@ -94,52 +90,11 @@ def attempt(
     mine = image_seeds(seeds, str(member))
     guide = cost.watch(member.path(target.guide))
     adv = member.attack(guide, x.clone(), y.clone(), member.threat, rng=mine, judge=judge if rule == "any" else None)
-    return _judged(member, adv, judged, x, y, cost)
-
-
-def _judged(member: Member, adv: Tensor, judged: nn.Module, x: Tensor, y: Tensor, cost: Cost) -> tuple[Tensor, Tensor]:
-    """What an attack returned, projected onto the threat, and whether it is misclassified."""
     finite = adv.isfinite()
     inside = member.threat.project(torch.where(finite, adv, x), x)
     beyond = torch.where(finite, (adv - inside).abs(), 1.0)
     cost.excess = max(cost.excess, float(beyond.max())) if len(x) else cost.excess
     return inside, wrong(judged, inside, y)
-
-
-def attempts(
-    run: Sequence[Member], target: Target, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, costs: Sequence[Cost]
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Let members that stand together in `shared.runs` attack, one after the other, what survives those before.
-
-    Yields:
-        For each member, while any image survives: the images it attacked, and what `attempt` returns for these.
-    """
-    alive = torch.arange(len(x), device=x.device)
-    if len(run) == 1 or not isinstance(target.guide, SpikingNetwork):
-        for member, cost in zip(run, costs, strict=True):
-            if len(alive):
-                inside, broken = attempt(member, target, x[alive], y[alive], seeds[alive], rule, cost)
-                yield alive, inside, broken
-                alive = alive[~broken]
-        return
-    views = [member.path(target.guide) for member in run]
-    number = 0
-    while number < len(run) and len(alive):
-        attack, threat, graph = run[number].attack, run[number].threat, alive
-        assert isinstance(attack, FGSM)
-        losses = attack.goal.on(target.guide, x[graph], y[graph])
-        for gradient in SharedForward(views[number:]).gradients(x[graph], losses):
-            left = len(run) - number
-            if len(alive) * (left + 1) < len(graph) * left:
-                break  # a forward pass of these alone costs less than gradients of the others that no one needs
-            member, cost, start = run[number], costs[number], x[alive]
-            judged = cost.watch(view(target.judged))
-            adv = attack.step(start, gradient[torch.isin(graph, alive)], threat)
-            cost.gradients += len(alive)
-            inside, broken = _judged(member, adv, judged, start, y[alive], cost)
-            yield alive, inside, broken
-            alive = alive[~broken]
-            number += 1
 
 
 @ieee()
@@ -173,17 +128,12 @@ def worst_case(
     seeds = _seeds(rng, len(x)).to(x.device)
     broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
     x_adv = x.clone()
-    number = 0
-    for run in runs(members):
+    for number, member in enumerate(members):
         alive = (broken_by == ROBUST).nonzero().flatten()
-        costs = [Cost() for _ in run]
-        found = attempts(run, target, x[alive], y[alive], seeds[alive], rule, costs) if len(alive) else iter(())
-        for _ in run:
-            for index, adv, broken in islice(found, 1):  # nothing, if nothing survives
-                x_adv[alive[index]] = adv
-                broken_by[alive[index[broken]]] = number
-            on_member(number, int((broken_by == ROBUST).sum()))
-            number += 1
+        if len(alive):
+            x_adv[alive], broken = attempt(member, target, x[alive], y[alive], seeds[alive], rule)
+            broken_by[alive[broken]] = number
+        on_member(number, int((broken_by == ROBUST).sum()))
     return x_adv, broken_by
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from robustsnn.attacks import accepted
 from robustsnn.compute.precision import ieee
 from robustsnn.compute.recall import graph_bytes
-from robustsnn.data import Samples
+from robustsnn.data import Samples, answers, as_samples
 from robustsnn.evaluation.audit import audit, followed, transfer
 from robustsnn.evaluation.energy import operations
 from robustsnn.evaluation.ensemble import Crafting, Target
@@ -31,7 +31,7 @@ from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
 from robustsnn.files import digest
 from robustsnn.names import find, number
-from robustsnn.processes import Team, cpu
+from robustsnn.processes import Team, one_process
 from robustsnn.seeds import derive
 from robustsnn.threats import USUAL, kind
 from robustsnn.types import GradientPath, Threat
@@ -46,7 +46,7 @@ PILOTS = 64
 @ieee()
 def evaluate(
     net: nn.Module,
-    data: Samples,
+    data: Any,
     protocol: str | Protocol = "rigorous",
     eps: float | str | Sequence[float | str] | None = None,
     *,
@@ -58,7 +58,7 @@ def evaluate(
     memory: int | None = None,
     crafting: Crafting = "float32",
     sources: Mapping[str, nn.Module] = {},
-    pilot_images: Samples | None = None,
+    pilot_images: Any = None,
     check: Audit = Audit(),
     shown: int = 0,
     fabric: lightning_fabric.Fabric | None = None,
@@ -70,7 +70,7 @@ def evaluate(
     Arguments:
         net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N, ...]`` in
             ``[0, 1]`` to logits; untouched.
-        data: the images to judge on. Random starts follow their ids.
+        data: the samples to judge on, as `as_samples` takes them. Random starts follow their ids.
         protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, the path of a TOML file (see `protocols.protocol`), or a
             `Protocol` of one's own, which the report calls ``own``.
         eps: radius or radii of the threat, such as 0.1 or ``"8/255"``; the kind's usual one if None: 8/255, under ``"L2"``
@@ -94,9 +94,10 @@ def evaluate(
             rises to 1.
 
     Raises:
-        ValueError: an unknown protocol, attack or threat, a threat that an attack cannot follow, eps out of range, no images,
-            or a state of another evaluation.
+        ValueError: an unknown protocol, attack or threat, a threat that an attack cannot follow, eps out of range, no samples,
+            a network that does not fit them, or a state of another evaluation.
     """
+    data = as_samples(data)
     chosen, called = (protocol, "own") if isinstance(protocol, Protocol) else (find_protocol(protocol), protocol)
     threats = _threats(threat, eps)
     rising = sorted(threats, key=lambda each: each.eps)
@@ -107,19 +108,20 @@ def evaluate(
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
     groups = {name: find(f"attack of protocol {called!r}:", chosen.ensembles, name) for name in names}
     _possible(called, groups, net, rising[-1], sources)
+    answers(net, data)
     started = time.perf_counter()
     before = _condition(net)
-    team = Team(fabric or cpu())
+    team = Team(fabric or one_process())
     target = Target.of(net, find("crafting", {name: name for name in get_args(Crafting)}, crafting))
     device = next(net.parameters(), data.labels).device
     batch = batch if memory is None else fitting(target.guide, data.first(2).to(device), batch, memory)
     victim = Victim(net, target, data.near(device), device, rule or chosen.rule, seed, batch, team, on_progress)
-    images = digest({"pixels": data.pixels, "labels": data.labels, "ids": data.ids})
+    images = data.digest(ids=True)
     origins = sorted((name, digest(source.state_dict())) for name, source in sources.items())
     alone: dict[GradientPath, PathFigures] = {}
     known = leading(net, (*PUBLISHED_PATHS, *SCALED_PATHS))
     if chosen.ranked or check.images:
-        few = (pilot_images or pilots(data, PILOTS, seed)).to(device)
+        few = (pilots(data, PILOTS, seed) if pilot_images is None else as_samples(pilot_images)).to(device)
         every = list(dict.fromkeys([*known, *_white_box_paths(groups, net, rising[-1])]))
         alone = pilot(net, few, every, rising[-1], seed, lambda i: on_progress("pilot", (i + 1) / len(every)))
     paths = {path: figures for path, figures in alone.items() if path in known}

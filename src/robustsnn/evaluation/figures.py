@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
-from robustsnn.data import Samples
+from robustsnn.data import Samples, as_samples
 from robustsnn.models import weight_layers
 from robustsnn.spiking import ForeignNetwork, SpikingNetwork
 from robustsnn.spiking.foreign import Spike
@@ -51,8 +52,10 @@ def thresholds(net: nn.Module) -> dict[str, float]:
 
 
 @torch.no_grad()
-def firing_rates(net: nn.Module, data: Samples, batch: int = 250) -> dict[str, float]:
-    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the images."""
+def firing_rates(net: nn.Module, data: Any, batch: int = 250) -> dict[str, float]:
+    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the samples that ``data`` holds, as
+    `as_samples` takes it."""
+    data = as_samples(data)
     if isinstance(net, ForeignNetwork):
         return _foreign_rates(net, data, batch)
     if not isinstance(net, SpikingNetwork):

@@ -27,8 +27,7 @@ def wilson(hits: int, count: int) -> Interval:
     """
     if not count:
         return Interval(value=math.nan, low=0, high=1)
-    z, share = 1.959963984540054, hits / count
-    centre = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    low, high = ((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))
-    return Interval(value=share, low=max(0.0, low), high=min(1.0, high))
+    from scipy.stats import binomtest  # takes a second, which commands that measure nothing need not wait for
+
+    found = binomtest(hits, count).proportion_ci(method="wilson")
+    return Interval(value=hits / count, low=found.low, high=found.high)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from robustsnn.compute.sums import running_sum
-from robustsnn.data import Samples
+from robustsnn.data import as_samples
 from robustsnn.spiking import SpikingNetwork
 
 
 @torch.no_grad()
-def correct_over_time(net: nn.Module, data: Samples, timesteps: int | None = None, batch: int = 250) -> tuple[int, ...]:
+def correct_over_time(net: nn.Module, data: Any, timesteps: int | None = None, batch: int = 250) -> tuple[int, ...]:
     """How many images are classified correctly after 1, 2, ... time steps, by the same weights and thresholds.
 
     One pass tells it all: what a network does in its first steps does not depend on how many follow.
 
     Arguments:
-        net: empty for one that does not spike.
+        data: as `as_samples` takes it; net: empty for one that does not spike.
         timesteps: up to which; twice those of the network if None.
     """
     if not isinstance(net, SpikingNetwork):
         return ()
+    data = as_samples(data)
     steps = 2 * net.dynamics.timesteps if timesteps is None else timesteps
     view = net.replace(timesteps=steps).eval()
     device = next(net.parameters(), data.labels).device

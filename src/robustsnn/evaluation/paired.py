@@ -54,9 +54,9 @@ class Paired:
         Returns:
             The two-sided p, at most 1.
         """
-        differ = self.won + self.lost
-        tail = sum(math.comb(differ, k) for k in range(min(self.won, self.lost) + 1))
-        return min(1.0, float(2 * tail / 2**differ))
+        from scipy.stats import binomtest
+
+        return float(binomtest(self.won, self.won + self.lost).pvalue) if self.won + self.lost else 1.0
 
     @property
     def told_apart(self) -> bool:

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.data import Samples
-from robustsnn.evaluation.ensemble import Cost, Target, attempts, wrong
+from robustsnn.evaluation.ensemble import Cost, Target, attempt, wrong
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
-from robustsnn.evaluation.shared import runs
 from robustsnn.evaluation.state import Progress, State
 from robustsnn.processes import Team
 from robustsnn.seeds import image_seeds
@@ -54,17 +53,14 @@ class Victim:
         now = kept.current or Progress.begin(flags, len(ensemble))
         mine = self.team.share(len(flags))
         what = f"{name} at {threat.spelled}"
-        first = 0
-        for run in runs(ensemble):
-            for number in range(first, first + len(run)):  # above first: where an earlier evaluation was cut short
-                waiting = mine[(now.flags[mine] == ROBUST) & (now.tried[mine] == number)]
-                for i, index in enumerate(waiting.split(self.batch)):
-                    self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
-                    if len(index):
-                        self._attack(run[number - first :], number, index, now, name, kept)
-                if len(waiting):
-                    kept.write()
-            first += len(run)
+        for number, member in enumerate(ensemble):
+            waiting = mine[(now.flags[mine] == ROBUST) & (now.tried[mine] == number)]
+            for i, index in enumerate(waiting.split(self.batch)):
+                self.on_progress(what, (number + i * self.batch / max(1, len(waiting))) / len(ensemble))
+                if len(index):
+                    self._attack(member, number, index, now, name, kept)
+            if len(waiting):
+                kept.write()
         self.on_progress(what, 1.0)
         result = Result(
             attack=name,
@@ -81,19 +77,15 @@ class Victim:
         )
         kept.finish(result)
 
-    def _attack(self, run: Sequence[Member], first: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
-        """Let a run, whose first member is that of the ensemble, attack the images ``index``."""
+    def _attack(self, member: Member, number: int, index: Tensor, now: Progress, name: str, kept: State) -> None:
+        """Let a member of the ensemble attack the images ``index``."""
         x, y, ids = self.images(index)
-        costs = [Cost() for _ in run]
-        seeds = image_seeds(ids, self.seed, name)
-        found = attempts(run, self.target, x, y, seeds, self.rule, costs)
-        started = time.perf_counter()
-        for number, ((alive, _, broken), cost) in enumerate(zip(found, costs, strict=False), first):
-            now.flags[index[alive[broken].cpu()]] = number
-            now.tried[index[alive.cpu()]] = number + 1
-            now.gradients[number] += cost.gradients
-            now.queries[number] += cost.queries
-            now.excess[number] = max(now.excess[number], cost.excess)
-            now.seconds[number] += time.perf_counter() - started
-            started = time.perf_counter()
-            kept.keep(now)
+        cost, started = Cost(), time.perf_counter()
+        _, broken = attempt(member, self.target, x, y, image_seeds(ids, self.seed, name), self.rule, cost)
+        now.flags[index[broken.cpu()]] = number
+        now.tried[index] = number + 1
+        now.gradients[number] += cost.gradients
+        now.queries[number] += cost.queries
+        now.excess[number] = max(now.excess[number], cost.excess)
+        now.seconds[number] += time.perf_counter() - started
+        kept.keep(now)

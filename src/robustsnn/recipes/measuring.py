@@ -82,7 +82,7 @@ def evaluate(run: Run) -> RunReport:
 def made_with(run: Run) -> dict[str, str]:
     """What figures of the run were made with: versions, device and processes, and digests of recipe, data and source."""
     device, train, test = run.team.fabric.device, run.data.train, run.data.test
-    pixels = {"train": train.pixels, "train.labels": train.labels, "test": test.pixels, "test.labels": test.labels}
+    pixels = {"train": train.values, "train.labels": train.labels, "test": test.values, "test.labels": test.labels}
     return {
         **versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -90,7 +90,7 @@ def made_with(run: Run) -> dict[str, str]:
         "deterministic": str(run.engine.deterministic).lower(),
         "recipe": hashlib.blake2b(run.recipe.toml(), digest_size=8).hexdigest(),
         "data": digest(pixels)[:16],
-        "test images": digest({"pixels": test.pixels, "labels": test.labels})[:16],
+        "test images": test.digest()[:16],
     }
 
 

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustsnn import checkpoint, models
-from robustsnn.compute import view
 from robustsnn.conversion import climbing, spiking
-from robustsnn.data import Dataset, Samples, load_dataset, split
-from robustsnn.files import digest, remove_leftovers, write_atomic
-from robustsnn.names import one_line
-from robustsnn.processes import Team, cpu
+from robustsnn.data import Dataset, Samples, answers, load_dataset, split
+from robustsnn.files import remove_leftovers, write_atomic
+from robustsnn.processes import Team, one_process
 from robustsnn.recipes.recipe import Recipe, merged
 from robustsnn.reporting import different
 from robustsnn.training.engine import Engine
@@ -56,7 +54,7 @@ class Run:
     listener: Listener = Listener()
     label: str = "robust"
     engine: Engine = Engine()
-    team: Team = field(default_factory=lambda: Team(cpu()))
+    team: Team = field(default_factory=lambda: Team(one_process()))
 
     @cached_property
     def everyone(self) -> tuple[Run, ...]:
@@ -76,7 +74,7 @@ class Run:
     @cached_property
     def images(self) -> str:
         """A digest of the training images, by which a checkpoint knows them."""
-        return digest({"pixels": self.data.train.pixels, "labels": self.data.train.labels})[:16]
+        return self.data.train.digest()[:16]
 
     def parts(self) -> tuple[Samples, Samples]:
         """Training and validation images."""
@@ -109,13 +107,11 @@ class Run:
             checkpoint.import_published(net, checkpoint.read_weights(self.recipe.weights))
         where = f"{self.recipe.ann or self.recipe.model.name!r} on images {list(x.shape)} of {self.recipe.data.name}"
         try:
-            with torch.no_grad():
-                logits = view(net).eval()(x)
-        except Exception as error:
-            raise ValueError(f"{where}: {one_line(error)}; give one that takes such images, or other data") from error
-        if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
-            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(f"{where}: gives {found}, but logits [{len(x)}, {classes}] are needed: let it give one per class")
+            found = answers(net, few)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if found.shape[1] != classes:
+            raise ValueError(f"{where}: gives {list(found.shape)}, but logits [{len(x)}, {classes}] are needed: one per class")
         spiking(net, x, allow={"max_pool"} if self.recipe.conversion.max_pool else ())
         return net
 
@@ -165,7 +161,7 @@ class Run:
         """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
         for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
             found.unlink(missing_ok=True)
-        told = {"images": self.images, "shape": list(self.data.train.pixels.shape[1:]), **(metrics or {})}
+        told = {"images": self.images, "shape": list(self.data.train.values.shape[1:]), **(metrics or {})}
         self.alone(lambda: checkpoint.save(self.path(name), net, self.header(name), told))
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from robustsnn.evaluation import Example
 from robustsnn.reporting.report import RunReport
@@ -62,16 +62,9 @@ def _address(image: NDArray[np.uint8]) -> str:
 def png(image: NDArray[np.uint8]) -> bytes:
     """A PNG file of an image ``[C,H,W]`` of bytes: in colour where C is 3, else the mean of its channels in grey.
 
-    The same image gives the same file. Source: the PNG specification (W3C 2003), sections 5 and 11.
+    The same image gives the same file.
     """
-    if len(image) != 3:
-        image = np.rint(image.mean(0, keepdims=True)).astype(np.uint8)
-    channels, height, width = image.shape
-    lines = b"".join(b"\0" + line.tobytes() for line in image.transpose(1, 2, 0))  # 0: pixels as they are
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    chunks = (
-        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in parts
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    pixels = image.transpose(1, 2, 0) if len(image) == 3 else np.rint(image.mean(0)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return file.getvalue()

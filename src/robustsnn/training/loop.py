@@ -9,24 +9,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
 from robustsnn.compute.layout import layout
+from robustsnn.compute.precision import apart
 from robustsnn.compute.recompute import recomputing
 from robustsnn.conversion import folded
-from robustsnn.data import Augment, Samples
+from robustsnn.data import Augment, Samples, answers, as_samples, split
 from robustsnn.files import digest
-from robustsnn.processes import Team, cpu
+from robustsnn.processes import Team, one_process
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.binding import networks_of
 from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
 from robustsnn.training.engine import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
+from robustsnn.training.registry import objective as spelled
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.training_state import Keeper, Position
 from robustsnn.types import Attack, Objective, Threat
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 AfterStep = Callable[[nn.Module], None]
 """Acts on a network's parameters after an optimiser step."""
 
+HELD_OUT = 0.1
+"""The share of samples that validate where no others are given."""
 
+
+@apart()
 def train(
     net: nn.Module,
-    images: Samples,
-    validation: Samples,
-    objective: Objective,
+    data: Any,
+    validation: Any = None,
+    objective: Objective | str = "Trades(beta=6, eps=8/255)",
     schedule: Schedule = Schedule(),
     *,
     probe: Attack | Literal["own"] | None = "own",
@@ -63,15 +69,18 @@ def train(
 
     Arguments:
         net: an ANN or a `SpikingNetwork`; all its parameters, thresholds included, are trained.
-        images, validation: disjoint sets; the second one chooses the epoch, by accuracy under ``probe``, then clean.
-        objective: for example ``Trades(beta=6)``.
+        data: samples to learn from, as `as_samples` takes them.
+        validation: others, which choose the epoch, by accuracy under ``probe``, then clean. If None, a tenth of ``data`` is
+            held out for that, class by class, as ``seed`` decides.
+        objective: a value such as ``Trades(beta=6, eps=8/255)``, or a text that spells one.
         probe: the attack of validation, from the same random starts every epoch; ``"own"`` is `probe_of` the objective, None
             chooses by clean accuracy.
         probe_threat: what the probe may do; what the objective trains against if None.
         after_step: what acts on parameters after every optimiser step.
         stop: asked after every epoch whether to end early, for example ``CatastrophicOverfitting()``.
         seed: of order, augmentation and inner attacks; every epoch draws afresh from (seed, epoch).
-        fabric: where to run; one CPU process if None. Several processes share every batch, and follow the same losses.
+        fabric: where to run; one process on the device of the network if None. Several
+            processes share every batch, and follow the same losses.
         recompute: activations between blocks are kept only, the others computed again: less memory, more time.
         state: a file that keeps the training state after every epoch, and every ``keep_every`` seconds; if it is there,
             training continues from it. The two states before are kept beside it.
@@ -81,15 +90,22 @@ def train(
         Every epoch's figures.
 
     Raises:
-        ValueError: no images, or a state file of another training, be it one under another teacher.
+        ValueError: no samples, a network that does not fit them, an objective that is none, or a state of another training, be
+            it one under another teacher.
         FloatingPointError: a loss that is not finite, with its place; the last good state stays.
     """
+    samples = as_samples(data)
+    images, validation = split(samples, HELD_OUT, seed) if validation is None else (samples, as_samples(validation))
     if not len(images) or not len(validation):
-        raise ValueError("training needs images to learn from and images to validate on")
-    fabric, probe = fabric or cpu(), probe_of(objective) if probe == "own" else probe
+        raise ValueError("training needs samples to learn from and samples to validate on")
+    for part in (images, validation):
+        answers(net, part)
+    objective = spelled(objective) if isinstance(objective, str) else objective
+    fabric = fabric or one_process(next(net.parameters()).device)
+    probe = probe_of(objective) if probe == "own" else probe
     threat = within(objective) if probe_threat is None else probe_threat
     team = Team(fabric)
-    seen = [digest({"pixels": part.pixels, "labels": part.labels, "ids": part.ids}) for part in (images, validation)]
+    seen = [part.digest(ids=True) for part in (images, validation)]
     taught = [digest(network.state_dict()) for network in networks_of(objective)]
     values = repr((objective, schedule, probe, threat, augment, after_step, seed, seen, digest(net.state_dict()), taught))
     what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # where a function lies in memory is another place in every process
@@ -204,7 +220,7 @@ def validate(
     fabric: lightning_fabric.Fabric | None = None,
 ) -> tuple[float, float]:
     """Accuracy on clean images and under an attack (None: none) through the network's own gradient, in ``[0, 1]``."""
-    team = Team(fabric or cpu())
+    team = Team(fabric or one_process())
     fresh, guide = view(net).eval(), folded(net)
     device = next(net.parameters()).device
     counts = torch.zeros(3, dtype=torch.int64, device=device)  # images, right on clean ones, and on adversarial ones too
