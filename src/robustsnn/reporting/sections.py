@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from robustsnn.reporting.report import RunReport
+from robustsnn.reporting.retention import retention
 from robustsnn.reporting.tables import Table, audited, audits, costs, energies, layers, meanings, over_time, pilots
 
+KEPT = (
+    "What spiking costs: the worst case of a spiking network over that of its ANN, both by all attacks at that radius "
+    "(in parentheses both, in percent). 1 keeps all of the robustness; an ANN has one gradient path, a spiking network many."
+)
 TIME = "Clean accuracy in percent after each time step, by the same weights and thresholds, also beyond those it was made for."
 SPENT = (
     "Per image, over all time steps: multiply-accumulates (MAC) of layers fed by analog values, and accumulates (AC) of "
@@ -36,6 +41,7 @@ def sections(report: RunReport) -> dict[str, Section]:
     rates = "Rates are spikes per neuron and time step; thresholds are means over a layer."
     checks = f"Does the number mean anything? Verdict and figure of every check. Audited: {audited(report)}."
     found = {
+        "retention": Section("Retention", KEPT, retention(report)),
         "layers": Section("Thresholds and firing rates", rates, layers(report)),
         "time": Section("Time steps", TIME, over_time(report)),
         "energy": Section("Energy", SPENT, energies(report)),
