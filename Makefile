@@ -22,7 +22,7 @@ check: $(READY)
 	$(MAKE) test COVERAGE="--cov --cov-report=term --cov-fail-under=90"
 
 bench: $(READY)
-	$(BIN)/robustsnn bench
+	$(BIN)/python -m benchmarks.bench
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

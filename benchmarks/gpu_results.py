@@ -17,14 +17,15 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from benchmarks.plan import MEASURES, Row
-from benchmarks.results import KEPT, TimeIsUp, Work, stop
+from benchmarks.plan import KEPT, MEASURES, Row
+from benchmarks.results import TimeIsUp, Work, stop
 from robustsnn.conversion import spiking
 from robustsnn.files import write_atomic
-from robustsnn.recipes import Run, load_recipe
+from robustsnn.recipes import load_recipe
+from robustsnn.recipes.engine import Engine
+from robustsnn.recipes.run import Run
 from robustsnn.recipes.sections import Training
 from robustsnn.training import train
-from robustsnn.training.engine import Engine
 
 NETWORKS = ("cifar10-vgg11", "cifar10-resnet20", "cifar10-wideresnet16-4")
 SHARES = {"pretrain": 0.45, "finetune": 0.3}

@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan import PLAN, Row
-from benchmarks.results import KEPT
+from benchmarks.plan import KEPT, PLAN, Row
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result, wilson
 from robustsnn.reporting import RunReport, read_report
 

@@ -1,4 +1,4 @@
-"""Figures of `robustsnn bench`, kept, and the page of performance that is made of them.
+"""Figures of `benchmarks.bench`, kept, and the page of performance that is made of them.
 
 python -m benchmarks.performance measure              # what is not kept, on a machine that does nothing else: half an hour
 python -m benchmarks.performance measure resnet20     # again
@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.bench import NONE, Timing
 from benchmarks.pages import markdown, render
-from robustsnn.bench import NONE, Timing
 from robustsnn.files import write_atomic
 from robustsnn.reporting import versions
 
@@ -36,7 +36,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
     **{f"steps-{T}": (*RESNET, "finetuning", "--batch", "16", "--timesteps", str(T)) for T in STEPS},
     **{f"batch-{N}": (*RESNET, "gradient", "--batch", str(N)) for N in BATCHES},
 }
-"""Arguments of `robustsnn bench`, by the name of the file that its figures are kept in."""
+"""Arguments of `benchmarks.bench`, by the name of the file that its figures are kept in."""
 
 NAMES = {
     "lif": "LIF forward and backward (floor: a copy)",
@@ -139,7 +139,7 @@ def measure(names: Sequence[str]) -> None:
     for name in names:
         with TemporaryDirectory() as folder:
             out = Path(folder) / "figures.json"
-            subprocess.run([sys.executable, "-m", "robustsnn.cli", "bench", *MEASURED[name], "--out", str(out)], check=True)
+            subprocess.run([sys.executable, "-m", "benchmarks.bench", *MEASURED[name], "--out", str(out)], check=True)
             kept = {"arguments": MEASURED[name], "versions": versions(), "figures": json.loads(out.read_bytes())}
         write_atomic(KEPT / f"{name}.json", (json.dumps(kept, indent=1) + "\n").encode())
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+KEPT = Path(__file__).parent / "results"
+"""Reports of the rows, by row, seed and measure, and the ANNs that several rows start from."""
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "paper": ("--limit", "1000", "--audit-images", "0", "--shown", "0"),

@@ -20,13 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.plan import MEASURES, PLAN, Row
+from benchmarks import results_page
+from benchmarks.plan import KEPT, MEASURES, PLAN, Row
 from robustsnn import checkpoint
+from robustsnn.cli.terminal import tell
 from robustsnn.files import write_atomic
-from robustsnn.terminal import tell
-
-KEPT = Path(__file__).parent / "results"
-"""Reports of the rows, by row, seed and measure, and the ANNs that several rows start from."""
 
 
 def sources() -> set[str]:
@@ -55,8 +53,7 @@ class Work:
             ann = self.ann(source, seed)
             run.mkdir(parents=True, exist_ok=True)
             write_atomic(run / "ann.safetensors", ann)
-        for stage in ("pretrain", "convert", "finetune")[: 2 if row.network == "converted" else 3]:
-            self.stage(stage, row, seed, folder)
+        self.train("convert" if row.network == "converted" else "finetune", row, seed, folder)
         for measure in missing:
             (kept / f"{measure}.json").unlink(missing_ok=True)  # of another network
         write_atomic(kept / "made.json", json.dumps(made(row, seed, run), indent=1).encode())
@@ -69,20 +66,20 @@ class Work:
         """The checkpoint of an ANN that several rows start from: kept, or trained now and kept for the others."""
         kept = self.kept / f"{name}-{seed}" / "ann.safetensors"
         if not kept.is_file():
-            self.stage("pretrain", PLAN[name], seed, f"{name}-{seed}")
+            self.train("pretrain", PLAN[name], seed, f"{name}-{seed}")
             write_atomic(kept, (self.out / f"{name}-{seed}" / "ann.safetensors").read_bytes())
         return kept.read_bytes()
 
-    def stage(self, stage: str, row: Row, seed: int, folder: str) -> None:
-        """One stage of a row's run."""
+    def train(self, until: str, row: Row, seed: int, folder: str) -> None:
+        """The stages of a row's run as far as that one."""
         recipe = str(Path(row.recipe).resolve()) if row.recipe.endswith(".toml") else row.recipe
-        self.command(stage, recipe, *row.changes, "--seed", str(seed), "--out", folder, "--compare")
+        self.command("run", recipe, "--until", until, *row.changes, "--seed", str(seed), "--out", folder, "--compare")
 
     def command(self, *args: str) -> None:
         """A command of robustsnn, given in the folder of the rows; ended, with its state kept, when time is up."""
         tell(f"robustsnn {shlex.join(args)}", sys.stdout)
         self.out.mkdir(parents=True, exist_ok=True)
-        with subprocess.Popen([sys.executable, "-m", "robustsnn.cli", *args], cwd=self.out) as process:
+        with subprocess.Popen([sys.executable, "-m", "robustsnn", *args], cwd=self.out) as process:
             try:
                 code = process.wait(timeout=None if self.until == float("inf") else max(0.0, self.until - time.time()))
             except BaseException as why:  # whatever ends this, the command ends with it and keeps its state
@@ -154,9 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.action == "page":
         if chosen.rows or chosen.seeds or chosen.kept != KEPT:
             parser.error(f"the page is about all that is kept in {KEPT}: give no rows, no seeds and no other folder")
-        from benchmarks.results_page import write
-
-        write(Path(__file__).parents[1])
+        results_page.write(Path(__file__).parents[1])
         return
     for folder in (chosen.out, chosen.kept):
         if folder.exists() and not folder.is_dir():

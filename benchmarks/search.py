@@ -6,13 +6,14 @@ python -m benchmarks.search runs/one/snn.safetensors runs/other/snn.safetensors 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from robustsnn import evaluate, load
+from robustsnn.cli.terminal import tell
 from robustsnn.names import number
-from robustsnn.recipes import Run
-from robustsnn.recipes.recipe import load_recipe
-from robustsnn.terminal import tell
+from robustsnn.recipes import load_recipe
+from robustsnn.recipes.run import Run
 
 PROTOCOL = str(Path(__file__).with_suffix(".toml"))
 
@@ -32,7 +33,7 @@ def main() -> None:
         images = run.parts()[1].first(args.images)
         report = evaluate(net, images, PROTOCOL, [number(eps) for eps in args.eps], check=None)
         robust = ", ".join(f"{eps}: {result.robust:.1%}" for eps, result in zip(args.eps, report.results, strict=True))
-        tell(f"{path}: clean {report.clean:.1%}; {robust} ({len(images)} validation images)")
+        tell(f"{path}: clean {report.clean:.1%}; {robust} ({len(images)} validation images)", sys.stdout)
 
 
 if __name__ == "__main__":

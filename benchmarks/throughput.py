@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from robustsnn.bench import Case
+from benchmarks.bench import Case
 from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, evaluate
 from robustsnn.processes import Team
+from robustsnn.recipes.engine import Engine
 from robustsnn.seeds import generator
 from robustsnn.training import RobustFinetuning, Schedule, train
-from robustsnn.training.engine import Engine
 
 
 def work(processes: int, accelerator: str, case: Case, batches: int, out: Path) -> None:

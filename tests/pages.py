@@ -22,23 +22,24 @@ import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
-from robustsnn import checkpoint, commands, doctor
+from robustsnn import checkpoint, recipes
 from robustsnn.attacks import ATTACKS
-from robustsnn.bench import Timing
-from robustsnn.cli import main
+from robustsnn.cli import doctor, main
+from robustsnn.cli import run as running
+from robustsnn.cli.commands import is_checkpoint
 from robustsnn.conversion import spiking
 from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
 from robustsnn.models import MODELS, create
 from robustsnn.processes import Team, one_process
-from robustsnn.recipes import Run, pipeline
+from robustsnn.recipes import pipeline
+from robustsnn.recipes.engine import Engine
+from robustsnn.recipes.run import Run
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
 from robustsnn.spiking import PATHS, SURROGATES, Dynamics
 from robustsnn.threats import THREATS
 from robustsnn.training import OBJECTIVES
-from robustsnn.training.engine import Engine
-from robustsnn.zoo import PREFIX
 
 HOME = Path(__file__).parents[1]
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
@@ -104,14 +105,14 @@ def images(name: str) -> Dataset:
     return Dataset(name, noise, noise, (0.5,) * 3, (0.5,) * 3)
 
 
-def run_all(run: Run) -> RunReport | None:
+def run_all(run: Run, until: str = "report") -> RunReport | None:
     """``robustsnn run`` as it is, but where images would have to be fetched: there everything is only prepared.
 
     tests/recipes/test_packaged.py runs all recipes to the end.
     """
     if run.recipe.data.name not in HUB:
-        return pipeline.run_all(run)
-    assert pipeline.prepared(run)
+        return recipes.run_all(run, until)
+    assert pipeline.checked(run)
     return None
 
 
@@ -122,11 +123,9 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr("robustsnn.recipes.run.load_dataset", images)
-    monkeypatch.setitem(commands.STAGES, "run", run_all)
+    monkeypatch.setattr(running, "run_all", run_all)
     monkeypatch.setattr(Engine, "launch", lambda self: Team(one_process()))
     monkeypatch.setattr(doctor, "trouble", lambda device: "")
-    timings = [Timing("forward", 2.0, 1.0, 0.5, 1.0, 0.0, 0.0)]
-    monkeypatch.setattr(commands.looking, "bench", lambda case, rows, repeats: timings)
     before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES, THREATS)]
     modules = set(sys.modules)
     try:
@@ -149,7 +148,7 @@ def do(line: str) -> None:
     if words[0] in ("torchrun", "srun"):
         if words[0] == "torchrun":
             get_args_parser().parse_args(words[1:])
-        words = ["robustsnn", *words[max(words.index(w) for w in ("robustsnn", "robustsnn.cli") if w in words) + 1 :]]
+        words = ["robustsnn", *words[max(words.index(w) for w in ("robustsnn",) if w in words) + 1 :]]
     if words[0] == "robustsnn":
         _robustsnn(words[1:], line)
     elif words[0] == "make":
@@ -157,7 +156,8 @@ def do(line: str) -> None:
     elif words[:2] == ["pip", "install"]:
         _extras(words[2:], line)
     elif words[:2] == ["python", "-m"]:
-        assert (HOME / f"{words[2].replace('.', '/')}.py").is_file(), line
+        module = HOME / words[2].replace(".", "/")
+        assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), line
     elif words[:2] == ["mkdir", "-p"]:
         assert words[2:], line
     elif words[0] == "python":
@@ -180,11 +180,11 @@ def _robustsnn(words: list[str], line: str) -> None:
 
 def small(words: list[str]) -> list[str]:
     """Flags that make a command quick, to stand behind those that it has."""
-    if words[0] not in commands.STAGES or Path(words[1]).is_dir():
-        return []
-    if words[1].endswith(".safetensors") or words[1].startswith(PREFIX):
+    if words[0] == "evaluate" and is_checkpoint(words[1]):
         return [word for key, value in CHEAP.items() for word in (f"--{key}", str(value))]
     added: list[str] = []
+    if words[0] != "run":
+        return added
     for key, value in SMALL.items():
         if f"--{key}" not in words and not (key == "model.width" and "--ann" in words):
             added += [f"--{key}", *map(str, value if isinstance(value, tuple) else (value,))]

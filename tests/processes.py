@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robustsnn import cli
-from robustsnn.terminal import Terminal
+from robustsnn.cli.terminal import Terminal
 
 Ended = subprocess.CompletedProcess[str]
 

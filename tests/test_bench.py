@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from benchmarks.bench import ROWS, Case, Timing, bench, plain
+from benchmarks.bench import __main__ as command
+from benchmarks.bench.forms import Floor
+from benchmarks.bench.rows import FORMS
 
-from robustsnn import cli
-from robustsnn.bench import ROWS, Case, Timing, bench, plain
-from robustsnn.bench.forms import Floor
-from robustsnn.bench.rows import FORMS
-from robustsnn.commands import looking
 from robustsnn.evaluation import PUBLISHED_PATHS
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -43,7 +42,7 @@ def test_every_row_has_every_form(what):
 
 @pytest.mark.parametrize("what", ENSEMBLES)
 def test_ensembles_break_the_same_half_of_the_images_in_every_form(what, monkeypatch):
-    monkeypatch.setattr("robustsnn.bench.rows.PUBLISHED_PATHS", PUBLISHED_PATHS[::6])
+    monkeypatch.setattr("benchmarks.bench.rows.PUBLISHED_PATHS", PUBLISHED_PATHS[::6])
     forms = ROWS[what](Case("resnet20", width=0.25, timesteps=2, batch=8, few=8))
     assert set(forms) == set(FORMS)
     broken = forms["ours"]()
@@ -55,7 +54,7 @@ def test_ensembles_break_the_same_half_of_the_images_in_every_form(what, monkeyp
 
 @pytest.mark.parametrize("what", ["finetuning", "adversarial training", "FGSM-19"])
 def test_dropout_draws_nothing_from_the_global_generator(what, monkeypatch):
-    monkeypatch.setattr("robustsnn.bench.rows.PUBLISHED_PATHS", ())
+    monkeypatch.setattr("benchmarks.bench.rows.PUBLISHED_PATHS", ())
     before = torch.get_rng_state()
     for form in ROWS[what](replace(TINY, network="vgg11", width=0.02)).values():
         form()
@@ -71,7 +70,7 @@ def test_figures_come_from_processes_that_take_turns():
 
 def test_the_command_keeps_its_figures(tmp_path, capsys, monkeypatch):
     figures = (2.0, 1.0, 0.5, 1.0, 0.0, 0.0)
-    monkeypatch.setattr(looking, "bench", lambda case, rows, repeats: [Timing(row, *figures) for row in rows])
+    monkeypatch.setattr(command, "bench", lambda case, rows, repeats: [Timing(row, *figures) for row in rows])
     out = tmp_path / "figures.json"
     flags = [
         "--networks",
@@ -87,7 +86,7 @@ def test_the_command_keeps_its_figures(tmp_path, capsys, monkeypatch):
         "--timesteps",
         "2",
     ]
-    assert cli.main(["bench", *flags, "--out", str(out)]) == 0
+    command.main([*flags, "--out", str(out)])
     assert "ours/floor" in capsys.readouterr().out
     assert json.loads(out.read_text())[0]["what"] == "forward"
 

@@ -15,14 +15,14 @@ import pytest
 
 from real import REAL, real
 from robustsnn import cli
+from robustsnn.cli.arguments import Run
+from robustsnn.cli.parse import parse
 from robustsnn.data.sources import HERE
 from robustsnn.evaluation import Check, Result, wilson
 from robustsnn.recipes import load_recipe
-from robustsnn.recipes.flags import RunArguments, parse
 from robustsnn.reporting import Row as ReportRow
 from robustsnn.reporting import read_report
 from robustsnn.reporting.tables import percent
-from robustsnn.training.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
@@ -204,7 +204,7 @@ def test_the_list_says_what_is_there(tmp_path, capsys):
 def test_a_row_is_a_recipe(name):
     row = results.PLAN[name]
     recipe = load_recipe(row.recipe)
-    parse(RunArguments, RunArguments(recipe, Path("out"), Engine()), row.changes, "robustsnn run", recipe)
+    parse(Run(row.recipe, recipe), row.changes, "robustsnn run", recipe)
     assert set(row.measures) <= set(results.MEASURES)
     assert not row.ann or not results.PLAN[row.ann].ann
     assert bool(row.predicted) == (name in EXPERIMENTS)

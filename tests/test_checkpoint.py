@@ -22,7 +22,18 @@ from robustsnn.conversion import convert, spiking
 from robustsnn.files import PART, read_tensors, remove_leftovers, write_atomic, write_tensors
 from robustsnn.models import MODELS, create
 from robustsnn.seeds import generator
-from robustsnn.spiking import SURROGATES, Dynamics, Exponential, Rectangle, StraightThrough, Triangle
+from robustsnn.spiking import (
+    LIF,
+    NEURONS,
+    PLIF,
+    SURROGATES,
+    Dynamics,
+    Exponential,
+    MultiSpike,
+    Rectangle,
+    StraightThrough,
+    Triangle,
+)
 
 MODEL = {"name": "vgg", "plan": [4, "A", 6], "hidden": [10], "classes": 4, "size": 8, "channels": 2, "seed": 3}
 RECIPE = {"model": MODEL, "seed": 3, "note": "ε = 8/255"}
@@ -66,8 +77,9 @@ def test_a_network_comes_back_bit_by_bit(make, path):
     "dynamics",
     [
         Dynamics(1),
-        Dynamics(5, leak=0.9, reset="subtract", detach_reset=True, surrogate=Exponential(0.3, 2.0)),
-        Dynamics(2, surrogate=StraightThrough()),
+        Dynamics(5, neuron=LIF(leak=0.9, reset="subtract"), detach_reset=True, surrogate=Exponential(0.3, 2.0)),
+        Dynamics(2, PLIF(0.9, start=0.5), surrogate=StraightThrough()),
+        Dynamics(2, MultiSpike(3)),
         Dynamics(2, surrogate=Rectangle(0.25)),
         Dynamics(2, surrogate=Triangle(1 / 3)),
     ],
@@ -115,7 +127,7 @@ def test_the_header_says_what_was_saved(path):
     save(path, snn(), RECIPE, {"history": [{"loss": 0.1}], "best": 0})
     header = read_header(path)
     assert (header.kind, header.recipe, header.metrics) == ("snn", RECIPE, {"history": [{"loss": 0.1}], "best": 0})
-    assert set(header.spiking) == {"dynamics", "slots"}
+    assert set(header.spiking) == {"dynamics", "signal", "blueprint"}
     save(path, ann(), RECIPE)
     assert (read_header(path).kind, read_header(path).metrics, read_header(path).spiking) == ("ann", {}, {})
 
@@ -155,19 +167,27 @@ class Flat:
         return torch.full_like(u, self.height)
 
 
+@dataclass(frozen=True)
+class Own(LIF):
+    """A neuron of one's own."""
+
+
 def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
     net = snn()
     for surrogate in (lambda u: u, Flat()):
         with pytest.raises(ValueError, match="SURROGATES"):
             save(path, net.replace(surrogate=surrogate), RECIPE)
-    with pytest.raises(ValueError, match="leak"):
-        save(path, net.replace(leak=torch.tensor(0.9)), RECIPE)
+    with pytest.raises(ValueError, match="NEURONS"):
+        save(path, net.replace(neuron=Own()), RECIPE)
     with pytest.raises(ValueError, match=r"net\.safetensors.*numbers"):
         save(path, net, RECIPE, {"clean": torch.tensor(0.5)})
     assert not path.exists()
     monkeypatch.setitem(SURROGATES, "Flat", Flat)
     save(path, net.replace(surrogate=Flat(0.25)), RECIPE)
     assert load(path).dynamics.surrogate == Flat(0.25)
+    monkeypatch.setitem(NEURONS, "Own", Own)
+    save(path, net.replace(neuron=Own(0.9)), RECIPE)
+    assert load(path).dynamics.neuron == Own(0.9)
 
 
 def refused(path):
@@ -241,10 +261,37 @@ DAMAGED = {
     "no model": {"recipe": {}},
     "list for a table": {"recipe": []},
     "no dynamics": {"spiking": {}},
-    "unknown surrogate": {"spiking": {"dynamics": {"timesteps": 2, "surrogate": "Square(1)"}, "slots": []}},
-    "no surrogate but a number": {"spiking": {"dynamics": {"timesteps": 2, "surrogate": "3"}, "slots": []}},
-    "time steps below one": {"spiking": {"dynamics": {"timesteps": 0, "surrogate": "Triangle(1)"}, "slots": []}},
-    "slot that is none": {"spiking": {"dynamics": {"timesteps": 2, "surrogate": "Triangle(1)"}, "slots": [{"name": "x"}]}},
+    "unknown surrogate": {
+        "spiking": {
+            "dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "Square(1)"},
+            "signal": "Constant",
+            "blueprint": {},
+        }
+    },
+    "no surrogate but a number": {
+        "spiking": {"dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "3"}, "signal": "Constant", "blueprint": {}}
+    },
+    "unknown neuron": {
+        "spiking": {
+            "dynamics": {"timesteps": 2, "neuron": "Cell", "surrogate": "Triangle(1)"},
+            "signal": "Constant",
+            "blueprint": {},
+        }
+    },
+    "time steps below one": {
+        "spiking": {
+            "dynamics": {"timesteps": 0, "neuron": "LIF", "surrogate": "Triangle(1)"},
+            "signal": "Constant",
+            "blueprint": {},
+        }
+    },
+    "slot that is none": {
+        "spiking": {
+            "dynamics": {"timesteps": 2, "neuron": "LIF", "surrogate": "Triangle(1)"},
+            "signal": "Constant",
+            "blueprint": {"slots": [{"name": "x"}]},
+        }
+    },
     "unknown kind": {"kind": "brain"},
     "kind that does not fit": {"kind": "ann"},
 }
@@ -270,8 +317,8 @@ def test_a_header_that_is_no_json_is_refused(text, path):
 def test_nothing_in_a_checkpoint_is_executed(path, tmp_path):
     save(path, snn(), RECIPE)
     tensors, texts = read_tensors(path)
-    evil = {"timesteps": 2, "surrogate": f"__import__('pathlib').Path({str(tmp_path / 'pwned')!r}).touch()"}
-    write_tensors(path, tensors, texts | {"spiking": json.dumps({"dynamics": evil, "slots": []})})
+    evil = {"timesteps": 2, "neuron": "LIF", "surrogate": f"__import__('pathlib').Path({str(tmp_path / 'pwned')!r}).touch()"}
+    write_tensors(path, tensors, texts | {"spiking": json.dumps({"dynamics": evil, "signal": "Constant", "blueprint": {}})})
     with pytest.raises(ValueError, match="net\\.safetensors"):
         load(path)
     assert not (tmp_path / "pwned").exists()

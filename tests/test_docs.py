@@ -14,10 +14,10 @@ import torch
 import pages
 from pages import HOME, blocks
 from robustsnn import cli
+from robustsnn.cli.arguments import Evaluate, Run
+from robustsnn.cli.parse import for_protocol, parse
 from robustsnn.recipes import load_recipe
-from robustsnn.recipes.flags import EvaluationArguments, RunArguments, for_protocol, parse
 from robustsnn.training import Natural, Schedule, train
-from robustsnn.training.engine import Engine
 
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((HOME / "docs/notebooks").glob("*.py"))
@@ -57,19 +57,21 @@ def test_a_flag_that_a_page_names_is_one(page):
     recipe = load_recipe("digits")
     for text in pages.flags(page):
         words, refused = shlex.split(text), []
-        if words[0] in ("--strict", "--system-allocator", "--json", "--help"):
-            continue  # not of a recipe
+        if words[0] in ("--help", "--help-all"):
+            continue
         settings = for_protocol(recipe.evaluation, words)
-        run = RunArguments(recipe.model_copy(update={"evaluation": settings}), Path("out"), Engine())
-        for kind, default in ((RunArguments, run), (EvaluationArguments, EvaluationArguments(settings))):
+        run = Run("digits", recipe.model_copy(update={"evaluation": settings}))
+        for default in (run, Evaluate("snn.safetensors", settings)):
             try:
-                parse(kind, default, [*words, *VALUES.get(text, ["1"])] if len(words) == 1 else words, "robustsnn")
+                parse(default, [*words, *VALUES.get(text, ["1"])] if len(words) == 1 else words, "robustsnn")
             except ValueError as error:
                 refused.append(str(error))
         assert len(refused) < 2, (text, refused)
 
 
-VALUES = {"--memory": ["1GiB"], "--compare": [], "--conversion.max_pool": [], "--deterministic": [], "--recompute": []}
+VALUES = {"--memory": ["1GiB"], "--compare": [], "--conversion.max_pool": [], "--until": ["convert"]}
+SWITCHES = ("--deterministic", "--recompute", "--strict", "--json", "--system-allocator", "--quiet", "--verbose")
+VALUES |= {switch: [] for switch in SWITCHES}
 """What stands behind a flag that a page names alone, where it is not a 1."""
 
 
@@ -121,7 +123,7 @@ def test_a_run_that_is_stopped_says_and_does_what_the_tutorial_tells(world, monk
         if stopped.pop("now", False):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustsnn.terminal.Terminal.progress", step)
+    monkeypatch.setattr("robustsnn.cli.terminal.Terminal.progress", step)
     assert cli.main(command) == 130
     (said,) = (text.strip() for language, text in blocks(HOME / "docs/tutorial.md") if language == "text")
     assert capsys.readouterr().err.strip() == said

@@ -9,8 +9,6 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src/robustsnn"
 FLOORS = [
     {"cli"},
-    {"commands"},
-    {"bench", "catalogue", "completion", "doctor", "terminal"},
     {"recipes"},
     {"reporting"},
     {"deploy"},
@@ -23,9 +21,30 @@ FLOORS = [
     {"attacks"},
     {"spiking"},
     {"threats", "compute"},
-    {"files", "names", "processes", "seeds", "types", "zoo"},
+    {"files", "lazy", "names", "processes", "seeds", "types", "zoo"},
 ]
-ENTRY, GROUND = FLOORS[0] | FLOORS[1] | FLOORS[2], FLOORS[-1]
+ENTRY, GROUND = FLOORS[0], FLOORS[-1]
+ALL = {name for names in FLOORS for name in names}
+KNOWS = {
+    "cli": ALL - {"cli", "conversion", "types"},
+    "recipes": ALL - {"cli", "recipes", "deploy", "types"},
+    "reporting": {"evaluation", "training"},
+    "deploy": {"checkpoint", "spiking", "conversion", "models", "compute"},
+    "evaluation": {"attacks", "threats", "spiking", "compute", "conversion", "data", "models"},
+    "training": {"compute", "models", "spiking", "attacks", "threats", "conversion", "data"},
+    "checkpoint": {"models", "conversion", "spiking"},
+    "conversion": {"compute", "spiking", "models", "data"},
+    "data": {"compute"},
+    "models": {"compute"},
+    "attacks": {"compute", "threats"},
+    "spiking": {"compute"},
+    "compute": set(),
+    "threats": set(),
+    "seeds": {"types"},
+    "zoo": {"names"},
+    **{name: set() for name in ("files", "lazy", "names", "processes", "types")},
+}
+"""What a room may know besides the ground: what the floors alone would let in too."""
 FILES = sorted(SOURCE.rglob("*.py"))
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 
@@ -50,6 +69,8 @@ def imported(file):
             above = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             modules = [f"{module}.{alias.name}" for alias in node.names] if module == "robustsnn" else [module]
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"robustsnn(\.\w+)+", str(node.value)):
+            modules = [str(node.value)]  # imported later, by its name
         else:
             continue
         for module in modules:
@@ -77,6 +98,24 @@ def test_imports_point_down(file):
         assert other != "__init__", "the package as a whole is above every room: import from the room itself"
         lower = floor(other) > floor(mine)
         assert lower or other == mine or {mine, other} <= GROUND, f"{mine} must not import {other}, which stands no lower"
+
+
+@every_file
+def test_a_room_knows_no_more_than_it_has_to(file):
+    mine = room(file)
+    if mine not in ("__init__", "__main__"):
+        unknown = set(imported(file)) - {mine} - KNOWS[mine] - (set() if mine in GROUND else GROUND)
+        assert not unknown, (
+            f"{mine} is to know nothing of {', '.join(unknown)}: move what it needs, or change KNOWS and say why"
+        )
+
+
+def test_no_room_may_know_what_it_does_not_use():
+    """The table is as tight as the code: an arrow that is gone stays gone."""
+    used = {name: {other for file in FILES if room(file) == name for other in imported(file)} for name in KNOWS}
+    assert KNOWS.keys() == ALL
+    kept = {name: sorted(known - used[name] - GROUND) for name, known in KNOWS.items()}
+    assert {name: arrows for name, arrows in kept.items() if arrows} == {}
 
 
 @every_file
@@ -177,5 +216,6 @@ def test_a_wrong_import_would_be_seen(tmp_path, monkeypatch):
         "from ..data import Images",
         "import torch",
     ]
+    lines.append('build = later("robustsnn.models", "create")')
     file.write_text("\n".join(["from __future__ import annotations", *lines]))
-    assert list(imported(file)) == ["training", "cli", "__init__", "data"]
+    assert sorted(imported(file)) == sorted(["training", "cli", "__init__", "data", "models"])

@@ -11,9 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
 from benchmarks import performance  # noqa: E402
+from benchmarks.bench import Timing  # noqa: E402
 from benchmarks.performance import AIMS, MEASURED, Aim  # noqa: E402
-
-from robustsnn.bench import Timing  # noqa: E402
 
 FIGURES = Timing("forward", plain=6.0, ours=2.0, floor=1.0, same=float("nan"), plain_bytes=4.0, ours_bytes=1.0)
 
@@ -51,7 +50,7 @@ def test_figures_are_kept_with_what_they_were_measured_with(tmp_path, monkeypatc
 
     def bench(command, check):
         assert check
-        assert command[command.index("bench") + 1 : -2] == list(MEASURED["batch-4"])
+        assert command[command.index("benchmarks.bench") + 1 : -2] == list(MEASURED["batch-4"])
         Path(command[-1]).write_text(json.dumps([vars(FIGURES)]))
         return SimpleNamespace(returncode=0)
 

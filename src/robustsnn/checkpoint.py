@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import models
-from robustsnn.conversion import trace
+from robustsnn.conversion import Blueprint
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build, one_line
-from robustsnn.spiking import SURROGATES, Dynamics, Slot, SpikingNetwork
+from robustsnn.spiking import NEURONS, SIGNALS, SURROGATES, Dynamics, SpikingNetwork
 from robustsnn.zoo import located
 
 FORMAT = "robustsnn-1"
@@ -27,7 +27,7 @@ WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself: ``kind`` ("ann" or "snn"), recipe, metrics, and dynamics and slots of an SNN."""
+    """What a checkpoint says of itself: ``kind`` ("ann" or "snn"), recipe, metrics; an SNN's dynamics, signal, blueprint."""
 
     kind: str
     recipe: dict[str, Any]
@@ -55,7 +55,8 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any] = {}, metri
         _check_body(recipe["model"], net)
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
-        spiking = {"dynamics": _written(net.dynamics), "slots": [asdict(slot) for slot in net.slots]}
+        blueprint = asdict(Blueprint.of(net))
+        spiking = {"dynamics": _written(net.dynamics), "signal": repr(net.signal), "blueprint": blueprint}
     header = {"kind": "snn" if spiking else "ann", "recipe": recipe, "metrics": metrics or {}, "spiking": spiking}
     try:
         texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
@@ -96,6 +97,11 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     header = _header(Path(path), texts)
     model = header.recipe.get("model", {})
     known = model if isinstance(model, dict) else {}
+    if header.kind == "snn" and header.spiking and "blueprint" not in header.spiking:
+        raise ValueError(
+            f"{path} was saved before checkpoints said how their bodies are made: give it that once, tensors as they are, by "
+            "'python benchmarks/blueprints.py FILE' of the source, or convert its ANN again"
+        )
     if body is None and "name" not in known:
         made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
         raise ValueError(
@@ -106,15 +112,13 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             _check_shapes(model, tensors, "body." if header.kind == "snn" else "")
         net = models.create(**model) if body is None else copy.deepcopy(body)
         if header.kind == "snn":
-            net, _ = trace(net, allow={"max_pool"})
             dynamics = dict(header.spiking["dynamics"])
             dynamics["surrogate"] = build("surrogate", SURROGATES, dynamics["surrogate"])
-            net = SpikingNetwork(
-                _with_biases(net, tensors), Dynamics(**dynamics), [Slot(**s) for s in header.spiking["slots"]]
-            )
-            _shape_thresholds(net, tensors)
+            dynamics["neuron"] = build("neuron", NEURONS, dynamics["neuron"])
+            signal = build("signal", SIGNALS, header.spiking["signal"])
+            net = Blueprint(**header.spiking["blueprint"]).built(net, Dynamics(**dynamics), signal)
         net.load_state_dict(tensors)
-    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
+    except (RuntimeError, TypeError, LookupError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
         advice = "restore the file from where it came" if body is None else "give a body like the one that was saved"
         raise ValueError(f"the tensors of {path} do not fit its recipe ({one_line(error)}): {advice}") from None
     return net.eval()
@@ -186,9 +190,7 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
     Raises:
         ValueError: `load` could not read them.
     """
-    if isinstance(dynamics.leak, Tensor):
-        raise ValueError("dynamics with a tensor as leak cannot be saved: save net.replace(leak=...) with a number")
-    surrogate = repr(dynamics.surrogate)
+    neuron, surrogate = repr(dynamics.neuron), repr(dynamics.surrogate)
     try:
         build("surrogate", SURROGATES, surrogate)
     except ValueError:
@@ -196,7 +198,14 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
             f"a network with the surrogate {surrogate[:80]} could be saved, but not loaded: put its dataclass into "
             "robustsnn.spiking.SURROGATES, or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same"
         ) from None
-    return {**vars(dynamics), "surrogate": surrogate}
+    try:
+        build("neuron", NEURONS, neuron)
+    except ValueError:
+        raise ValueError(
+            f"a network with the neuron {neuron[:80]} could be saved, but not loaded: put its dataclass into "
+            "robustsnn.spiking.NEURONS"
+        ) from None
+    return {**vars(dynamics), "neuron": neuron, "surrogate": surrogate}
 
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
@@ -233,16 +242,3 @@ def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head:
         found = tensors[head + name]
         if found.shape != tensor.shape:
             raise ValueError(f"{name} is {list(found.shape)}, but its recipe makes {list(tensor.shape)}")
-
-
-def _with_biases(body: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Conversion gives linear layers without bias a trainable one: make room for it."""
-    for name, module in body.named_modules():
-        if isinstance(module, nn.Linear) and module._parameters["bias"] is None and f"body.{name}.bias" in tensors:
-            module.bias = nn.Parameter(torch.zeros(module.out_features))
-    return body
-
-
-def _shape_thresholds(net: SpikingNetwork, tensors: Mapping[str, Tensor]) -> None:
-    for name, threshold in net.thresholds.items():
-        threshold.data = torch.zeros_like(tensors[f"body.{name}.threshold"])

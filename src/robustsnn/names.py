@@ -8,7 +8,16 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+BatchNorm = Literal["reestimate", "reset", "keep"]
+"""What conversion does to running statistics: found anew, (0, 1) as published, or kept."""
+Granularity = Literal["layer", "channel"]
+"""Whether a layer has one threshold, or each of its channels."""
+Rule = Literal["any", "last"]
+"""Which iterates of an attack are judged: every one (stronger and cheaper), or the last one (as published)."""
+Crafting = Literal["float32", "bfloat16"]
+"""In what the convolutions and linears that attacks follow compute; judging is done in float32."""
 
 Named = TypeVar("Named")
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {ast.Div: operator.truediv, ast.Mult: operator.mul}
@@ -86,16 +95,21 @@ def written(kind: Callable[..., Any]) -> str:
     'FGSM(goal=CrossEntropy())'
     """
     shown = [
-        field.name if field.default is MISSING else f"{field.name}={_written(field.default)}"
+        field.name if field.default is MISSING else f"{field.name}={spelled(field.default)}"
         for field in fields(kind)  # type: ignore[arg-type]
         if field.init
     ]
     return f"{kind.__name__}({', '.join(shown)})"
 
 
-def _written(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A value as `build` or `number` reads it.
+
+    >>> spelled(8 / 255), spelled(0.1)
+    ('8/255', '0.1')
+    """
     if is_dataclass(value):
-        parts = [f"{field.name}={_written(getattr(value, field.name))}" for field in fields(value) if field.init]
+        parts = [f"{field.name}={spelled(getattr(value, field.name))}" for field in fields(value) if field.init]
         return f"{type(value).__name__}({', '.join(parts)})"
     long = isinstance(value, float) and len(repr(value)) > 8
     return f"{round(value * 255)}/255" if long and math.isclose(value * 255, round(value * 255)) else repr(value)

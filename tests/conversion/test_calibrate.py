@@ -16,7 +16,7 @@ from robustsnn.conversion import calibrate, spiking
 from robustsnn.conversion import frontier as room
 from robustsnn.models import create
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, SpikingNetwork, lif
+from robustsnn.spiking import LIF, Dynamics, SpikingNetwork, unrolled
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -69,13 +69,13 @@ def batches(count=3, size=5):
 @pytest.mark.parametrize("leak", [1.0, 0.9])
 def test_thresholds_are_percentiles_of_what_neurons_receive_layer_by_layer(percentile, leak):
     body, used = plain(bias=True), batches()
-    net = spiking(body, used[0], Dynamics(3, leak))
+    net = spiking(body, used[0], Dynamics(3, neuron=LIF(leak)))
     found = calibrate(net, used, percentile, timesteps=7)
     assert list(found) == ["2", "4"]
     received = [body[1](images.flatten(1)).detach().expand(7, 5, 12) for images in used]
     first = max(ranked(current.numpy().ravel(), percentile) for current in received)
     assert found["2"] == pytest.approx(first, rel=1e-6)
-    spikes = [lif(current, found["2"], Dynamics(7, leak)) for current in received]
+    spikes = [unrolled(current, found["2"], Dynamics(7, neuron=LIF(leak))) for current in received]
     second = max(ranked(body[3](s).detach().numpy().ravel(), percentile) for s in spikes)
     assert 0.05 < torch.stack(spikes).mean() < 0.9
     assert found["4"] == pytest.approx(second, rel=1e-6)
@@ -126,7 +126,7 @@ def test_nothing_is_dropped_out_while_calibrating():
 
 
 def test_it_does_not_matter_what_runs_once(net):
-    repeated = SpikingNetwork(net.body, net.dynamics, [type(slot)(slot.name) for slot in net.slots])
+    repeated = SpikingNetwork(net.body, net.dynamics, slots=[type(slot)(slot.name) for slot in net.slots])
     assert calibrate(repeated, batches(), timesteps=6) == pytest.approx(calibrate(net, batches(), timesteps=6), rel=1e-5)
 
 
@@ -243,7 +243,7 @@ def test_thresholds_are_those_of_whole_passes_to_the_bit(body, store, chunk, mon
     made = trained(body) if body in BODIES else body().eval()
     size = 8 if body in BODIES else 16
     used = list(torch.rand(2, 5, 2, size, size, generator=generator(0, "calibration")))
-    net = spiking(made, used[0], Dynamics(3, 0.9, "subtract"))
+    net = spiking(made, used[0], Dynamics(3, neuron=LIF(0.9, "subtract")))
     assert room.frontier(ROOM.calibrating(net, 6), used) is not None
     assert calibrate(net, used, timesteps=6) == from_the_images(net, used, timesteps=6)
 
@@ -400,7 +400,7 @@ def test_thresholds_of_channels_are_percentiles_of_what_each_receives(net, image
 def test_channels_fire_with_their_own_thresholds_behind_each_other():
     body, used = plain(bias=True), batches()
     found = calibrate(spiking(body, used[0]), used, 90.0, timesteps=7, granularity="channel")
-    spikes = [lif(body[1](x.flatten(1)).detach().expand(7, 5, 12), found["2"], Dynamics(7)) for x in used]
+    spikes = [unrolled(body[1](x.flatten(1)).detach().expand(7, 5, 12), found["2"], Dynamics(7)) for x in used]
     received = [body[3](s).detach().numpy() for s in spikes]
     expected = np.array([max(ranked(x[..., c].ravel(), 90.0) for x in received) for c in range(9)])
     assert (expected > 0).any()

@@ -84,7 +84,7 @@ def test_with_relu_for_spikes_the_network_is_the_ann(body, images):
 def test_running_the_first_part_once_changes_nothing(body, images):
     net = spiking(trained(body), images, Dynamics(3), threshold=0.2).eval()
     plain = Analog()(net)
-    repeated = SpikingNetwork(plain, net.dynamics, [Slot(slot.name) for slot in net.slots])
+    repeated = SpikingNetwork(plain, net.dynamics, slots=[Slot(slot.name) for slot in net.slots])
     repeated = repeated.replace(dict.fromkeys(net.thresholds, 0.2)).eval()
     torch.testing.assert_close(repeated.steps(images), net.steps(images))
     assert any(slot.first for slot in net.slots) == body.begins_alike

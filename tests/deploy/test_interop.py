@@ -10,6 +10,7 @@ from robustsnn.deploy import from_neurons, from_snntorch, from_spikingjelly
 from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates, members, protocol
 from robustsnn.evaluation.members import leading
 from robustsnn.spiking import (
+    LIF,
     Adaptive,
     Analog,
     Dynamics,
@@ -114,8 +115,8 @@ def agree(theirs, mine, x, paths):
     ("kind", "options", "dynamics"),
     [
         ("IFNode", {}, {}),
-        ("IFNode", {"v_reset": None}, {"reset": "subtract"}),
-        ("LIFNode", {"tau": 4.0, "decay_input": False}, {"leak": 0.75}),
+        ("IFNode", {"v_reset": None}, {"neuron": LIF(reset="subtract")}),
+        ("LIFNode", {"tau": 4.0, "decay_input": False}, {"neuron": LIF(leak=0.75)}),
     ],
     ids=["IF", "IF, soft reset", "LIF"],
 )
@@ -126,9 +127,9 @@ def test_neurons_of_spikingjelly_are_ours_where_the_equations_are(mode, kind, op
 @pytest.mark.parametrize(
     ("options", "dynamics", "paths"),
     [
-        ({"beta": 0.8, "reset_mechanism": "zero"}, {"leak": 0.8}, DETACHED),
-        ({"beta": 1.0}, {"reset": "subtract"}, DETACHED),
-        ({"beta": 0.8, "reset_mechanism": "zero", "reset_delay": False}, {"leak": 0.8}, PATHS),
+        ({"beta": 0.8, "reset_mechanism": "zero"}, {"neuron": LIF(leak=0.8)}, DETACHED),
+        ({"beta": 1.0}, {"neuron": LIF(reset="subtract")}, DETACHED),
+        ({"beta": 0.8, "reset_mechanism": "zero", "reset_delay": False}, {"neuron": LIF(leak=0.8)}, PATHS),
     ],
     ids=["zero, one step later", "subtract, one step later", "zero at once"],
 )
@@ -300,7 +301,7 @@ def test_neurons_of_ones_own_are_ours_where_the_equations_are(neuron, weights, i
     left = net[1].v.clone()
     theirs = from_neurons(net, STEPS, reset="forget").eval()
     with unchanged(theirs):
-        agree(theirs, ours(weights, leak=0.8), images, PATHS)
+        agree(theirs, ours(weights, neuron=LIF(leak=0.8)), images, PATHS)
     assert torch.equal(net[1].v, left)
 
 
@@ -328,7 +329,7 @@ class Itself(nn.Module):
 
 def test_a_network_that_loops_by_itself_says_how_it_is_run(weights, images):
     own = from_neurons(Itself(weights), STEPS, reset=None, run=lambda net, x, timesteps: net(x).unsqueeze(0)).eval()
-    mine = ours(weights, leak=0.8).eval()
+    mine = ours(weights, neuron=LIF(leak=0.8)).eval()
     torch.testing.assert_close(own(images), mine(images))
     torch.testing.assert_close(gradient(Surrogate()(own), images), gradient(Surrogate()(mine), images), rtol=1e-4, atol=1e-5)
 

@@ -19,7 +19,7 @@ from robustsnn.deploy.nir import export  # noqa: E402
 from robustsnn.models import resnet, vgg, wideresnet  # noqa: E402
 from robustsnn.models.layers import initialise  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
-from robustsnn.spiking import Dynamics  # noqa: E402
+from robustsnn.spiking import LIF, PLIF, Dynamics  # noqa: E402
 
 SHAPE = (2, 8, 8)
 SIZES = {"classes": 4, "size": 8, "channels": 2, "mean": (0.4, 0.6), "std": (0.3, 0.2)}
@@ -87,7 +87,7 @@ def through_a_file(net, target, path):
 )
 @pytest.mark.parametrize("kind", BODIES)
 def test_every_spike_of_every_step_is_the_networks(kind, target, leak, tmp_path):
-    net = network(kind, leak=leak)
+    net = network(kind, neuron=LIF(leak=leak))
     wrong, _, apart = differing(through_a_file(net, target, tmp_path / "net.nir"), net, pixels())
     assert wrong == 0
     assert apart < 1e-12
@@ -95,7 +95,7 @@ def test_every_spike_of_every_step_is_the_networks(kind, target, leak, tmp_path)
 
 @pytest.mark.parametrize("target", ["norse", "lava"])
 def test_sum_pools_behind_divided_weights_are_average_pools(target, tmp_path):
-    net = network(leak=0.9)
+    net = network(neuron=LIF(leak=0.9))
     graph = through_a_file(net, target, tmp_path / "net.nir")
     assert not any(isinstance(node, nir.AvgPool2d | nir.Scale) for node in graph.nodes.values())
     assert any(isinstance(node, nir.SumPool2d) for node in graph.nodes.values())
@@ -143,7 +143,7 @@ def test_potentials_at_the_threshold_fire_in_single_precision():
 
 
 def test_thresholds_of_channels_and_trained_leaks_leave_with_the_network():
-    net = network("residual", train_leak=True)
+    net = network("residual", neuron=PLIF())
     with torch.no_grad():
         for i, leak in enumerate(net.leaks.values()):
             leak.fill_(1 - 0.01 * i)
@@ -158,7 +158,7 @@ def test_thresholds_of_channels_and_trained_leaks_leave_with_the_network():
 
 
 def test_the_graph_says_how_it_is_to_be_run(tmp_path):
-    graph = through_a_file(network(leak=0.9), "generic", tmp_path / "net.nir")
+    graph = through_a_file(network(neuron=LIF(leak=0.9)), "generic", tmp_path / "net.nir")
     facts = graph.metadata
     assert (facts["timesteps"], facts["dt"], facts["reset"], facts["target"]) == (5, 1e-4, "zero", "generic")
     assert {"robustsnn", "coding", "readout", "fires", "remarks"} <= set(facts)
@@ -183,7 +183,7 @@ def test_one_epoch_after_export_the_graph_is_as_it_was(unchanged):
 
 
 def test_soft_reset_leaves_in_words_only():
-    net = network(reset="subtract")
+    net = network(neuron=LIF(reset="subtract"))
     graph = to_nir(net, SHAPE)
     assert differing(graph, net, pixels())[0] == 0
     assert any(remark.startswith("reset: ") for remark in remarks(graph))
@@ -193,10 +193,10 @@ def test_soft_reset_leaves_in_words_only():
 @pytest.mark.parametrize(
     ("dynamics", "target", "kind", "words"),
     [
-        ({"reset": "subtract"}, "snntorch", "vgg", "no reset 'subtract'"),
+        ({"neuron": LIF(reset="subtract")}, "snntorch", "vgg", "no reset 'subtract'"),
         ({}, "sinabs", "vgg", "no reset 'zero'"),
-        ({"reset": "subtract", "leak": 0.9}, "sinabs", "vgg", "leak"),
-        ({"start": 0.5}, "generic", "vgg", "start=0"),
+        ({"neuron": LIF(reset="subtract", leak=0.9)}, "sinabs", "vgg", "leak"),
+        ({"neuron": LIF(start=0.5)}, "generic", "vgg", "start=0"),
         ({}, "norse", "residual", "sums branches"),
         ({}, "brian", "vgg", "target"),
     ],

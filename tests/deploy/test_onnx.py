@@ -7,7 +7,7 @@ from robustsnn.conversion import spiking
 from robustsnn.deploy import exported, to_onnx
 from robustsnn.models import create
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics
+from robustsnn.spiking import LIF, PLIF, Dynamics, MultiSpike
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -25,7 +25,9 @@ def pixels(count):
     return torch.rand(count, *SHAPE, generator=generator(0, "test images"))
 
 
-@pytest.mark.parametrize("dynamics", [{}, {"reset": "subtract", "leak": 0.9, "start": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "dynamics", [{}, {"neuron": LIF(0.9, "subtract", 0.5)}, {"neuron": PLIF(0.9)}, {"neuron": MultiSpike(3)}], ids=str
+)
 def test_the_exported_program_is_the_network_for_any_number_of_images(dynamics, unchanged):
     net = network(**dynamics)
     with unchanged(net):
@@ -46,7 +48,7 @@ def test_onnxruntime_gives_the_same_logits():
         pytest.importorskip(package, reason="onnx, onnxscript or onnxruntime is not installed")
     import onnxruntime
 
-    net, x = network(leak=0.9), pixels(32)
+    net, x = network(neuron=LIF(leak=0.9)), pixels(32)
     session = onnxruntime.InferenceSession(to_onnx(net, SHAPE), providers=["CPUExecutionProvider"])
     for count in (1, 32):
         (logits,) = session.run(["logits"], {"images": x[:count].numpy()})

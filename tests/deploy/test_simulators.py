@@ -18,7 +18,7 @@ from robustsnn.deploy.nir import export, remarks, to_nir  # noqa: E402
 from robustsnn.models import create, resnet  # noqa: E402
 from robustsnn.models.layers import initialise  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
-from robustsnn.spiking import Dynamics, lif, membrane  # noqa: E402
+from robustsnn.spiking import LIF, Dynamics, unrolled, walk  # noqa: E402
 
 SHAPE, STEPS = (1, 8, 8), 8
 ROUNDING = 1e-5
@@ -76,13 +76,15 @@ def simulated(target, graph, x):
 @torch.no_grad()
 def ours(net, x):
     """The same in our network, with the potential that each spike is decided by, ``[T,N,...]``."""
-    spikes, potentials, view = {}, {}, net.firing(lif)  # the equations, which are not compiled
+    spikes, potentials, view = {}, {}, net.firing(unrolled)  # the equations, which are not compiled
 
     def watch(name):
         def note(neuron, given, out):
             current = given[0].expand(STEPS, *given[0].shape) if neuron.first else given[0].unflatten(0, (STEPS, -1))
             spikes[name] = out.unflatten(0, (STEPS, -1)).numpy().copy()
-            potentials[name] = (membrane(current, neuron.threshold, neuron.dynamics)[0] / neuron.threshold).numpy()
+            potentials[name] = (
+                torch.stack(walk(current, neuron.threshold, neuron.dynamics).potentials) / neuron.threshold
+            ).numpy()
 
         return note
 
@@ -151,7 +153,7 @@ def test_a_simulator_agrees_on_the_digits(target, kind, leak, granularity, bodie
     """Where a spike differs at all, the first that does in its image was decided by less than rounding."""
     (ann, batches), (x, y) = bodies[kind], test_images
     net = convert(
-        ann, batches, Dynamics(STEPS, leak=leak), scale=0.4, calibration_timesteps=20, granularity=granularity
+        ann, batches, Dynamics(STEPS, neuron=LIF(leak=leak)), scale=0.4, calibration_timesteps=20, granularity=granularity
     ).eval()
     export(net, tmp_path / "net.nir", target, SHAPE)
     theirs, their_spikes = simulated(target, nir.read(tmp_path / "net.nir"), x)
@@ -182,7 +184,7 @@ def test_sinabs_agrees_as_far_as_it_can(bodies, test_images):
     """It fires several times a step and clips potentials, as the remarks say."""
     importer = pytest.importorskip("sinabs.nir", reason="sinabs cannot be imported")
     (ann, batches), (x, y) = bodies["plain"], test_images
-    net = convert(ann, batches, Dynamics(STEPS, reset="subtract"), scale=0.6, calibration_timesteps=20).eval()
+    net = convert(ann, batches, Dynamics(STEPS, neuron=LIF(reset="subtract")), scale=0.6, calibration_timesteps=20).eval()
     graph = to_nir(net, SHAPE, "sinabs")
     assert {"potentials", "spikes"} <= {remark.partition(":")[0] for remark in remarks(graph)}
     with warnings.catch_warnings(), torch.no_grad():
@@ -191,4 +193,4 @@ def test_sinabs_agrees_as_far_as_it_can(bodies, test_images):
         out = model(x.unsqueeze(1).expand(-1, STEPS, -1, -1, -1).flatten(0, 1))
     logits = (out[0] if isinstance(out, tuple) else out).unflatten(0, (len(x), STEPS)).mean(1)
     assert (logits.argmax(1) == y).float().mean() > 0.85
-    assert (logits.argmax(1) == net.firing(lif)(x).argmax(1)).float().mean() > 0.9
+    assert (logits.argmax(1) == net.firing(unrolled)(x).argmax(1)).float().mean() > 0.9

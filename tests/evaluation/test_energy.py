@@ -15,7 +15,7 @@ from robustsnn.spiking import Dynamics, Slot, SpikingNetwork
 
 
 def counted(body, dynamics, slots, pixels):
-    net = SpikingNetwork(body, dynamics, slots)
+    net = SpikingNetwork(body, dynamics, slots=slots)
     return operations(net, Samples(pixels, torch.zeros(len(pixels), dtype=torch.int64), classes=2)), net
 
 

@@ -18,7 +18,7 @@ RATE = (7 + 4 + 16) / (3 * 4 * 4)
 
 def one_layer(first=False):
     body = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(4, 2))
-    return SpikingNetwork(body, Dynamics(4), [Slot("1", first)])
+    return SpikingNetwork(body, Dynamics(4), slots=[Slot("1", first)])
 
 
 def images(count=3):

@@ -1,4 +1,5 @@
-"""The published formulas' own numbers (shared/golden/README.md): an independent computation of the whole method."""
+"""An independent computation of the whole method: by `make.py` for a small network, and, where they are at hand, the published
+formulas' own numbers (shared/golden/README.md)."""
 
 import os
 from pathlib import Path
@@ -16,13 +17,13 @@ from robustsnn.models import create
 from robustsnn.spiking import Analog, Dynamics, Exponential, Rate, Rectangle, StraightThrough, Surrogate, Triangle
 from robustsnn.threats import Linf
 
-FOLDER = Path(os.environ.get("ROBUSTSNN_GOLDEN", Path(__file__).resolve().parents[3] / "shared/golden"))
-pytestmark = [
-    pytest.mark.skipif(not FOLDER.exists(), reason=f"no golden numbers at {FOLDER}; ROBUSTSNN_GOLDEN names their folder"),
-    pytest.mark.usefixtures("unchecked"),
-]
+HERE = Path(__file__).resolve()
+FOLDER = Path(os.environ.get("ROBUSTSNN_GOLDEN", HERE.parents[3] / "shared/golden"))
+pytestmark = pytest.mark.usefixtures("unchecked")
 NORMALISED = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
+SMALL = {"size": 8, "plan": [8, "A", 16, 16, "A", 32], "hidden": [16]}
 BODIES = {
+    "small": lambda: create("vgg", 10, conv_bias=True, **SMALL, **NORMALISED),
     "vggmini": lambda: create("vggmini", 10, conv_bias=True, **NORMALISED),
     "resnet20": lambda: create("resnet20", 10, **NORMALISED),
 }
@@ -45,7 +46,10 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def golden(network):
-    with np.load(FOLDER / f"{network}.npz") as file:
+    path = (HERE.parent if network == "small" else FOLDER) / f"{network}.npz"
+    if not path.exists():
+        pytest.skip(f"no golden numbers at {path}; ROBUSTSNN_GOLDEN names their folder")
+    with np.load(path) as file:
         return {key: torch.from_numpy(file[key]) for key in file.files}
 
 
@@ -87,9 +91,9 @@ def test_ann_logits(ann, x, golden):
 
 
 def test_calibrated_thresholds(network, ann, x, golden):
-    batches, expected = golden["calib_x"].float().div(255).split(8), golden["thresholds_T16_p99.7"].tolist()
+    batches, expected = list(golden["calib_x"].float().div(255).split(8)), golden["thresholds_T16_p99.7"].tolist()
     net = spiking(ann, x)
-    if network == "vggmini":
+    if network != "resnet20":
         found = list(calibrate(net, batches, timesteps=16).values())
     else:
         found = with_the_published_slip(net, batches, expected)

@@ -6,7 +6,7 @@ from torch import nn
 
 from robustsnn.conversion import convert
 from robustsnn.models import QCFS, create
-from robustsnn.spiking import Dynamics, lif
+from robustsnn.spiking import LIF, Dynamics, unrolled
 
 
 def test_the_staircase_by_hand():
@@ -26,7 +26,7 @@ def test_the_gradient_passes_the_floor_and_stops_at_the_ends():
 @pytest.mark.parametrize("threshold", [0.5, 2.0])
 def test_it_is_the_rate_of_a_neuron_with_soft_reset_and_half_a_threshold(threshold):
     x = torch.linspace(-1, 4, 101)
-    rate = lif(x.expand(8, -1), threshold, Dynamics(8, reset="subtract", start=0.5)).mean(0)
+    rate = unrolled(x.expand(8, -1), threshold, Dynamics(8, neuron=LIF(reset="subtract", start=0.5))).mean(0)
     assert torch.equal(rate, QCFS(8, threshold)(x))
 
 
@@ -36,7 +36,7 @@ def test_a_network_of_one_hidden_layer_converts_without_any_loss():
     with torch.no_grad():
         ann[1].running_mean.fill_(0.1)
         ann[2].threshold.fill_(0.7)
-    snn = convert(ann, [x], Dynamics(4, reset="subtract", start=0.5), scale=1, batch_norm="keep").eval()
+    snn = convert(ann, [x], Dynamics(4, neuron=LIF(reset="subtract", start=0.5)), scale=1, batch_norm="keep").eval()
     assert snn.thresholds["2"].item() == pytest.approx(0.7)
     torch.testing.assert_close(snn(x), ann(x))
 
@@ -58,14 +58,14 @@ class Twice(nn.Module):
 @pytest.mark.parametrize(("learned", "expected"), [(0.7, 0.7), (-0.2, 1e-3)])
 def test_neurons_get_the_threshold_that_counted_in_every_place_of_a_staircase(learned, expected):
     x = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    snn = convert(Twice(learned).eval(), [x], Dynamics(4, reset="subtract", start=0.5), scale=1, batch_norm="keep")
+    snn = convert(Twice(learned).eval(), [x], Dynamics(4, neuron=LIF(reset="subtract", start=0.5)), scale=1, batch_norm="keep")
     assert [threshold.item() for threshold in snn.thresholds.values()] == pytest.approx([expected] * 2)
 
 
 def test_deeper_networks_come_closer_with_more_steps():
     ann = create("digits", classes=10, size=8, channels=1, width=0.5, activation="QCFS(levels=64, threshold=0.3)").eval()
     x = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    snn = convert(ann, [x], Dynamics(4, reset="subtract", start=0.5), scale=1, batch_norm="keep").eval()
+    snn = convert(ann, [x], Dynamics(4, neuron=LIF(reset="subtract", start=0.5)), scale=1, batch_norm="keep").eval()
     gaps = [(snn.replace(timesteps=steps)(x) - ann(x)).abs().mean().item() for steps in (1, 4, 64)]
     assert gaps[2] < 0.5 * gaps[1] < 0.5 * gaps[0]
 

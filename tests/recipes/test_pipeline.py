@@ -15,8 +15,9 @@ from robustsnn.checkpoint import load, read_header
 from robustsnn.data import Samples
 from robustsnn.files import read_tensors
 from robustsnn.processes import Team
-from robustsnn.recipes import Listener, Run, measuring, pipeline, plan, run_all
+from robustsnn.recipes import STAGES, Listener, making, measuring, plan, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
+from robustsnn.recipes.run import Run
 from robustsnn.reporting import markdown, read_report
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -101,8 +102,7 @@ def test_one_threshold_everywhere_leaves_batch_norms_to_their_own_key(epochs, tm
         conversion = {"threshold": 1.0, "batch_norm": how, "scale": 0.5}
         run = tiny(tmp_path / how, pretrain={"epochs": epochs, "probe": ""}, conversion=conversion, compare=[])
         run = replace(run, listener=Listener(lines.append))
-        pipeline.pretrain(run)
-        pipeline.convert(run)
+        run_all(run, "convert")
         net = run.open("converted")
         assert {threshold.item() for threshold in net.thresholds.values()} == {1.0}
         assert any("conversion.threshold is the threshold everywhere, whatever scale, timesteps" in line for line in lines)
@@ -133,14 +133,14 @@ def test_the_report_has_a_row_per_network_and_a_curve_per_training(finished):
     assert all(name in (finished / "report.md").read_text() for name in ROWS)
 
 
-STAGES = {"train": pipeline, "convert_network": pipeline, "evaluate_network": measuring}
+EXPENSIVE = {"train": making, "convert_network": making, "evaluate_network": measuring}
 
 
 @pytest.fixture
 def done(monkeypatch):
     """Which of the expensive stages are called."""
     calls = []
-    for name, module in STAGES.items():
+    for name, module in EXPENSIVE.items():
         real = getattr(module, name)
 
         def spy(*args, name=name, real=real, **options):
@@ -298,8 +298,8 @@ def test_a_damaged_report_is_measured_anew_as_its_error_advises(folder):
 
 def test_the_stages_one_by_one_are_the_run(finished, tmp_path):
     run = tiny(tmp_path)
-    for stage in (pipeline.pretrain, pipeline.convert, pipeline.finetune, measuring.evaluate):
-        stage(run)
+    for stage in list(STAGES)[:-1]:
+        run_all(run, until=stage)
     whole = read_report((finished / "report.json").read_bytes(), "report.json")
     assert accuracies(measuring.report(run)) == accuracies(whole)
 
@@ -320,7 +320,7 @@ def test_a_single_test_image_is_enough(tmp_path):
 )
 def test_a_stage_without_the_one_before_says_which_to_run(stage, missing, first, tmp_path):
     with pytest.raises(ValueError, match=rf"{missing}.*run the stage '{first}'"):
-        getattr(pipeline, stage)(tiny(tmp_path))
+        STAGES[stage].do(tiny(tmp_path))
     assert files(tmp_path) == {}
 
 
@@ -344,20 +344,20 @@ def test_finetuning_never_goes_on_from_another_conversion(change, folder):
     for name in ("snn.safetensors", "report.json", "metrics.jsonl"):
         (folder / name).unlink()
     with pytest.raises(Stop):
-        pipeline.finetune(stopping(tiny(folder), "epoch 1/2"))
+        run_all(stopping(tiny(folder), "epoch 1/2"), "finetune")
     for each in (folder, folder / "natural"):
         (each / "converted.safetensors").unlink()
         (each / "snn.safetensors").unlink(missing_ok=True)
     run = tiny(folder, **change)
-    pipeline.convert(run)
+    run_all(run, "convert")
     try:
-        pipeline.finetune(run)
+        run_all(run, "finetune")
     except ValueError as error:
         assert "snn.state" in str(error)  # noqa: PT017
         return
     found = read_tensors(run.path("snn"))[0]
     (folder / "snn.safetensors").unlink()
-    pipeline.finetune(run)
+    run_all(run, "finetune")
     clean = read_tensors(run.path("snn"))[0]
     assert all(torch.equal(found[name], clean[name]) for name in clean)
 
@@ -365,7 +365,7 @@ def test_finetuning_never_goes_on_from_another_conversion(change, folder):
 @pytest.mark.parametrize("train", [True, False])
 def test_thresholds_can_be_left_as_they_were_converted(train, folder):
     (folder / "snn.safetensors").unlink()
-    pipeline.finetune(tiny(folder, finetune={"train_thresholds": train}, compare=[]))
+    run_all(tiny(folder, finetune={"train_thresholds": train}, compare=[]), "finetune")
     before, after = (read_tensors(folder / f"{name}.safetensors")[0] for name in ("converted", "snn"))
     thresholds = [name for name in before if name.endswith("threshold")]
     assert len(thresholds) > 1
@@ -377,9 +377,9 @@ def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder
     for name in ("snn.safetensors", "report.json"):
         (folder / name).unlink()
     with pytest.raises(Stop):
-        pipeline.finetune(stopping(tiny(folder), "epoch 1/2"))
+        run_all(stopping(tiny(folder), "epoch 1/2"), "finetune")
     assert (folder / "snn.state").exists()
-    pipeline.finetune(tiny(folder))
+    run_all(tiny(folder), "finetune")
     assert not (folder / "snn.state").exists()
     lines = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert sorted(lines) == sorted(["pretrain"] * 2 + ["convert"] + ["finetune"] * 2)
@@ -413,7 +413,7 @@ def test_what_was_found_of_a_network_goes_with_it(folder):
     for path in (folder / "report.json", *folder.rglob("snn.safetensors")):
         path.unlink()
     run = tiny(folder, finetune={"lr": 0.1})
-    pipeline.finetune(run)
+    run_all(run, "finetune")
     assert list(folder.glob("*.evaluation*")) == []
     assert len(measuring.evaluate(run).rows) == len(ROWS)
 

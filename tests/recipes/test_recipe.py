@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from robustsnn.attacks import PGD
 from robustsnn.data import digits
 from robustsnn.models import create
-from robustsnn.recipes import Run, load_recipe, packaged
+from robustsnn.recipes import load_recipe, packaged
 from robustsnn.recipes.recipe import Recipe, from_table, from_toml
-from robustsnn.spiking import Dynamics, Exponential
+from robustsnn.recipes.run import Run
+from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, MultiSpike
 from robustsnn.threats import L2, Linf
 from robustsnn.training import RobustFinetuning, Schedule, Trades
 from robustsnn.training.objectives import within
@@ -121,7 +122,9 @@ def test_texts_become_the_values_they_spell():
     assert value.pretrain.value() == Trades(beta=3, eps=4 / 255)
     assert value.finetune.value() == RobustFinetuning(0.1, 0.05)
     assert (value.finetune.attack(), value.finetune.threat()) == (PGD(5), Linf(8 / 255))
-    assert value.dynamics() == Dynamics(8, leak=0.5, surrogate=Exponential(0.3, 2))
+    assert value.dynamics() == Dynamics(8, neuron=LIF(leak=0.5), surrogate=Exponential(0.3, 2))
+    assert recipe(neurons={"train_leak": True, "start": 0.5}).dynamics().neuron == PLIF(start=0.5)
+    assert recipe(neurons={"kind": "MultiSpike(3)"}).dynamics().neuron == MultiSpike(3)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +193,8 @@ MISTAKES = [
     ({"finetune": {"epochs": 1.5}}, r"finetune\.epochs: .*'1\.5'"),
     ({"finetune": 3}, r"finetune: .*"),
     ({"neurons": {"leak": 1.5}}, r"neurons\.leak: .*less than or equal to 1"),
+    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons: leak, reset.* are of LIF: give them inside kind"),
+    ({"neurons": {"kind": "Spikey"}}, r"unknown neuron 'Spikey': .*LIF, MultiSpike, PLIF"),
     ({"neurons": {"reset": "none"}}, r"neurons\.reset: .*'zero' or 'subtract'"),
     ({"neurons": {"surrogate": "Tringle(1)"}}, r"neurons\.surrogate: .*did you mean 'Triangle'\?"),
     ({"neurons": {"surrogate": "Triangle(-1)"}}, r"neurons\.surrogate: .*greater than 0, not -1"),

@@ -5,8 +5,9 @@ import torch
 
 from robustsnn import load
 from robustsnn.evaluation.figures import stored_weights
-from robustsnn.recipes import Listener, Run, load_recipe, pipeline, run_all
+from robustsnn.recipes import Listener, load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
+from robustsnn.recipes.run import Run
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -41,12 +42,11 @@ def test_a_baseline_from_random_weights_is_neither_pruned_nor_trained_before_con
     }
     recipe, lines = from_table(merged(load_recipe("digits").table(), TINY | changes), "test"), []
     run = Run(recipe, tmp_path, Listener(lines.append))
-    for stage in (pipeline.pretrain, pipeline.convert):
-        stage(run)
+    run_all(run, "convert")
     start, converted = load(tmp_path / "end_to_end/ann.safetensors"), load(tmp_path / "end_to_end/converted.safetensors")
     assert all(torch.equal(weight, converted.get_parameter(f"body.{name}")) for name, weight in start.named_parameters())
     assert not (tmp_path / "end_to_end/pruned.safetensors").exists()
-    assert "end_to_end ANN: has random weights, so nothing is pruned" in lines
+    assert "end_to_end: has no stage 'prune'" in lines
     assert recipe.baseline("end_to_end").prune.epochs == 1
 
 

@@ -5,9 +5,9 @@ import torch
 
 from robustsnn import checkpoint
 from robustsnn.models import QCFS
-from robustsnn.recipes import Run, load_recipe
-from robustsnn.recipes.pipeline import convert, finetune, pretrain, staircase
+from robustsnn.recipes import load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
+from robustsnn.recipes.run import Run
 
 SMALL = {
     "name": "small", "timesteps": 3, "data": {"limit": 60}, "model": {"width": 0.25},
@@ -25,22 +25,20 @@ def changed(**keys):
 
 def test_the_staircase_becomes_the_neurons(tmp_path):
     run = Run(changed(), tmp_path)
-    for stage in (pretrain, staircase, convert, finetune):
-        stage(run)
+    run_all(run, "finetune")
     climbing, spikes = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("staircase", "converted"))
     steps = {name: module for name, module in climbing.named_modules() if isinstance(module, QCFS)}
     assert {name: module.levels for name, module in steps.items()} == dict.fromkeys(spikes.thresholds, 3)
     assert all(torch.equal(steps[name].lifted, threshold) for name, threshold in spikes.thresholds.items())
     assert (tmp_path / "snn.safetensors").exists()
     written = (tmp_path / "staircase.safetensors").stat().st_mtime_ns
-    staircase(Run(changed(), tmp_path))
+    run_all(Run(changed(), tmp_path), "staircase")
     assert (tmp_path / "staircase.safetensors").stat().st_mtime_ns == written
 
 
 def test_without_epochs_there_is_none(tmp_path):
     run = Run(changed(staircase={"epochs": 0}), tmp_path)
-    pretrain(run)
-    staircase(run)
+    run_all(run, "staircase")
     assert not (tmp_path / "staircase.safetensors").exists()
 
 

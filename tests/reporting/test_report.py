@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from robustsnn.cli.terminal import Terminal
 from robustsnn.evaluation import Audit, Report, Result, wilson
 from robustsnn.reporting import (
     Row,
@@ -35,7 +36,6 @@ from robustsnn.reporting.tables import (
     percent,
     pilots,
 )
-from robustsnn.terminal import Terminal
 from robustsnn.training import Epoch
 
 

@@ -1,11 +1,26 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle, lif
-from robustsnn.spiking.kernels import Through, fused_lif
+from robustsnn.spiking import (
+    LIF,
+    PLIF,
+    Dynamics,
+    Exponential,
+    MultiSpike,
+    NeuronLayer,
+    Rectangle,
+    StraightThrough,
+    Triangle,
+    unrolled,
+)
+from robustsnn.spiking.kernels import Through, fused
 from robustsnn.spiking.paths import Rate
 
 rate_lif = Through(Rate._rule)
@@ -42,15 +57,15 @@ def outcome(neuron, dynamics, current, threshold, upstream):
 @pytest.mark.parametrize("expanded", [False, True], ids=["current", "expanded"])
 @pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
 def test_fused_is_plain(surrogate, reset, leak, detach_reset, per_channel, expanded):
-    dynamics = Dynamics(leak=leak, reset=reset, detach_reset=detach_reset, surrogate=surrogate)
+    dynamics = Dynamics(neuron=LIF(leak=leak, reset=reset), detach_reset=detach_reset, surrogate=surrogate)
     for dtype in (torch.float32, torch.float64):
         given_problem = problem(dtype, per_channel=per_channel, expanded=expanded)
-        plain, fused = outcome(lif, dynamics, *given_problem), outcome(fused_lif, dynamics, *given_problem)
-        assert torch.equal(fused[0], plain[0])
+        plain, ours = outcome(unrolled, dynamics, *given_problem), outcome(fused, dynamics, *given_problem)
+        assert torch.equal(ours[0], plain[0])
         assert 0.05 < plain[0].mean() < 0.95, "the problem is too easy"
         tolerance = 1e-6 if dtype == torch.float32 else 1e-12
-        for ours, reference in zip(fused[1:], plain[1:], strict=True):
-            torch.testing.assert_close(ours, reference, rtol=tolerance, atol=tolerance * float(plain[1].norm()))
+        for found, reference in zip(ours[1:], plain[1:], strict=True):
+            torch.testing.assert_close(found, reference, rtol=tolerance, atol=tolerance * float(plain[1].norm()))
 
 
 @resets
@@ -62,9 +77,9 @@ def test_the_last_bit_of_a_potential_decides_alike_in_fused_and_plain(reset, lea
     v = torch.zeros(500, dtype=dtype)
     for step in current:
         v = leak * v + step
-    dynamics = Dynamics(leak=leak, reset=reset)
-    assert torch.equal(lif(current, v, dynamics)[2], torch.ones(500, dtype=dtype))
-    assert torch.equal(fused_lif(current, v, dynamics), lif(current, v, dynamics))
+    dynamics = Dynamics(neuron=LIF(leak=leak, reset=reset))
+    assert torch.equal(unrolled(current, v, dynamics)[2], torch.ones(500, dtype=dtype))
+    assert torch.equal(fused(current, v, dynamics), unrolled(current, v, dynamics))
 
 
 @given(
@@ -72,18 +87,18 @@ def test_the_last_bit_of_a_potential_decides_alike_in_fused_and_plain(reset, lea
 )
 def test_fused_fires_where_plain_does(eighths, leak, reset):
     current = torch.tensor(eighths).div(8)[:, None]
-    dynamics = Dynamics(leak=leak, reset=reset)
-    assert torch.equal(fused_lif(current, torch.tensor(1.0), dynamics), lif(current, 1.0, dynamics))
+    dynamics = Dynamics(neuron=LIF(leak=leak, reset=reset))
+    assert torch.equal(fused(current, torch.tensor(1.0), dynamics), unrolled(current, 1.0, dynamics))
 
 
 @resets
 @leaks
 def test_rate_fires_the_same_and_passes_gradients_where_neurons_ever_fired(reset, leak):
-    dynamics = Dynamics(leak=leak, reset=reset)
+    dynamics = Dynamics(neuron=LIF(leak=leak, reset=reset))
     current, threshold, upstream = problem(torch.float32)
     current = current - 0.3
     spikes, gradient, of_threshold = outcome(rate_lif, dynamics, current, threshold, upstream)
-    assert torch.equal(spikes, lif(current, threshold, dynamics))
+    assert torch.equal(spikes, unrolled(current, threshold, dynamics))
     fired = (spikes.sum(0) > 0).float()
     assert 0.05 < fired.mean() < 0.95, "the problem is too easy"
     assert torch.equal(gradient, upstream * fired)
@@ -98,20 +113,20 @@ def test_rate_fires_the_same_and_passes_gradients_where_neurons_ever_fired(reset
 )
 def test_any_function_of_the_potential_serves_as_surrogate(make, reset):
     kept = torch.full((4, 3, 5, 5), 0.5)
-    dynamics = Dynamics(reset=reset, surrogate=make(kept))
+    dynamics = Dynamics(neuron=LIF(reset=reset), surrogate=make(kept))
     given_problem = problem(torch.float32)
-    plain, fused = outcome(lif, dynamics, *given_problem), outcome(fused_lif, dynamics, *given_problem)
-    torch.testing.assert_close(fused[:2], plain[:2])
-    torch.testing.assert_close(fused[2], plain[2], rtol=1e-4, atol=1e-4)
+    plain, ours = outcome(unrolled, dynamics, *given_problem), outcome(fused, dynamics, *given_problem)
+    torch.testing.assert_close(ours[:2], plain[:2])
+    torch.testing.assert_close(ours[2], plain[2], rtol=1e-4, atol=1e-4)
     assert (kept == 0.5).all(), "what the surrogate returned was written to"
 
 
 @resets
-@pytest.mark.parametrize("neuron", [fused_lif, rate_lif])
+@pytest.mark.parametrize("neuron", [fused, rate_lif])
 def test_an_upstream_gradient_without_memory_of_its_own_is_as_good(neuron, reset):
     current, threshold, upstream = problem(torch.float32)
     ones = torch.ones(()).expand_as(upstream)
-    dynamics = Dynamics(reset=reset)
+    dynamics = Dynamics(neuron=LIF(reset=reset))
     torch.testing.assert_close(
         outcome(neuron, dynamics, current, threshold, ones), outcome(neuron, dynamics, current, threshold, ones.clone())
     )
@@ -121,11 +136,11 @@ def test_forward_keeps_only_its_input_and_no_copies_of_an_expanded_one():
     saved = []
     current, threshold = torch.rand(3, 4, requires_grad=True), torch.tensor(0.5, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
-        fused_lif(current.expand(8, 3, 4), threshold, Dynamics())
+        fused(current.expand(8, 3, 4), threshold, Dynamics())
     assert {tensor.data_ptr() for tensor in saved} == {current.data_ptr(), threshold.data_ptr()}
 
 
-@pytest.mark.parametrize("neuron", [fused_lif, rate_lif])
+@pytest.mark.parametrize("neuron", [fused, rate_lif])
 def test_inputs_are_left_as_they_are(neuron):
     current, threshold, upstream = problem(torch.float32)
     before = [tensor.clone() for tensor in (current, threshold, upstream)]
@@ -142,19 +157,57 @@ def test_a_start_and_a_trained_leak_are_fused_as_in_plain(reset, detach_reset, p
 
     def run(neuron):
         leak = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
-        dynamics = Dynamics(leak=leak, reset=reset, detach_reset=detach_reset, start=0.5)
-        return *outcome(neuron, dynamics, current, threshold, upstream), leak.grad
+        dynamics = Dynamics(neuron=PLIF(reset=reset, start=0.5), detach_reset=detach_reset)
+        return *outcome(partial(neuron, leak=leak), dynamics, current, threshold, upstream), leak.grad
 
-    plain, fused = run(lif), run(fused_lif)
-    assert torch.equal(fused[0], plain[0])
+    plain, ours = run(unrolled), run(fused)
+    assert torch.equal(ours[0], plain[0])
     assert plain[3].abs() > 1e-3
-    for ours, reference in zip(fused[1:], plain[1:], strict=True):
-        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
+    for found, reference in zip(ours[1:], plain[1:], strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-10)
 
 
 def test_half_a_threshold_at_the_start_rounds_the_rate_to_the_nearest():
     current = torch.tensor([0.3, 0.4, 0.6, 0.7]).expand(4, 4)
-    rounded = lif(current, 1.0, Dynamics(4, reset="subtract", start=0.5)).mean(0)
-    floored = lif(current, 1.0, Dynamics(4, reset="subtract")).mean(0)
+    rounded = unrolled(current, 1.0, Dynamics(4, neuron=LIF(reset="subtract", start=0.5))).mean(0)
+    floored = unrolled(current, 1.0, Dynamics(4, neuron=LIF(reset="subtract"))).mean(0)
     assert rounded.tolist() == [0.25, 0.5, 0.5, 0.75]
     assert floored.tolist() == [0.25, 0.25, 0.5, 0.5]
+
+
+@surrogates
+@detached
+@pytest.mark.parametrize("neuron", [MultiSpike(1), MultiSpike(3), MultiSpike(2, leak=0.9, start=0.5)], ids=repr)
+@pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
+def test_bursts_are_fused_as_in_plain(neuron, surrogate, detach_reset, per_channel):
+    dynamics = Dynamics(neuron=neuron, detach_reset=detach_reset, surrogate=surrogate)
+    given_problem = problem(torch.float64, per_channel=per_channel)
+    plain, ours = outcome(unrolled, dynamics, *given_problem), outcome(fused, dynamics, *given_problem)
+    assert torch.equal(ours[0], plain[0])
+    for found, reference in zip(ours[1:], plain[1:], strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-10)
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the processor must know a number that a GPU holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@resets
+def test_a_trained_leak_makes_no_one_wait_for_a_number(reset):
+    layer = NeuronLayer(nn.Parameter(torch.tensor(0.7)), Dynamics(6, neuron=PLIF(0.8, reset)))
+    current = torch.rand(24, 3, generator=generator(0, "waits")).requires_grad_()
+    with Waits() as waits:
+        layer(current).sum().backward()
+    assert waits.count == 0
+    assert layer.leak.grad != 0
+    with Waits() as waits:
+        float(layer.leak.detach())
+    assert waits.count == 1

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, Neuron, Rectangle, Slot, SpikingNetwork, Surrogate, Triangle, lif
+from robustsnn.spiking import LIF, PLIF, Dynamics, NeuronLayer, Rectangle, Slot, SpikingNetwork, Surrogate, Triangle, unrolled
 
 
 def body():
@@ -25,10 +25,12 @@ def test_logits_are_the_mean_of_those_of_every_step(net, images, timesteps):
 @pytest.mark.parametrize("first", [False, True], ids=["repeated image", "first slot"])
 def test_a_network_is_its_layers_with_lif_between(images, first):
     layers = body()
-    net = SpikingNetwork(layers, Dynamics(6, leak=0.9), [Slot("1", first), Slot("5")]).replace({"1": 0.2, "5": 0.05})
+    net = SpikingNetwork(layers, Dynamics(6, neuron=LIF(leak=0.9)), slots=[Slot("1", first), Slot("5")]).replace(
+        {"1": 0.2, "5": 0.05}
+    )
     current = layers[0](images).expand(6, 6, 4, 6, 6)
-    spikes = lif(current, 0.2, net.dynamics).flatten(0, 1)
-    hidden = lif(layers[4](spikes_pooled(layers, spikes)).unflatten(0, (6, 6)), 0.05, net.dynamics)
+    spikes = unrolled(current, 0.2, net.dynamics).flatten(0, 1)
+    hidden = unrolled(layers[4](spikes_pooled(layers, spikes)).unflatten(0, (6, 6)), 0.05, net.dynamics)
     expected = layers[6](hidden.flatten(0, 1)).unflatten(0, (6, 6))
     assert 0.05 < hidden.mean() < 0.95
     torch.testing.assert_close(net.steps(images), expected)
@@ -40,7 +42,7 @@ def spikes_pooled(layers, spikes):
 
 def test_what_runs_once_computes_what_runs_at_every_step(ann, net, images):
     assert [slot.first for slot in net.slots] == [True, False, False]
-    repeated = SpikingNetwork(net.body, net.dynamics, [Slot(slot.name) for slot in net.slots]).eval()
+    repeated = SpikingNetwork(net.body, net.dynamics, slots=[Slot(slot.name) for slot in net.slots]).eval()
     assert not any(neuron.first for neuron in repeated.neurons.values())
     torch.testing.assert_close(repeated.steps(images), net.steps(images))
     assert net.begun(images) is images
@@ -80,7 +82,7 @@ def test_a_network_shares_the_tensors_of_its_body_and_leaves_its_modules_alone(u
         net = SpikingNetwork(layers, Dynamics(3))
         net.train().eval()
     assert isinstance(layers[1], nn.ReLU)
-    assert isinstance(net.body[1], Neuron)
+    assert isinstance(net.body[1], NeuronLayer)
     assert net.body[0].weight is layers[0].weight
 
 
@@ -93,12 +95,12 @@ def test_thresholds_have_the_type_of_the_body():
 
 def test_replace_is_a_view_with_other_thresholds_and_dynamics(net, images, unchanged):
     with unchanged(net):
-        view = net.replace({"features.6": 0.25}, timesteps=2, leak=0.9, reset="subtract", surrogate=Rectangle(2.0))
+        view = net.replace({"features.6": 0.25}, neuron=LIF(leak=0.9, reset="subtract"), timesteps=2, surrogate=Rectangle(2.0))
         view.train().eval()
     assert view.thresholds["features.6"].item() == 0.25
     assert view.thresholds["features.2"] is net.thresholds["features.2"]
     assert view.body.features[0].weight is net.body.features[0].weight
-    assert view.dynamics == Dynamics(2, 0.9, "subtract", surrogate=Rectangle(2.0))
+    assert view.dynamics == Dynamics(2, neuron=LIF(0.9, "subtract"), surrogate=Rectangle(2.0))
     assert {neuron.dynamics for neuron in view.neurons.values()} == {view.dynamics}
     assert not torch.allclose(view(images), net(images))
     assert net.dynamics == Dynamics(4)
@@ -132,7 +134,7 @@ def test_thresholds_that_fit_nowhere_are_refused(net, thresholds, line):
 
 
 @pytest.mark.parametrize(
-    ("dynamics", "error"), [({"timesteps": 0}, ValueError), ({"leak": 2.0}, ValueError), ({"steps": 3}, TypeError)], ids=str
+    ("dynamics", "error"), [({"timesteps": 0}, ValueError), ({"steps": 3}, TypeError), ({"leak": 0.9}, TypeError)], ids=str
 )
 def test_dynamics_that_are_none_are_refused(net, dynamics, error):
     with pytest.raises(error, match=next(iter(dynamics))):
@@ -182,13 +184,13 @@ def test_steps_of_random_bodies_are_finite_and_of_the_right_shape():
 def test_a_trained_leak_is_a_parameter_of_every_layer_that_views_share():
     body = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
     x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    net = SpikingNetwork(body, Dynamics(4, leak=0.9, train_leak=True)).replace({"2": 0.1, "4": 0.05})
+    net = SpikingNetwork(body, Dynamics(4, neuron=PLIF(leak=0.9))).replace({"2": 0.1, "4": 0.05})
     assert {name: round(leak.item(), 4) for name, leak in net.leaks.items()} == {"2": 0.9, "4": 0.9}
-    fixed = net.replace(train_leak=False)
+    fixed = net.replace(neuron=LIF(0.9))
     assert not fixed.leaks
     assert torch.equal(fixed(x), net(x))
     view = Surrogate(Triangle(2.0))(net)
     assert all(view.leaks[name] is leak for name, leak in net.leaks.items())
     net(x).square().sum().backward()
     assert all(leak.grad is not None and leak.grad.abs() > 0 for leak in net.leaks.values())
-    assert float(net.replace(leak=0.5).leaks["2"].detach()) == 0.5
+    assert float(net.replace(neuron=PLIF(leak=0.5)).leaks["2"].detach()) == 0.5

@@ -4,9 +4,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from robustsnn.spiking import (
+    LIF,
     Analog,
     Exponential,
-    Neuron,
+    NeuronLayer,
     Plain,
     Rate,
     Rectangle,
@@ -14,7 +15,7 @@ from robustsnn.spiking import (
     StraightThrough,
     Surrogate,
     Triangle,
-    lif,
+    unrolled,
 )
 
 SPIKING = [
@@ -58,8 +59,8 @@ def test_a_path_takes_weights_and_flags_from_the_network(net, path, training):
 
 @pytest.mark.parametrize("path", SPIKING, ids=repr)
 def test_a_path_can_be_taken_before_dynamics_are_replaced_or_after(net, images, labels, path):
-    before = gradient(path(net).replace(leak=0.9), images, labels)
-    assert torch.equal(before, gradient(path(net.replace(leak=0.9)), images, labels))
+    before = gradient(path(net).replace(neuron=LIF(leak=0.9)), images, labels)
+    assert torch.equal(before, gradient(path(net.replace(neuron=LIF(leak=0.9))), images, labels))
 
 
 @pytest.mark.parametrize("detach_reset", [False, True], ids=["through reset", "detached"])
@@ -68,7 +69,7 @@ def test_surrogate_is_back_propagation_through_lif(net, images, labels, derivati
     path = Surrogate(derivative, detach_reset)
     dynamics = path(net).dynamics
     assert (dynamics.surrogate, dynamics.detach_reset) == (derivative, detach_reset)
-    expected = gradient(net.firing(lif, dynamics), images, labels)
+    expected = gradient(net.firing(unrolled, dynamics), images, labels)
     ours = gradient(path(net), images, labels)
     assert expected.norm() > 0
     assert (ours - expected).norm() < 1e-5 * expected.norm()
@@ -101,7 +102,7 @@ def test_paths_of_different_surrogates_differ(net, images, labels):
 
 def test_analog_is_the_ann_with_the_same_statistics(ann, net, images):
     view = Analog()(net)
-    assert not any(isinstance(module, Neuron) for module in view.modules())
+    assert not any(isinstance(module, NeuronLayer) for module in view.modules())
     torch.testing.assert_close(view(images), ann(images))
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from robustsnn.seeds import generator
 from robustsnn.spiking import (
+    LIF,
     Adaptive,
     Dynamics,
     Hybrid,
@@ -18,7 +19,7 @@ from robustsnn.spiking import (
     SpikingNetwork,
     Surrogate,
     Triangle,
-    membrane,
+    walk,
 )
 from robustsnn.types import Following
 
@@ -50,7 +51,7 @@ def test_every_image_has_its_own_gradient(path, net, images, reset):
     together, alone = [], []
     for pixels, found in ((images, together), *((image[None], alone) for image in images)):
         pixels = pixels.clone().requires_grad_()
-        path(net.replace(reset=reset))(pixels).square().sum().backward()
+        path(net.replace(neuron=LIF(reset=reset)))(pixels).square().sum().backward()
         found.append(pixels.grad)
     torch.testing.assert_close(together[0], torch.cat(alone))
     assert together[0].abs().sum() > 0
@@ -64,7 +65,7 @@ def test_an_ann_has_no_such_path(path, ann):
 
 def test_rate_approximation_by_hand():
     x = torch.tensor([-0.1, 0.05, 0.5, 1.9, 2.1]).view(1, 5, 1, 1)
-    leaky = gradient(RateApproximation(), layer(timesteps=4, leak=0.9), x, torch.ones(1, 5)).flatten()
+    leaky = gradient(RateApproximation(), layer(neuron=LIF(leak=0.9), timesteps=4), x, torch.ones(1, 5)).flatten()
     torch.testing.assert_close(leaky, torch.tensor([0, 0.2, 0.98 / 1.9, 0.98 / 1.9, 0]))
     whole = gradient(RateApproximation(), layer(timesteps=4), x, torch.ones(1, 5)).flatten()
     torch.testing.assert_close(whole, torch.tensor([0, 0.5, 0.5, 0.5, 0]))
@@ -82,9 +83,9 @@ def test_hybrid_averages_surrogate_times_gradient_over_time():
 
 def test_potential_dependent_is_back_propagation_with_the_spread_of_the_potentials():
     x = torch.rand(2, 3, 4, 4, generator=generator(0, "test")) * 0.8
-    net = layer(timesteps=3, leak=0.9)
+    net = layer(neuron=LIF(leak=0.9), timesteps=3)
     found = gradient(PotentialDependent(), net, x, torch.ones(2, 48))
-    v = membrane(x.expand(3, *x.shape), 1.0, net.dynamics)[0]
+    v = torch.stack(walk(x.expand(3, *x.shape), 1.0, net.dynamics).potentials)
 
     def surrogate(t, u):
         spread = v[: t + 1].transpose(0, 1).transpose(1, 2).flatten(2).std(2, correction=0)[:, :, None, None]
@@ -95,12 +96,13 @@ def test_potential_dependent_is_back_propagation_with_the_spread_of_the_potentia
 
 def by_time(net, x, surrogate):
     """Gradient of the mean spikes by the recursion of the method, with ``surrogate(t, u)``."""
-    v, s = membrane(x.expand(net.dynamics.timesteps, *x.shape), 1.0, net.dynamics)
+    course = walk(x.expand(net.dynamics.timesteps, *x.shape), 1.0, net.dynamics)
+    v, s = course.potentials, course.spikes
     total, a = torch.zeros_like(x), torch.zeros_like(x)
     for t in reversed(range(len(v))):
         sigma = (1 / len(v) - a * v[t]) * surrogate(t, v[t] - 1.0)
         d_current = a * (1 - s[t]) + sigma
-        total, a = total + d_current, net.dynamics.leak * d_current
+        total, a = total + d_current, net.dynamics.neuron.leak * d_current
     return total
 
 
@@ -114,7 +116,7 @@ def test_adaptive_sharpens_by_what_it_remembers_of_each_image():
         view.follow(index)
         part = x[index].requires_grad_()
         view(part).sum().backward()
-        u = (membrane(part.detach().expand(3, *part.shape), 1.0, net.dynamics)[0] - 1.0).abs()
+        u = (torch.stack(walk(part.detach().expand(3, *part.shape), 1.0, net.dynamics).potentials) - 1.0).abs()
         mean[:, index] = 0.9 * mean[:, index] + 0.1 * u
         deviation[:, index] = 0.9 * deviation[:, index] + 0.1 * (u - mean[:, index]).abs()
         k = 2 / math.pi * math.tan(math.pi * a) / (mean[:, index] + 1.5 * deviation[:, index] + 1e-4)
@@ -162,11 +164,11 @@ def test_a_share_out_of_range_is_refused(a):
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_scaled_is_the_surrogate_where_thresholds_are_one(net, images, reset):
     """Elsewhere it is the surrogate of the same network, told in units of its thresholds."""
-    same = layer(timesteps=3, leak=0.9, reset=reset)
+    same = layer(timesteps=3, neuron=LIF(0.9, reset))
     x = torch.rand(2, 3, 4, 4, generator=generator(0, "test"))
     plain = gradient(Surrogate(Triangle(0.5)), same, x, torch.ones(2, 48))
     torch.testing.assert_close(gradient(Scaled(Triangle(0.5)), same, x, torch.ones(2, 48)), plain)
-    eighth = layer(threshold=0.125, timesteps=3, leak=0.9, reset=reset)
+    eighth = layer(threshold=0.125, timesteps=3, neuron=LIF(0.9, reset))
     torch.testing.assert_close(8 * plain, gradient(Scaled(Triangle(0.5)), eighth, x / 8, torch.ones(2, 48)))
 
 

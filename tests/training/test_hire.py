@@ -7,7 +7,7 @@ from torch import nn
 
 from robustsnn.compute.recompute import recomputing
 from robustsnn.data import digits
-from robustsnn.spiking import Dynamics, SpikingNetwork, Triangle
+from robustsnn.spiking import LIF, Dynamics, SpikingNetwork, Triangle
 from robustsnn.training import Hire, MembraneMargin, Regularized, Schedule, train
 from robustsnn.training.objectives import passes
 
@@ -16,7 +16,7 @@ from robustsnn.training.objectives import passes
 def net():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
-    return SpikingNetwork(body, Dynamics(4, leak=0.9, surrogate=Triangle(1.0))).replace({"2": 0.3, "4": 0.2})
+    return SpikingNetwork(body, Dynamics(4, neuron=LIF(leak=0.9), surrogate=Triangle(1.0))).replace({"2": 0.3, "4": 0.2})
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from robustsnn.processes import Team, one_process
-from robustsnn.training.engine import Engine, synchronised
+from robustsnn.recipes.engine import Engine
+from robustsnn.training.distributed import synchronised
 
 SCRIPT = Path(__file__).with_name("together.py")
 

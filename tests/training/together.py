@@ -13,9 +13,9 @@ from robustsnn.data import digits
 from robustsnn.evaluation import Audit, evaluate
 from robustsnn.models import create
 from robustsnn.processes import Team
+from robustsnn.recipes.engine import Engine
 from robustsnn.spiking import Dynamics
 from robustsnn.training import RobustFinetuning, Schedule, ThresholdFloor, train
-from robustsnn.training.engine import Engine
 
 
 class Killed(Exception):

@@ -1,5 +1,6 @@
 """ANN to SNN: trace the activations, calibrate thresholds, place staircases or neurons."""
 
+from robustsnn.conversion.blueprint import Blueprint
 from robustsnn.conversion.calibrate import calibrate
 from robustsnn.conversion.convert import ConversionReport, convert, reestimate, renew, spiking
 from robustsnn.conversion.fold import bfloat16, folded
@@ -7,6 +8,7 @@ from robustsnn.conversion.staircase import climbing, staircase
 from robustsnn.conversion.trace import Layer, trace
 
 __all__ = [
+    "Blueprint",
     "ConversionReport",
     "Layer",
     "bfloat16",

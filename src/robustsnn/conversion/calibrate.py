@@ -14,10 +14,12 @@ from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.batches import first_batches
 from robustsnn.conversion.frontier import CHUNK, frontier
+from robustsnn.names import Granularity
+from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork
 
-Granularity = Literal["layer", "channel"]
-"""Whether a layer has one threshold, or each of its channels."""
+CONSTANT = 100
+"""Time steps of calibration on a constant input."""
 OnLayer = Callable[[str, float], None]
 
 
@@ -26,7 +28,7 @@ def calibrate(
     net: SpikingNetwork,
     data: Any,
     percentile: float = ...,
-    timesteps: int = ...,
+    timesteps: int | None = ...,
     *,
     granularity: Literal["layer"] = ...,
     limit: int = ...,
@@ -39,7 +41,7 @@ def calibrate(
     net: SpikingNetwork,
     data: Any,
     percentile: float = ...,
-    timesteps: int = ...,
+    timesteps: int | None = ...,
     *,
     granularity: Literal["channel"],
     limit: int = ...,
@@ -52,7 +54,7 @@ def calibrate(
     net: SpikingNetwork,
     data: Any,
     percentile: float = ...,
-    timesteps: int = ...,
+    timesteps: int | None = ...,
     *,
     granularity: Granularity,
     limit: int = ...,
@@ -65,7 +67,7 @@ def calibrate(
     net: SpikingNetwork,
     data: Any,
     percentile: float = 99.7,
-    timesteps: int = 100,
+    timesteps: int | None = None,
     *,
     granularity: Granularity = "layer",
     limit: int = 11,
@@ -81,7 +83,7 @@ def calibrate(
         net: left untouched; its own thresholds play no part.
         data: batches of inputs, or samples, see `first_batches`; the first ``limit`` batches are used.
         percentile: in (0, 100].
-        timesteps: ``T`` of this pass.
+        timesteps: ``T`` of this pass; None: 100, and of `Frames` as many as the network runs.
         granularity: one threshold per ``"layer"``, or one per ``"channel"`` of what it receives ``[T*N,C,...]``. A channel
             that receives nothing above 0 has no reason to fire and gets the largest threshold of its layer.
         on_layer: told each layer's name and threshold (the mean of its channels') when it is found.
@@ -100,12 +102,17 @@ def calibrate(
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity must be 'layer' or 'channel', not {granularity!r}")
     used = first_batches(data, limit, net)
+    if timesteps is None:
+        timesteps = CONSTANT if net.signal.once else net.timesteps
     view = calibrating(net, timesteps)
     course = frontier(view, used)
     receive = course.receive if course else partial(_from_the_images, used)
     found: dict[str, Any] = {}
     for name, neuron in view.neurons.items():
-        look = partial(percentiles, percentile=percentile, repeats=timesteps if neuron.first else 1, granularity=granularity)
+
+        def look(x: Tensor, neuron: NeuronLayer = neuron) -> Tensor:
+            return percentiles(neuron.spent(x), percentile, neuron.repeats, granularity)
+
         threshold = torch.stack(receive(view, name, look)).amax(0)
         largest = threshold.max()
         if not largest > 0:
@@ -150,8 +157,8 @@ def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) 
     Raises:
         ValueError: the forward pass never gets there.
     """
-    repeats = net.dynamics.timesteps if net.neurons[name].first else 1
-    (value,) = _from_the_images([images], net, name, partial(percentiles, percentile=percentile, repeats=repeats))
+    neuron = net.neurons[name]
+    (value,) = _from_the_images([images], net, name, lambda x: percentiles(neuron.spent(x), percentile, neuron.repeats))
     return float(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.batches import first_batches
-from robustsnn.conversion.calibrate import Granularity, calibrate
+from robustsnn.conversion.calibrate import calibrate
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
-from robustsnn.names import one_line
+from robustsnn.names import BatchNorm, Granularity, one_line
+from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
-from robustsnn.spiking.neuron import Dynamics
-
-BatchNorm = Literal["reestimate", "reset", "keep"]
+from robustsnn.spiking.signal import Constant, Signal
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,10 @@ def convert(
     dynamics: Dynamics = Dynamics(),
     scale: float = 0.3,
     percentile: float = 99.7,
-    calibration_timesteps: int = 100,
+    calibration_timesteps: int | None = None,
     batch_norm: BatchNorm = "reestimate",
     *,
+    signal: Signal = Constant(),
     granularity: Granularity = "layer",
     allow: Collection[str] = (),
     limit: int = 11,
@@ -65,13 +65,14 @@ def convert(
 
     Arguments:
         ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations, reshapes; untouched.
-        data: batches of inputs as a list or a ``DataLoader`` gives them, or samples as `as_samples` takes them; the
-            first ``limit`` batches calibrate.
+        data: batches of inputs, as the signal shows them, from a list or a ``DataLoader``, or samples as `as_samples` takes
+            them; the first ``limit`` batches calibrate.
         dynamics: of the result.
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
         batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
             to (0, 1), as published; ``"keep"`` leaves those of the ANN.
+        signal: `Constant` images, or `Frames` ``[N,T,C,H,W]``.
         granularity: one threshold per ``"layer"`` or per ``"channel"``.
         allow: ``{"max_pool"}`` admits max-pooling.
         on_layer: told each layer's name and threshold when it is found.
@@ -84,7 +85,7 @@ def convert(
             floats in ``[0, 1]``.
 
     Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
-    ``batch_norm="keep"`` and ``Dynamics(reset="subtract", start=0.5)``.
+    ``batch_norm="keep"`` and neurons ``LIF(reset="subtract", start=0.5)``.
 
     Source: Ozdenizci & Legenstein 2024, section 4.
     """
@@ -93,7 +94,7 @@ def convert(
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     used = first_batches(data, limit, ann)
-    net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow)
+    net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow, signal=signal)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
     layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
     found: dict[str, Tensor] = {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
@@ -108,7 +109,13 @@ def convert(
 
 
 def spiking(
-    ann: nn.Module, images: Tensor, dynamics: Dynamics = Dynamics(), threshold: float = 1.0, *, allow: Collection[str] = ()
+    ann: nn.Module,
+    images: Tensor,
+    dynamics: Dynamics = Dynamics(),
+    threshold: float = 1.0,
+    *,
+    allow: Collection[str] = (),
+    signal: Signal = Constant(),
 ) -> SpikingNetwork:
     """The architecture of ``ann``, over its very tensors, as a spiking network with every threshold the same.
 
@@ -120,10 +127,11 @@ def spiking(
     """
     traced, layers = trace(ann, allow)
     body = rewire(traced, lambda _, m: _with_bias(m) if isinstance(m, nn.Linear) and m.bias is None else None)
-    slots = _slots(body, images)
-    _check_same(rectified(ann), body, images)
-    report = ConversionReport(layers, {}, 1.0, tuple(slot.name for slot in slots if slot.first))
-    net = SpikingNetwork(body, dynamics, slots, report)
+    stills = signal.stills(images)
+    slots = _slots(body, stills)
+    _check_same(rectified(ann), body, stills)
+    report = ConversionReport(layers, {}, 1.0, tuple(slot.name for slot in slots if slot.first and signal.once))
+    net = SpikingNetwork(body, dynamics, signal, slots, report)
     with torch.no_grad():
         for value in net.thresholds.values():
             value.fill_(threshold)

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from robustsnn.compute import rewire, view
 from robustsnn.compute.norm import BatchNorm2d, Synchronised
 from robustsnn.models import Normalize, weight_layers
-from robustsnn.spiking import Neuron, SpikingNetwork
+from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -151,7 +151,9 @@ class Tracer(fx.Tracer):
     """Follows a body down to the layers that this package defines and torch's own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron | Normalize | BatchNorm2d | _Frozen) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, NeuronLayer | Normalize | BatchNorm2d | _Frozen) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 Interpreter = TypeVar("Interpreter", bound=fx.Interpreter)

@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from robustsnn.compute.norm import BatchNorm2d
 from robustsnn.compute.rewire import rewire
 from robustsnn.conversion.fold import faithful
-from robustsnn.spiking.network import Neuron, SpikingNetwork
+from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.network import SpikingNetwork
 
 CHUNK = 1 << 22  # values looked at together: bounds the memory of whatever need not see everything at once
 STORE = 1 << 30  # bytes that what is kept between layers may take, all batches together
@@ -94,8 +95,10 @@ class Frontier:
 def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     """The frontier at the images; None where the forward pass cannot be followed (or only by a graph that computes something
     else, as for branches on types) or does not go through the neurons in their order."""
-    few = batches[0][torch.arange(2) % len(batches[0])]
-    analog = rewire(net.body, lambda _, module: nn.ReLU() if isinstance(module, Neuron) else None)  # spikes would hide much
+    few = net.signal.stills(batches[0][torch.arange(2) % len(batches[0])])
+    analog = rewire(
+        net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None
+    )  # spikes would hide much
     run = faithful(net.body, few, lambda graph: Sparing(analog, graph=graph))
     if run is None:
         return None
@@ -117,7 +120,7 @@ class Sparing(fx.Interpreter):
         if plain and self._owned(n):
             if type(module) in BATCH_NORMS and module.affine and module.running_mean is None:
                 return by_parts(lambda part, channels: _normed(module, part, channels), x, 1, x)
-            if isinstance(module, Neuron) and not module.first:
+            if isinstance(module, NeuronLayer) and not module.first:
                 steps = x.unflatten(0, (module.dynamics.timesteps, -1))
                 by_parts(lambda part, _: module(part.flatten(0, 1)).unflatten(0, (len(steps), -1)), steps, 1, steps)
                 return x

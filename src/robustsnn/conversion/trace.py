@@ -95,7 +95,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
         return tree, tuple(layers)
     _hold_constants(graph, evaluated, tree)
     graph.lint()
-    return _module(tree, graph), tuple(layers)
+    return module_of(tree, graph), tuple(layers)
 
 
 def rectified(ann: nn.Module) -> nn.Module:
@@ -103,7 +103,7 @@ def rectified(ann: nn.Module) -> nn.Module:
     return rewire(ann, lambda _, module: nn.ReLU().train(module.training) if isinstance(module, QCFS) else None)
 
 
-def _module(tree: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+def module_of(tree: nn.Module, graph: fx.Graph) -> fx.GraphModule:
     """A module that runs ``graph`` on the very tree it was traced from, spare parts and unsaved buffers included."""
     traced = fx.GraphModule(tree, graph)
     for containers in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set", "training"):

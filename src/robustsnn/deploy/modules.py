@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, Fire, Flat, Kind, Pool, Shape
 from robustsnn.models import Normalize
-from robustsnn.spiking import Neuron
+from robustsnn.spiking import NeuronLayer
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)  # those of `spiking.norm` are among them
 
@@ -87,9 +87,8 @@ def pool(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
 
 
 def _fire(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    assert isinstance(module, Neuron)
-    leak = module.leak if module.leak is not None else torch.as_tensor(module.dynamics.leak, dtype=module.threshold.dtype)
-    return Fire(array(module.threshold), float(leak))
+    assert isinstance(module, NeuronLayer)
+    return Fire(array(module.threshold), module.dynamics.neuron.relayed(module.tensors).leak)
 
 
 def _flat(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
@@ -105,6 +104,6 @@ KINDS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[str, nn.Mod
     NORMS: _norm,
     (nn.AvgPool2d, nn.AdaptiveAvgPool2d): pool,
     nn.Flatten: _flat,
-    Neuron: _fire,
+    NeuronLayer: _fire,
 }
 """The layer that a module is: ``(path, module, shape taken, shape given) -> layer``."""

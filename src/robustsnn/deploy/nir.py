@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NIRGraph:
     """The network as a NIR graph that a simulator reads as it is meant.
 
-    Nodes are named by module path with ``_`` for ``.``. The graph takes the image itself at each of T steps and gives the
-    logits of each step; their mean over time is what the network gives. Its ``metadata`` holds ``robustsnn`` (the version),
-    ``target``, ``timesteps``, ``dt`` (seconds), ``reset``, ``coding``, ``readout``, ``fires`` and ``remarks``.
+    Nodes are named by module path with ``_`` for ``.``. The graph takes the image, or a frame, at each of T steps and gives
+    the logits of each step; their mean over time is what the network gives. Its ``metadata`` holds ``robustsnn`` (the
+    version), ``target``, ``timesteps``, ``dt`` (seconds), ``reset``, ``coding``, ``readout``, ``fires`` and ``remarks``.
 
     Arguments:
         net: in any mode; left as it is, read as in eval mode.
-        shape: of one image, ``(C, H, W)``, pixels in ``[0, 1]``.
+        shape: of one input, ``(C, H, W)``, or ``(T, C, H, W)`` of `Frames`; pixels in ``[0, 1]``.
         target: one of `TARGETS`.
 
     Raises:
@@ -38,24 +38,28 @@ def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NI
     Source: Pedersen et al. 2024, https://doi.org/10.1038/s41467-024-52259-9.
     """
     nir, profile = _nir(), find("target", TARGETS, target)
-    dynamics = net.dynamics
-    if dynamics.start:
-        raise ValueError(f"potentials start at {dynamics.start:g} thresholds, and NIR's start at 0: use Dynamics(start=0)")
-    if dynamics.reset not in profile.resets:
+    neuron = next(layer.dynamics.neuron.relayed(layer.tensors) for layer in net.neurons.values())
+    if neuron.start:
+        raise ValueError(f"potentials start at {neuron.start:g} thresholds, and NIR's start at 0: use LIF(start=0)")
+    if neuron.reset not in profile.resets:
         raise ValueError(
-            f"{profile.label} has no reset {dynamics.reset!r} by way of NIR, only {', '.join(profile.resets)}: finetune with "
+            f"{profile.label} has no reset {neuron.reset!r} by way of NIR, only {', '.join(profile.resets)}: finetune with "
             "that reset, or export for another target"
         )
+    if net.dynamics.synchronous:
+        raise ValueError(
+            "simulators run all layers at once, step by step: finetune and export with Dynamics(synchronous=False)"
+        )
     layers, notes = fit(follow(net, shape), profile)
-    if dynamics.reset == "subtract" and target == "generic":
+    if neuron.reset == "subtract" and target == "generic":
         notes += ("reset: NIR sets potentials to v_reset; subtracting the threshold instead is up to the reader",)
     facts: dict[str, Any] = {
         "robustsnn": metadata.version("robustsnn"),
         "target": target,
-        "timesteps": dynamics.timesteps,
+        "timesteps": net.dynamics.timesteps,
         "dt": DT,
-        "reset": dynamics.reset,
-        "coding": "direct: the image is the input at every time step",
+        "reset": neuron.reset,
+        "coding": net.signal.coding,
         "readout": "mean of the output over the time steps",
         "fires": "v > v_threshold" if profile.above else "v >= v_threshold",
         "remarks": "\n".join(notes),

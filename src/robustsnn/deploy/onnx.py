@@ -15,7 +15,7 @@ from torch.export import Dim, ExportedProgram
 from robustsnn.compute import view
 from robustsnn.files import write_atomic
 from robustsnn.names import one_line
-from robustsnn.spiking import SpikingNetwork, lif
+from robustsnn.spiking import SpikingNetwork, unrolled
 
 
 def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
@@ -35,7 +35,7 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
     try:
         with torch.no_grad():
             fresh(images)
-            return torch.export.export(fresh.firing(lif), (images,), dynamic_shapes=({0: Dim("images")},))
+            return torch.export.export(fresh.firing(unrolled), (images,), dynamic_shapes=({0: Dim("images")},))
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
         raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {one_line(error)}") from None
 

@@ -61,7 +61,7 @@ class Target:
 
     Arguments:
         label: its name for people.
-        resets: the resets that it knows, those of `Dynamics`.
+        resets: the resets that it knows, those of `LIF`.
         neurons: how it reads the numbers of ``IF`` and ``LIF``.
         above: it fires above the threshold, not at it.
         uniform: all neurons of a layer must have one threshold.

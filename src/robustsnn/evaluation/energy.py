@@ -20,7 +20,7 @@ from robustsnn.data import as_samples
 from robustsnn.evaluation.figures import repeats
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
-from robustsnn.spiking import ForeignNetwork, Neuron, SpikingNetwork
+from robustsnn.spiking import ForeignNetwork, NeuronLayer, SpikingNetwork
 
 
 class Operations(BaseModel):
@@ -74,8 +74,9 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
 
     Weights that are 0 cost nothing. Multiply-accumulates include those with zeros of the padding, as is usual; spikes meet
     only synapses that are there. A layer is fed by spikes where only reshaping, pooling and sums lie in between; then every
-    spike counts, since the pool's division is part of the weights. The layers before the first spikes work once per image,
-    not once per step, where the network runs them so. Norms, biases and the neurons' own updates are not counted.
+    spike counts, whatever its sign, and each one where a neuron emits several, since the pool's division is part of the
+    weights. The layers before the first spikes work once per image, not once per step, where the network runs them so. Norms,
+    biases and the neurons' own updates are not counted.
 
     Returns:
         Nothing where operations cannot be told: for a spiking network whose body torch.fx cannot follow, for another
@@ -121,7 +122,7 @@ class _Counter:
             return
         if self.fan_out is None or self.fan_out.shape != x.shape[1:]:
             self.fan_out = fan_out(self.layer, x[:1])
-        self.acs += self.unit * float((x.sum(0, dtype=torch.float64) * self.fan_out).sum())
+        self.acs += self.unit * float((x.abs().sum(0, dtype=torch.float64) * self.fan_out).sum())
 
     def per_image(self, images: int) -> Operations:
         return Operations(macs=self.macs / images, acs=self.acs / images, dense=float(self.dense))
@@ -186,7 +187,7 @@ class _Followed(fx.Interpreter):
         if isinstance(module, WeightLayer):
             name = str(n.target)
             self.fed[name] = unit if self.fed.get(name, unit) == unit else 0.0
-        if isinstance(module, Neuron):
+        if isinstance(module, NeuronLayer):
             self.units[n] = 1.0
         elif kind in POOLING:
             kernel: Any = module.kernel_size if module is not None else n.kwargs.get("kernel_size") or n.args[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,10 @@ from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
+from robustsnn.names import Crafting, Rule
 from robustsnn.seeds import given, image_seeds
 from robustsnn.types import Randomness
-
-Crafting = Literal["float32", "bfloat16"]
-"""In what the convolutions and linears that attacks follow compute; judging is done in float32."""
 
 
 @dataclass

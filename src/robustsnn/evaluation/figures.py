@@ -9,17 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
-from robustsnn.data import Samples, as_samples
+from robustsnn.data import as_samples
 from robustsnn.models import weight_layers
-from robustsnn.spiking import ForeignNetwork, SpikingNetwork
-from robustsnn.spiking.foreign import Spike
+from robustsnn.spiking import Spiking, SpikingNetwork
 
 
 def timesteps(net: nn.Module) -> int | None:
     """For how many steps a network runs; None for an ANN."""
-    if isinstance(net, SpikingNetwork):
-        return net.dynamics.timesteps
-    return net.timesteps if isinstance(net, ForeignNetwork) else None
+    return net.timesteps if isinstance(net, Spiking) else None
 
 
 @torch.no_grad()
@@ -51,44 +48,12 @@ def thresholds(net: nn.Module) -> dict[str, float]:
     return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
 
 
-@torch.no_grad()
 def firing_rates(net: nn.Module, data: Any, batch: int = 250) -> dict[str, float]:
     """Spikes per neuron and time step in every layer of neurons, in firing order, over all the samples that ``data`` holds, as
     `as_samples` takes it."""
     data = as_samples(data)
-    if isinstance(net, ForeignNetwork):
-        return _foreign_rates(net, data, batch)
-    if not isinstance(net, SpikingNetwork):
-        return {}
-    view = net.rewired(lambda _, neuron: neuron.changed()).eval()
-    total = dict.fromkeys(view.thresholds, 0.0)
-    for name, neuron in view.neurons.items():
-
-        def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
-            total[name] += float(spikes.mean(dtype=torch.float64)) * len(spikes) / view.dynamics.timesteps
-
-        neuron.register_forward_hook(count)
-    for x, _, _ in data.batches(batch):
-        view(x.to(next(net.parameters(), x).device))
-    return {name: value / len(data) for name, value in total.items()}
-
-
-def _foreign_rates(net: ForeignNetwork, data: Samples, batch: int) -> dict[str, float]:
-    spikes, chances = dict.fromkeys(net.neurons, 0.0), dict.fromkeys(net.neurons, 0)
-
-    def counting(name: str, own: Spike) -> Spike:
-        def spike(u: Tensor) -> Tensor:
-            fired = own(u)
-            spikes[name] += float(fired.count_nonzero())
-            chances[name] += fired.numel()
-            return fired
-
-        return spike
-
-    view = net.spiking(counting).eval()
-    for x, _, _ in data.batches(batch):
-        view(x.to(next(net.parameters(), x).device))
-    return {name: count / max(1, chances[name]) for name, count in spikes.items()}
+    device = next(net.parameters(), data.labels).device
+    return net.rates(x.to(device) for x, _, _ in data.batches(batch)) if isinstance(net, Spiking) else {}
 
 
 def stored_weights(net: nn.Module) -> tuple[int, int]:

@@ -11,13 +11,11 @@ from robustsnn.attacks import asks_for_gradients
 from robustsnn.conversion import folded
 from robustsnn.names import build, nearest
 from robustsnn.spiking import (
-    FOREIGN,
     PATHS,
     SURROGATES,
     Adaptive,
     Analog,
     Exponential,
-    ForeignNetwork,
     Hybrid,
     Plain,
     PotentialDependent,
@@ -25,7 +23,7 @@ from robustsnn.spiking import (
     RateApproximation,
     Rectangle,
     Scaled,
-    SpikingNetwork,
+    Spiking,
     StraightThrough,
     Surrogate,
     Triangle,
@@ -141,12 +139,13 @@ class Member:
 def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]:
     """The paths that lead through a network; for all that do not stands `Plain`, back-propagation as it itself defines it.
 
-    Every path leads through a `SpikingNetwork`, those in `spiking.FOREIGN` through a `ForeignNetwork`, `Plain` through an ANN.
+    A spiking network says of each path whether it leads through it (`Spiking.leads`); through an ANN leads `Plain`.
     """
-    if isinstance(net, SpikingNetwork):
-        return list(paths)
-    fit = (Transfer, *FOREIGN) if isinstance(net, ForeignNetwork) else (Transfer,)
-    return list(dict.fromkeys(path if isinstance(path, fit) else Plain() for path in paths))
+
+    def fits(path: GradientPath) -> bool:
+        return isinstance(path, Transfer) or (isinstance(net, Spiking) and net.leads(path))
+
+    return list(dict.fromkeys(path if fits(path) else Plain() for path in paths))
 
 
 def members(

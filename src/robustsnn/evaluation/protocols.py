@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
 from robustsnn.attacks import attack as spelled_attack
@@ -19,12 +19,9 @@ from robustsnn.evaluation.members import (
     Strongest,
     path,
 )
-from robustsnn.names import find, nearest
+from robustsnn.names import Rule, find, nearest
 from robustsnn.spiking import Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
-
-Rule = Literal["any", "last"]
-"""Which iterates of an attack are judged: every one (stronger and cheaper), or the last one (as published)."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, 
 
 from robustsnn.evaluation.energy import Operations
 from robustsnn.evaluation.intervals import Interval, wilson
-from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Rule
-from robustsnn.names import find
+from robustsnn.evaluation.protocols import PROTOCOLS, Audit
+from robustsnn.names import Rule, find
 from robustsnn.threats import THREATS, USUAL, kind
 from robustsnn.types import Threat
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustsnn.data import Samples
 from robustsnn.evaluation.ensemble import Cost, Target, attempt, wrong
 from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Rule
+from robustsnn.names import Rule
 from robustsnn.seeds import image_seeds
 from robustsnn.types import Attack, GradientPath, Threat
 

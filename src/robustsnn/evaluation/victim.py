@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from robustsnn.data import Samples
 from robustsnn.evaluation.ensemble import Cost, Target, attempt, wrong
 from robustsnn.evaluation.members import Member
-from robustsnn.evaluation.protocols import Rule
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.evaluation.state import Progress, State
+from robustsnn.names import Rule
 from robustsnn.processes import Team
 from robustsnn.seeds import image_seeds
 from robustsnn.types import Threat

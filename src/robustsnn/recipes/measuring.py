@@ -20,6 +20,7 @@ from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.plan import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.run import Run
+from robustsnn.recipes.stages import making
 from robustsnn.reporting import Row, RunReport, board, different, read_report, versions, write_pages
 from robustsnn.seeds import derive
 from robustsnn.training import Epoch, read_history
@@ -27,13 +28,9 @@ from robustsnn.training import Epoch, read_history
 
 def networks(run: Run) -> list[tuple[str, Run, str]]:
     """What a run's table shows: name, the run it comes from, and its checkpoint."""
-    rows = [(f"{run.label} ANN", run, "ann")]
-    if run.recipe.prune.sparsity:
-        rows.append((f"{run.label} ANN, pruned", run, "pruned"))
-    if run.recipe.staircase.epochs:
-        rows.append((f"{run.label} ANN, staircase", run, "staircase"))
-    rows += [(f"{run.label} SNN, converted", run, "converted"), (f"{run.label} SNN, finetuned", run, "snn")]
-    return rows + [(f"{other.label} SNN, finetuned", other, "snn") for other in run.everyone[1:]]
+    own, last = making(run.recipe), making()[-1]
+    rows = [(run, stage) for stage in own] + [(other, last) for other in run.everyone[1:]]
+    return [(f"{each.label} {stage.network}", each, stage.makes) for each, stage in rows]
 
 
 def evaluate(run: Run) -> RunReport:
@@ -147,9 +144,9 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
 
 
 def _curves(run: Run) -> Iterable[tuple[str, tuple[Epoch, ...]]]:
-    for stage, name in (("pretrain", "ann"), ("prune", "pruned"), ("staircase", "staircase"), ("finetune", "snn")):
-        if run.finished(name) and (history := checkpoint.read_header(run.path(name)).metrics.get("history")):
-            yield stage, read_history(history, run.path(name))
+    for name, path in ((stage.name, run.path(stage.makes)) for stage in making() if run.finished(stage.makes)):
+        if history := checkpoint.read_header(path).metrics.get("history"):
+            yield name, read_history(history, path)
 
 
 def report(run: Run) -> RunReport:

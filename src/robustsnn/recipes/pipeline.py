@@ -1,253 +1,55 @@
-"""The stages of a run that make networks: pretrain, convert, finetune. A finished stage is never done again."""
+"""A run from stage to stage. What a finished stage has made is never made again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict
-from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from robustsnn.names import find
+from robustsnn.recipes.stages import STAGES, making
 
-from robustsnn.compute import view
-from robustsnn.compute.recall import graph_bytes
-from robustsnn.conversion import convert as convert_network
-from robustsnn.conversion import renew, spiking
-from robustsnn.conversion import staircase as climb
-from robustsnn.data import Samples
-from robustsnn.evaluation.figures import thresholds
-from robustsnn.files import write_atomic
-from robustsnn.recipes.measuring import evaluate, report
-from robustsnn.recipes.run import SHAPED_BY, Run
-from robustsnn.recipes.sections import Conversion, Training
-from robustsnn.reporting import RunReport
-from robustsnn.seeds import generator
-from robustsnn.spiking import Neuron
-from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, bound, prune, train
-from robustsnn.training.diagnostics import idle_layers
-
-CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
-"""Keys of a conversion that play no part where the threshold is given."""
+if TYPE_CHECKING:
+    import robustsnn.recipes.run
 
 
-def checked(run: Run, needs: str = "") -> Iterable[Run]:
+def checked(run: robustsnn.recipes.run.Run) -> tuple[robustsnn.recipes.run.Run, ...]:
     """The run and its baselines, once it is sure that bodies can be built and that the folders hold what they should.
 
     Raises:
-        ValueError: a body that cannot be built, a folder that holds another run, or the checkpoint ``needs`` is not there.
+        ValueError: a body that cannot be built, or a folder that holds another run.
     """
-    everyone = run.everyone
-    for each in everyone:
-        for name in SHAPED_BY:
-            each.finished(name)
+    for each in run.everyone:
+        for stage in making():
+            each.finished(stage.makes)
         each.body() if each.finished("ann") else each.start()
-        if needs:
-            each.require(needs)
-    return everyone
+    return run.everyone
 
 
-def prepared(run: Run, needs: str = "") -> Iterable[Run]:
-    """The same, each with its folder; nothing is written where one of them has to be refused."""
-    everyone = checked(run, needs)
-    for each in everyone:
+def run_all(run: robustsnn.recipes.run.Run, until: str = "report") -> Any:
+    """Every stage that is not done yet, of the run and of its baselines.
+
+    Arguments:
+        until: the stage to end with.
+
+    Returns:
+        What that one gives: a report, or None from one that makes a network.
+
+    Raises:
+        ValueError: no such stage, or a run that has to be refused; then nothing is written.
+    """
+    last, result = find("stage", STAGES, until), None
+    for each in checked(run):
         each.alone(each.begin)
-    return everyone
-
-
-def pretrain(run: Run) -> None:
-    """Train the ANN of the run and of its baselines, ``ann.safetensors``, and prune it, ``pruned.safetensors``."""
-    for each in prepared(run):
-        _pretrain(each)
-        if each.recipe.prune.sparsity:
-            _prune(each)
-        elif run.recipe.prune.sparsity:
-            each.listener.say(f"{each.label} ANN: has random weights, so nothing is pruned")
-
-
-def staircase(run: Run) -> None:
-    """Train the ANNs on with staircases for activations: ``staircase.safetensors``, where the recipe asks for it."""
-    for each in prepared(run, "ann"):
-        if each.recipe.staircase.epochs:
-            _staircase(each)
-
-
-def convert(run: Run) -> None:
-    """Convert the ANNs: ``converted.safetensors``."""
-    for each in prepared(run, "ann"):
-        _convert(each)
-
-
-def finetune(run: Run) -> None:
-    """Train weights and thresholds of the converted networks: ``snn.safetensors``."""
-    for each in prepared(run, "converted"):
-        _finetune(each)
-
-
-def _pretrain(run: Run) -> None:
-    if run.finished("ann"):
-        return run.listener.say(f"{run.label} ANN: already trained")
-    recipe, net = run.recipe, run.start()
-    if recipe.weights:
-        run.listener.say(f"{run.label} ANN: weights of {recipe.weights}")
-        return run.save("ann", net)
-    return _train(run, "pretrain", "ann", net, recipe.pretrain, recipe.pretrain.acts())
-
-
-def _prune(run: Run) -> None:
-    if run.finished("pruned"):
-        return run.listener.say(f"{run.label} ANN: already pruned")
-    settings = run.recipe.prune
-    net = run.open("ann")
-    prune(net, settings.sparsity)
-    how = run.recipe.pretrain.model_copy(update={"epochs": settings.epochs, "lr": settings.lr})
-    return _train(run, "prune", "pruned", net, how, (*how.acts(), KeepZeros.of(net)))
-
-
-def _staircase(run: Run) -> None:
-    if run.finished("staircase"):
-        return run.listener.say(f"{run.label} ANN: already a staircase")
-    how = run.recipe.staircase
-    ann = run.open("pruned" if run.recipe.prune.sparsity else "ann")
-    allow = {"max_pool"} if run.recipe.conversion.max_pool else set[str]()
-    net = climb(ann, _calibration(run), run.recipe.levels, how.percentile, allow=allow)
-    zeros = [KeepZeros.of(net)] if run.recipe.prune.sparsity else []
-    return _train(run, "staircase", "staircase", net, how, (*how.acts(), *zeros))
-
-
-def _calibration(run: Run) -> list[Tensor]:
-    """The images by which thresholds are found."""
-    settings, (images, _) = run.recipe.conversion, run.parts()
-    order = generator(run.recipe.seed, "calibration")
-    device = run.team.fabric.device
-    return [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
-
-
-def _convert(run: Run) -> None:
-    if run.finished("converted"):
-        return run.listener.say(f"{run.label} SNN: already converted")
-    settings, batches = run.recipe.conversion, _calibration(run)
-    last = "staircase" if run.recipe.staircase.epochs else "pruned" if run.recipe.prune.sparsity else "ann"
-    ann = run.open(last)
-    layers = sum(isinstance(module, nn.ReLU) for module in ann.modules()) or 1
-    found: list[str] = []
-
-    def on_layer(name: str, threshold: float) -> None:
-        found.append(name)
-        run.listener.progress(f"{run.label} conversion", min(1.0, len(found) / layers))
-
-    allow = {"max_pool"} if settings.max_pool else set[str]()
-    if settings.threshold is not None:
-        net = spiking(ann, batches[0], run.recipe.dynamics(), settings.threshold, allow=allow)
-        if not run.recipe.untrained:
-            renew(net, settings.batch_norm, batches)
-        if unused := [key for key in CALIBRATED_BY if getattr(settings, key) != getattr(Conversion(), key)]:
-            run.listener.say(
-                f"{run.label} SNN: conversion.threshold is the threshold everywhere, whatever {', '.join(unused)}"
-            )
-    else:
-        net = convert_network(
-            ann,
-            batches,
-            run.recipe.dynamics(),
-            scale=settings.scale,
-            percentile=settings.percentile,
-            calibration_timesteps=settings.timesteps,
-            batch_norm=settings.batch_norm,
-            granularity=settings.granularity,
-            allow=allow,
-            limit=settings.batches,
-            on_layer=on_layer,
-        )
-    calibrated = net.conversion_report.calibrated
-    _write_metrics(run, "convert", [{"thresholds": calibrated, "scale": net.conversion_report.scale}])
-    run.save("converted", net, {"thresholds": calibrated})
-    for warning in idle_layers(net, batches[0]):
-        run.listener.say(f"{run.label} SNN: {warning}")
-    values = ", ".join(f"{value:.3g}" for value in thresholds(net).values())
-    return run.listener.say(f"{run.label} SNN: converted, thresholds {values}")
-
-
-def _finetune(run: Run) -> None:
-    if run.finished("snn"):
-        return run.listener.say(f"{run.label} SNN: already finetuned")
-    net, how = run.open("converted"), run.recipe.finetune
-    for neuron in net.modules():
-        if isinstance(neuron, Neuron):
-            neuron.threshold.requires_grad_(how.train_thresholds)
-    return _train(run, "finetune", "snn", net, how, (*how.acts(), *([KeepZeros.of(net)] if run.recipe.prune.sparsity else [])))
-
-
-def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after_step: tuple[AfterStep, ...]) -> None:
-    if not how.epochs:
-        run.save(name, net)
-        return
-    images, validation = run.parts()
-    steps = -(-len(images) // how.batch)
-    what, probe = f"{run.label} {stage}", how.attack()
-
-    def on_epoch(epoch: Epoch) -> None:
-        robust = f"  robust {epoch.robust:.1%}" if probe else ""
-        run.listener.say(
-            f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"
-            f"{robust}  ({epoch.seconds:.1f} s)"
-        )
-
-    figures = train(
-        net,
-        images,
-        validation,
-        bound(how.value(), run.network),
-        how.schedule(),
-        probe=probe,
-        probe_threat=how.threat(),
-        augment=run.recipe.data.augment(how.cutout, run.data.mean),
-        after_step=after_step,
-        stop=how.stops(),
-        seed=run.recipe.seed,
-        fabric=run.team.fabric,
-        recompute=_recompute(run, net, images, how.batch),
-        state=run.path(name).with_suffix(".state"),
-        on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
-        on_epoch=on_epoch,
-        on_warning=lambda line: run.listener.say(f"{what}: {line}"),
-    )
-    _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
-    chosen = best_epoch(figures)
-    run.save(name, net, {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1})
-    run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
-
-
-def _recompute(run: Run, net: nn.Module, images: Samples, batch: int) -> bool:
-    """Whether training computes activations again: it is asked to, or what its graphs keep is beyond the budget."""
-    budget = run.engine.budget()
-    if run.engine.recompute or budget is None:
-        return run.engine.recompute
-    x, _ = images.first(2).to(run.team.fabric.device).batch(torch.arange(min(2, len(images))))
-    needed = 2 * graph_bytes(view(net).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
-    if needed > budget:
-        run.listener.say(f"graphs of {needed / 2**30:.2g} GiB: activations are computed again instead of kept")
-    return needed > budget
-
-
-def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
-    run.alone(lambda: _metrics(run, stage, rows))
-
-
-def _metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
-    """Put the lines of a stage into ``metrics.jsonl``, in place of those an interrupted run may have left."""
-    path = run.out / "metrics.jsonl"
-    try:
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{path} is damaged: remove it; checkpoints hold the same figures") from None
-    lines = kept + [json.dumps({"stage": stage, **row}) for row in rows]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
-
-
-def run_all(run: Run) -> RunReport:
-    """Every stage that is not done yet."""
-    for stage in (pretrain, staircase, convert, finetune, evaluate):
-        stage(run)
-    return report(run)
+    for stage in STAGES.values():
+        if not stage.makes:
+            result = stage.do(run)
+        elif stage.wanted(run.recipe):
+            for each in run.everyone:
+                if not stage.wanted(each.recipe):
+                    each.listener.say(f"{each.label}: has no stage {stage.name!r}")
+                elif each.finished(stage.makes):
+                    each.listener.say(f"{each.label} {stage.network}: already made")
+                else:
+                    stage.do(each)
+        if stage is last:
+            break
+    return result

@@ -6,14 +6,14 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tomli_w
 import tyro
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from robustsnn.data import Dataset
-from robustsnn.names import build, find, nearest
+from robustsnn.names import find, nearest
+from robustsnn.recipes.readers import neuron, surrogate
 from robustsnn.recipes.sections import (
     Conversion,
     Data,
@@ -26,8 +26,10 @@ from robustsnn.recipes.sections import (
     Staircase,
     Training,
 )
-from robustsnn.spiking import SURROGATES, Dynamics
-from robustsnn.training import Natural
+
+if TYPE_CHECKING:
+    import robustsnn.data
+    import robustsnn.spiking
 
 
 class Recipe(Section):
@@ -54,6 +56,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        if self.neurons.kind:
+            self.dynamics()
         for name in self.baselines:
             self.baseline(name)
         for name in self.compare or ():
@@ -88,6 +92,8 @@ class Recipe(Section):
     def called(self) -> str:
         """What the run is called beside its baselines: ``robust``, or its own name where a stage is natural, or an ANN from
         elsewhere may be."""
+        from robustsnn.training import Natural
+
         stages = [stage.value() for stage in (self.pretrain, self.staircase, self.finetune) if stage.epochs]
         if not self.weights and not any(isinstance(objective, Natural) for objective in stages):
             return "robust"
@@ -98,7 +104,7 @@ class Recipe(Section):
         """The baselines that run along."""
         return tuple(self.baselines) if self.compare is None else self.compare
 
-    def architecture(self, data: Dataset) -> dict[str, Any]:
+    def architecture(self, data: robustsnn.data.Dataset) -> dict[str, Any]:
         """All arguments of `robustsnn.models.create`, or of `robustsnn.models.outside` where ``ann`` names a factory."""
         if self.ann:
             return {"ann": self.ann, "seed": self.seed, **self.model.options}
@@ -109,11 +115,18 @@ class Recipe(Section):
         """Steps of the staircases."""
         return self.staircase.levels or self.timesteps
 
-    def dynamics(self) -> Dynamics:
+    def dynamics(self) -> robustsnn.spiking.Dynamics:
         """Dynamics of the spiking network."""
+        from robustsnn.spiking import LIF, PLIF, Dynamics, Neuron
+
         n = self.neurons
-        surrogate = build("surrogate", SURROGATES, n.surrogate)
-        return Dynamics(self.timesteps, n.leak, n.reset, n.detach_reset, surrogate, n.start, n.train_leak)
+        made: Neuron = (PLIF if n.train_leak else LIF)(n.leak, n.reset, n.start)
+        if n.kind and made != LIF():
+            raise ValueError(
+                f"neurons: leak, reset, start, train_leak are of LIF: give them inside kind = {n.kind!r}, or no kind"
+            )
+        made = neuron(n.kind) if n.kind else made
+        return Dynamics(self.timesteps, made, surrogate(n.surrogate), n.detach_reset)
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are

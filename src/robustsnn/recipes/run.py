@@ -16,33 +16,12 @@ from robustsnn.conversion import climbing, spiking
 from robustsnn.data import Dataset, Samples, answers, load_dataset, split
 from robustsnn.files import remove_leftovers, write_atomic
 from robustsnn.processes import Team, one_process
+from robustsnn.recipes.engine import Engine
+from robustsnn.recipes.listener import Listener
 from robustsnn.recipes.recipe import Recipe, merged
+from robustsnn.recipes.stages import made_by, making, shaped_by
 from robustsnn.reporting import different
-from robustsnn.training.engine import Engine
 from robustsnn.training.training_state import remove_states
-
-_ANN = ("seed", "data", "ann", "weights", "model", "pretrain")
-_STAIRCASE = (*_ANN, "prune", "staircase", "timesteps")
-_CONVERTED = (*_STAIRCASE, "neurons", "conversion")
-SHAPED_BY: dict[str, tuple[str, ...]] = {
-    "ann": _ANN,
-    "pruned": (*_ANN, "prune"),
-    "staircase": _STAIRCASE,
-    "converted": _CONVERTED,
-    "snn": (*_CONVERTED, "finetune"),
-}
-"""The parts of a recipe that a checkpoint of a run depends on."""
-
-MADE_BY = {"ann": "pretrain", "pruned": "pretrain", "staircase": "staircase", "converted": "convert", "snn": "finetune"}
-"""The stage that makes each checkpoint."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what happens: a line of text, and how much of a named task is done, in ``[0, 1]``."""
-
-    say: Callable[[str], None] = lambda line: None
-    progress: Callable[[str, float], None] = lambda what, share: None
 
 
 @dataclass(frozen=True)
@@ -63,7 +42,7 @@ class Run:
         return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in others)
 
     def path(self, name: str) -> Path:
-        """The checkpoint ``ann``, ``pruned``, ``staircase``, ``converted`` or ``snn``."""
+        """A checkpoint: what a stage ``makes``."""
         return self.out / f"{name}.safetensors"
 
     @cached_property
@@ -130,7 +109,7 @@ class Run:
         found = merged(defaults, header.recipe)  # a version without some key did what its default does
         if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
             raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
-        theirs, ours = ({key: recipe[key] for key in SHAPED_BY[name] if key in recipe} for recipe in (found, wanted))
+        theirs, ours = ({key: recipe[key] for key in shaped_by(name) if key in recipe} for recipe in (found, wanted))
         if keys := different(theirs, ours):
             raise ValueError(f"{path} was made by a recipe with another {' and '.join(keys)}: {anew}")
         return True
@@ -153,7 +132,7 @@ class Run:
         Raises:
             ValueError: there is no such checkpoint.
         """
-        if name in SHAPED_BY:
+        if name in [stage.makes for stage in making()]:
             return self.open(name)
         return checkpoint.load(name).to(self.team.fabric.device)
 
@@ -168,7 +147,7 @@ class Run:
     def begin(self) -> None:
         """Make the folder, with its recipe, and remove what a stage that was killed at its end left."""
         remove_leftovers(self.out)
-        for path in filter(Path.exists, map(self.path, SHAPED_BY)):
+        for path in filter(Path.exists, (self.path(stage.makes) for stage in making())):
             remove_states(path.with_suffix(".state"))
         write_atomic(self.out / "recipe.toml", self.recipe.toml())
 
@@ -181,4 +160,6 @@ class Run:
     def require(self, name: str) -> None:
         """Raise ValueError where the stage that makes a checkpoint has not been run."""
         if not self.finished(name):
-            raise ValueError(f"{self.path(name)} is not there yet: run the stage {MADE_BY[name]!r} with the same --out first")
+            raise ValueError(
+                f"{self.path(name)} is not there yet: run the stage {made_by(name).name!r} with the same --out first"
+            )

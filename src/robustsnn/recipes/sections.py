@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
+
+from robustsnn.names import BatchNorm, Crafting, Granularity, Rule, find
+from robustsnn.recipes.readers import (
+    KnownData,
+    KnownModel,
+    KnownProtocol,
+    KnownThreat,
+    Number,
+    SpelledActs,
+    SpelledObjective,
+    SpelledProbe,
+    SpelledStop,
+    SpelledSurrogate,
+    SpelledThreat,
+    after_step,
+    attack,
+    kind,
+    objective,
+    protocol,
+    stop,
+    threat,
 )
 
-from robustsnn.attacks import attack
-from robustsnn.conversion.calibrate import Granularity
-from robustsnn.conversion.convert import BatchNorm
-from robustsnn.data import Augment, Dataset, check_name
-from robustsnn.evaluation import Audit, protocol
-from robustsnn.evaluation.ensemble import Crafting
-from robustsnn.evaluation.protocols import Rule
-from robustsnn.models import MODELS
-from robustsnn.names import build, find
-from robustsnn.recipes.keys import Number, each_read_by, read_by
-from robustsnn.spiking import SURROGATES
-from robustsnn.threats import THREATS, USUAL, kind, threat
-from robustsnn.training import AFTER_STEP, STOPS, AfterStep, LeakRange, Schedule, Stop, ThresholdFloor, objective, probe_of
-from robustsnn.types import Attack, Objective, Threat
-
-# Not written where they are used: inside a section these names are those of its own keys.
-SpelledObjective = Annotated[str, read_by(objective)]
-SpelledProbe = Annotated[str, read_by(attack, optional=True)]
-SpelledThreat = Annotated[str, read_by(threat)]
-KnownThreat = Annotated[str, read_by(kind)]
-KnownProtocol = Annotated[str, read_by(protocol)]
+if TYPE_CHECKING:
+    import robustsnn.data
+    import robustsnn.evaluation
+    import robustsnn.training
+    import robustsnn.types
 
 
 class Section(BaseModel):
@@ -47,7 +44,7 @@ class Section(BaseModel):
 class Data(Section):
     """Which images, and how they are varied in training."""
 
-    name: Annotated[str, AfterValidator(check_name)] = Field(
+    name: KnownData = Field(
         "digits", description="data set: a known name, owner/name on the hub, or a folder or .parquet file"
     )
     limit: int | None = Field(None, ge=2, description="use at most that many training images")
@@ -56,15 +53,17 @@ class Data(Section):
     flip: bool = Field(False, description="mirror half of the images")
     resized_crop: bool = Field(False, description="random part of 8 to 100 % of the area, stretched to full size")
 
-    def augment(self, cutout: int, mean: tuple[float, ...]) -> Augment:
+    def augment(self, cutout: int, mean: tuple[float, ...]) -> robustsnn.data.Augment:
         """How training images are varied; ``mean`` fills what cutout removes."""
+        from robustsnn.data import Augment
+
         return Augment(self.pad, self.flip, cutout, mean, self.resized_crop)
 
 
 class Model(Section):
     """The ANN body. Further keys of a TOML file go to the architecture as they are."""
 
-    name: Annotated[str, read_by(partial(find, "model", MODELS))] = Field("digits", description="architecture")
+    name: KnownModel = Field("digits", description="architecture")
     width: Number = Field(1.0, gt=0, description="factor on all widths")
     options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="what else the architecture takes")
 
@@ -80,7 +79,7 @@ class Model(Section):
     def _flat(self) -> dict[str, Any]:
         return {"name": self.name, "width": self.width, **self.options}
 
-    def architecture(self, data: Dataset, seed: int) -> dict[str, Any]:
+    def architecture(self, data: robustsnn.data.Dataset, seed: int) -> dict[str, Any]:
         """All arguments of `robustsnn.models.create`."""
         shape = {"classes": data.train.classes, "size": data.size, "channels": data.channels}
         return {**shape, "mean": list(data.mean), "std": list(data.std), "seed": seed, **self._flat()}
@@ -89,14 +88,13 @@ class Model(Section):
 class Neurons(Section):
     """Dynamics of the neurons; the number of time steps is a key of the recipe itself."""
 
+    kind: str | None = Field(None, description="another kind, such as MultiSpike(levels=4); not given: LIF, of these keys")
     leak: Number = Field(1.0, gt=0, le=1, description="part of the potential kept per time step; 1 is integrate-and-fire")
     reset: Literal["zero", "subtract"] = Field("zero", description="what a spike does to the potential")
     detach_reset: bool = Field(False, description="no gradient through the reset")
     start: Number = Field(0.0, ge=0, lt=1, description="first potential, in units of the threshold")
     train_leak: bool = Field(False, description="train every layer's leak, which begins at 'leak'")
-    surrogate: Annotated[str, read_by(partial(build, "surrogate", SURROGATES))] = Field(
-        "Triangle(1.0)", description="derivative in training"
-    )
+    surrogate: SpelledSurrogate = Field("Triangle(1.0)", description="derivative in training")
 
 
 class Training(Section):
@@ -119,37 +117,38 @@ class Training(Section):
     probe_threat: SpelledThreat | None = Field(
         None, description="what it may do, such as Linf(8/255); not given: what the objective trains against"
     )
-    after_step: Annotated[tuple[str, ...], each_read_by(partial(build, "after_step", AFTER_STEP))] = Field(
-        (), description="what acts on parameters after every step, such as Retraction(beta=2e-3)"
-    )
-    stop: Annotated[str, read_by(partial(build, "stop", STOPS), optional=True)] = Field(
-        "", description="when to end early, such as CatastrophicOverfitting(drop=0.2)"
-    )
+    after_step: SpelledActs = Field((), description="what acts on parameters after every step, such as Retraction(beta=2e-3)")
+    stop: SpelledStop = Field("", description="when to end early, such as CatastrophicOverfitting(drop=0.2)")
 
-    def acts(self) -> tuple[AfterStep, ...]:
+    def acts(self) -> tuple[robustsnn.training.AfterStep, ...]:
         """What acts on parameters after every step."""
-        return tuple(build("after_step", AFTER_STEP, text) for text in self.after_step)
+        return tuple(after_step(text) for text in self.after_step)
 
-    def stops(self) -> Stop:
+    def stops(self) -> robustsnn.training.Stop:
         """Whether to end after the epochs so far."""
-        return build("stop", STOPS, self.stop) if self.stop else lambda history: False
+        return stop(self.stop) if self.stop else lambda history: False
 
-    def value(self) -> Objective:
+    def value(self) -> robustsnn.types.Objective:
         """The objective that the text spells."""
-        return objective(self.objective)
+        value: robustsnn.types.Objective = objective(self.objective)
+        return value
 
-    def attack(self) -> Attack | None:
+    def attack(self) -> robustsnn.types.Attack | None:
         """The attack of validation; None: clean accuracy."""
+        from robustsnn.training import probe_of
+
         if self.probe is None:
             return probe_of(self.value())
         return attack(self.probe) if self.probe else None
 
-    def threat(self) -> Threat | None:
+    def threat(self) -> robustsnn.types.Threat | None:
         """What the attack of validation may do; None: what the objective trains against."""
         return None if self.probe_threat is None else threat(self.probe_threat)
 
-    def schedule(self) -> Schedule:
+    def schedule(self) -> robustsnn.training.Schedule:
         """How long and how fast."""
+        from robustsnn.training import Schedule
+
         return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay, self.decay, self.average)
 
 
@@ -181,7 +180,9 @@ class Finetuning(Training):
     train_thresholds: bool = Field(True, description="train the thresholds together with the weights")
     threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
 
-    def acts(self) -> tuple[AfterStep, ...]:
+    def acts(self) -> tuple[robustsnn.training.AfterStep, ...]:
+        from robustsnn.training import LeakRange, ThresholdFloor
+
         return *super().acts(), ThresholdFloor(self.threshold_floor), LeakRange()
 
 
@@ -208,7 +209,7 @@ class Evaluation(Section):
         "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
     )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
-    threat: KnownThreat = Field(USUAL, description="what the attacks may do, a kind of threat")
+    threat: KnownThreat | None = Field(None, description="what attacks may do, such as L2; not given: L-infinity")
     eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="radii of the threat")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
@@ -224,23 +225,26 @@ class Evaluation(Section):
     @classmethod
     def _usual(cls, values: Any) -> Any:
         """A threat that is named without radii has its usual one."""
-        named = isinstance(values, dict) and str(values.get("threat")) in {*THREATS} - {USUAL}
-        return {"eps": (kind(values["threat"])().eps,)} | values if named else values
+        named = isinstance(values, dict) and isinstance(values.get("threat"), str) and "eps" not in values
+        with suppress(ValueError):
+            return {**values, "eps": (kind(values["threat"])().eps,)} if named else values
+        return values
 
     @field_validator("eps")
     @classmethod
     def _possible(cls, eps: tuple[float, ...], known: ValidationInfo) -> tuple[float, ...]:
         for radius in eps:
-            kind(known.data.get("threat", USUAL))(radius)
+            kind(known.data.get("threat"))(radius)
         return eps
 
     @model_validator(mode="after")
     def _check(self) -> Evaluation:
-        ensembles = protocol(self.protocol).ensembles
         for name in self.attacks:
-            find(f"attack of protocol {self.protocol!r}:", ensembles, name)
+            find(f"attack of protocol {self.protocol!r}:", protocol(self.protocol).ensembles, name)
         return self
 
-    def audit(self) -> Audit:
+    def audit(self) -> robustsnn.evaluation.Audit:
         """How thoroughly the result is audited."""
+        from robustsnn.evaluation import Audit
+
         return Audit(self.audit_images, self.audit_steps, self.audit_queries)

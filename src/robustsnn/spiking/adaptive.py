@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import count
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from robustsnn.spiking.dynamics import Dynamics, Fire
 from robustsnn.spiking.foreign import ForeignNetwork, Spike, surrogate
-from robustsnn.spiking.kernels import Firing, Through, potentials
-from robustsnn.spiking.network import Fire, SpikingNetwork, spiking_only
-from robustsnn.spiking.neuron import Dynamics, recursion
+from robustsnn.spiking.kernels import Firing, Through
+from robustsnn.spiking.network import SpikingNetwork, spiking_only
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Adaptive:
         ValueError: ``a`` out of range.
     """
 
+    foreign: ClassVar[bool] = True
     a: float = 0.43
     relative: bool = False
 
@@ -85,17 +87,18 @@ class AdaptiveView(nn.Module):
             self.index = None
 
     def _fire(self, name: str) -> Fire:
-        def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+        def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
             with torch.no_grad():
-                k = self._sharpness(name, (potentials(current, threshold, dynamics) - threshold).abs_())
+                seen = Firing(current.detach(), {"threshold": threshold, **trained}, dynamics)
+                k = self._sharpness(name, seen.distances.abs_())
 
             def rule(grad: Tensor, firing: Firing) -> Tensor:
                 def derivative(t: int, u: Tensor) -> Tensor:
                     return _arctangent(u, k[t])
 
-                return recursion(grad, firing.v_pre, firing.spikes, threshold, dynamics, derivative)[0]
+                return firing.back(grad, derivative)
 
-            return Through(rule)(current, threshold, dynamics)
+            return Through(rule)(current, threshold, dynamics, **trained)
 
         return fire
 

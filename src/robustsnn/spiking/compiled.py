@@ -1,4 +1,4 @@
-"""The neuron as machine code: the equations of `neuron`, compiled where a layer is large enough to repay it.
+"""Neurons as machine code: their equations, compiled where a layer is large enough to repay it.
 
 `spikes`, `membrane` and `gradients` return None where the caller should compute step by step instead.
 """
@@ -14,68 +14,89 @@ import torch
 from torch import Tensor
 
 from robustsnn.compute import machine_code
-from robustsnn.spiking import neuron
-from robustsnn.spiking.neuron import Dynamics, recursion, walk
+from robustsnn.spiking.dynamics import Dynamics
+from robustsnn.spiking.neurons import Tensors
 from robustsnn.spiking.surrogate import SURROGATES, SurrogateDerivative, Triangle
 
 LONGEST = 64
 """Time steps that are unrolled at most: the time to compile grows with them."""
 
 
-def spikes(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor | None:
-    """Spikes ``[T, N, ...]`` of `lif`."""
-    if not _worthwhile(current, threshold, dynamics):
+def spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> Tensor | None:
+    """Spikes ``[T, N, ...]``."""
+    if not _worthwhile(current, tensors):
         return None
-    fold = _Fold.of(current, threshold)
-    return fold.back(_run(neuron.lif, fold, fold(current), fold.threshold, _forward(dynamics)))
+    fold = _Fold.of(current, tensors)
+    return fold.back(_run(_spikes, fold, fold(current), _forward(dynamics)))
 
 
-def membrane(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor] | None:
-    """Potentials and spikes of `membrane`, ``[T, N, ...]``."""
-    if not _worthwhile(current, threshold, dynamics):
+def membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, Tensor] | None:
+    """Potentials before the reset, and spikes, ``[T, N, ...]``."""
+    if not _worthwhile(current, tensors):
         return None
-    fold = _Fold.of(current, threshold)
-    v_pre, fired = _run(neuron.membrane, fold, fold(current), fold.threshold, _forward(dynamics))
-    return fold.back(v_pre), fold.back(fired)
+    fold = _Fold.of(current, tensors)
+    potentials, fired = _run(_membrane, fold, fold(current), _forward(dynamics))
+    return fold.back(potentials), fold.back(fired)
 
 
-def gradients(grad: Tensor, current: Tensor, threshold: Tensor, dynamics: Dynamics) -> tuple[Tensor, Tensor] | None:
-    """Gradients of the current ``[T, N, ...]`` and of the threshold at every neuron ``[N, ...]``."""
-    if not _worthwhile(current, threshold, dynamics) or type(dynamics.surrogate) not in SURROGATES.values():
+def gradients(grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, dict[str, Tensor]] | None:
+    """Gradients of the current ``[T, N, ...]`` and of the tensors at every neuron ``[N, ...]``, where written by hand."""
+    known = dynamics.neuron.by_hand and type(dynamics.surrogate) in SURROGATES.values()
+    if not known or not _worthwhile(current, tensors):
         return None
-    fold = _Fold.of(current, threshold)
-    current_, threshold_ = _run(_backward, fold, fold(current), fold.threshold, dynamics, fold(grad))
-    return fold.back(current_), fold.back(threshold_[None])[0]
+    fold = _Fold.of(current, tensors)
+    of_current, of_tensors = _run(_backward, fold, fold(current), dynamics, fold(grad))
+    return fold.back(of_current), {name: fold.back(each[None])[0] for name, each in of_tensors.items()}
 
 
-def _backward(current: Tensor, threshold: Tensor, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, Tensor]:
-    v_pre, fired = walk(current, threshold, dynamics)
-    return recursion(grad, v_pre, fired, threshold, dynamics, lambda _, u: dynamics.surrogate(u))
+def _spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> Tensor:
+    return _membrane(current, tensors, dynamics)[1]
+
+
+def _membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
+    course = dynamics.neuron.walk(current, tensors, lambda _, u: u)
+    return torch.stack(course.potentials), torch.stack(course.spikes)
+
+
+def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    course = dynamics.neuron.walk(current, tensors, lambda _, u: u)
+
+    def derivative(t: int, u: Tensor) -> Tensor:
+        return dynamics.surrogate(u)
+
+    def seen() -> tuple[list[Tensor], list[Tensor]]:
+        return course.potentials, course.spikes
+
+    return dynamics.neuron.gradients(grad, current, tensors, derivative, dynamics.detach_reset, seen)
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """A layer as a compiler likes it: dimensions in the order of memory, and those that share a threshold as one."""
+    """A layer as a compiler likes it: dimensions in the order of memory, and those that share all tensors as one."""
 
     order: tuple[int, ...]
     sizes: tuple[int, ...]
     folded: tuple[int, ...]
-    threshold: Tensor
+    tensors: dict[str, Tensor]
 
     @staticmethod
-    def of(current: Tensor, threshold: Tensor) -> _Fold:
+    def of(current: Tensor, tensors: Tensors) -> _Fold:
         shape, strides = current.shape[1:], current.stride()[1:]
-        threshold = threshold.reshape((1,) * (len(shape) - threshold.dim()) + threshold.shape)
         order = sorted(range(len(shape)), key=lambda d: -strides[d])
+        whole = {name: x.reshape((1,) * (len(shape) - x.dim()) + x.shape).permute(order) for name, x in tensors.items()}
         folded: list[int] = []
-        thresholds: list[int] = []
-        for d in order:
-            if folded and thresholds[-1] == threshold.shape[d] == 1:
+        shared: list[bool] = []
+        places: list[int] = []
+        for place, d in enumerate(order):
+            alike = all(x.shape[place] == 1 for x in whole.values())
+            if folded and shared[-1] and alike:
                 folded[-1] *= shape[d]
             else:
                 folded.append(shape[d])
-                thresholds.append(threshold.shape[d])
-        return _Fold(tuple(order), tuple(shape[d] for d in order), tuple(folded), threshold.permute(order).reshape(thresholds))
+                shared.append(alike)
+                places.append(place)
+        own = {name: x.reshape([x.shape[place] for place in places]) for name, x in whole.items()}
+        return _Fold(tuple(order), tuple(shape[d] for d in order), tuple(folded), own)
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.permute(0, *(d + 1 for d in self.order)).reshape(len(x), *self.folded)
@@ -85,24 +106,22 @@ class _Fold:
         return x.reshape(len(x), *self.sizes).permute(0, *(i + 1 for i in places))
 
 
-def _worthwhile(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> bool:
+def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
     return (
         current.numel() >= machine_code.SMALLEST
         and len(current) <= LONGEST
-        and not isinstance(dynamics.leak, Tensor)
-        and current.dtype == threshold.dtype
-        and threshold.dim() < current.dim()
+        and all(x.dtype == current.dtype and x.dim() < current.dim() for x in tensors.values())
         and machine_code.compiles(current.device.type)
     )
 
 
-def _run(
-    equations: Callable[..., Any], fold: _Fold, current: Tensor, threshold: Tensor, dynamics: Dynamics, *more: Tensor
-) -> Any:
+def _run(equations: Callable[..., Any], fold: _Fold, current: Tensor, dynamics: Dynamics, *more: Tensor) -> Any:
     kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype)
+    dynamics = _anywhere(dynamics)
     code = machine_code.code_for(equations, current.device, type(dynamics.surrogate), _any_width(dynamics), *kind)
+    tensors = {name: machine_code.bare(x) for name, x in fold.tensors.items()}
     with torch.no_grad():
-        return code(machine_code.bare(current), machine_code.bare(threshold), _fluid(dynamics), *map(machine_code.bare, more))
+        return code(machine_code.bare(current), tensors, _fluid(dynamics), *map(machine_code.bare, more))
 
 
 _ANY = Triangle()
@@ -112,6 +131,12 @@ _ANY = Triangle()
 def _forward(dynamics: Dynamics) -> Dynamics:
     """The dynamics without what only a gradient needs."""
     return replace(dynamics, surrogate=_ANY, detach_reset=False)
+
+
+@cache
+def _anywhere(dynamics: Dynamics) -> Dynamics:
+    """The dynamics without what trained tensors begin at, so that these share one machine code."""
+    return replace(dynamics, neuron=replace(dynamics.neuron, **dict.fromkeys(dynamics.neuron.trained, 1.0)))  # type: ignore[type-var]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
+from robustsnn.spiking.spiking import Spiking
 from robustsnn.types import Images, Logits, StepLogits
 
 Spike = Callable[[Tensor], Tensor]
@@ -41,7 +42,7 @@ class Library:
     sequences: Callable[[nn.Module], bool]
 
 
-class ForeignNetwork(nn.Module):
+class ForeignNetwork(Spiking):
     """Another library's spiking network with the signature of an ANN: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
 
     Every call runs a fresh copy of the module tree over the same tensors for T steps on a constant input, so no state
@@ -62,7 +63,7 @@ class ForeignNetwork(nn.Module):
         if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
             raise ValueError(f"timesteps must be a whole number of at least 1, not {timesteps!r}")
         self.net = net
-        self.timesteps = timesteps
+        self.T = timesteps
         self.library = library
         self.run = run
         self.change: Callable[[str, nn.Module], None] = _nothing
@@ -72,6 +73,10 @@ class ForeignNetwork(nn.Module):
                 f"{type(net).__name__} has no neuron of {library.name}, that is, no module with an attribute "
                 f"{library.spike!r}: an ANN needs no wrapping, and another library has a wrapper of its own"
             )
+
+    @property
+    def timesteps(self) -> int:
+        return self.T
 
     @property
     def neurons(self) -> dict[str, nn.Module]:
@@ -102,6 +107,28 @@ class ForeignNetwork(nn.Module):
     def forward(self, x: Images) -> Logits:
         """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
         return self.steps(x).mean(0)
+
+    @torch.no_grad()
+    def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
+        spikes, chances = dict.fromkeys(self.neurons, 0.0), dict.fromkeys(self.neurons, 0)
+
+        def counting(name: str, own: Spike) -> Spike:
+            def spike(u: Tensor) -> Tensor:
+                fired = own(u)
+                spikes[name] += float(fired.count_nonzero())
+                chances[name] += fired.numel()
+                return fired
+
+            return spike
+
+        view = self.spiking(counting).eval()
+        for x in batches:
+            view(x)
+        return {name: count / max(1, chances[name]) for name, count in spikes.items()}
+
+    def leads(self, path: object) -> bool:
+        """Those that need no more of a neuron than its current, its spikes, or how far it is above the threshold."""
+        return bool(getattr(path, "foreign", False))
 
     def spiking(self, make: Callable[[str, Spike], Spike], *, detach_reset: bool = False) -> ForeignNetwork:
         """A view whose neurons spike by ``make(name, their own spike function)``, made anew for every forward pass."""
@@ -142,7 +169,7 @@ class ForeignNetwork(nn.Module):
     def _changing(self, change: Callable[[str, nn.Module], None], timesteps: int) -> ForeignNetwork:
         fresh = view(self)
         assert isinstance(fresh, ForeignNetwork)
-        fresh.change, fresh.timesteps = change, timesteps
+        fresh.change, fresh.T = change, timesteps
         return fresh
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -12,82 +12,35 @@ from torch import Tensor, nn
 
 from robustsnn.compute.layout import layout
 from robustsnn.compute.norm import exact
-from robustsnn.compute.recall import again, known, recalling
+from robustsnn.compute.recall import recalling
 from robustsnn.compute.rewire import rewire
 from robustsnn.names import nearest
-from robustsnn.spiking.kernels import fused_lif, spikes_of
-from robustsnn.spiking.neuron import Dynamics
-from robustsnn.types import Images, Logits, StepLogits
-
-Fire = Callable[[Tensor, Tensor, Dynamics], Tensor]
-"""``fire(current [T,N,...], threshold, dynamics) -> spikes [T,N,...]``: the forward of `lif`, with a gradient of its own."""
+from robustsnn.spiking.dynamics import Dynamics, Fire
+from robustsnn.spiking.layer import NeuronLayer
+from robustsnn.spiking.neurons import Neuron
+from robustsnn.spiking.signal import Constant, Signal
+from robustsnn.spiking.spiking import Spiking
+from robustsnn.types import Inputs, Logits, StepLogits
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for neurons in a body: its module path, and whether it sees the constant input before time begins."""
+    """A place for neurons in a body: its module path, and whether it sees a constant input before time begins."""
 
     name: str
     first: bool = False
 
 
-class Neuron(nn.Module):
-    """A layer of neurons with a trainable threshold (and leak, where the dynamics say so), in the slot of a ReLU.
-
-    Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
-    """
-
-    def __init__(
-        self,
-        threshold: nn.Parameter,
-        dynamics: Dynamics,
-        *,
-        first: bool = False,
-        fire: Fire = fused_lif,
-        leak: nn.Parameter | None = None,
-    ) -> None:
-        super().__init__()
-        if dynamics.train_leak and leak is None:
-            leak = nn.Parameter(torch.as_tensor(dynamics.leak).detach().to(threshold.device, threshold.dtype).clone())
-        self.threshold = threshold
-        self.leak = leak
-        self.dynamics = dynamics
-        self.first = first
-        self.fire = fire
-
-    def changed(
-        self, *, threshold: nn.Parameter | None = None, dynamics: Dynamics | None = None, fire: Fire | None = None
-    ) -> Neuron:
-        """A like layer over the same parameters, with another threshold, other dynamics, or another way to fire."""
-        threshold = self.threshold if threshold is None else threshold
-        dynamics = dynamics or self.dynamics
-        same_leak = (dynamics.leak, dynamics.train_leak) == (self.dynamics.leak, self.dynamics.train_leak)
-        leak = self.leak if same_leak else None
-        return Neuron(threshold, dynamics, first=self.first, fire=fire or self.fire, leak=leak)
-
-    def forward(self, x: Tensor) -> Tensor:
-        dynamics = self.dynamics if self.leak is None else replace(self.dynamics, leak=self.leak)
-        steps = dynamics.timesteps
-        current = x.expand(steps, *x.shape) if self.first else x.unflatten(0, (steps, -1))
-        spikes = self.fire(current, self.threshold, dynamics).flatten(0, 1)
-        if self.fire is not fused_lif or not spikes.requires_grad:
-            return spikes
-        given, threshold = again(current) or current.detach, self.threshold.detach()
-        return known(spikes, lambda: spikes_of(given(), threshold, dynamics).flatten(0, 1))
-
-    def extra_repr(self) -> str:
-        return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"
-
-
-class SpikingNetwork(nn.Module):
-    """A plain body with neurons in its ReLU slots, run for T steps on a constant input; logits are the mean over time.
+class SpikingNetwork(Spiking):
+    """A plain body with neurons in its ReLU slots, run for T steps; logits are the mean over time.
 
     Arguments:
-        body: a module with one ``nn.ReLU`` (or already a `Neuron`) per activation; `robustsnn.conversion.trace` makes one
+        body: a module with one ``nn.ReLU`` (or already a `NeuronLayer`) per activation; `robustsnn.conversion.trace` makes one
             of any ANN. Its tensors are shared, its modules are not touched.
-        dynamics: time steps, leak, reset and surrogate of all neurons.
-        slots: the places of neurons in firing order, with those that see the input before time begins. None takes every
-            ``nn.ReLU`` in module order and repeats the image T times at the input.
+        dynamics: time steps, neuron and surrogate of all layers.
+        signal: how an input becomes T steps: `Constant` or `Frames`.
+        slots: the places of neurons in firing order, with those that see a constant input before time begins. None takes every
+            ``nn.ReLU`` in module order and repeats a constant input T times.
         conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
             network comes from elsewhere, such as a checkpoint.
 
@@ -103,6 +56,7 @@ class SpikingNetwork(nn.Module):
         self,
         body: nn.Module,
         dynamics: Dynamics = Dynamics(),
+        signal: Signal = Constant(),
         slots: Sequence[Slot] | None = None,
         conversion_report: Any = None,
     ) -> None:
@@ -112,7 +66,7 @@ class SpikingNetwork(nn.Module):
             slots = [
                 Slot(name, getattr(module, "first", False))
                 for name, module in modules.items()
-                if isinstance(module, nn.ReLU | Neuron)
+                if isinstance(module, nn.ReLU | NeuronLayer)
             ]
         if not slots:
             raise ValueError(
@@ -120,19 +74,20 @@ class SpikingNetwork(nn.Module):
                 "robustsnn.conversion.trace turns functional activations into modules"
             )
         for slot in slots:
-            if not isinstance(modules.get(slot.name), nn.ReLU | Neuron):
+            if not isinstance(modules.get(slot.name), nn.ReLU | NeuronLayer):
                 raise ValueError(f"slot {slot.name!r} is no nn.ReLU of {type(body).__name__}: {nearest(slot.name, modules)}")
         self.slots = tuple(slots)
         self.dynamics = dynamics
+        self.signal = signal
         self.conversion_report = conversion_report
         self.memory_format = layout(body)  # of images; all layers follow
-        first = {slot.name: slot.first for slot in slots}
+        first = {slot.name: slot.first and signal.once for slot in slots}
 
         def place(name: str, module: nn.Module) -> nn.Module | None:
             if name not in first:
                 return exact(module) if type(module) is nn.BatchNorm2d and not module._modules else None
-            threshold = module.threshold if isinstance(module, Neuron) else nn.Parameter(_like(body, 1.0))
-            return Neuron(threshold, dynamics, first=first[name]).train(module.training)
+            threshold = module.threshold if isinstance(module, NeuronLayer) else nn.Parameter(_like(body, 1.0))
+            return NeuronLayer(threshold, dynamics, first=first[name]).train(module.training)
 
         self.body = rewire(body, place)
         self.training = body.training
@@ -144,42 +99,74 @@ class SpikingNetwork(nn.Module):
 
     @property
     def leaks(self) -> dict[str, nn.Parameter]:
-        """The trainable leaks by module path, in firing order; none unless ``dynamics.train_leak``."""
-        return {name: neuron.leak for name, neuron in self.neurons.items() if neuron.leak is not None}
+        """The trained leaks by module path, in firing order; none unless the neurons are such as `PLIF`."""
+        return {name: layer.trained["leak"] for name, layer in self.neurons.items() if "leak" in layer.trained}
 
     @property
-    def neurons(self) -> dict[str, Neuron]:
+    def neurons(self) -> dict[str, NeuronLayer]:
         """The layers of neurons by module path, in firing order."""
         found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
-        return {name: module for name, module in found.items() if isinstance(module, Neuron)}
+        return {name: module for name, module in found.items() if isinstance(module, NeuronLayer)}
+
+    @property
+    def timesteps(self) -> int:
+        return self.dynamics.timesteps
+
+    @property
+    def latency(self) -> int:
+        """After how many time steps the logits are there."""
+        return self.timesteps * (len(self.slots) if self.dynamics.synchronous else 1)
+
+    @torch.no_grad()
+    def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
+        view, images = self.rewired(lambda _, neuron: neuron.changed()).eval(), 0
+        total = dict.fromkeys(view.thresholds, 0.0)
+        for name, neuron in view.neurons.items():
+
+            def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
+                total[name] += float(spikes.mean(dtype=torch.float64)) * len(spikes) / self.timesteps
+
+            neuron.register_forward_hook(count)
+        for x in batches:
+            view(x)
+            images += len(x)
+        return {name: value / images for name, value in total.items()}
+
+    def leads(self, path: object) -> bool:
+        """All of them, but for those that say what neurons they are for, and these are others."""
+        return isinstance(self.dynamics.neuron, getattr(path, "neurons", Neuron))
 
     def begun(self, x: Tensor) -> Tensor:
-        """What the body is given for images ``[N, ...]``: these where neurons see them before time begins, else T times them,
-        ``[T*N, ...]``."""
-        if any(slot.first for slot in self.slots):
-            return x
-        return x.expand(self.dynamics.timesteps, *x.shape).flatten(0, 1)
+        """What the body is given for inputs ``[N, ...]``: these where neurons see them before time begins, else all T steps,
+        ``[T*N, ...]``.
 
-    def steps(self, x: Images) -> StepLogits:
-        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``."""
-        steps, x = self.dynamics.timesteps, self.begun(x)
+        Raises:
+            ValueError: inputs that are not what the signal shows.
+        """
+        if self.signal.once and any(slot.first for slot in self.slots):
+            return x
+        return self.signal.shown(x, self.timesteps)
+
+    def steps(self, x: Inputs) -> StepLogits:
+        """Logits of every time step, ``[N, ...] -> [T,N,K]``; inputs are ``[N,C,H,W]``, or ``[N,T,C,H,W]`` of `Frames`."""
+        x = self.begun(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
-            return self.body(x).unflatten(0, (steps, -1))  # type: ignore[no-any-return]
+            return self.body(x).unflatten(0, (self.timesteps, -1))  # type: ignore[no-any-return]
 
-    def forward(self, x: Images) -> Logits:
-        """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
+    def forward(self, x: Inputs) -> Logits:
+        """Logits averaged over time, ``[N, ...] -> [N,K]``."""
         return self.steps(x).mean(0)
 
-    def rewired(self, change: Callable[[str, Neuron], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
+    def rewired(self, change: Callable[[str, NeuronLayer], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
         """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""
         paths = {f"body.{name}".rstrip("."): name for name in self.neurons}
 
         def swap(name: str, module: nn.Module) -> nn.Module | None:
             if name not in paths:
                 return None
-            assert isinstance(module, Neuron)
+            assert isinstance(module, NeuronLayer)
             return change(paths[name], module).train(module.training)
 
         view = rewire(self, swap)
@@ -192,8 +179,11 @@ class SpikingNetwork(nn.Module):
         dynamics = dynamics or self.dynamics
         return self.rewired(lambda _, neuron: neuron.changed(dynamics=dynamics, fire=fire), dynamics)
 
-    def replace(self, thresholds: Mapping[str, float | Tensor] | None = None, **dynamics: Any) -> SpikingNetwork:
-        """A view over the same weights with other thresholds (by module path), trainable ones, or other fields of `Dynamics`.
+    def replace(
+        self, thresholds: Mapping[str, float | Tensor] | None = None, signal: Signal | None = None, **dynamics: Any
+    ) -> SpikingNetwork:
+        """A view over the same weights with other thresholds (by module path), trainable ones, another signal, or other fields
+        of `Dynamics`.
 
         Raises:
             ValueError: an unknown path, or a threshold that is not finite.
@@ -203,21 +193,27 @@ class SpikingNetwork(nn.Module):
         >>> net.replace({"0": 0.5}, timesteps=3).steps(torch.ones(1, 1, 2, 2)).shape
         torch.Size([3, 1, 2])
         """
+        if unknown := sorted(set(dynamics) - {field.name for field in fields(Dynamics)}):
+            raise TypeError(f"Dynamics has no {unknown[0]!r}; a neuron has its own: replace(neuron=LIF(leak=0.9))")
         changed = replace(self.dynamics, **dynamics)
+        signal = signal or self.signal
         thresholds = dict(thresholds or {})
+        first = {slot.name: slot.first and signal.once for slot in self.slots}
         for name, value in thresholds.items():
             if name not in self.neurons:
                 raise ValueError(f"no neurons at {name!r}: {nearest(name, self.neurons)}")
             if bad := int((~torch.as_tensor(value).isfinite()).sum()):
                 raise ValueError(f"the threshold of {name!r} must be finite, and {bad} of its values are not: give numbers")
 
-        def change(name: str, neuron: Neuron) -> Neuron:
+        def change(name: str, neuron: NeuronLayer) -> NeuronLayer:
             threshold = thresholds.get(name, neuron.threshold)
             if not isinstance(threshold, nn.Parameter):
                 threshold = nn.Parameter(_like(self.body, threshold))
-            return neuron.changed(threshold=threshold, dynamics=changed)
+            return neuron.changed(threshold=threshold, dynamics=changed, first=first[name])
 
-        return self.rewired(change, changed)
+        view = self.rewired(change, changed)
+        view.signal = signal
+        return view
 
 
 def _like(body: nn.Module, value: float | Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.spiking import Dynamics, Neuron, SpikingNetwork, membrane
+from robustsnn.spiking import Dynamics, NeuronLayer, SpikingNetwork, walk
 from robustsnn.training.objectives import Pass, one_radius, within
 from robustsnn.types import Inputs, Labels, Randomness, Threat
 
@@ -69,23 +69,25 @@ class Hire:
     def _period(self, net: nn.Module, before: Potentials, after: Potentials) -> SpikingNetwork:
         """A view for the steps of one period, which begins with the layers' potentials ``before`` (none: 0) and writes those
         ``after``. It may run again on the way back, so what it reads is never what it writes."""
-        if not isinstance(net, SpikingNetwork) or net.dynamics.timesteps % self.periods:
+        if not isinstance(net, SpikingNetwork) or net.timesteps % self.periods:
             raise ValueError(f"Hire needs a spiking network whose time steps fall into {self.periods} equal periods")
+        if not net.signal.once or net.dynamics.synchronous:
+            raise ValueError("Hire shows one image in periods of steps: it needs signal=Constant() and synchronous=False")
         shorter = replace(net.dynamics, timesteps=net.dynamics.timesteps // self.periods)
 
-        def carried(name: str, neuron: Neuron) -> Neuron:
-            fire = neuron.fire
+        def carried(name: str, layer: NeuronLayer) -> NeuronLayer:
+            fire = layer.fire
 
-            def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
+            def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
                 if name in before:  # what was left of them comes in with the first step
-                    first = current[:1] + dynamics.leak * before[name]
-                    current, dynamics = torch.cat([first, current[1:]]), replace(dynamics, start=0.0)
+                    tensors = {"threshold": threshold, **trained}
+                    first = dynamics.neuron.charge(before[name], current[:1], tensors)
+                    current = torch.cat([first, current[1:]])
+                    dynamics = replace(dynamics, neuron=replace(dynamics.neuron, start=0.0))  # type: ignore[type-var]
                 with torch.no_grad():
-                    v, s = membrane(current, threshold, dynamics)
-                    lost = v[-1] if dynamics.reset == "zero" else threshold
-                    after[name] = v[-1] - s[-1] * lost
-                return fire(current, threshold, dynamics)
+                    after[name] = walk(current, threshold, dynamics, **trained).left
+                return fire(current, threshold, dynamics, **trained)
 
-            return neuron.changed(dynamics=shorter, fire=fire_on)
+            return layer.changed(dynamics=shorter, fire=fire_on)
 
         return net.rewired(carried, shorter)

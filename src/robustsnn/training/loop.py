@@ -26,7 +26,7 @@ from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.binding import networks_of
 from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
-from robustsnn.training.engine import Loss, synchronised
+from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch

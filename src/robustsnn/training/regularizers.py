@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking import Dynamics, SpikingNetwork, membrane
+from robustsnn.spiking import Dynamics, SpikingNetwork, walk
 from robustsnn.types import Images, Labels, Objective, Randomness
 
 
@@ -131,10 +131,10 @@ def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
         raise ValueError(f"membrane potentials need a SpikingNetwork, not {type(net).__name__}: use this in finetuning")
     found: list[Tensor] = []
 
-    def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics) -> Tensor:
-        potentials, spikes = membrane(current, threshold, dynamics)
-        found.append(potentials - threshold)
-        return spikes
+    def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
+        course = walk(current, threshold, dynamics, **trained)
+        found.append(dynamics.neuron.distances(torch.stack(course.potentials), {"threshold": threshold, **trained}))
+        return torch.stack(course.spikes)
 
     net.firing(fire)(x)
     return found

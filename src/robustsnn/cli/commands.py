@@ -1,0 +1,181 @@
+"""Every command: what it takes, what does it, and its help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import tyro
+
+from robustsnn.cli.arguments import SHELLS, Completion, Doctor, Evaluate, Export, Header, Info, List, Report, Run
+from robustsnn.cli.parse import few, flags, for_protocol, parse
+from robustsnn.cli.terminal import Terminal
+from robustsnn.lazy import later
+from robustsnn.names import find
+from robustsnn.recipes import Recipe, load_recipe, packaged
+from robustsnn.recipes.recipe import from_table
+from robustsnn.zoo import PREFIX, zoo
+
+HELP = ("-h", "--help", "--help-all")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Arguments:
+        default: what it takes, where no flag is given.
+        do: what does it.
+        needs: what stands behind it, if anything must.
+        first: the flags that help shows; all of them where none is named.
+    """
+
+    default: Any
+    do: Callable[[Any, Terminal], None]
+    needs: str = ""
+    first: tuple[str, ...] = ()
+
+
+_KEYS = ("--timesteps", "--data.name", "--model.name", "--pretrain.epochs", "--finetune.epochs")
+_MEASURED = ("--evaluation.protocol", "--evaluation.eps", "--evaluation.limit")
+_NAMELESS = Recipe(name="RECIPE")
+
+COMMANDS: dict[str, Command] = {
+    "run": Command(Run("", _NAMELESS), later("robustsnn.cli.run", "run"), "RECIPE", ("--out", "--until", *_KEYS, *_MEASURED)),
+    "evaluate": Command(
+        Evaluate(""),
+        later("robustsnn.cli.evaluate", "evaluate"),
+        "FILE.safetensors|zoo:NAME",
+        ("--protocol", "--eps", "--attacks", "--limit", "--batch", "--data", "--ann", "--out", "--strict", "--audit-images"),
+    ),
+    "report": Command(Report(), later("robustsnn.cli.compare", "compare"), "FOLDER ..."),
+    "list": Command(List(), later("robustsnn.cli.inspect", "show"), "KIND"),
+    "info": Command(
+        Info("", _NAMELESS),
+        later("robustsnn.cli.inspect", "info"),
+        "FILE.safetensors|zoo:NAME|RECIPE",
+        ("--seed", *_KEYS, *_MEASURED, "--json"),
+    ),
+    "export": Command(Export(""), later("robustsnn.cli.run", "leave"), "FILE.safetensors"),
+    "doctor": Command(Doctor(), later("robustsnn.cli.inspect", "doctor")),
+    "completion": Command(Completion(), lambda chosen, terminal: complete(chosen, terminal), "SHELL"),
+}
+
+MOVED = {
+    **{stage: f"run RECIPE --until {stage}" for stage in ("pretrain", "convert", "finetune")},
+    "bench": "python -m benchmarks.bench, in a copy of the project",
+}
+"""Commands of before, and what they are called now."""
+
+
+def is_checkpoint(given: str) -> bool:
+    """Whether a word stands for a checkpoint, not for a recipe."""
+    return given.endswith(".safetensors") or given.startswith(PREFIX)
+
+
+def read(name: str, args: Sequence[str]) -> Any:
+    """What a command is to do.
+
+    Raises:
+        ValueError: no such command, or a word that is wrong.
+        SystemExit: help was asked for and given.
+    """
+    if name in MOVED:
+        raise ValueError(f"'robustsnn {name}' is now '{MOVED[name]}'".replace("'run", "'robustsnn run"))
+    command = find("command", COMMANDS, name)
+    switches = {each for flag, told in flags(command.default).items() if told.hint is bool for each in (flag, *told.aliases)}
+    before = [*takewhile(lambda word: word in switches, args)]
+    args = [*args[len(before) :], *before]
+    given = args[0] if args and not args[0].startswith("-") else ""
+    program = f"robustsnn {name}"
+    if any(arg in HELP for arg in args):
+        default, _, _ = _begin(command, given, args) if given else (command.default, None, "")
+        _help(command, default, f"{program} {given or command.needs}".rstrip(), whole="--help-all" in args)
+    if command.needs and not given:
+        raise ValueError(f"usage: {program} {command.needs}; '{program} --help' says more")
+    default, recipe, section = _begin(command, given, args)
+    chosen = parse(default, args, program, recipe, section)
+    # Flags are checked one by one, a recipe as a whole.
+    return replace(chosen, recipe=from_table(chosen.recipe.table(), "recipe")) if recipe and not section else chosen
+
+
+def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Recipe | None, str]:
+    """What a command takes where no flag is given, the recipe whose keys are its flags, and the section that they are of."""
+    match command.default:
+        case Info() if is_checkpoint(given):
+            return Header(given), None, ""
+        case Run() | Info():
+            recipe = load_recipe(given)
+            recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, args)})
+            return replace(command.default, given=given, recipe=recipe), recipe, ""
+        case Evaluate():
+            if long := next((arg for arg in args if arg.startswith("--evaluation.")), ""):
+                short = long.partition(".")[2].partition("=")[0]
+                raise ValueError(f"{long}: a checkpoint takes the keys of [evaluation] by themselves: write --{short}")
+            recipe = later("robustsnn.cli.evaluate", "recipe_of")(_measurable(given))
+            settings = for_protocol(recipe.evaluation, args)
+            return Evaluate(given, settings), recipe.model_copy(update={"evaluation": settings}), "evaluation."
+        case Export():
+            return Export(given), None, ""
+    return command.default, None, ""
+
+
+def _measurable(given: str) -> str:
+    """A checkpoint's name.
+
+    Raises:
+        ValueError: it is something else; the line says what is meant for that.
+    """
+    if is_checkpoint(given):
+        return given
+    if given in packaged() or given.endswith(".toml") or given.partition(":")[0] in packaged():
+        raise ValueError(
+            f"{given} is a recipe, and evaluate takes a checkpoint: write 'robustsnn run {given} --until evaluate'"
+        )
+    if given.endswith((".pth", ".pt")):
+        raise ValueError(
+            f"{given} is no checkpoint: give a .safetensors file. Weights of an ANN go to 'robustsnn run --weights'; "
+            "save a network of your own by robustsnn.save(path, net), and give --ann package.module:factory with it"
+        )
+    if Path(given).is_dir():
+        raise ValueError(f"{given} is a folder: give a checkpoint in it, such as {Path(given) / 'snn.safetensors'}")
+    meant = f", such as {PREFIX}{given}" if given in zoo() else ""
+    raise ValueError(f"{given} is no checkpoint: give a .safetensors file, or zoo:NAME{meant} ('robustsnn list zoo')")
+
+
+def _help(command: Command, default: Any, program: str, whole: bool) -> None:
+    if command.first and not whole:
+        words = f"{type(default).__doc__}\n\n'{program} --help-all' shows every flag."
+        default = few(default, command.first, words)
+    tyro.cli(type(default), default=default, args=["--help"], prog=program, config=(tyro.conf.AvoidSubcommands,))
+
+
+def overview(words: str) -> None:
+    """Help about all commands.
+
+    Raises:
+        SystemExit: it is given.
+    """
+    tyro.cli(_everything(), args=["--help"], prog="robustsnn", description=words, config=(tyro.conf.AvoidSubcommands,))
+
+
+def complete(chosen: Completion, terminal: Terminal) -> None:
+    """``completion SHELL``: tyro's script for it."""
+    find("shell", dict.fromkeys(SHELLS), chosen.shell)
+    script, config = StringIO(), (tyro.conf.AvoidSubcommands,)
+    try:
+        with redirect_stdout(script):
+            tyro.cli(_everything(), args=["--tyro-print-completion", chosen.shell], prog="robustsnn", config=config)
+    except SystemExit:
+        terminal.answer({"shell": chosen.shell, "script": script.getvalue()}, lambda: terminal.raw(script.getvalue()))
+
+
+def _everything() -> Any:
+    """All commands as one type."""
+    kinds = {name: type(command.default) for name, command in COMMANDS.items()}
+    return Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items())]  # noqa: UP007

@@ -1,0 +1,46 @@
+"""``report FOLDER ...``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustsnn.cli.arguments import Report
+from robustsnn.cli.terminal import Terminal
+from robustsnn.recipes import measuring, packaged
+from robustsnn.reporting.board import Group, differences, groups, winner
+
+
+def compare(chosen: Report, terminal: Terminal) -> None:
+    """Networks that were measured in the same way, ranked.
+
+    Raises:
+        ValueError: no folder, or one without a report.
+    """
+    for folder in chosen.folders:
+        recipe = str(folder)
+        if not folder.is_dir() and (recipe in packaged() or recipe.endswith(".toml")):
+            raise ValueError(
+                f"{recipe} is a recipe, and report takes folders of runs: 'robustsnn run {recipe}' writes its report"
+            )
+    runs = measuring.compare(chosen.folders, chosen.out)
+    ranked = [_ranking(group) for group in groups(runs)]
+    terminal.answer(
+        {"page": chosen.out, "groups": ranked, "differences": differences(runs)}, lambda: terminal.comparison(runs)
+    )
+    terminal.note(f"The page is {chosen.out}.")
+
+
+def _ranking(group: Group) -> dict[str, Any]:
+    """A group for programs: the most robust network first."""
+    networks = [
+        {
+            "network": entry.row.network,
+            "run": entry.run,
+            "timesteps": entry.report.timesteps,
+            "clean": entry.report.clean,
+            "robust": group.robust(entry),
+        }
+        for entry in group.entries
+    ]
+    eps = None if group.threat is None else group.threat.eps
+    return {"title": group.title, "eps": eps, "winner": winner(group), "networks": networks}

@@ -1,0 +1,202 @@
+"""What this machine can do for this project: what is there, what is not, and the remedy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from robustsnn.cli import machine
+from robustsnn.compute.machine_code import trouble
+from robustsnn.data import DATASETS, whereabouts
+from robustsnn.data.sources import HERE
+from robustsnn.files import cache_folder
+from robustsnn.names import one_line
+from robustsnn.recipes import load_recipe
+from robustsnn.recipes.pipeline import checked
+from robustsnn.recipes.run import Run
+from robustsnn.reporting import versions
+
+JOB = "digits"
+"""The recipe that has to run."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at.
+
+    Arguments:
+        state: ``ok``; ``note``: the main job runs all the same; ``fail``: it does not.
+        found: what is there, or why not.
+        remedy: what to do, if anything.
+    """
+
+    name: str
+    state: Literal["ok", "note", "fail"]
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:4}  {self.name:14}  {self.found}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+def told(name: str, found: str, remedy: str = "") -> Finding:
+    """A finding that is no obstacle to the main job: ok, or a note where there is a remedy."""
+    return Finding(name, "note" if remedy else "ok", found, remedy)
+
+
+def diagnose() -> Iterator[Finding]:
+    """Look at everything, one finding after the other; folders of caches and runs are only tried, a compiler is run."""
+    known = versions()
+    yield told("robustsnn", f"{known['robustsnn']}, source {known['source']}")
+    yield from (told(name, known[name]) for name in ("python", "torch"))
+    yield from extras()
+    yield from (compiler(device) for device in ("cpu", *["cuda"] * torch.cuda.is_available()))
+    yield processor(known["processor"])
+    yield memory()
+    yield gpu()
+    code = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder() / "machine-code")
+    yield cache("compiled code", code, sum(size(path) for path in code.rglob("*")))
+    yield cache("data cache", cache_folder(), sum(size(path) for path in cache_folder().glob("*.safetensors")))
+    yield from data()
+    yield runs(Path("runs"))
+    yield job()
+
+
+def extras() -> Iterator[Finding]:
+    """The optional packages, by the extra that installs them."""
+    wanted: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires("robustsnn") or ():
+        asked = re.fullmatch(r"([\w.-]+).*; *extra *== *['\"](\w+)['\"]", line)
+        if asked and asked[2] != "dev":
+            wanted.setdefault(asked[2], []).append(asked[1])
+    for extra, packages in wanted.items():
+        there = {package: version(package) for package in packages}
+        remedy = "" if all(there.values()) else f"pip install 'robustsnn[{extra}]'"
+        text = ", ".join(f"{package} {known or 'absent'}" for package, known in there.items())
+        yield told(f"extra {extra}", text, remedy)
+
+
+def version(package: str) -> str:
+    """The version of an installed package; empty where it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def compiler(device: str) -> Finding:
+    """Whether neurons become machine code."""
+    name = f"compiler, {device}"
+    if why := trouble(device):
+        remedy = (
+            "install a C++ compiler (Debian: apt install g++; macOS: xcode-select --install) or name one in CXX"
+            if device == "cpu"
+            else "torch needs Triton and a C compiler for it"
+        )
+        return told(name, why, f"{remedy}; without it results are the same, but neurons several times slower")
+    cxx = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    return told(name, f"works ({shutil.which(cxx) or cxx})" if device == "cpu" else "works")
+
+
+def processor(kind: str) -> Finding:
+    """Threads that torch uses, and cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    text = f"{kind}, torch uses {threads} threads on {cores} cores"
+    return told("CPU", text, f"set OMP_NUM_THREADS={cores}" if threads > cores else "")
+
+
+def memory() -> Finding:
+    """Memory of the machine."""
+    total, left = (count / 2**30 for count in machine.memory())
+    if not total > 0:
+        return told("memory", "the system does not tell how much there is")
+    text = f"{total:.1f} GiB, {left:.1f} GiB of it free"
+    return told("memory", text, "close other programs, or give --memory 500MiB" if left < 1 else "")
+
+
+def gpu() -> Finding:
+    """GPUs that torch can use."""
+    if torch.cuda.is_available():
+        all_of_them = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        return told("GPU", ", ".join(f"{each.name} ({each.total_memory / 2**30:.0f} GiB)" for each in all_of_them))
+    if torch.backends.mps.is_available():
+        return told("GPU", "Apple (mps)")
+    if shutil.which("nvidia-smi"):
+        remedy = "install a CUDA build of torch that fits the driver: https://pytorch.org/get-started/locally"
+        return told("GPU", "there is an NVIDIA driver, but this torch cannot use it", remedy)
+    return told("GPU", "none, the CPU computes")
+
+
+def cache(name: str, folder: Path, held: int) -> Finding:
+    """A folder of what can be made again."""
+    why = unwritable(folder)
+    text = f"{folder}, {held / 2**20:.1f} MiB"
+    return told(name, f"{text}, cannot be written: {why}", "set XDG_CACHE_HOME to another folder") if why else told(name, text)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; 0 for anything else, and for one that has just gone."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def unwritable(folder: Path) -> str:
+    """Why nothing can be written into a folder, or where it would be made; empty where it can."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def data() -> Iterator[Finding]:
+    """The data sets that are on this machine, then in one line those that are not."""
+    absent = []
+    for name in DATASETS:
+        try:
+            where = whereabouts(name)
+        except ValueError:
+            where = ""
+        if where:
+            yield told(f"data {name}", where)
+        else:
+            absent.append(name)
+    if absent:
+        remedy = f"they come from the hub when first used (extra datasets), or from folders <name>/train*.parquet in ${HERE}"
+        if folder := os.environ.get(HERE):
+            remedy = f"put <name>/train*.parquet into {folder}, or unset {HERE} to use the hub"
+        yield told("other data", f"not here: {', '.join(absent)}", remedy)
+
+
+def runs(folder: Path) -> Finding:
+    """Where runs are kept."""
+    if why := unwritable(folder):
+        return Finding("run folder", "fail", f"{folder.absolute()} cannot be written: {why}", "go to another folder")
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    left = shutil.disk_usage(there).free / 2**30
+    text = f"{folder.absolute()}, {left:.1f} GiB free"
+    return told("run folder", text, "free some space" if left < 1 else "")
+
+
+def job() -> Finding:
+    """Whether the main job could begin, or go on: its images are there, its networks can be built and converted."""
+    name = f"run {JOB}"
+    try:
+        checked(Run(load_recipe(JOB), Path("runs") / JOB))
+    except Exception as error:  # whatever it is, the answer is no
+        return Finding(name, "fail", one_line(error, None))
+    return told(name, f"'robustsnn run {JOB}' can run")

@@ -1,0 +1,105 @@
+"""From the words of a command line to its exit status. Every error is one line that says what, where and what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import takewhile
+
+from robustsnn.cli import machine
+from robustsnn.cli.commands import COMMANDS, HELP, overview, read
+from robustsnn.cli.terminal import AuditFailed, NotReady, Terminal, complain, flush, tell, unheard
+from robustsnn.names import one_line
+
+CONTINUES = "the same command continues where it stopped"
+
+EXITS = {
+    0: "done",
+    1: "an internal error, or another process of the run ended; of 'doctor': the main job cannot run",
+    2: "a mistake in the command, a flag, a recipe or a file, said in one line",
+    3: "--strict, and a check of the audit failed",
+    130: "stopped by Ctrl-C (SIGINT)",
+    143: "stopped by SIGTERM",
+}
+"""What the exit status says."""
+
+OVERVIEW = f"""Adversarially robust spiking neural networks.
+
+'robustsnn COMMAND --help' describes a command; --version tells the version.
+
+Exit status:
+{chr(10).join(f"  {status} {meaning}" for status, meaning in EXITS.items())}"""
+
+
+def command(args: Sequence[str]) -> None:
+    """Find the command that the words name, and do it."""
+    machine.plain()
+    if not args or args[0] in (*HELP, "help"):
+        return overview(OVERVIEW)
+    if args[0] == "--version":
+        return tell(f"robustsnn {version('robustsnn')}", sys.stdout)
+    before = [*takewhile(lambda word: word.startswith("-"), args)]
+    name, *words = [*args[len(before) :], *before]
+    chosen = read(name, words)
+    if not chosen.common.system_allocator:
+        machine.keep_memory()
+    return COMMANDS[name].do(chosen, Terminal(chosen.common.json, chosen.common.quiet, words))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point.
+
+    Returns:
+        One of `EXITS`.
+    """
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = _main(sys.argv[1:] if args is None else args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        flush()
+    if machine.together():  # the other processes are gone or will be: nothing can be said goodbye to
+        os._exit(status)
+    return status
+
+
+def _main(args: Sequence[str]) -> int:
+    try:
+        command(args)
+    except SystemExit as stop:  # help was given
+        return int(stop.code or 0)
+    except KeyboardInterrupt as stop:
+        complain(f"stopped; {CONTINUES}")
+        return 143 if isinstance(stop, Terminated) else 130
+    except AuditFailed:
+        return 3
+    except NotReady:
+        return 1
+    except (ValueError, FloatingPointError) as error:
+        complain(f"error: {one_line(error, None)}")
+        return 2
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and {*HELP} & {*args}:  # tyro prints help, and nobody reads it
+            unheard(sys.stdout)
+            return 0
+        if {"-v", "--verbose"} & {*args}:
+            tell(traceback.format_exc(), sys.stderr)
+        what = one_line(f"{type(error).__name__}: {error}")
+        if isinstance(error, RuntimeError) and machine.together():
+            complain(f"error: another process ended or is out of reach ({what}); {CONTINUES}")
+            return 1
+        complain(f"internal error: {what}; --verbose shows where")
+        return 1
+    return 0

@@ -1,0 +1,67 @@
+"""The commands that look and tell: list, info, doctor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from robustsnn.cli.arguments import Doctor, Header, Info, List
+from robustsnn.cli.catalogue import KINDS
+from robustsnn.cli.terminal import NotReady, Terminal
+from robustsnn.names import find
+from robustsnn.recipes import plan
+from robustsnn.recipes.recipe import label
+
+
+def show(chosen: List, terminal: Terminal) -> None:
+    """``list KIND``."""
+    entries = find("kind", KINDS, chosen.kind)()
+    lines = [f"{entry.written}  # {entry.about}" if entry.about else entry.written for entry in entries.values()]
+    terminal.answer({name: asdict(entry) for name, entry in entries.items()}, lambda: terminal.say("\n".join(lines)))
+
+
+def info(chosen: Info | Header, terminal: Terminal) -> None:
+    """``info FILE``, or ``info RECIPE``: what ``run`` would do, without doing it."""
+    if isinstance(chosen, Header):
+        return _checkpoint(chosen.given, terminal)
+    lines = plan(chosen.recipe, label(chosen.given, chosen.recipe))
+    said = "\n".join([*lines, "", chosen.recipe.toml().decode()])
+    return terminal.answer({"plan": lines, "recipe": chosen.recipe.table()}, lambda: terminal.say(said))
+
+
+def _checkpoint(path: str, terminal: Terminal) -> None:
+    from robustsnn import checkpoint
+    from robustsnn.reporting import read_report
+
+    header, parameters = checkpoint.read_header(path), checkpoint.count(path)
+    parts = {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}
+    lines = [f"{path}: {header.kind}, {parameters:,} parameters"]
+    said = {
+        (name, key): entry for name, part in parts.items() for key, entry in part.items() if key not in ("history", "report")
+    }
+    lines += [f"{name}.{key}: {entry}" for (name, key), entry in said.items()]
+
+    def tell() -> None:
+        terminal.say("\n".join(lines))
+        if "report" in header.metrics:
+            terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), path))
+
+    terminal.answer({"file": path, "kind": header.kind, "parameters": parameters, **parts}, tell)
+
+
+def doctor(chosen: Doctor, terminal: Terminal) -> None:
+    """``doctor``: what is there, as it is found out.
+
+    Raises:
+        NotReady: the main job cannot run.
+    """
+    from robustsnn.cli.doctor import diagnose
+
+    found = []
+    for finding in diagnose():
+        terminal.say(str(finding))
+        found.append(finding)
+    ready = all(finding.state != "fail" for finding in found)
+    terminal.answer({"ready": ready, "findings": found}, lambda: None)
+    if not ready:
+        raise NotReady

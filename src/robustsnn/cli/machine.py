@@ -1,0 +1,134 @@
+"""What the command line, and only it, sets up of the machine before it works."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
+KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
+"""Parameters of glibc's ``mallopt``: no block mapped alone, nothing given back, growth by 64 MiB, one heap for all."""
+
+
+def keep_memory() -> bool:
+    """Let glibc keep memory that is freed, instead of giving it back and faulting every page in again.
+
+    Activations are large: by default each one is mapped anew, and touching its pages costs as much as a neuron does
+    (docs/performance.md). The price is that the process holds its peak until it ends.
+
+    Returns:
+        Whether this machine's C library could be told so.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False  # another C library
+    return all(mallopt(parameter, value) for parameter, value in KEEP.items())
+
+
+def plain() -> None:
+    """No colours, and no escape codes at all, where ``NO_COLOR`` asks for it (https://no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # of two libraries that print, one knows only this
+
+
+def deterministic() -> None:
+    """Let torch use no algorithm whose bits differ from one time to the next."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def together() -> bool:
+    """Whether this is one of several processes that are connected."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.distributed.is_initialized())
+
+
+def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
+    """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to.
+
+    Arguments:
+        say: told where the first thing is compiled that this machine keeps.
+    """
+    from robustsnn.files import cache_folder
+
+    told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
+    if Path(told).exists():
+        return
+    line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}"
+    listen("robustsnn.compute.machine_code", _Once(lambda: say(line))).setLevel(logging.INFO)
+
+
+def listen(name: str, handler: logging.Handler) -> logging.Logger:
+    """Give a logger a handler, in place of one of its kind that is from a command given before in this process."""
+    logger = logging.getLogger(name)
+    for earlier in [each for each in logger.handlers if type(each) is type(handler)]:
+        logger.removeHandler(earlier)
+    logger.addHandler(handler)
+    return logger
+
+
+def import_from_here() -> None:
+    """Let modules that lie in the folder where the command is given be found."""
+    if "" not in sys.path:
+        sys.path.append("")
+
+
+class _Once(logging.Handler):
+    """Tells of the first message only."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).removeHandler(self)
+        self.tell()
+
+
+def held(device: str) -> float:
+    """Bytes of memory held now, and from now on counted by `peak`; NaN where the system does not tell."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return float(torch.cuda.memory_allocated())
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    except OSError:
+        return float("nan")
+    return _status("VmRSS")
+
+
+def peak(device: str) -> float:
+    """The most bytes held since `held` was asked; NaN where the system does not tell."""
+    if device == "cpu":
+        return _status("VmHWM")
+    import torch
+
+    return float(torch.cuda.max_memory_allocated())
+
+
+def memory() -> tuple[float, float]:
+    """Bytes of memory in the machine, and of those that can still be had; NaN where the system does not tell."""
+    return _status("MemTotal", "/proc/meminfo"), _status("MemAvailable", "/proc/meminfo")
+
+
+def _status(what: str, file: str = "/proc/self/status") -> float:
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((1024 * float(line.split()[1]) for line in lines if line.startswith(what)), float("nan"))

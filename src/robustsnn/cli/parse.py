@@ -1,0 +1,182 @@
+"""Words of a command line into values: read by tyro, complained about in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass
+from itertools import pairwise, takewhile
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+from pydantic import BaseModel, ValidationError
+from tyro._errors import BadValue, InstantiationFailure, InvalidChoice, ParseErrorEvent, UnrecognizedArgs, on_parse_error
+
+from robustsnn.names import nearest
+from robustsnn.recipes import Recipe
+from robustsnn.recipes.readers import kind
+from robustsnn.recipes.recipe import explain, from_table
+from robustsnn.recipes.sections import Evaluation
+
+Parsed = TypeVar("Parsed")
+
+
+class _Refused(Exception):
+    """What tyro finds wrong with the words, instead of the page that it would print."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag: the type of its value with what tyro is told of it, its default, what it means, and other spellings."""
+
+    hint: Any
+    marks: tuple[Any, ...]
+    default: Any
+    help: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that may follow it, where these are few."""
+        return tuple(_words(self.hint))
+
+
+def flags(value: Any, prefix: str = "") -> dict[str, Flag]:
+    """The flags that `parse` reads with a value as default, by name; a switch is there once, without its opposite."""
+    found: dict[str, Flag] = {}
+    known = type(value).model_fields if isinstance(value, BaseModel) else {field.name: field for field in fields(value)}
+    for name, hint in get_type_hints(type(value), include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        if name not in known or tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
+            continue
+        inner, held = get_args(hint)[0] if marks else hint, getattr(value, name)
+        spelled = f"{prefix}{name.replace('_', '-')}"
+        told, rest = [mark for mark in marks if hasattr(mark, "aliases")], [m for m in marks if not hasattr(m, "aliases")]
+        if is_dataclass(held) or isinstance(held, BaseModel):
+            found |= flags(held, prefix if any(mark.name == "" for mark in told) else f"{spelled}.")
+        else:
+            help_ = [getattr(known[name], "description", None), *(mark.help for mark in told)]
+            aliases = [alias for mark in told for alias in mark.aliases or ()]
+            found[f"--{spelled}"] = Flag(inner, tuple(rest), held, next(filter(None, help_), ""), tuple(aliases))
+    return found
+
+
+def _words(hint: Any) -> Iterator[str]:
+    """The words of a literal type, alone or in a union."""
+    for part in get_args(hint):
+        if get_origin(hint) is Literal:
+            yield str(part)
+        else:
+            yield from _words(part)
+
+
+def parse(default: Parsed, args: Sequence[str], program: str, recipe: Recipe | None = None, section: str = "") -> Parsed:
+    """Flags into a value.
+
+    Arguments:
+        default: the value where no flag is given.
+        args: the words behind the command; program: what help calls it.
+        recipe: whose keys they are, if any, with ``section`` (``"evaluation."``) before each.
+
+    Raises:
+        ValueError: a wrong flag or value, in one line.
+        SystemExit: help was asked for and given.
+    """
+    known = flags(default)
+    args = switched(known, args)
+    try:
+        with on_parse_error(_refuse):
+            return tyro.cli(type(default), default=default, args=args, prog=program, config=(tyro.conf.AvoidSubcommands,))
+    except (ValidationError, _Refused) as refused:
+        line = explain(refused) if isinstance(refused, ValidationError) else _line(refused.args[0], known)
+        if recipe is not None and not (line.startswith("unknown flag") and not section and "." not in line.partition(":")[0]):
+            _check_values(recipe, known, args, section)
+        raise ValueError(f"{line}; '{program} --help' shows what there is") from None
+
+
+def _refuse(event: ParseErrorEvent) -> None:
+    raise _Refused(event)
+
+
+def _line(event: ParseErrorEvent, known: Mapping[str, Flag]) -> str:
+    match event:
+        case UnrecognizedArgs():
+            wrong = next((word for word in event.tokens if word.startswith("-")), event.tokens[0])
+            alike = [flag for flag in known if ("." in flag) == ("." in wrong)]
+            return f"unknown flag {wrong}: {nearest(wrong, alike)}" if wrong[0] == "-" else f"one word too many: {wrong!r}"
+        case InvalidChoice():
+            return f"{event.argument.display_name()} {event.value}: write one of {', '.join(event.choices)}"
+        case BadValue():
+            return f"{event.argument.display_name()} needs a value"
+        case InstantiationFailure():
+            return f"{event.argument.display_name()}: {event.message}" if event.argument else str(event.message)
+    return "the words cannot be read"
+
+
+def switched(known: Mapping[str, Flag], args: Sequence[str]) -> list[str]:
+    """The words with ``--switch true`` as ``--switch``, ``--switch false`` as ``--no-switch``, and ``--key=value`` as two."""
+    found = list[str]()
+    for arg in (part for word in args for part in (word.split("=", 1) if word.startswith("--") else (word,))):
+        flag = found[-1].replace("_", "-") if found else ""
+        if flag in known and known[flag].hint is bool and arg.lower() in ("true", "false"):
+            head, dot, last = flag.removeprefix("--").rpartition(".")
+            found[-1] = flag if arg.lower() == "true" else f"--{head}{dot}no-{last}"
+        else:
+            found.append(arg)
+    return found
+
+
+def few(default: Any, first: Sequence[str], words: str) -> Any:
+    """A value whose flags are those of ``default`` that people use first, for help alone."""
+    chosen = []
+    for name, flag in ((name, flags(default)[name]) for name in first):
+        told = tyro.conf.arg(name=name.strip("-"), help=flag.help, aliases=flag.aliases or None)
+        field = name.strip("-").replace(".", "_").replace("-", "_")
+        chosen.append((field, Annotated[(flag.hint, told, *flag.marks)], flag.default))
+    kind = make_dataclass("Few", chosen, frozen=True)
+    kind.__doc__ = words
+    return kind()
+
+
+def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
+    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own; another threat,
+    named without radii, has its usual one."""
+    named = dict[str, str]()
+    for flag, following in pairwise([*args, ""]):
+        if flag.startswith("--"):
+            name, equals, value = flag.partition("=")
+            named[name.rpartition(".")[2].removeprefix("--")] = value if equals else following
+    if "protocol" in named and "attacks" not in named:
+        evaluation = evaluation.model_copy(update={"attacks": ()})
+    if "threat" in named and "eps" not in named:
+        with suppress(ValueError):  # of an unknown one, which is complained about when its flag is read
+            evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
+    return evaluation
+
+
+def _check_values(recipe: Recipe, known: Mapping[str, Flag], args: Sequence[str], section: str) -> None:
+    """Put the flags into the recipe's table as they stand: its own check names a wrong key or value better than tyro does.
+
+    Raises:
+        ValueError: a wrong key or value.
+    """
+    changed = recipe.model_dump(mode="json")
+    keys = {f"--{name}" for name in _dotted(changed[section.rstrip(".")] if section else changed)}
+    ends = {alias for flag in known.values() for alias in flag.aliases}
+    for i, arg in enumerate(args):
+        flag = arg.replace("_", "-")
+        if not arg.startswith("--") or (flag not in keys and {flag, flag.replace("no-", "", 1)} & known.keys()):
+            continue  # of the command, not of the recipe
+        *path, last = f"{section}{arg.removeprefix('--')}".replace("-", "_").split(".")
+        place = changed
+        for part in path:
+            place = place.setdefault(part, {}) if isinstance(place.get(part, {}), dict) else {}
+        values = list(takewhile(lambda value: not value.startswith("--") and value not in ends, args[i + 1 :]))
+        place[last] = values if isinstance(place.get(last), list) or len(values) != 1 else values[0]
+    from_table(changed, "flags")
+
+
+def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        name = f"{prefix}{key.replace('_', '-')}"
+        yield from _dotted(value, f"{name}.") if isinstance(value, dict) else (name,)

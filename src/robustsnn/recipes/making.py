@@ -1,0 +1,183 @@
+"""The stages of a run that make networks; each is one entry of `robustsnn.recipes.stages`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.compute import view
+from robustsnn.compute.recall import graph_bytes
+from robustsnn.conversion import convert as convert_network
+from robustsnn.conversion import renew, spiking
+from robustsnn.conversion import staircase as climb
+from robustsnn.data import Samples
+from robustsnn.evaluation.figures import thresholds
+from robustsnn.files import write_atomic
+from robustsnn.recipes.run import Run
+from robustsnn.recipes.sections import Conversion, Training
+from robustsnn.recipes.stages import needed_by
+from robustsnn.seeds import generator
+from robustsnn.spiking import NeuronLayer
+from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, bound, prune, train
+from robustsnn.training.diagnostics import idle_layers
+
+CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
+"""Keys of a conversion that play no part where the threshold is given."""
+
+
+def pretrain(run: Run) -> None:
+    """Train the ANN, ``ann.safetensors``, or take the weights that the recipe names."""
+    recipe, net = run.recipe, run.start()
+    if recipe.weights:
+        run.listener.say(f"{run.label} ANN: weights of {recipe.weights}")
+        return run.save("ann", net)
+    return _train(run, "pretrain", "ann", net, recipe.pretrain, recipe.pretrain.acts())
+
+
+def prune_ann(run: Run) -> None:
+    """Remove the smallest weights of the ANN and train on what is left: ``pruned.safetensors``."""
+    settings, net = run.recipe.prune, run.open(needed_by("prune", run.recipe))
+    prune(net, settings.sparsity)
+    how = run.recipe.pretrain.model_copy(update={"epochs": settings.epochs, "lr": settings.lr})
+    return _train(run, "prune", "pruned", net, how, (*how.acts(), KeepZeros.of(net)))
+
+
+def staircase(run: Run) -> None:
+    """Train the ANN on with staircases for activations: ``staircase.safetensors``."""
+    how, ann = run.recipe.staircase, run.open(needed_by("staircase", run.recipe))
+    allow = {"max_pool"} if run.recipe.conversion.max_pool else set[str]()
+    net = climb(ann, _calibration(run), run.recipe.levels, how.percentile, allow=allow)
+    zeros = [KeepZeros.of(net)] if run.recipe.prune.sparsity else []
+    return _train(run, "staircase", "staircase", net, how, (*how.acts(), *zeros))
+
+
+def _calibration(run: Run) -> list[Tensor]:
+    """The images by which thresholds are found."""
+    settings, (images, _) = run.recipe.conversion, run.parts()
+    order = generator(run.recipe.seed, "calibration")
+    device = run.team.fabric.device
+    return [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+
+
+def convert(run: Run) -> None:
+    """Convert the ANN: ``converted.safetensors``."""
+    settings, batches = run.recipe.conversion, _calibration(run)
+    ann = run.open(needed_by("convert", run.recipe))
+    layers = sum(isinstance(module, nn.ReLU) for module in ann.modules()) or 1
+    found: list[str] = []
+
+    def on_layer(name: str, threshold: float) -> None:
+        found.append(name)
+        run.listener.progress(f"{run.label} conversion", min(1.0, len(found) / layers))
+
+    allow = {"max_pool"} if settings.max_pool else set[str]()
+    if settings.threshold is not None:
+        net = spiking(ann, batches[0], run.recipe.dynamics(), settings.threshold, allow=allow)
+        if not run.recipe.untrained:
+            renew(net, settings.batch_norm, batches)
+        if unused := [key for key in CALIBRATED_BY if getattr(settings, key) != getattr(Conversion(), key)]:
+            run.listener.say(
+                f"{run.label} SNN: conversion.threshold is the threshold everywhere, whatever {', '.join(unused)}"
+            )
+    else:
+        net = convert_network(
+            ann,
+            batches,
+            run.recipe.dynamics(),
+            scale=settings.scale,
+            percentile=settings.percentile,
+            calibration_timesteps=settings.timesteps,
+            batch_norm=settings.batch_norm,
+            granularity=settings.granularity,
+            allow=allow,
+            limit=settings.batches,
+            on_layer=on_layer,
+        )
+    calibrated = net.conversion_report.calibrated
+    _write_metrics(run, "convert", [{"thresholds": calibrated, "scale": net.conversion_report.scale}])
+    run.save("converted", net, {"thresholds": calibrated})
+    for warning in idle_layers(net, batches[0]):
+        run.listener.say(f"{run.label} SNN: {warning}")
+    values = ", ".join(f"{value:.3g}" for value in thresholds(net).values())
+    return run.listener.say(f"{run.label} SNN: converted, thresholds {values}")
+
+
+def finetune(run: Run) -> None:
+    """Train weights and thresholds of the converted network: ``snn.safetensors``."""
+    net, how = run.open(needed_by("finetune", run.recipe)), run.recipe.finetune
+    for neuron in net.modules():
+        if isinstance(neuron, NeuronLayer):
+            neuron.threshold.requires_grad_(how.train_thresholds)
+    return _train(run, "finetune", "snn", net, how, (*how.acts(), *([KeepZeros.of(net)] if run.recipe.prune.sparsity else [])))
+
+
+def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after_step: tuple[AfterStep, ...]) -> None:
+    if not how.epochs:
+        run.save(name, net)
+        return
+    images, validation = run.parts()
+    steps = -(-len(images) // how.batch)
+    what, probe = f"{run.label} {stage}", how.attack()
+
+    def on_epoch(epoch: Epoch) -> None:
+        robust = f"  robust {epoch.robust:.1%}" if probe else ""
+        run.listener.say(
+            f"{what}: epoch {epoch.epoch + 1}/{how.epochs}  loss {epoch.loss:.4f}  validation clean {epoch.clean:.1%}"
+            f"{robust}  ({epoch.seconds:.1f} s)"
+        )
+
+    figures = train(
+        net,
+        images,
+        validation,
+        bound(how.value(), run.network),
+        how.schedule(),
+        probe=probe,
+        probe_threat=how.threat(),
+        augment=run.recipe.data.augment(how.cutout, run.data.mean),
+        after_step=after_step,
+        stop=how.stops(),
+        seed=run.recipe.seed,
+        fabric=run.team.fabric,
+        recompute=_recompute(run, net, images, how.batch),
+        state=run.path(name).with_suffix(".state"),
+        on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
+        on_epoch=on_epoch,
+        on_warning=lambda line: run.listener.say(f"{what}: {line}"),
+    )
+    _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
+    chosen = best_epoch(figures)
+    run.save(name, net, {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1})
+    run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
+
+
+def _recompute(run: Run, net: nn.Module, images: Samples, batch: int) -> bool:
+    """Whether training computes activations again: it is asked to, or what its graphs keep is beyond the budget."""
+    budget = run.engine.budget()
+    if run.engine.recompute or budget is None:
+        return run.engine.recompute
+    x, _ = images.first(2).to(run.team.fabric.device).batch(torch.arange(min(2, len(images))))
+    needed = 2 * graph_bytes(view(net).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
+    if needed > budget:
+        run.listener.say(f"graphs of {needed / 2**30:.2g} GiB: activations are computed again instead of kept")
+    return needed > budget
+
+
+def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
+    run.alone(lambda: _metrics(run, stage, rows))
+
+
+def _metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
+    """Put the lines of a stage into ``metrics.jsonl``, in place of those an interrupted run may have left."""
+    path = run.out / "metrics.jsonl"
+    try:
+        kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is damaged: remove it; checkpoints hold the same figures") from None
+    lines = kept + [json.dumps({"stage": stage, **row}) for row in rows]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())

@@ -1,0 +1,77 @@
+"""How the texts and numbers of a recipe are read, by rooms that are imported when the first text is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
+
+import tyro
+from pydantic import AfterValidator, BeforeValidator
+
+from robustsnn.lazy import later
+from robustsnn.names import build, find, number, spelled
+
+attack, kind, threat = (
+    later("robustsnn.attacks", "attack"),
+    later("robustsnn.threats", "kind"),
+    later("robustsnn.threats", "threat"),
+)
+check_name, protocol = later("robustsnn.data", "check_name"), later("robustsnn.evaluation", "protocol")
+objective = later("robustsnn.training", "objective")
+
+Number = Annotated[
+    float,
+    BeforeValidator(number),
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NUMBER",
+        instance_from_str=lambda args: number(args[0]),
+        is_instance=lambda value: isinstance(value, float | int),
+        str_from_instance=lambda value: [spelled(float(value))],
+    ),
+]
+"""A number that may be written as a fraction, such as 8/255."""
+
+
+def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
+    """Of a key whose text ``read`` accepts; an empty one stands for nothing where the key is optional."""
+
+    def check(text: str) -> str:
+        if text or not optional:
+            read(text)
+        return text
+
+    return AfterValidator(check)
+
+
+def _each_read_by(read: Callable[[str], object]) -> Any:
+    def check(texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            read(text)
+        return texts
+
+    return AfterValidator(check)
+
+
+def _among(read: Callable[..., Any], kind: str, module: str, table: str) -> Callable[[str], Any]:
+    """What looks a text up in the table of a module, or builds it from there."""
+    return lambda text: read(kind, getattr(import_module(module), table), text)
+
+
+after_step = _among(build, "after_step", "robustsnn.training", "AFTER_STEP")
+stop = _among(build, "stop", "robustsnn.training", "STOPS")
+surrogate = _among(build, "surrogate", "robustsnn.spiking", "SURROGATES")
+neuron = _among(build, "neuron", "robustsnn.spiking", "NEURONS")
+model = _among(find, "model", "robustsnn.models", "MODELS")
+
+SpelledObjective = Annotated[str, _read_by(objective)]
+SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
+SpelledThreat = Annotated[str, _read_by(threat)]
+KnownThreat = Annotated[str, _read_by(kind)]
+KnownData = Annotated[str, _read_by(check_name)]
+KnownProtocol = Annotated[str, _read_by(protocol)]
+KnownModel = Annotated[str, _read_by(model)]
+SpelledSurrogate = Annotated[str, _read_by(surrogate)]
+SpelledActs = Annotated[tuple[str, ...], _each_read_by(after_step)]
+SpelledStop = Annotated[str, _read_by(stop, optional=True)]

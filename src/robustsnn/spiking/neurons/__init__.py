@@ -1,0 +1,22 @@
+"""Neurons, one a file: frozen values that own their equation, the tensors they train, and what they are elsewhere."""
+
+from robustsnn.spiking.neurons.lif import LIF, PLIF, Reset
+from robustsnn.spiking.neurons.multi_spike import MultiSpike
+from robustsnn.spiking.neurons.neuron import Course, Derivative, Neuron, Relayed, Spike, Tensors
+
+NEURONS: dict[str, type[Neuron]] = {"LIF": LIF, "PLIF": PLIF, "MultiSpike": MultiSpike}
+"""Kinds of neuron by name, as recipes and checkpoints spell them."""
+
+__all__ = [
+    "LIF",
+    "NEURONS",
+    "PLIF",
+    "Course",
+    "Derivative",
+    "MultiSpike",
+    "Neuron",
+    "Relayed",
+    "Reset",
+    "Spike",
+    "Tensors",
+]
