@@ -15,7 +15,8 @@ from benchmarks.pages import markdown, render
 from robustsnn.evaluation import ROBUST
 from robustsnn.files import write_atomic
 from robustsnn.reporting import RunReport, read_report
-from robustsnn.reporting.tables import percent, radius, table
+from robustsnn.reporting.tables import percent, table
+from robustsnn.threats import Linf
 
 KEPT = Path(__file__).parent / "demo"
 """The reports of the run and of what the strictest protocol leaves of its network."""
@@ -51,7 +52,7 @@ def said(run: RunReport, rigorous: RunReport) -> str:
         natural=of["natural SNN, finetuned"],
         near=near,
         far=far,
-        radius=radius,
+        radius=lambda eps: Linf(eps).spelled,
         kept=lambda report, eps: percent(report.result("PGD-20", eps).robust, bounds=False),
         found=[check for check in finetuned.audit if check.verdict != "pass"],
         strict=strict,

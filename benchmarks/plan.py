@@ -57,7 +57,8 @@ def _far(what: str, recipe: str, *stages: str) -> Row:
     changes = [
         flag
         for stage in stages
-        for flag in (f"--{stage}.objective", objectives[stage], f"--{stage}.probe", "PGD(eps=8/255, steps=10)")
+        for key, value in (("objective", objectives[stage]), ("probe", "PGD(steps=10)"), ("probe_threat", "Linf(8/255)"))
+        for flag in (f"--{stage}.{key}", value)
     ]
     return Row(what, recipe, tuple(changes), measures=ALL, seeds=(0, 1))
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import checkpoint
-from robustsnn.attacks import APGD, DLR, NES, PGD, SAPGD, Linf, Square, TargetedAPGD
+from robustsnn.attacks import APGD, DLR, NES, PGD, SAPGD, Square, TargetedAPGD
 from robustsnn.attacks.goals import CrossEntropy, Losses
 from robustsnn.attacks.gradient import ascend, input_gradient
 from robustsnn.data import Samples, digits
@@ -35,7 +35,8 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
-from robustsnn.types import Classifier, Judge, Randomness
+from robustsnn.threats import Ball, Linf
+from robustsnn.types import Classifier, Judge, Randomness, Threat
 
 OUT = Path(__file__).with_name("refute.json")
 RADII, IMAGES, FRESH = (0.1, 0.15), 200, 20_261
@@ -69,46 +70,40 @@ SHARP = Surrogate(Exponential(0.3, 2.0))
 class Averaged:
     """PGD along the mean gradient of noisy copies (expectation over noise of ``0.3 eps``)."""
 
-    eps: float
+    follows = (Ball,)
     steps: int = 50
     samples: int = 16
 
-    @property
-    def ball(self) -> Linf:
-        """Where the result may lie."""
-        return Linf(self.eps)
-
-    def __call__(self, model: Classifier, x: Tensor, y: Tensor, *, rng: Randomness, judge: Judge | None = None) -> Tensor:
+    def __call__(
+        self, model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Tensor:
         number = iter(range(self.steps))
 
         def slope(model: Classifier, adv: Tensor, losses: Losses, index: Tensor) -> Tensor:
             drawn = noise(portion(rng, index, "noise", next(number)))
-            copies = [adv + 0.3 * self.eps * drawn.normal(adv) for _ in range(self.samples)]
+            copies = [adv + 0.3 * threat.eps * drawn.normal(adv) for _ in range(self.samples)]
             return torch.stack([input_gradient(model, copy, losses, index) for copy in copies]).mean(0)
 
-        start, losses = self.ball.sample(x, noise(rng)), CrossEntropy().on(model, x, y)
-        size = 2.5 * self.eps / self.steps
-        return ascend(model, x, losses, ball=self.ball, start=start, step=size, steps=self.steps, judge=judge, gradient=slope)
+        start, losses = threat.sample(x, noise(rng)), CrossEntropy().on(model, x, y)
+        size = 2.5 * threat.eps / self.steps
+        return ascend(model, x, losses, threat=threat, start=start, step=size, steps=self.steps, judge=judge, gradient=slope)
 
 
 @dataclass(frozen=True)
 class CornerSearch:
     """Flips of single pixels between corners of the ball, kept where the margin falls, and random kicks where none does."""
 
-    eps: float
+    follows = (Linf,)
     kicks: int = 3
     share: float = 0.1
 
-    @property
-    def ball(self) -> Linf:
-        """Where the result may lie."""
-        return Linf(self.eps)
-
     @torch.no_grad()
-    def __call__(self, model: Classifier, x: Tensor, y: Tensor, *, rng: Randomness, judge: Judge | None = None) -> Tensor:
+    def __call__(
+        self, model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Tensor:
         drawn = noise(rng)
         signs = torch.where(drawn.uniform(x) < 0.5, -1.0, 1.0)
-        low, high = (x - self.eps).clamp(0, 1), (x + self.eps).clamp(0, 1)
+        low, high = threat.project(x - threat.eps, x), threat.project(x + threat.eps, x)
         kicks = [drawn.uniform(x) < self.share for _ in range(self.kicks)]
         adv = x.clone()
         for i in range(len(x)):
@@ -138,12 +133,13 @@ class CornerSearch:
 
 def attacks(eps: float) -> Iterator[tuple[str, Member]]:
     """What is tried, by name."""
-    yield "NES-10000", Member(NES(eps), Plain())
-    yield "corner search", Member(CornerSearch(eps), Plain())
-    yield "expectation over noise", Member(Averaged(eps), SHARP)
-    yield "targeted, 9 classes x 200", Member(TargetedAPGD(eps, 200, 9), SHARP)
-    yield "SA-PGD-100 x 5", Member(SAPGD(eps, restarts=5), Adaptive(0.43))
-    yield "APGD-CE-100", Member(APGD(eps), Surrogate(Triangle(1.0)))
+    near = Linf(eps)
+    yield "NES-10000", Member(NES(), near, Plain())
+    yield "corner search", Member(CornerSearch(), near, Plain())
+    yield "expectation over noise", Member(Averaged(), near, SHARP)
+    yield "targeted, 9 classes x 200", Member(TargetedAPGD(200, 9), near, SHARP)
+    yield "SA-PGD-100 x 5", Member(SAPGD(restarts=5), near, Adaptive(0.43))
+    yield "APGD-CE-100", Member(APGD(), near, Surrogate(Triangle(1.0)))
 
 
 def foreign(eps: float) -> Iterator[tuple[str, Callable[[nn.Module, Tensor, Tensor], Any]]]:

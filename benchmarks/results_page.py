@@ -13,7 +13,8 @@ from benchmarks.pages import ENVIRONMENT, markdown, render
 from benchmarks.plan import ABLATIONS, EXPERIMENTS, MAIN, PLAN, Row
 from benchmarks.provenance import commands, images, machines, measuring, setting, unfinished
 from robustsnn.evaluation import PRESETS, Interval, wilson
-from robustsnn.reporting.tables import percent, radius
+from robustsnn.reporting.tables import percent
+from robustsnn.threats import Linf
 
 
 def cell(share: Interval | None) -> str:
@@ -28,7 +29,7 @@ def main_table() -> list[list[str]]:
     """The networks that the claim is about."""
     columns = [(attack, eps) for attack in ("FGSM", "PGD-20") for eps in RADII]
     columns += [("rigorous", 2 / 255), ("rigorous", HEADLINE)]
-    rows = [["network", "seed", "clean", *(f"{attack} {radius(eps)}" for attack, eps in columns), "min"]]
+    rows = [["network", "seed", "clean", *(f"{attack} {Linf(eps).spelled}" for attack, eps in columns), "min"]]
     for each in found(MAIN):
         shares = [each.share(attack, eps) for attack, eps in columns]
         rows.append([each.row.what, str(each.seed), *map(cell, (each.share(), *shares)), f"{each.minutes:.0f}"])
@@ -146,7 +147,7 @@ def audits() -> list[list[str]]:
                 (result,) = report.results
                 left = f"{result.survivors} of {result.attacked}"
                 passed = str(sum(c.verdict == "pass" for c in report.audit))
-                lines.append([each.row.what, str(each.seed), radius(result.eps), left, passed, wrong or "none"])
+                lines.append([each.row.what, str(each.seed), result.within.spelled, left, passed, wrong or "none"])
     return lines
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 RECIPE = """
 name = "chaos"
 timesteps = 2
-pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 40, lr = 0.05, probe = "FGSM(eps=0.1)"}
+pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 40, lr = 0.05, probe = "FGSM()"}
 conversion = {timesteps = 100, batches = 10}
-finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 16, lr = 0.01, probe = "FGSM(eps=0.1)"}
+finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 16, lr = 0.01, probe = "FGSM()"}
 evaluation = {protocol = "quick", eps = [0.1], limit = 400, audit_images = 0}
 """
 NETWORKS = ("ann.safetensors", "converted.safetensors", "snn.safetensors")

@@ -42,7 +42,7 @@ name = "mutated"
 timesteps = 2
 data.limit = 20
 model.width = 0.25
-pretrain = {objective = "Trades(eps=4/255, steps=2)", epochs = 1, lr = "1/20", probe = "FGSM(eps=0.1)"}
+pretrain = {objective = "Trades(eps=4/255, steps=2)", epochs = 1, lr = "1/20", probe = "FGSM()"}
 finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 1, after_step = ["Retraction(beta=2e-3)"]}
 evaluation = {protocol = "quick", attacks = ["FGSM"], eps = ["8/255", 0.1], limit = 4, audit_images = 0}
 [neurons]

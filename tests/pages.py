@@ -38,6 +38,7 @@ from robustsnn.recipes.run import Run
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
 from robustsnn.spiking import PATHS, SURROGATES, Dynamics
+from robustsnn.threats import THREATS
 from robustsnn.training import OBJECTIVES
 
 HOME = Path(__file__).parents[1]
@@ -125,7 +126,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(running, "run_all", run_all)
     monkeypatch.setattr(Engine, "launch", lambda self: Team(one_process()))
     monkeypatch.setattr(doctor, "trouble", lambda device: "")
-    before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES)]
+    before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES, THREATS)]
     modules = set(sys.modules)
     try:
         yield

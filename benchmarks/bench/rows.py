@@ -20,6 +20,7 @@ from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.seeds import generator, randomness
 from robustsnn.spiking import Dynamics, unrolled
 from robustsnn.spiking.kernels import fused
+from robustsnn.threats import Linf
 from robustsnn.training.objectives import Adversarial, RobustFinetuning
 
 Forms = dict[str, Callable[[], object]]
@@ -74,7 +75,7 @@ def _finetuning(case: Case) -> Forms:
 
     @randomness("bench")
     def plainly() -> object:
-        adv = objective.attack()(case.plain.eval(), x, y, rng=seeds)
+        adv = objective.attack()(case.plain.eval(), x, y, Linf(objective.eps), rng=seeds)
         return _step(case.plain, objective.loss(case.plain.train(), x, adv, y))
 
     def alone() -> None:  # the attack's clean answer and its step, then the two passes of the loss
@@ -102,7 +103,7 @@ def _adversarial(case: Case) -> Forms:
 
     @randomness("bench")
     def plainly() -> object:
-        adv = objective.attack()(case.body.eval(), x, y, rng=seeds)
+        adv = objective.attack()(case.body.eval(), x, y, Linf(objective.eps), rng=seeds)
         return _step(case.body, objective.loss(case.body.train(), x, adv, y))
 
     def alone() -> None:
@@ -119,18 +120,18 @@ def _adversarial(case: Case) -> Forms:
 
 def _ensemble(case: Case, attack: type[FGSM] | type[PGD], count: int) -> Forms:
     """FGSM or PGD-20 over the 19 paths, which leave half of the images robust."""
-    floor, attacking = cache(lambda: case.floor(count)), attack(8 / 255)
+    floor, attacking = cache(lambda: case.floor(count)), attack()
     x, y = halves(case, count)
     seeds = case.seeds(count)
 
     def alone() -> Tensor:
         target, broken = Target(case.plain.eval(), case.plain.eval()), torch.zeros_like(y, dtype=torch.bool)
         for path in PUBLISHED_PATHS:
-            broken |= attempt(Member(attacking, PlainPath(path)), target, x, y, seeds, "last")[1]
+            broken |= attempt(Member(attacking, Linf(8 / 255), PlainPath(path)), target, x, y, seeds, "last")[1]
         return broken
 
     def together() -> Tensor:
-        members = [Member(attacking, path) for path in PUBLISHED_PATHS]
+        members = [Member(attacking, Linf(8 / 255), path) for path in PUBLISHED_PATHS]
         return worst_case(members, case.ours, x, y, rng=seeds, rule="last")[1] >= 0
 
     def layers() -> None:

@@ -21,7 +21,7 @@
 import matplotlib.pyplot as plt
 import torch
 
-from robustsnn import Dynamics, Surrogate, Triangle, convert, evaluate, train
+from robustsnn import Dynamics, Linf, Surrogate, Triangle, convert, evaluate, train
 from robustsnn.attacks import PGD
 from robustsnn.data import digits
 from robustsnn.evaluation import Audit
@@ -82,7 +82,7 @@ for name, broken in zip(result.members, result.broken, strict=True):
 
 # %%
 x, y = test.batch(torch.arange(6))
-adversarial = PGD(eps=0.1, steps=10)(Surrogate(Triangle(1.0))(snn), x, y, rng=generator(0, "notebook"))
+adversarial = PGD(steps=10)(Surrogate(Triangle(1.0))(snn), x, y, Linf(0.1), rng=generator(0, "notebook"))
 figure, rows = plt.subplots(2, 6, figsize=(8, 3))
 for row, pixels in zip(rows, (x, adversarial), strict=True):
     for axis, image, label in zip(row, pixels, snn(pixels).argmax(1), strict=True):

@@ -23,11 +23,13 @@ if TYPE_CHECKING:  # what `attributes` gives
         Surrogate,
         Triangle,
     )
+    from robustsnn.threats import L2, Linf
     from robustsnn.training import train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "L2",
     "LIF",
     "PLIF",
     "Analog",
@@ -35,6 +37,7 @@ __all__ = [
     "Dynamics",
     "Exponential",
     "Frames",
+    "Linf",
     "Rate",
     "Rectangle",
     "SpikingNetwork",
@@ -58,6 +61,7 @@ __getattr__ = attributes(
             *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
             *("StraightThrough", "Surrogate", "Triangle"),
         ),
+        "threats": ("L2", "Linf"),
         "training": ("train",),
     },
 )

@@ -92,7 +92,7 @@ def written(kind: Callable[..., Any]) -> str:
 
     >>> from robustsnn.attacks import FGSM
     >>> written(FGSM)
-    "FGSM(eps=8/255, goal=CrossEntropy(), norm='Linf')"
+    'FGSM(goal=CrossEntropy())'
     """
     shown = [
         field.name if field.default is MISSING else f"{field.name}={spelled(field.default)}"

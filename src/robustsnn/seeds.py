@@ -9,12 +9,11 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from robustsnn.types import Randomness
+from robustsnn.types import Noise, Randomness
 
 
 def derive(*purpose: int | str) -> int:
@@ -55,19 +54,7 @@ def image_seeds(index: Tensor, *purpose: int | str) -> Tensor:
 
 def portion(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
     """Randomness for the images ``chosen [n]`` of a batch, and for a purpose of its own; a generator stays as it is."""
-    return rng if isinstance(rng, torch.Generator) else image_seeds(rng[chosen.to(rng.device)], *purpose)
-
-
-class Noise(Protocol):
-    """Where an attack draws from."""
-
-    def uniform(self, like: Tensor) -> Tensor:
-        """Values in ``[0, 1)`` of the shape and type of ``like [N, ...]``."""
-        ...
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Standard normal values of the shape and type of ``like [N, ...]``."""
-        ...
+    return image_seeds(rng[chosen.to(rng.device)], *purpose) if isinstance(rng, Tensor) else rng
 
 
 def noise(rng: Randomness) -> Noise:
@@ -76,12 +63,13 @@ def noise(rng: Randomness) -> Noise:
     Raises:
         ValueError: ``rng`` is neither a ``torch.Generator`` nor an int64 tensor ``[N]``.
     """
+    rng = given(rng)
     if isinstance(rng, torch.Generator):
         return _FromGenerator(rng)
     if isinstance(rng, Tensor) and rng.dtype == torch.int64 and rng.dim() == 1:
         return _FromSeeds(rng)
-    given = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
-    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {given}")
+    found = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
+    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {found}")
 
 
 class _FromGenerator:

@@ -7,27 +7,48 @@ the batch it is time-major: ``[T*N, ...]``. Pixels are float32 in ``[0, 1]``; no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-Inputs = Float[Tensor, "N ..."]
 Images = Float[Tensor, "N C H W"]
+Inputs = Float[Tensor, "N ..."]
 Labels = Int[Tensor, "N"]
 Logits = Float[Tensor, "N K"]
 StepLogits = Float[Tensor, "T N K"]
 PerImage = Float[Tensor, "N"]
 
-Randomness = torch.Generator | Tensor
-"""A generator, or one int64 seed per image: then what an image draws depends on nothing but its own seed."""
+Randomness = torch.Generator | Tensor | None
+"""A generator, or one int64 seed per image: then what an image draws depends on nothing but its own seed. None: a generator
+that always begins alike (`seeds.given`)."""
+
+Kinds = tuple[type[Any], ...]
+"""Kinds of threat."""
 
 Judge = Callable[[Tensor, Tensor], Tensor]
 """``judge(iterates, index) -> broken``: which of the images ``index`` of the batch these iterates already break."""
 
 Classifier = Callable[[Tensor], Tensor]
 """Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
+
+
+class Noise(Protocol):
+    """Where an attack draws from."""
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Values in ``[0, 1)`` of the shape and type of ``like [N, ...]``."""
+        ...
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal values of the shape and type of ``like [N, ...]``."""
+        ...
+
+
+def given(rng: Randomness) -> torch.Generator | Tensor:
+    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
+    return generator("attack") if rng is None else rng
 
 
 @runtime_checkable
@@ -47,16 +68,43 @@ class Following(Protocol):
         ...
 
 
-class Ball(Protocol):
-    """A set of allowed images around each image, inside the pixel box; all functions act image by image."""
+class Threat(Protocol):
+    """What an adversary may do to each sample: a frozen value of one kind and one radius. All functions act sample by sample,
+    on ``[N, ...]`` of any rank."""
+
+    words: ClassVar[str]
+    """The kind in words, as reports say it."""
+    axis: ClassVar[tuple[float, str]]
+    """By what figures multiply radii, and what they write at that axis."""
 
     @property
     def eps(self) -> float:
-        """The radius, in units of pixels in ``[0, 1]``."""
+        """The radius, in units of the kind."""
+        ...
+
+    @property
+    def spelled(self) -> str:
+        """How reports write it: ``8/255``, ``L2 0.5``."""
+        ...
+
+    def scaled(self, eps: float) -> Threat:
+        """The same kind at another radius."""
+        ...
+
+    def widest(self, x: Tensor) -> float:
+        """The radius from which on everything is allowed, for samples like ``x``."""
         ...
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """An allowed image near ``adv``; ``adv`` itself where it is allowed."""
+        """An allowed sample near ``adv``; ``adv`` itself where it is allowed."""
+        ...
+
+    def contains(self, adv: Tensor, x: Tensor) -> Tensor:
+        """Which samples ``adv`` are allowed around ``x``, ``[N]``, up to a tolerance of 1e-6."""
+        ...
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        """A random allowed sample."""
         ...
 
     def direction(self, grad: Tensor) -> Tensor:
@@ -65,14 +113,14 @@ class Ball(Protocol):
 
 
 class Attack(Protocol):
-    """A value of hyper-parameters that looks for misclassified images near given ones."""
+    """A value of hyper-parameters that looks for misclassified samples near given ones, as far as a threat allows."""
 
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        ...
+    follows: ClassVar[Kinds]
+    """The kinds of threat that it can follow."""
 
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images: ...
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs: ...
 
 
 class GradientPath(Protocol):

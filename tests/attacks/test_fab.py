@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from robustsnn.attacks import FAB, Linf
+from robustsnn.attacks import FAB
 from robustsnn.attacks.fab import to_hyperplane
 from robustsnn.seeds import generator, image_seeds
+from robustsnn.threats import L2, Linf
 
 EPS = 0.1
-EVERY = [FAB(EPS, 6), FAB(EPS, 3, targets=2, restarts=3)]
+EVERY = [FAB(6), FAB(3, targets=2, restarts=3)]
 every = pytest.mark.parametrize("attack", EVERY, ids=repr)
 SEEDS = image_seeds(torch.arange(6), 0, "test")
 PIXELS = st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12).map(lambda v: torch.tensor(v).double().view(2, 2, 3, 1))
@@ -39,7 +40,7 @@ def linear(classes, distances):
 
 @given(PIXELS, WEIGHTS, st.floats(-8, 8))
 def test_the_projection_is_the_nearest_point_of_hyperplane_and_box(x, w, rise):
-    d = to_hyperplane(x, w, torch.full((2,), rise, dtype=torch.float64))
+    d = to_hyperplane(Linf(), x, w, torch.full((2,), rise, dtype=torch.float64))
     assert ((x + d >= -1e-12) & (x + d <= 1 + 1e-12)).all()
     towards = w.sign() * (1 if rise > 0 else -1)
     reach = lambda amount: (w * ((x + amount * towards).clamp(0, 1) - x)).flatten(1).sum(1)  # noqa: E731
@@ -53,23 +54,24 @@ def test_the_projection_is_the_nearest_point_of_hyperplane_and_box(x, w, rise):
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12])
-def test_the_projection_does_not_depend_on_the_scale_of_the_plane(scale):
+@pytest.mark.parametrize("threat", [Linf(), L2()], ids=str)
+def test_the_projection_does_not_depend_on_the_scale_of_the_plane(scale, threat):
     x, w = torch.rand(2, 2, 3, 1, generator=generator(0)), torch.randn(2, 2, 3, 1, generator=generator(1))
     rise = torch.tensor([0.7, -0.4])
-    torch.testing.assert_close(to_hyperplane(x, scale * w, scale * rise), to_hyperplane(x, w, rise))
+    torch.testing.assert_close(to_hyperplane(threat, x, scale * w, scale * rise), to_hyperplane(threat, x, w, rise))
 
 
 def test_where_the_plane_has_no_direction_nothing_moves():
     x = torch.rand(2, 2, 3, 1, generator=generator(0))
     for rise in (0.0, 1.0, -1.0):
-        assert torch.equal(to_hyperplane(x, torch.zeros_like(x), torch.full((2,), rise)), torch.zeros_like(x))
+        assert torch.equal(to_hyperplane(Linf(), x, torch.zeros_like(x), torch.full((2,), rise)), torch.zeros_like(x))
 
 
 @every
 def test_results_lie_in_ball_and_box(net, images, labels, attack):
     images = images.round()
     for rng in (generator(0), SEEDS):
-        adv = attack(net, images, labels, rng=rng)
+        adv = attack(net, images, labels, Linf(EPS), rng=rng)
         assert (adv - images).abs().max() <= EPS + 1e-6
         assert adv.min() >= 0
         assert adv.max() <= 1
@@ -80,9 +82,9 @@ def test_results_lie_in_ball_and_box(net, images, labels, attack):
 def test_network_images_and_global_generator_are_left_alone(net, images, labels, attack, unchanged):
     before = images.clone(), labels.clone(), SEEDS.clone()
     with unchanged(net):
-        adv = attack(net, images.clone().requires_grad_(), labels, rng=SEEDS)
+        adv = attack(net, images.clone().requires_grad_(), labels, Linf(EPS), rng=SEEDS)
         with torch.no_grad():
-            assert torch.equal(attack(net, images, labels, rng=SEEDS), adv)
+            assert torch.equal(attack(net, images, labels, Linf(EPS), rng=SEEDS), adv)
     assert not adv.requires_grad
     assert all(map(torch.equal, (images, labels, SEEDS), before))
 
@@ -94,8 +96,8 @@ def test_what_an_image_becomes_depends_on_itself_and_its_seed_alone(images, atta
     judge = lambda iterates, index: (hilly(iterates).argmax(1) != y[index]) & (x[index, 0, 0, 0] > 0.3)  # noqa: E731
     some_judge = lambda iterates, index: judge(iterates, torch.tensor(chosen)[index])  # noqa: E731
     for whole, part in ((None, None), (judge, some_judge)):
-        everyone = attack(hilly, x, y, rng=SEEDS, judge=whole)
-        some = attack(hilly, x[chosen], y[chosen], rng=SEEDS[chosen], judge=part)
+        everyone = attack(hilly, x, y, Linf(EPS), rng=SEEDS, judge=whole)
+        some = attack(hilly, x[chosen], y[chosen], Linf(EPS), rng=SEEDS[chosen], judge=part)
         torch.testing.assert_close(some, everyone[chosen], rtol=0, atol=1e-9)
 
 
@@ -103,7 +105,7 @@ def test_what_an_image_becomes_depends_on_itself_and_its_seed_alone(images, atta
 def test_on_a_linear_model_the_smallest_adversarial_distance_is_found(classes):
     distances = [0.05, 0.1, 0.2, 0.3]
     model, x = linear(classes, distances)
-    adv = FAB(0.5, 20)(model, x, torch.zeros(4, dtype=torch.int64), rng=generator(0))
+    adv = FAB(20)(model, x, torch.zeros(4, dtype=torch.int64), Linf(0.5), rng=generator(0))
     assert (model(adv).argmax(1) != 0).all()
     size = (adv - x).abs().amax((1, 2, 3))
     assert (size >= torch.tensor(distances) - 1e-6).all()
@@ -112,14 +114,14 @@ def test_on_a_linear_model_the_smallest_adversarial_distance_is_found(classes):
 
 def test_what_lies_further_than_eps_is_clipped_to_the_ball():
     model, x = linear(3, [0.05, 0.3])
-    adv = FAB(0.2, 20)(model, x, torch.zeros(2, dtype=torch.int64), rng=generator(0))
+    adv = FAB(20)(model, x, torch.zeros(2, dtype=torch.int64), Linf(0.2), rng=generator(0))
     assert model(adv).argmax(1).tolist() == [1, 0]
     assert (adv[1] - x[1]).abs().max() == pytest.approx(0.2)
 
 
 def test_where_nothing_is_found_the_clean_image_is_returned(images):
     flat = lambda x: torch.stack([1 + 0 * x.sum((1, 2, 3)), 0 * x.sum((1, 2, 3))], 1)  # noqa: E731
-    assert torch.equal(FAB(EPS, 4, restarts=2)(flat, images, torch.zeros(6, dtype=torch.int64), rng=SEEDS), images)
+    assert torch.equal(FAB(4, restarts=2)(flat, images, torch.zeros(6, dtype=torch.int64), Linf(EPS), rng=SEEDS), images)
 
 
 def test_an_image_misclassified_as_it_is_stays_as_it_is_and_costs_nothing(ann, images):
@@ -127,7 +129,7 @@ def test_an_image_misclassified_as_it_is_stays_as_it_is_and_costs_nothing(ann, i
     y[2] = (y[2] + 1) % 4
     calls = []
     ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
-    adv = FAB(EPS, 3, targets=1)(ann, images, y, rng=SEEDS)
+    adv = FAB(3, targets=1)(ann, images, y, Linf(EPS), rng=SEEDS)
     assert calls == [6] + [5] * 6
     assert torch.equal(adv[2], images[2])
 
@@ -136,8 +138,8 @@ def test_more_restarts_and_more_targets_never_find_a_larger_distance(images):
     x, y = images.double(), hilly(images).argmax(1)
 
     def size(**counts):
-        attack = FAB(1.0, 8, **counts)
-        adv = attack(hilly, x, y, rng=SEEDS)
+        attack = FAB(8, **counts)
+        adv = attack(hilly, x, y, Linf(1.0), rng=SEEDS)
         broken = hilly(adv).argmax(1) != y
         return torch.where(broken, (adv - x).abs().amax((1, 2, 3)), torch.inf)
 
@@ -155,7 +157,7 @@ def test_a_judge_is_asked_about_iterates_in_the_ball_only_and_its_word_ends_the_
         assert ((iterates - x[index]).abs().amax((1, 2, 3)) <= EPS).all()
         return (index == 1) & (len(shown) == 3)
 
-    adv = FAB(EPS, 5)(hilly, x, y, rng=SEEDS, judge=judge)
+    adv = FAB(5)(hilly, x, y, Linf(EPS), rng=SEEDS, judge=judge)
     iterates, index = shown[2]
     assert 1 in index
     assert torch.equal(adv[1], Linf(EPS).project(iterates[index == 1], x[1:2])[0])
@@ -166,30 +168,29 @@ def test_a_judge_is_asked_about_iterates_in_the_ball_only_and_its_word_ends_the_
 def test_a_judge_that_breaks_nothing_changes_nothing(images):
     x, y = images.double(), hilly(images).argmax(1)
     for attack in EVERY:
-        judged = attack(hilly, x, y, rng=SEEDS, judge=lambda iterates, index: index < 0)
-        assert torch.equal(judged, attack(hilly, x, y, rng=SEEDS))
+        judged = attack(hilly, x, y, Linf(EPS), rng=SEEDS, judge=lambda iterates, index: index < 0)
+        assert torch.equal(judged, attack(hilly, x, y, Linf(EPS), rng=SEEDS))
 
 
 def test_the_search_ends_when_every_image_is_broken(ann, images, labels):
     calls = []
     ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
-    FAB(EPS)(ann, images, labels, rng=SEEDS, judge=lambda iterates, index: index >= 0)
+    FAB()(ann, images, labels, Linf(EPS), rng=SEEDS, judge=lambda iterates, index: index >= 0)
     assert calls == [6]
 
 
 def test_without_a_radius_nothing_moves(net, images, labels):
-    assert torch.equal(FAB(0.0, 3)(net, images, labels, rng=SEEDS), images)
+    assert torch.equal(FAB(3)(net, images, labels, Linf(0.0), rng=SEEDS), images)
 
 
 def test_no_images_are_no_trouble(net, images, labels):
     for attack in EVERY:
-        assert attack(net, images[:0], labels[:0], rng=SEEDS[:0]).shape == (0, 2, 8, 8)
+        assert attack(net, images[:0], labels[:0], Linf(EPS), rng=SEEDS[:0]).shape == (0, 2, 8, 8)
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"eps": -0.1}, "eps"),
         ({"steps": 0}, "at least one step"),
         ({"targets": 0}, "target"),
         ({"restarts": 1.5}, "restart"),
@@ -206,4 +207,4 @@ def test_what_is_out_of_range_is_refused(arguments, line, unchecked):
 
 def test_one_class_is_refused(images):
     with pytest.raises(ValueError, match="two or more classes"):
-        FAB(EPS, 3)(lambda x: x[:, :1, 0, 0], images, torch.zeros(6, dtype=torch.int64), rng=SEEDS)
+        FAB(3)(lambda x: x[:, :1, 0, 0], images, torch.zeros(6, dtype=torch.int64), Linf(EPS), rng=SEEDS)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from robustsnn.attacks import DLR, PGD, CrossEntropy, KullbackLeibler, Margin, TargetedAPGD, TargetedDLR, kl_divergence
 from robustsnn.attacks.goals import answer, begin, clean_logits
 from robustsnn.seeds import generator
+from robustsnn.threats import Linf
 from robustsnn.types import Following
 
 logits = st.lists(st.floats(-20, 20, width=32), min_size=6, max_size=6).map(lambda values: torch.tensor(values).view(2, 3))
@@ -166,7 +167,7 @@ def test_a_model_that_follows_its_images_is_told_of_every_run_and_every_batch():
     diary = Diary()
     assert isinstance(diary, Following)
     judge = lambda iterates, index: index == 1  # noqa: E731
-    PGD(0.1, steps=2, restarts=2)(diary, X[:3], Y[:3], rng=generator(0), judge=judge)
+    PGD(steps=2, restarts=2)(diary, X[:3], Y[:3], Linf(0.1), rng=generator(0), judge=judge)
     both, rest = [("follow", 0, 1, 2), "look"], [("follow", 0, 2), "look"]
     renamed = [("follow", 0, 1), "look"]  # a run numbers its images from 0
     last = [("follow", 0, 1, 2), "look"]  # what the run found is worth
@@ -179,7 +180,7 @@ def test_goals_that_look_at_clean_images_begin_anew():
     TargetedDLR().on(diary, X, Y)
     assert diary.told == [("begin", 4), ("follow", 0, 1, 2, 3), "look"] * 2
     told = len(diary.told)
-    TargetedAPGD(0.1, steps=1, targets=2)(diary, X, Y, rng=generator(0))
+    TargetedAPGD(steps=1, targets=2)(diary, X, Y, Linf(0.1), rng=generator(0))
     assert [what for what in diary.told[told:] if what[0] == "begin"] == [("begin", 4)] * 5  # K, 2 targets, 2 runs
 
 

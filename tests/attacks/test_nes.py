@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.attacks import NES, PGD, Linf, Margin, UniformNoise
+from robustsnn.attacks import NES, PGD, Margin, UniformNoise
 from robustsnn.seeds import image_seeds
+from robustsnn.threats import Linf
 
 EPS = 0.1
 SEEDS = image_seeds(torch.arange(6), 0, "test")
-FEW = NES(EPS, queries=200, samples=10)
+FEW = NES(queries=200, samples=10)
 
 
 class Steps(nn.Module):
@@ -41,26 +42,26 @@ def test_it_climbs_where_there_is_no_gradient():
         net.weights.bias.copy_(torch.tensor([3.0, 2.0, 1.0, 0.0]))
         net.weights.bias[:] *= 10  # nobody is misclassified, and the runner-up stays
     y = torch.zeros(6, dtype=torch.int64)
-    adv = NES(EPS, queries=2000)(net, x, y, rng=SEEDS)
+    adv = NES(queries=2000)(net, x, y, Linf(EPS), rng=SEEDS)
     assert ((adv - x).sign() == slope_of(net, y)).float().mean() > 0.85
     assert (adv - x).abs().max() <= EPS + 1e-6
 
 
 @pytest.mark.parametrize("index", [[3, 1], [5, 4, 3, 2, 1, 0], [2]])
 def test_neither_batch_nor_order_decides_what_becomes_of_an_image(index, net, images, labels):
-    everyone = FEW(net, images, labels, rng=SEEDS)
-    torch.testing.assert_close(FEW(net, images[index], labels[index], rng=SEEDS[index]), everyone[index])
+    everyone = FEW(net, images, labels, Linf(EPS), rng=SEEDS)
+    torch.testing.assert_close(FEW(net, images[index], labels[index], Linf(EPS), rng=SEEDS[index]), everyone[index])
 
 
 def test_broken_images_leave_and_the_others_do_not_notice(net, images):
     labels, seen = net(images).argmax(1), []
-    whole = FEW(net, images, labels, rng=SEEDS, judge=lambda adv, index: torch.zeros(len(adv), dtype=torch.bool))
+    whole = FEW(net, images, labels, Linf(EPS), rng=SEEDS, judge=lambda adv, index: torch.zeros(len(adv), dtype=torch.bool))
 
     def judge(adv, index):
         seen.append(index.tolist())
         return index == 2
 
-    adv = FEW(net, images, labels, rng=SEEDS, judge=judge)
+    adv = FEW(net, images, labels, Linf(EPS), rng=SEEDS, judge=judge)
     others = torch.tensor([0, 1, 3, 4, 5])
     torch.testing.assert_close(adv[others], whole[others])
     assert seen == [[0, 1, 2, 3, 4, 5], *[others.tolist()] * 19]
@@ -68,7 +69,14 @@ def test_broken_images_leave_and_the_others_do_not_notice(net, images):
 
 def test_it_asks_as_often_as_it_says_and_in_batches_no_larger_than_the_images_or_one_step():
     net, x = Steps(), torch.rand(6, 2, 8, 8)
-    FEW(net, x, torch.zeros(6, dtype=torch.int64), rng=SEEDS, judge=lambda adv, _: torch.zeros(len(adv), dtype=torch.bool))
+    FEW(
+        net,
+        x,
+        torch.zeros(6, dtype=torch.int64),
+        Linf(EPS),
+        rng=SEEDS,
+        judge=lambda adv, _: torch.zeros(len(adv), dtype=torch.bool),
+    )
     assert sum(count for count, _ in net.asked) == 6 * 200
     assert max(count for count, _ in net.asked) == 10
     assert not any(graph for _, graph in net.asked)
@@ -76,30 +84,29 @@ def test_it_asks_as_often_as_it_says_and_in_batches_no_larger_than_the_images_or
 
 def test_without_a_judge_it_stops_where_the_model_errs(net, images):
     labels = net(images).argmax(1)
-    broken = net(NES(0.5, queries=1000, samples=10)(net, images, labels, rng=SEEDS)).argmax(1) != labels
-    noisy = net(UniformNoise(0.5)(net, images, labels, rng=SEEDS)).argmax(1) != labels
+    broken = net(NES(queries=1000, samples=10)(net, images, labels, Linf(0.5), rng=SEEDS)).argmax(1) != labels
+    noisy = net(UniformNoise()(net, images, labels, Linf(0.5), rng=SEEDS)).argmax(1) != labels
     assert broken.sum() > noisy.sum()
 
 
 def test_it_begins_where_another_attack_ended(net, images):
     labels, starts = net(images).argmax(1), []
-    lead = PGD(EPS, steps=3)
 
     def judge(adv, index):
         starts.append((adv.clone(), index.tolist()))
         return (index == 4) & (len(starts) == 4)
 
-    adv = replace(FEW, after=PGD(steps=3), first=1e-6, last=1e-6)(net, images, labels, rng=SEEDS, judge=judge)
+    adv = replace(FEW, after=PGD(steps=3), first=1e-6, last=1e-6)(net, images, labels, Linf(EPS), rng=SEEDS, judge=judge)
     assert [index for _, index in starts[:5]] == [*[list(range(6))] * 4, [0, 1, 2, 3, 5]]
     assert torch.equal(adv[4], starts[3][0][4]), "what gradients broke stays as it is"
     torch.testing.assert_close(adv, starts[3][0], rtol=0, atol=1e-5)
-    assert (adv - images).abs().max() > lead.eps / 2
+    assert (adv - images).abs().max() > EPS / 2
 
 
 def test_restarts_search_elsewhere(net, images):
     labels = net(images).argmax(1)
     margin = Margin().on(net, images, labels)
-    worth = [margin(net(replace(FEW, restarts=n)(net, images, labels, rng=SEEDS)), torch.arange(6)) for n in (1, 3)]
+    worth = [margin(net(replace(FEW, restarts=n)(net, images, labels, Linf(EPS), rng=SEEDS)), torch.arange(6)) for n in (1, 3)]
     assert (worth[1] >= worth[0]).all()
     assert (worth[1] > worth[0]).any()
 
@@ -107,7 +114,6 @@ def test_restarts_search_elsewhere(net, images):
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"eps": -1}, "eps must be"),
         ({"queries": 0}, "at least one query"),
         ({"samples": 3}, "samples of NES must be even"),
         ({"queries": 10, "samples": 20}, r"at most queries \(10\)"),
@@ -117,7 +123,3 @@ def test_restarts_search_elsewhere(net, images):
 def test_a_figure_out_of_range_is_named(fields, line):
     with pytest.raises(ValueError, match=line):
         NES(**fields)
-
-
-def test_it_has_a_ball():
-    assert NES(0.2).ball == Linf(0.2)

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.attacks import APGD, PGD, SAPGD, Boundary, CrossEntropy, Linf
+from robustsnn.attacks import APGD, PGD, SAPGD, Boundary, CrossEntropy
 from robustsnn.attacks.gradient import best_of
 from robustsnn.attacks.sapgd import step_sizes
 from robustsnn.seeds import generator, image_seeds, noise
+from robustsnn.threats import Linf
 
 EPS = 0.1
 SEEDS = image_seeds(torch.arange(6), 0, "test")
@@ -47,7 +48,7 @@ def by_the_book(model, x, y, start, steps):
 @pytest.mark.parametrize("steps", [1, 2, 7, 30])
 def test_every_image_goes_the_way_the_formulas_say(ann, images, labels, steps):
     model, images = ann.double(), images.double()
-    adv = SAPGD(EPS, steps)(model, images, labels, rng=SEEDS)
+    adv = SAPGD(steps)(model, images, labels, Linf(EPS), rng=SEEDS)
     start = Boundary()(images, Linf(EPS), noise(SEEDS))
     for i in range(6):
         each = slice(i, i + 1)
@@ -70,7 +71,7 @@ def blind(dark):
 
 def test_without_a_gradient_pixels_take_random_signs(images, labels):
     x = torch.full_like(images, 0.5)
-    moved = (SAPGD(EPS, 1)(blind(-1), x, labels, rng=SEEDS) - Boundary()(x, Linf(EPS), noise(SEEDS))).flatten(1)
+    moved = (SAPGD(1)(blind(-1), x, labels, Linf(EPS), rng=SEEDS) - Boundary()(x, Linf(EPS), noise(SEEDS))).flatten(1)
     start = (Boundary()(x, Linf(EPS), noise(SEEDS)) - x).flatten(1)
     up, down = (torch.isclose(start + moved, (start + sign * EPS).clamp(-EPS, EPS), atol=1e-6) for sign in (1, -1))
     assert (up | down).all()
@@ -82,7 +83,7 @@ def test_random_signs_are_new_at_every_step_and_restart(images, labels):
     x = torch.full_like(images, 0.5)
     seen = []
     watched = lambda pixels: seen.append(pixels.detach().clone()) or blind(-1)(pixels)  # noqa: E731
-    SAPGD(EPS, 3, restarts=2)(watched, x, labels, rng=SEEDS)
+    SAPGD(3, restarts=2)(watched, x, labels, Linf(EPS), rng=SEEDS)
     assert ((seen[2] - seen[1]).sign() != (seen[1] - seen[0]).sign()).float().mean() > 0.2
     assert ((seen[5] - seen[4]).sign() != (seen[1] - seen[0]).sign()).float().mean() > 0.2
 
@@ -92,10 +93,10 @@ def test_an_image_without_a_gradient_does_not_touch_the_others_nor_they_it(image
     model, images = blind(0.4), images.double()
     assert (images[:, 0, 0, 0] > 0.5).any()
     assert (images[:, 0, 0, 0] < 0.3).any()
-    everyone = SAPGD(EPS, 6, restarts=2)(model, images, labels, rng=SEEDS)
-    some = SAPGD(EPS, 6, restarts=2)(model, images[chosen], labels[chosen], rng=SEEDS[chosen])
+    everyone = SAPGD(6, restarts=2)(model, images, labels, Linf(EPS), rng=SEEDS)
+    some = SAPGD(6, restarts=2)(model, images[chosen], labels[chosen], Linf(EPS), rng=SEEDS[chosen])
     torch.testing.assert_close(some, everyone[chosen], rtol=0, atol=1e-9)
-    assert torch.equal(everyone, SAPGD(EPS, 6, restarts=2)(model, images, labels, rng=SEEDS))
+    assert torch.equal(everyone, SAPGD(6, restarts=2)(model, images, labels, Linf(EPS), rng=SEEDS))
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-30])
@@ -103,7 +104,7 @@ def test_the_size_of_gradients_does_not_matter(images, labels, scale):
     weight = torch.randn(128, 4, generator=generator(7, "small"))
     small, usual = (lambda x, by=by: x.flatten(1) @ weight.to(x.dtype) * by for by in (scale, 1e-3))
     x = 0.25 + images / 2
-    found = [SAPGD(EPS, 5)(model, x, labels, rng=SEEDS) for model in (small, usual)]
+    found = [SAPGD(5)(model, x, labels, Linf(EPS), rng=SEEDS) for model in (small, usual)]
     torch.testing.assert_close(*found, rtol=0, atol=1e-3)
 
 
@@ -115,15 +116,15 @@ def test_images_that_leave_do_not_change_what_becomes_of_the_others(ann, images,
         shown.append((iterates, index))
         return gone[index] & (len(shown) > 2)
 
-    adv = SAPGD(EPS, 8)(model, images, labels, rng=SEEDS, judge=judge)
-    torch.testing.assert_close(adv[~gone], SAPGD(EPS, 8)(model, images, labels, rng=SEEDS)[~gone], rtol=0, atol=1e-9)
+    adv = SAPGD(8)(model, images, labels, Linf(EPS), rng=SEEDS, judge=judge)
+    torch.testing.assert_close(adv[~gone], SAPGD(8)(model, images, labels, Linf(EPS), rng=SEEDS)[~gone], rtol=0, atol=1e-9)
     assert torch.equal(adv[gone], shown[2][0][gone])
     assert [len(index) for _, index in shown] == [6, 6, 6, 4, 4, 4, 4, 4]
 
 
 def test_the_attack_raises_the_loss(net, images, labels):
     loss = lambda x: CrossEntropy().on(net, images, labels)(net(x), torch.arange(6)).sum()  # noqa: E731
-    assert loss(SAPGD(EPS, 20)(net, images, labels, rng=SEEDS)) > loss(images)
+    assert loss(SAPGD(20)(net, images, labels, Linf(EPS), rng=SEEDS)) > loss(images)
 
 
 RESTARTED = pytest.mark.parametrize("make", [PGD, APGD, SAPGD])
@@ -131,17 +132,17 @@ RESTARTED = pytest.mark.parametrize("make", [PGD, APGD, SAPGD])
 
 @RESTARTED
 def test_restarts_keep_what_broke_an_image_though_another_has_a_higher_loss(ann, images, labels, make):
-    first = make(EPS, 2)(ann, images, labels, rng=SEEDS)
+    first = make(2)(ann, images, labels, Linf(EPS), rng=SEEDS)
     judge = lambda iterates, index: (iterates == first[index]).flatten(1).all(1)  # noqa: E731
-    attack = make(EPS, 2, restarts=4)
-    assert torch.equal(attack(ann, images, labels, rng=SEEDS, judge=judge), first)
-    assert not torch.equal(attack(ann, images, labels, rng=SEEDS), first)
+    attack = make(2, restarts=4)
+    assert torch.equal(attack(ann, images, labels, Linf(EPS), rng=SEEDS, judge=judge), first)
+    assert not torch.equal(attack(ann, images, labels, Linf(EPS), rng=SEEDS), first)
 
 
 @RESTARTED
 def test_without_a_judge_restarts_keep_the_highest_loss(ann, images, labels, make):
     loss = lambda x: CrossEntropy().on(ann, images, labels)(ann(x), torch.arange(6))  # noqa: E731
-    losses = [loss(make(EPS, 2, restarts=n)(ann, images, labels, rng=SEEDS)) for n in (1, 2, 4)]
+    losses = [loss(make(2, restarts=n)(ann, images, labels, Linf(EPS), rng=SEEDS)) for n in (1, 2, 4)]
     assert (losses[1] >= losses[0] - 1e-6).all()
     assert (losses[2] >= losses[1] - 1e-6).all()
     assert losses[2].sum() > losses[0].sum()
@@ -149,9 +150,9 @@ def test_without_a_judge_restarts_keep_the_highest_loss(ann, images, labels, mak
 
 @RESTARTED
 def test_what_one_restart_broke_the_next_does_not_look_at(ann, images, labels, make):
-    calls, attack = [], make(EPS, 1, restarts=2)
+    calls, attack = [], make(1, restarts=2)
     hook = ann.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
-    attack(ann, images, labels, rng=SEEDS, judge=lambda iterates, index: index < 4)
+    attack(ann, images, labels, Linf(EPS), rng=SEEDS, judge=lambda iterates, index: index < 4)
     hook.remove()
     assert calls[-1] == 2
     assert set(calls[len(calls) // 2 + 1 :]) == {2}

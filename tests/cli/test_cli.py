@@ -91,7 +91,7 @@ def test_help_of_a_command_describes_it(asked, name, said, here):
         ("after_step", ["ThresholdFloor(floor=0.03)"]),
         ("stops", ["CatastrophicOverfitting(drop=0.2)"]),
         ("zoo", ["zoo:cifar10-small-robust  # cifar10, T = 4: clean 69.3%, PGD-20 35.8% at 2/255", "zoo:digits-robust"]),
-        ("attacks", ["FGSM(eps=8/255", "PGD(eps=8/255, steps=20", "RFGSM"]),
+        ("attacks", ["FGSM(goal=CrossEntropy", "PGD(steps=20", "RFGSM"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(repr, PUBLISHED_PATHS)),
         ("protocols", ["quick  # FGSM, PGD-10", "paper  # "]),
@@ -368,7 +368,7 @@ WRONG_FLAGS = [
     ("--data.flip maybe", r"maybe"),
     ("--pretrain.objective Trade()", r"did you mean 'Trades'"),
     ("--pretrain.objective Trades(bta=3)", r"did you mean 'beta'"),
-    ("--finetune.probe PDG(eps=0.1)", r"did you mean 'PGD'"),
+    ("--finetune.probe PDG(steps=3)", r"did you mean 'PGD'"),
     ("--neurons.surrogate Tringle()", r"did you mean 'Triangle'"),
     ("--neurons.reset none", r"reset.*zero"),
 ]

@@ -10,6 +10,7 @@ from robustsnn.attacks import FGSM
 from robustsnn.compute.precision import _kinds, ieee
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
 from robustsnn.seeds import generator
+from robustsnn.threats import Linf
 
 
 def settings():
@@ -50,7 +51,7 @@ def test_conversion_attacks_and_judging_are_exact(coarse):
     with hook:
         net = convert(body, [x], Dynamics(2))
         calls = len(seen)
-        worst_case([Member(FGSM(0.1), PUBLISHED_PATHS[0])], net, x, y, rng=generator(0, "attack"))
+        worst_case([Member(FGSM(), Linf(0.1), PUBLISHED_PATHS[0])], net, x, y, rng=generator(0, "attack"))
     assert 0 < calls < len(seen)
     assert all(found == wanted() for found in seen)
     assert settings() == coarse

@@ -16,6 +16,7 @@ from robustsnn.attacks import PGD
 from robustsnn.data import digits, split
 from robustsnn.models import create
 from robustsnn.seeds import image_seeds
+from robustsnn.threats import Linf
 from robustsnn.training import FastAdversarial, Schedule
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -37,9 +38,9 @@ def victim():
     else:
         hidden = nn.Flatten(), nn.Linear(288, 32), nn.ReLU(), nn.Linear(32, 10)
         ann = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), *hidden)
-    train(ann, seen, data.test.first(50), FastAdversarial(0.1), Schedule(10 if FULL else 6, 32, lr=0.05), probe=None)
+    train(ann, seen, data.test.first(50), FastAdversarial(eps=0.1), Schedule(10 if FULL else 6, 32, lr=0.05), probe=None)
     net = convert(ann, [x for x, _, _ in seen.first(128).batches(64)], Dynamics(4))
-    train(net, seen, data.test.first(50), FastAdversarial(0.1), Schedule(3 if FULL else 1, lr=0.01), probe=None)
+    train(net, seen, data.test.first(50), FastAdversarial(eps=0.1), Schedule(3 if FULL else 1, lr=0.01), probe=None)
     return net.requires_grad_(False).eval(), *unseen.first(COUNT).batch(torch.arange(COUNT))
 
 
@@ -91,7 +92,7 @@ THEIRS = {"foolbox": foolbox_pgd, "torchattacks": torchattacks_pgd, "ART": art_p
 def test_from_the_same_start_both_find_the_same(library, path):
     net, x, y = victim()
     view = path(net)
-    mine = robust(net, PGD(EPS, STEPS, start=clean)(view, x, y, rng=image_seeds(torch.arange(COUNT), 0)), x, y)
+    mine = robust(net, PGD(STEPS, start=clean)(view, x, y, Linf(EPS), rng=image_seeds(torch.arange(COUNT), 0)), x, y)
     theirs = robust(net, THEIRS[library](view, x, y, random_start=False), x, y)
     line = f"{library} along {path}: robust accuracy {mine:.1f} % here, {theirs:.1f} % there"
     print(f"{line}, of {robust(net, x, x, y):.1f} % clean; {COUNT} images, eps {EPS}, {STEPS} steps")  # noqa: T201
@@ -104,7 +105,9 @@ def test_from_the_same_start_both_find_the_same(library, path):
 def test_from_random_starts_both_find_as_much(library):
     net, x, y = victim()
     view, starts = Surrogate(Triangle(1.0))(net), range(30)  # five means differ by a point too
-    mine = [robust(net, PGD(EPS, STEPS)(view, x, y, rng=image_seeds(torch.arange(COUNT), seed)), x, y) for seed in starts]
+    mine = [
+        robust(net, PGD(STEPS)(view, x, y, Linf(EPS), rng=image_seeds(torch.arange(COUNT), seed)), x, y) for seed in starts
+    ]
     theirs = [robust(net, THEIRS[library](view, x, y, random_start=True), x, y) for _ in starts]
     here, there = sum(mine) / len(mine), sum(theirs) / len(theirs)
     each = [[round(value, 1) for value in values] for values in (mine, theirs)]

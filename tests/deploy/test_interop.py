@@ -24,6 +24,7 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
+from robustsnn.threats import Linf
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -308,7 +309,7 @@ def test_all_published_paths_lead_through_neurons_of_ones_own(weights, images):
     """Measured as a plain module the same network has one gradient, which its narrow surrogate hides."""
     net = from_neurons(sequence(weights, Mine), STEPS, reset="forget").eval()
     (group,) = protocol("paper").ensembles["FGSM"]
-    assert tuple(member.path for member in members([group], 0.1, net)) == PUBLISHED_PATHS
+    assert tuple(member.path for member in members([group], Linf(0.1), net)) == PUBLISHED_PATHS
     assert gradient(Plain()(net), images).count_nonzero() < gradient(Surrogate(Triangle(1.0))(net), images).count_nonzero()
 
 

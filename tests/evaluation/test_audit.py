@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.attacks import FGSM, PGD, Linf, Square
+from robustsnn.attacks import FGSM, PGD, Square
 from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
 from robustsnn.evaluation.audit import at_least, share_found
 from robustsnn.seeds import generator
 from robustsnn.spiking import Plain, Rate, Surrogate
+from robustsnn.threats import Ball
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -66,14 +67,10 @@ def test_what_only_the_protocols_queries_broke_counts_for_them(masked):
 class Returns:
     """What one attack after the other returns that does not keep to its ball."""
 
-    eps: float = EPS
+    follows = (Ball,)
     beyond: float = 0.0
 
-    @property
-    def ball(self):
-        return Linf(self.eps)
-
-    def __call__(self, model, x, y, *, rng, judge=None):
+    def __call__(self, model, x, y, threat, *, rng, judge=None):
         return x + self.beyond
 
 
@@ -148,14 +145,10 @@ def test_images_whose_gradient_is_no_number_have_none(ann, images):
 class OnlyNear:
     """Finds what the network gets wrong at a small radius, and nothing at a large one."""
 
-    eps: float = EPS
+    follows = (Ball,)
 
-    @property
-    def ball(self):
-        return Linf(self.eps)
-
-    def __call__(self, model, x, y, *, rng, judge=None):
-        return PGD(self.eps, 20)(model, x, y, rng=rng) if self.eps < EPS else x
+    def __call__(self, model, x, y, threat, *, rng, judge=None):
+        return PGD(20)(model, x, y, threat, rng=rng) if threat.eps < EPS else x
 
 
 def test_accuracy_that_rises_with_the_radius_fails(ann, images):

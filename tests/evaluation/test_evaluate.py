@@ -25,11 +25,12 @@ from robustsnn.evaluation import (
     operations,
     worst_case,
 )
-from robustsnn.evaluation.ensemble import Target
+from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.evaluation.evaluate import fitting
 from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, Surrogate, Triangle
+from robustsnn.threats import L2
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -167,7 +168,8 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"eps": -0.1}, "at least 0, not -0.1"),
         ({"eps": [0.1, float("nan")]}, "a finite number of at least 0, not nan"),
         ({"eps": 8}, "not 8: write 8/255"),
-        ({"eps": "8/255"}, "a finite number of at least 0, not '8/255'"),
+        ({"eps": "8/25x"}, "'8/25x' is no number"),
+        ({"threat": "L3"}, r"unknown threat 'L3': did you mean 'L2'\?"),
         ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),
         ({"rule": "best"}, "rule must be"),
@@ -305,11 +307,40 @@ def test_protocols_of_ones_own_go_by_what_they_are_made_of(net, data):
     assert called(1).startswith("own ")
 
 
-def test_an_attack_without_a_radius_is_refused_where_it_enters_a_protocol():
-    with pytest.raises(ValueError, match="'mine' must be a dataclass with a field eps"):
-        Group("mine", lambda model, x, y, rng, judge=None: x, ())
+def test_an_attack_that_does_not_say_what_it_follows_is_refused_where_it_enters_a_protocol():
+    with pytest.raises(ValueError, match="'mine' must say which kinds of threat it follows"):
+        Group("mine", lambda model, x, y, threat, rng, judge=None: x, ())
 
 
-def test_a_group_stays_in_the_ball_that_reports_claim():
-    with pytest.raises(ValueError, match="'mine' stays in a ball of norm L2"):
-        Group("mine", PGD(norm="L2"), ())
+def test_a_threat_of_another_kind_is_measured_audited_and_told(net, data):
+    report = evaluate(net, data, "quick", [0.2, "1/2"], threat="L2", check=Audit(9, 5, 10), shown=1)
+    assert report.threat == "L2"
+    assert [result.within for result in report.results] == [L2(0.2), L2(0.5)] * 2
+    verdicts = {check.name: check for check in report.audit}
+    assert {"ball and box", "sweep", "noise"} <= set(verdicts)
+    assert verdicts["ball and box"].verdict == "pass"
+    near = evaluate(net, data, "quick", 0.2, check=NO_AUDIT)
+    assert near.threat == "Linf"
+    assert near.results[0].robust.value < report.results[0].robust.value, "a cube is larger than the ball inside of it"
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_without_a_radius_the_usual_one_of_the_kind_is_meant(net, data):
+    for threat, eps in (("Linf", 8 / 255), ("L2", 0.5)):
+        report = evaluation.evaluate(net, data.first(1), "quick", threat=threat, attacks=["FGSM"], check=NO_AUDIT)
+        assert [result.eps for result in report.results] == [eps]
+
+
+def test_samples_of_every_rank_are_measured(data):
+    y = torch.arange(4)
+    for shape in ((6,), (2, 5), (2, 5, 6), (3, 1, 4, 5)):
+        x = torch.rand(4, *shape, generator=generator(0, *shape))
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(x[0].numel(), 4))
+        own = Protocol(
+            {"own": (Group("PGD", PGD(steps=2), (Plain(),)), Group("Square", Square(queries=5), (Plain(),)))}, "any"
+        )
+        target = Target.of(net)
+        for member in members(own.ensembles["own"], L2(0.2), net):
+            adv, broken = attempt(member, target, x, y, image_seeds(y, 0), "any")
+            assert adv.shape == x.shape
+            assert broken.shape == (4,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Linf, Margin, Square, TargetedAPGD
+from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, Group, Sources, Strongest, members, protocol
 from robustsnn.spiking import (
     Adaptive,
@@ -19,6 +19,7 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
+from robustsnn.threats import L2
 
 
 def made(name):
@@ -63,10 +64,10 @@ def test_autoattack_is_its_four_attacks():
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_attack_keeps_to_the_radius_it_is_given(name, net, ann):
+def test_every_attack_keeps_to_the_threat_it_is_given(name, net, ann):
     for groups in PROTOCOLS[name].ensembles.values():
-        found = members(groups, 0.125, net, sources={"ann": ann})
-        assert {member.attack.ball for member in found} == {Linf(0.125)}
+        found = members(groups, L2(0.125), net, sources={"ann": ann})
+        assert {member.threat for member in found} == {L2(0.125)}
         assert len({member.name for member in found}) == len(found)
 
 
@@ -112,7 +113,7 @@ def test_a_protocol_of_ones_own_is_read_from_toml(tmp_path):
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Surrogate(3)']", r"such as Triangle\(0.5\), not 3"),
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Surrogate(Rate)']", "cannot be Rate: known: Exponential"),
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Hybrid(width=-1)']", "greater than 0, not -1"),
-        ("[[ensembles.mine]]\nattack = 'FGSM(eps=0.1)'\npaths = ['Rate']", r"leave out eps in FGSM\(eps=0.1\)"),
+        ("[[ensembles.mine]]\nattack = 'FGSM(eps=0.1)'\npaths = ['Rate']", r"FGSM\(eps=0.1\): leave out eps"),
         ("[[ensembles.mine]]\nattack = 'FGSM(steps=3)'\npaths = ['Rate']", "no field 'steps'"),
         ("[[[", "no valid TOML"),
     ],

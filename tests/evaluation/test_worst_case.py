@@ -10,13 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustsnn.attacks import FGSM, PGD, RFGSM, Linf
+from robustsnn.attacks import FGSM, PGD, RFGSM
 from robustsnn.conversion import spiking
 from robustsnn.data import digits
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Member, worst_case
 from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Analog, Dynamics, Plain, Rate, StraightThrough, Surrogate, Triangle
+from robustsnn.threats import Ball, Linf
 from robustsnn.training import Natural, Schedule, train
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -24,11 +25,12 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 COUNT = 16
 SEEDS = image_seeds(torch.arange(COUNT), "test worst case")
 EPS = 0.06
+NEAR = Linf(EPS)
 ENSEMBLE = (
-    Member(FGSM(EPS), Surrogate(Triangle(1.0))),
-    Member(PGD(EPS, 3), Rate()),
-    Member(RFGSM(EPS), Analog()),
-    Member(PGD(EPS, 4), Surrogate(StraightThrough())),
+    Member(FGSM(), NEAR, Surrogate(Triangle(1.0))),
+    Member(PGD(3), NEAR, Rate()),
+    Member(RFGSM(), NEAR, Analog()),
+    Member(PGD(4), NEAR, Surrogate(StraightThrough())),
 )
 
 
@@ -99,19 +101,19 @@ def test_a_further_member_only_changes_the_fate_of_survivors(count):
 
 @pytest.mark.parametrize("which", ["ann", "snn"])
 def test_judging_every_iterate_is_at_least_as_strong_as_judging_the_last(which):
-    members = ENSEMBLE if which == "snn" else (Member(PGD(EPS, 6), Plain()),)
+    members = ENSEMBLE if which == "snn" else (Member(PGD(6), NEAR, Plain()),)
     every, last = (broken(members, rule, which) for rule in ("any", "last"))
     assert (last[every == ROBUST] == ROBUST).all()
 
 
 def test_judging_every_iterate_finds_what_the_last_one_passed_over():
     class Passing(PGD):
-        def __call__(self, model, x, y, *, rng, judge=None):
+        def __call__(self, model, x, y, threat, *, rng, judge=None):
             if judge is None:
                 return x
-            return super().__call__(model, x, y, rng=rng, judge=judge)
+            return super().__call__(model, x, y, threat, rng=rng, judge=judge)
 
-    member = (Member(Passing(0.3, 5), Surrogate(Triangle(1.0))),)
+    member = (Member(Passing(5), Linf(0.3), Surrogate(Triangle(1.0))),)
     assert (broken(member, "last") != 0).all()
     assert (broken(member, "any") == 0).any()
 
@@ -131,9 +133,9 @@ class Liar:
     """An attack that returns what ``image(x)`` says, whatever it was asked for."""
 
     image: object
-    ball: object = Linf(0.1)
+    follows = (Ball,)
 
-    def __call__(self, model, x, y, *, rng, judge=None):
+    def __call__(self, model, x, y, threat, *, rng, judge=None):
         return self.image(x)
 
 
@@ -149,7 +151,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_what_an_attack_returns_is_clipped_and_judged_by_the_caller(lie):
     _, net, x, y = victims()
-    adv, flags = worst_case([Member(Liar(LIES[lie]), Plain())], net, x, y, rng=SEEDS)
+    adv, flags = worst_case([Member(Liar(LIES[lie]), Linf(0.1), Plain())], net, x, y, rng=SEEDS)
     assert (adv - x).abs().max() <= 0.1 + 1e-6
     assert 0 <= adv.min() <= adv.max() <= 1
     assert torch.equal(flags != ROBUST, net(adv).argmax(1) != y)
@@ -158,13 +160,13 @@ def test_what_an_attack_returns_is_clipped_and_judged_by_the_caller(lie):
 def test_an_attack_that_claims_success_is_not_believed():
     @dataclass(frozen=True)
     class Claim(Liar):
-        def __call__(self, model, x, y, *, rng, judge=None):
+        def __call__(self, model, x, y, threat, *, rng, judge=None):
             y.add_(1)
             return self.image(x)
 
     _, net, x, y = victims()
     before = y.clone()
-    flags = worst_case([Member(Claim(lambda x: x), Plain())], net, x, y, rng=SEEDS)[1]
+    flags = worst_case([Member(Claim(lambda x: x), Linf(0.1), Plain())], net, x, y, rng=SEEDS)[1]
     assert torch.equal(y, before)
     assert (flags == ROBUST).sum() == COUNT - 2
 
@@ -173,7 +175,7 @@ def test_an_attack_that_claims_success_is_not_believed():
 @pytest.mark.parametrize("training", [False, True])
 def test_the_network_stays_as_it_is_and_is_judged_in_eval_mode(which, training, unchanged):
     ann, net, x, y = victims()
-    victim, members = (ann, [Member(PGD(EPS, 2), Plain())]) if which == "ann" else (net, ENSEMBLE)
+    victim, members = (ann, [Member(PGD(2), NEAR, Plain())]) if which == "ann" else (net, ENSEMBLE)
     images = x.clone()
     victim.train(training)
     try:
@@ -188,7 +190,7 @@ def test_the_network_stays_as_it_is_and_is_judged_in_eval_mode(which, training, 
 def test_survivors_are_counted_after_every_member_even_when_none_are_left():
     _, net, x, y = victims()
     told = []
-    members = (Member(PGD(0.9, 5), Analog()), *ENSEMBLE)
+    members = (Member(PGD(5), Linf(0.9), Analog()), *ENSEMBLE)
     flags = worst_case(members, net, x, y, rng=SEEDS, on_member=lambda *what: told.append(what))[1]
     survivors = [int(((flags == ROBUST) | (flags > number)).sum()) for number in range(len(members))]
     assert told == list(enumerate(survivors))
@@ -206,12 +208,12 @@ def test_a_members_random_start_is_its_own_and_the_same_in_every_ensemble():
     drawn = []
 
     class Recorder(PGD):
-        def __call__(self, model, x, y, *, rng, judge=None):
+        def __call__(self, model, x, y, threat, *, rng, judge=None):
             drawn.append(rng)
             return x
 
     _, net, x, y = victims()
-    one, other = (Member(Recorder(EPS, 3), path) for path in (Rate(), Analog()))
+    one, other = (Member(Recorder(3), NEAR, path) for path in (Rate(), Analog()))
     for ensemble in ((one, other), (other,)):
         worst_case(ensemble, net, x, y, rng=SEEDS)
     assert torch.equal(drawn[1], drawn[2])

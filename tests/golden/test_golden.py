@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from robustsnn.attacks import KullbackLeibler, Linf, ascend
+from robustsnn.attacks import KullbackLeibler, ascend
 from robustsnn.checkpoint import import_published
 from robustsnn.conversion import calibrate, spiking
 from robustsnn.conversion.calibrate import calibrating, received
 from robustsnn.models import create
 from robustsnn.spiking import Analog, Dynamics, Exponential, Rate, Rectangle, StraightThrough, Surrogate, Triangle
+from robustsnn.threats import Linf
 
 HERE = Path(__file__).resolve()
 FOLDER = Path(os.environ.get("ROBUSTSNN_GOLDEN", HERE.parents[3] / "shared/golden"))
@@ -141,7 +142,7 @@ def test_all_gradients_are_compared(golden):
 def test_rfgsm_example(snn, x, y, golden):
     start = (x + golden["rfgsm_noise_sign"].float() / 255).clamp(0, 1)
     losses = KullbackLeibler().on(snn, x, y)
-    adv = ascend(snn, x, losses, ball=Linf(2 / 255), start=start, step=1 / 255, steps=1)
+    adv = ascend(snn, x, losses, threat=Linf(2 / 255), start=start, step=1 / 255, steps=1)
     assert ((adv - golden["rfgsm_adv"]).abs() <= 1e-6).float().mean() >= 0.99
 
 
@@ -149,7 +150,7 @@ def test_the_inner_attack_of_robust_finetuning_is_that_example_for_random_noise(
     from robustsnn.training import RobustFinetuning
 
     attack = RobustFinetuning(eps=2 / 255, alpha=1 / 255, beta=2.0).attack()
-    adv = attack(snn, x, y, rng=torch.Generator().manual_seed(0))
+    adv = attack(snn, x, y, Linf(2 / 255), rng=torch.Generator().manual_seed(0))
     ours, theirs = ((a - x).mul(255).round().int() for a in (adv, golden["rfgsm_adv"]))
     inside = (x > 2.5 / 255) & (x < 252.5 / 255)
     assert set(ours[inside].unique().tolist()) <= {-2, -1, 0, 1, 2}

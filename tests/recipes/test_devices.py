@@ -21,7 +21,7 @@ data.limit = 120
 model.width = 0.25
 pretrain = {objective = "Natural()", epochs = 1, lr = 0.05, probe = ""}
 conversion = {timesteps = 10, batches = 2}
-finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 5, lr = 0.001, probe = "FGSM(eps=0.1)"}
+finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 5, lr = 0.001, probe = "FGSM()"}
 evaluation = {protocol = "quick", eps = [0.1], limit = 21, audit_images = 0}
 """
 COMMAND = ("run", "two.toml", "--out", "run", "--accelerator", "cpu")

@@ -23,7 +23,7 @@ data.limit = 60
 model.width = 0.25
 pretrain = {objective = "Natural()", epochs = 2, lr = 0.05, probe = ""}
 conversion = {timesteps = 4, batches = 1}
-finetune = {objective = "FastAdversarial(eps=0.1)", epochs = 2, lr = 0.01, probe = "FGSM(eps=0.1)"}
+finetune = {objective = "FastAdversarial(eps=0.1)", epochs = 2, lr = 0.01, probe = "FGSM()"}
 evaluation = {protocol = "quick", attacks = ["FGSM"], eps = [0.1], limit = 8, audit_images = 0}
 """
 KEPT = ["ann.safetensors", "converted.safetensors", "snn.safetensors"]

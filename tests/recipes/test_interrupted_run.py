@@ -21,9 +21,9 @@ name = "killed"
 timesteps = 2
 data.limit = 200
 model.width = 0.25
-pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 3, lr = 0.05, probe = "FGSM(eps=0.1)"}
+pretrain = {objective = "Trades(eps=0.1, steps=2)", epochs = 3, lr = 0.05, probe = "FGSM()"}
 conversion = {timesteps = 4, batches = 3}
-finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 3, lr = 0.01, probe = "FGSM(eps=0.1)"}
+finetune = {objective = "RobustFinetuning(eps=0.1, alpha=0.05)", epochs = 3, lr = 0.01, probe = "FGSM()"}
 evaluation = {protocol = "quick", eps = [0.1], limit = 20, audit_images = 0}
 [baselines.natural]
 pretrain = {objective = "Natural()", probe = ""}

@@ -22,7 +22,7 @@ from robustsnn.reporting import markdown, read_report
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-TRAINING = {"epochs": 2, "batch": 32, "probe": "FGSM(eps=0.1)"}
+TRAINING = {"epochs": 2, "batch": 32, "probe": "FGSM()"}
 NATURAL = {"objective": "Natural()", "probe": ""}
 TINY = {
     "name": "tiny",

@@ -15,7 +15,9 @@ from robustsnn.recipes import load_recipe, packaged
 from robustsnn.recipes.recipe import Recipe, from_table, from_toml
 from robustsnn.recipes.run import Run
 from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, MultiSpike
+from robustsnn.threats import L2, Linf
 from robustsnn.training import RobustFinetuning, Schedule, Trades
+from robustsnn.training.objectives import within
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -41,7 +43,7 @@ RECIPES = st.fixed_dictionaries(
                 "surrogate": st.sampled_from(["Triangle(2.0)", "Exponential(height=0.3, rate=2)", "StraightThrough"]),
             },
         ),
-        "pretrain": st.fixed_dictionaries({}, optional={"lr": POSITIVE, "probe": st.sampled_from(["", "FGSM(eps=8/255)"])}),
+        "pretrain": st.fixed_dictionaries({}, optional={"lr": POSITIVE, "probe": st.sampled_from(["", "FGSM(goal=DLR)"])}),
         "finetune": st.fixed_dictionaries({}, optional={"threshold_floor": POSITIVE, "momentum": st.floats(0, 0.99)}),
         "evaluation": st.fixed_dictionaries(
             {}, optional={"eps": st.lists(st.floats(0, 1), min_size=1, max_size=3), "rule": st.sampled_from(["any", "last"])}
@@ -114,34 +116,40 @@ def test_defaults_are_the_published_ones():
 def test_texts_become_the_values_they_spell():
     value = recipe(
         pretrain={"objective": "Trades(beta=3, eps=4/255)", "probe": ""},
-        finetune={"objective": "RobustFinetuning(0.1, alpha=0.05)", "probe": "PGD(eps=8/255, steps=5)"},
+        finetune={"objective": "RobustFinetuning(0.1, alpha=0.05)", "probe": "PGD(steps=5)", "probe_threat": "Linf(8/255)"},
         neurons={"surrogate": "Exponential(0.3, rate=2)", "leak": 0.5},
     )
     assert value.pretrain.value() == Trades(beta=3, eps=4 / 255)
     assert value.finetune.value() == RobustFinetuning(0.1, 0.05)
-    assert value.finetune.attack() == PGD(8 / 255, 5)
+    assert (value.finetune.attack(), value.finetune.threat()) == (PGD(5), Linf(8 / 255))
     assert value.dynamics() == Dynamics(8, neuron=LIF(leak=0.5), surrogate=Exponential(0.3, 2))
     assert recipe(neurons={"train_leak": True, "start": 0.5}).dynamics().neuron == PLIF(start=0.5)
     assert recipe(neurons={"kind": "MultiSpike(3)"}).dynamics().neuron == MultiSpike(3)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("given", "probe", "threat"),
     [
-        ({}, PGD(2 / 255, 10)),
-        ({"objective": "Natural()"}, None),
-        ({"objective": "Regularized(Natural(), SparseGradients(), 0.1)"}, PGD(2 / 255, 10)),
-        ({"objective": "Natural()", "probe": "PGD(eps=0.1)"}, PGD(0.1)),
-        ({"objective": "Trades(eps=8/255)"}, PGD(8 / 255, 10)),
-        ({"objective": "WeightPerturbed(RobustFinetuning(eps=0.1, alpha=0.05))"}, PGD(0.1, 10)),
-        ({"objective": "Regularized(Hire(eps=0.1), MembraneMargin(), 0.1)"}, PGD(0.1, 10)),
-        ({"probe": ""}, None),
+        ({}, PGD(10), Linf(2 / 255)),
+        ({"objective": "Natural()"}, None, Linf(2 / 255)),
+        ({"objective": "Regularized(Natural(), SparseGradients(), 0.1)"}, PGD(10), Linf(2 / 255)),
+        ({"objective": "Natural()", "probe": "PGD"}, PGD(), Linf(2 / 255)),
+        ({"objective": "Trades(eps=8/255)"}, PGD(10), Linf(8 / 255)),
+        ({"objective": "Trades(threat=L2(0.5))"}, PGD(10), L2(0.5)),
+        ({"objective": "WeightPerturbed(RobustFinetuning(eps=0.1, alpha=0.05))"}, PGD(10), Linf(0.1)),
+        ({"objective": "Regularized(Hire(threat=L2(0.1)), MembraneMargin(), 0.1)"}, PGD(10), L2(0.1)),
+        ({"probe": ""}, None, Linf(2 / 255)),
     ],
     ids=str,
 )
-def test_a_training_without_a_probe_is_judged_at_its_own_radius(given, expected):
-    assert recipe(pretrain=given).pretrain.attack() == expected
-    assert recipe(baselines={"other": {"pretrain": given}}).baseline("other").pretrain.attack() == expected
+def test_a_training_without_a_probe_is_judged_under_its_own_threat(given, probe, threat):
+    for training in (
+        recipe(pretrain=given).pretrain,
+        recipe(baselines={"other": {"pretrain": given}}).baseline("other").pretrain,
+    ):
+        assert training.attack() == probe
+        assert training.threat() is None
+        assert within(training.value()) == threat
 
 
 def test_numbers_may_be_fractions():
@@ -203,9 +211,11 @@ MISTAKES = [
     ({"pretrain": {"objective": "Trades(eps=-1)"}}, r"pretrain\.objective: .*-1"),
     ({"pretrain": {"objective": "Trades(beta='much')"}}, r"pretrain\.objective"),
     ({"finetune": {"objective": "RobustFinetuning(eps=0.1, alpha=0.2)"}}, r"finetune\.objective: .*alpha"),
-    ({"finetune": {"probe": "PDG(eps=0.1)"}}, r"finetune\.probe: .*did you mean 'PGD'\?"),
-    ({"finetune": {"probe": "PGD(eps=-0.1)"}}, r"finetune\.probe: .*at least 0, not -0\.1"),
-    ({"finetune": {"probe": "PGD(0.1, 0)"}}, r"finetune\.probe: .*at least one step"),
+    ({"finetune": {"probe": "PDG(steps=3)"}}, r"finetune\.probe: .*did you mean 'PGD'\?"),
+    ({"finetune": {"probe": "PGD(eps=0.1)"}}, r"finetune\.probe: .*leave out eps and norm.*probe_threat"),
+    ({"finetune": {"probe_threat": "Linf(-0.1)"}}, r"finetune\.probe_threat: .*at least 0, not -0\.1"),
+    ({"evaluation": {"threat": "L3"}}, r"evaluation\.threat: .*did you mean 'L2'"),
+    ({"finetune": {"probe": "PGD(0)"}}, r"finetune\.probe: .*at least one step"),
     ({"finetune": {"probe": "8/255"}}, r"finetune\.probe"),
     ({"data": {"name": "digit"}}, r"data\.name: .*did you mean 'digits'\?"),
     ({"data": {"name": ""}}, r"data\.name"),

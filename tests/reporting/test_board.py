@@ -56,7 +56,7 @@ def test_what_was_measured_otherwise_is_not_ranked_with_the_rest(other: RunRepor
 def test_without_a_common_radius_clean_accuracy_decides() -> None:
     low, high = row("low", result("FGSM", 0.1, 60, 70)), row("high", result("FGSM", 0.2, 10, 80))
     (group,) = groups({"a": run(low), "b": run(high)})
-    assert group.eps is None
+    assert group.threat is None
     assert [entry.row.network for entry in group.entries] == ["high", "low"]
     assert [line[4:6] for line in ranks(group)[1]] == [["-", "10.0 (5.5-17.4)"], ["60.0 (50.2-69.1)", "-"]]
     assert "by clean accuracy: 80.0" in winner(group)

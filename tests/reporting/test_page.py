@@ -17,8 +17,9 @@ from robustsnn.reporting import Row, RunReport, page, table
 from robustsnn.reporting.board import groups
 from robustsnn.reporting.page import broken, verdict
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
-from robustsnn.reporting.tables import energies, layers, operations, radius
+from robustsnn.reporting.tables import energies, layers, operations
 from robustsnn.reporting.tables import over_time as over_steps
+from robustsnn.threats import Linf
 from robustsnn.training import Epoch
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -355,4 +356,4 @@ def test_settings_of_matplotlib_change_nothing() -> None:
     ("eps", "text"), [(0, "0"), (2 / 255, "2/255"), (0.031372549, "8/255"), (0.1, "0.1"), (0.5, "0.5"), (1, "255/255")]
 )
 def test_radius_is_written_as_people_do(eps: float, text: str) -> None:
-    assert radius(eps) == text
+    assert Linf(eps).spelled == text

@@ -7,6 +7,7 @@ from torch import nn
 from robustsnn.attacks import kl_divergence
 from robustsnn.data import Samples
 from robustsnn.spiking import Surrogate, Triangle
+from robustsnn.threats import Linf
 from robustsnn.training import Along, Distilled, Natural, Regularized, Schedule, WeightPerturbed, bound, train
 
 X = torch.rand(8, 1, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -21,7 +22,7 @@ def net(seed):
 def test_the_loss_is_its_equation_and_the_teacher_learns_nothing():
     student, teacher = net(0).eval(), net(1).train()
     value = Distilled(teacher, eps=0.1, clean=0.25)
-    far = value.attack()(student, X, Y, rng=SEEDS)
+    far = value.attack()(student, X, Y, Linf(0.1), rng=SEEDS)
     loss = value(student, X, Y, rng=SEEDS)
     answer = teacher.eval()(X)
     expected = 0.25 * kl_divergence(answer, student(X)).mean() + 0.75 * kl_divergence(answer, student(far)).mean()
@@ -34,7 +35,7 @@ def test_the_loss_is_its_equation_and_the_teacher_learns_nothing():
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_attack_drives_student_and_teacher_apart(adaptive):
     student, teacher = net(0).eval(), net(1).eval()
-    found = Distilled(teacher, eps=0.1, steps=5, adaptive=adaptive).attack()(student, X, Y, rng=SEEDS)
+    found = Distilled(teacher, eps=0.1, steps=5, adaptive=adaptive).attack()(student, X, Y, Linf(0.1), rng=SEEDS)
     before, after = (kl_divergence(teacher(x if adaptive else X), student(x)).mean() for x in (X, found))
     assert after > before
     assert float((found - X).abs().max()) <= 0.1 + 1e-6

@@ -20,6 +20,7 @@ from robustsnn.files import read_tensors, write_tensors
 from robustsnn.models import create
 from robustsnn.seeds import generator
 from robustsnn.spiking import Dynamics
+from robustsnn.threats import Linf
 from robustsnn.training import (
     Epoch,
     Natural,
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 SCHEDULE = Schedule(epochs=3, batch=32, lr=0.05)
 ROBUST = RobustFinetuning(eps=0.1, alpha=0.05)
-PROBE = FGSM(0.05)
+PROBE = FGSM()
 
 
 @cache
@@ -230,7 +231,7 @@ def test_a_training_that_had_ended_is_not_done_again(tmp_path):
         (ann, {"augment": Augment(pad=1)}),
         (ann, {"images": digits().train.take(torch.arange(1, 73))}),
         (ann, {"after_step": (ThresholdFloor(),)}),
-        (ann, {"probe": PGD(0.05, 2)}),
+        (ann, {"probe": PGD(2)}),
         (lambda: ann(conv_bias=True), {}),
         (lambda: ann(seed=1), {}),
         (snn, {}),
@@ -298,7 +299,7 @@ def test_the_weights_of_the_chosen_epoch_are_kept(monkeypatch):
     )
     assert same(weights(net), seen[1])
     assert not same(seen[1], seen[-1])
-    assert validate(net, parts()[1], PROBE, seed=0) == (history[1].clean, history[1].robust)
+    assert validate(net, parts()[1], PROBE, Linf(2 / 255), seed=0) == (history[1].clean, history[1].robust)
     assert not any(module.training for module in net.modules())
 
 
@@ -333,9 +334,9 @@ def test_validation_counts_what_the_network_gets_right(unchanged):
     net = ann().train()
     images = parts()[1].take(torch.arange(20))
     with unchanged(net):
-        clean, robust = validate(net, images, PGD(0.3, 3), seed=0, batch=7)
-        assert validate(net, images, None, seed=0) == (clean, clean)
-        assert validate(net, images, PGD(0.3, 3), seed=0, batch=20) == (clean, robust)
+        clean, robust = validate(net, images, PGD(3), Linf(0.3), seed=0, batch=7)
+        assert validate(net, images, None, Linf(0.3), seed=0) == (clean, clean)
+        assert validate(net, images, PGD(3), Linf(0.3), seed=0, batch=20) == (clean, robust)
     x, y = images.batch(torch.arange(20))
     assert clean == int((net.eval()(x).argmax(1) == y).sum()) / 20
     assert robust <= clean

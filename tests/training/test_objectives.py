@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from robustsnn.attacks import PGD
 from robustsnn.seeds import generator
+from robustsnn.threats import L2, Linf
 from robustsnn.training import (
     OBJECTIVES,
     Adversarial,
@@ -22,8 +23,9 @@ from robustsnn.training import (
     RobustFinetuning,
     Trades,
     WeightPerturbed,
+    objective,
 )
-from robustsnn.training.objectives import attacked, mart_loss, trades_loss
+from robustsnn.training.objectives import attacked, mart_loss, trades_loss, within
 
 EPS, STEPS, ALPHA = 0.1, 3, 0.04
 ROBUST = [
@@ -150,7 +152,7 @@ def test_the_inner_attack_leaves_the_network_as_it_was(objective, network, image
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     with unchanged(network):
-        attacked(network, objective.attack(), images, labels, rng())
+        attacked(network, objective.attack(), images, labels, within(objective), rng())
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in network.parameters())
 
 
@@ -158,11 +160,11 @@ def test_the_inner_attack_meets_a_network_in_eval_mode(network, images, labels):
     flags = []
 
     class Spy(PGD):
-        def __call__(self, model, x, y, *, rng, judge=None):
+        def __call__(self, model, x, y, threat, *, rng, judge=None):
             flags.extend(module.training for module in model.modules())
             return x
 
-    attacked(network, Spy(EPS), images, labels, rng())
+    attacked(network, Spy(), images, labels, Linf(EPS), rng())
     assert flags
     assert not any(flags)
     assert all(module.training for module in network.modules())
@@ -171,7 +173,8 @@ def test_the_inner_attack_meets_a_network_in_eval_mode(network, images, labels):
 @pytest.mark.parametrize("objective", ROBUST, ids=str)
 def test_the_generator_decides_the_adversarial_image(objective, net, images, labels):
     first, again, other = (
-        attacked(net, objective.attack(), images, labels, generator(seed, "test objectives")) for seed in (0, 0, 1)
+        attacked(net, objective.attack(), images, labels, within(objective), generator(seed, "test objectives"))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -202,8 +205,7 @@ def test_trades_of_equal_answers_is_cross_entropy(logits, label, beta):
 
 
 def test_defaults_are_the_published_constants():
-    composed = OBJECTIVES["Regularized"]
-    assert [make() for make in OBJECTIVES.values() if make is not composed] == [
+    published = [
         Natural(),
         Adversarial(eps=2 / 255, steps=10),
         FastAdversarial(eps=2 / 255),
@@ -213,4 +215,34 @@ def test_defaults_are_the_published_constants():
         RobustFinetuning(eps=2 / 255, alpha=1 / 255, beta=2),
         Hire(eps=2 / 255, periods=2),
     ]
+    assert [OBJECTIVES[type(each).__name__]() for each in published] == published
     assert list(OBJECTIVES) == [make.__name__ for make in OBJECTIVES.values()]
+
+
+AGAINST_L2 = [
+    Adversarial(threat=L2(0.5)),
+    Trades(threat=L2(0.5), steps=2),
+    Mart(threat=L2(0.5), steps=2),
+    FastAdversarial(threat=L2(0.5)),
+    RobustFinetuning(threat=L2(0.5), alpha=0.25),
+]
+
+
+@pytest.mark.parametrize("objective", AGAINST_L2, ids=str)
+def test_an_objective_trains_against_the_threat_it_names(objective, net, images, labels):
+    assert (objective.eps, within(objective)) == (0.5, L2(0.5))
+    moved = attacked(net, objective.attack(), images, labels, within(objective), rng())
+    assert L2(0.5).contains(moved, images).all()
+    assert (moved != images).flatten(1).any(1).all()
+    assert objective(net.train(), images, labels, rng=rng()).isfinite()
+
+
+def test_eps_is_the_radius_of_the_linf_ball_and_no_second_word_on_another_threat(unchecked):
+    assert within(Trades(eps=0.1)) == within(Trades(threat=Linf(0.1))) == within(WeightPerturbed(Trades(eps=0.1))) == Linf(0.1)
+    assert objective("Trades(beta=3, threat=L2(0.5))") == Trades(beta=3, threat=L2(0.5)) == Trades(3, 0.5, threat=L2(0.5))
+    with pytest.raises(ValueError, match=r"give eps, for L-infinity, or threat=L2\(eps=0.5\), not both"):
+        Trades(eps=0.1, threat=L2(0.5))
+    with pytest.raises(ValueError, match="threat of Trades must be a threat such as"):
+        Trades(threat=Natural())
+    with pytest.raises(ValueError, match=r"write Trades\(threat=L2\(0.5\)\)"):
+        objective("L2(0.5)")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from robustsnn.seeds import generator
+from robustsnn.threats import Linf
 from robustsnn.training import (
     Adversarial,
     CatastrophicOverfitting,
@@ -41,7 +42,7 @@ def test_weights_are_restored_exactly_because_they_never_change(body, images, la
 
 
 def test_the_loss_is_that_at_weights_moved_by_gamma_along_their_gradient(ann, images, labels):
-    adversarial = attacked(ann, INNER.attack(), images, labels, rng())
+    adversarial = attacked(ann, INNER.attack(), images, labels, Linf(0.1), rng())
     layers = [module for module in ann.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     gradients = torch.autograd.grad(INNER.loss(ann, images, adversarial, labels), [layer.weight for layer in layers])
     found = WeightPerturbed(INNER, 0.02)(ann, images, labels, rng=rng())
@@ -68,7 +69,7 @@ def test_what_cannot_be_perturbed_is_refused(make, unchecked):
 
 
 def test_fast_adversarial_training_takes_one_long_step(ann, images, labels):
-    adversarial = attacked(ann, FastAdversarial(eps=0.1).attack(), images, labels, rng())
+    adversarial = attacked(ann, FastAdversarial(eps=0.1).attack(), images, labels, Linf(0.1), rng())
     torch.testing.assert_close(FastAdversarial(0.1)(ann, images, labels, rng=rng()), F.cross_entropy(ann(adversarial), labels))
     inside = (images > 0.1) & (images < 0.9)
     assert ((adversarial - images).abs()[inside] > 0.1 - 1e-6).float().mean() > 0.5  # 1.25 eps reaches the ball's border often

@@ -1,7 +1,7 @@
-"""Attacks: values that hold hyper-parameters only, called as ``attack(model, x, y, rng=...)``. They know nothing of spikes."""
+"""Attacks: values that hold hyper-parameters only, called as ``attack(model, x, y, threat)``. They know nothing of spikes."""
 
 from robustsnn.attacks.apgd import APGD, TargetedAPGD, auto_ascend
-from robustsnn.attacks.balls import L2, Linf
+from robustsnn.attacks.checks import accepted
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
@@ -28,7 +28,6 @@ __all__ = [
     "FAB",
     "FGSM",
     "GOALS",
-    "L2",
     "NES",
     "PGD",
     "RFGSM",
@@ -39,13 +38,13 @@ __all__ = [
     "CrossEntropy",
     "Gaussian",
     "KullbackLeibler",
-    "Linf",
     "Margin",
     "Square",
     "TargetedAPGD",
     "TargetedDLR",
     "Uniform",
     "UniformNoise",
+    "accepted",
     "ascend",
     "asks_for_gradients",
     "attack",

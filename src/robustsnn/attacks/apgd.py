@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import Ball, Norm, ball
+from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, Margin, TargetedDLR, answer, begin, clean_logits
-from robustsnn.attacks.gradient import Run, among, at_least_one, best_of, differentiate
+from robustsnn.attacks.gradient import Run, among, best_of, differentiate
 from robustsnn.attacks.starts import Boundary
 from robustsnn.seeds import noise
-from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
+from robustsnn.threats import Ball, spread
+from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
 
 MOMENTUM = 0.75
 """alpha: the share of the gradient step; the last step makes up the rest."""
@@ -40,15 +42,15 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 def auto_ascend(
     model: Classifier,
-    x: Images,
+    x: Inputs,
     losses: Losses,
     *,
     worth: Losses,
-    ball: Ball,
-    start: Images,
+    threat: Threat,
+    start: Inputs,
     steps: int,
     judge: Judge | None = None,
-) -> Images:
+) -> Inputs:
     """One run of Auto-PGD (Algorithm 1), every decision made image by image.
 
     ``z = P(x_k + η d(∇f))``, ``x_{k+1} = P(x_k + α (z - x_k) + (1 - α) (x_k - x_{k-1}))``, ``η = 2 eps`` at first. At a
@@ -56,12 +58,12 @@ def auto_ascend(
     last one raised ``f``, or where neither η nor the best ``f`` has changed since.
 
     Arguments:
-        model, x, losses, ball, start, steps: as for `ascend`; ``f`` is what ``losses`` says.
+        model, x, losses, threat, start, steps: as for `ascend`; ``f`` is what ``losses`` says.
         worth: the iterate for which it is highest is returned.
         judge: asked about the start and after every step; an image it calls broken keeps that iterate and costs nothing more.
 
     Returns:
-        An iterate of every image, ``[N,C,H,W]``.
+        An iterate of every image, ``[N, ...]``.
     """
     windows = {0: 0} | {now: now - before for before, now in pairwise(checkpoints(steps))}
     found = start.detach().clone()
@@ -80,7 +82,7 @@ def auto_ascend(
         if step in windows:
             images.reconsider(windows[step])
         if step < steps:
-            images.move(ball, 1 if step == 0 else MOMENTUM)
+            images.move(threat, 1 if step == 0 else MOMENTUM)
     found[images.index] = images.kept
     return found
 
@@ -130,16 +132,16 @@ class _Climbing:
         self.loss = torch.where(self.halved, self.best_loss, self.loss)
         self.rises, self.best_before = torch.zeros_like(self.rises), self.best_loss
 
-    def move(self, ball: Ball, momentum: float) -> None:
+    def move(self, threat: Threat, momentum: float) -> None:
         """One step, the share ``momentum`` of it along the gradient."""
-        size = (self.eta * ball.eps).view(-1, 1, 1, 1)
-        z = ball.project(self.adv + size * ball.direction(self.gradient), self.x)
+        size = spread(self.eta * threat.eps, self.x)
+        z = threat.project(self.adv + size * threat.direction(self.gradient), self.x)
         moved = self.adv + momentum * (z - self.adv) + (1 - momentum) * (self.adv - self.previous)
-        self.adv, self.previous = ball.project(moved, self.x), self.adv
+        self.adv, self.previous = threat.project(moved, self.x), self.adv
 
 
 def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(chosen.view(-1, 1, 1, 1), new, old)
+    return torch.where(spread(chosen, new), new, old)
 
 
 @dataclass(frozen=True)
@@ -147,35 +149,29 @@ class APGD:
     """Auto-PGD from a random point of the ball's surface (Croce & Hein 2020, Algorithm 1): no step size to choose.
 
     Arguments:
-        eps: radius of the ball.
         steps: gradient steps.
         restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
-        goal, norm: what to maximise, which ball.
+        goal: what to maximise.
 
     Without a judge the iterate with the highest loss is returned, image by image.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite, an unknown norm, or a count below 1.
+        ValueError: a count below 1.
     """
 
-    eps: float = 8 / 255
+    follows: ClassVar[Kinds] = (Ball,)
     steps: int = 100
     restarts: int = 1
     goal: Goal = CrossEntropy()
-    norm: Norm = "Linf"
 
     def __post_init__(self) -> None:
-        ball(self.norm, self.eps)
         at_least_one(self, step=self.steps, restart=self.restarts)
 
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return ball(self.norm, self.eps)
-
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
         losses = self.goal.on(model, x, y)
-        return _best(self, [losses] * self.restarts, losses, model, x, rng, judge)
+        return _best(self, [losses] * self.restarts, losses, model, x, threat, rng, judge)
 
 
 @dataclass(frozen=True)
@@ -183,38 +179,31 @@ class TargetedAPGD:
     """Auto-PGD towards the likeliest wrong classes, one after the other, by the targeted ratio (Croce & Hein 2020).
 
     Arguments:
-        eps: radius of the ball.
         steps: gradient steps per target and restart.
         targets: how many wrong classes; of fewer than that, all.
         restarts: independent starts per target.
-        norm: which ball.
 
     Without a judge the iterate with the largest margin of all runs is returned, image by image.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite, an unknown norm, or a count below 1.
+        ValueError: a count below 1.
     """
 
-    eps: float = 8 / 255
+    follows: ClassVar[Kinds] = (Ball,)
     steps: int = 100
     targets: int = 9
     restarts: int = 1
-    norm: Norm = "Linf"
 
     def __post_init__(self) -> None:
-        ball(self.norm, self.eps)
         at_least_one(self, step=self.steps, target=self.targets, restart=self.restarts)
 
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return ball(self.norm, self.eps)
-
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
         wrong = clean_logits(model, x).shape[1] - 1
         goals = [TargetedDLR(rank).on(model, x, y) for rank in range(1, max(1, min(self.targets, wrong)) + 1)]
         runs = [losses for losses in goals for _ in range(self.restarts)]
-        return _best(self, runs, Margin().on(model, x, y), model, x, rng, judge)
+        return _best(self, runs, Margin().on(model, x, y), model, x, threat, rng, judge)
 
 
 def _best(
@@ -223,21 +212,22 @@ def _best(
     worth: Losses,
     model: Classifier,
     x: Tensor,
+    threat: Threat,
     rng: Randomness,
     judge: Judge | None,
 ) -> Tensor:
     """The best of one run per goal, each from a start of its own."""
-    x, draw = x.detach(), noise(rng)
+    ball, x, draw = accepted(attack, threat), x.detach(), noise(rng)
 
     def towards(losses: Losses) -> Run:
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
-            start = Boundary()(x, attack.ball, draw)[chosen]
+            start = Boundary()(x, ball, draw)[chosen]
             return auto_ascend(
                 model,
                 x[chosen],
                 among(losses, chosen),
                 worth=among(worth, chosen),
-                ball=attack.ball,
+                threat=ball,
                 start=start,
                 steps=attack.steps,
                 judge=judge,

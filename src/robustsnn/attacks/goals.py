@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustsnn.types import Classifier, Following, Images, Labels, Logits, PerImage
+from robustsnn.types import Classifier, Following, Inputs, Labels, Logits, PerImage
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """``losses(logits [n,K], index [n]) -> [n]`` for the images ``index`` of the batch an attack runs on."""
@@ -19,14 +19,14 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 class Goal(Protocol):
     """A value that, told the batch, says what each image's logits are worth."""
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses: ...
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses: ...
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
     """Cross-entropy to the true class."""
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         return lambda logits, index: F.cross_entropy(logits, y[index], reduction="none")
 
 
@@ -34,7 +34,7 @@ class CrossEntropy:
 class KullbackLeibler:
     """``KL(f(x) || f(adv))``: distance from the network's own answer on the clean image, no label needed."""
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         clean = clean_logits(model, x)
         return lambda logits, index: kl_divergence(clean[index], logits)
 
@@ -43,7 +43,7 @@ class KullbackLeibler:
 class Margin:
     """``max_{i != y} z_i - z_y``: above 0 where the image is misclassified. Needs two or more classes."""
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         return lambda logits, index: _margin(logits, y[index])
 
 
@@ -55,7 +55,7 @@ class DLR:
     back to the margin.
     """
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         def losses(logits: Tensor, index: Tensor) -> Tensor:
             margin = _margin(logits, y[index])
             if logits.shape[1] < 3:
@@ -85,7 +85,7 @@ class TargetedDLR:
         if not isinstance(self.rank, int) or self.rank < 1:
             raise ValueError(f"rank counts wrong classes from 1, the likeliest, not {self.rank!r}")
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         wrong = _wrong_classes(clean_logits(model, x), y)
         if self.rank > wrong.shape[1]:
             raise ValueError(f"rank {self.rank} is that of a wrong class, of which this model has {wrong.shape[1]}")
@@ -114,13 +114,13 @@ def begin(model: Classifier, count: int) -> None:
 
 
 def answer(model: Classifier, x: Tensor, index: Tensor) -> Tensor:
-    """Logits ``[n,K]`` of ``x [n,C,H,W]``, iterates of the images ``index [n]`` of the run."""
+    """Logits ``[n,K]`` of ``x [n, ...]``, iterates of the images ``index [n]`` of the run."""
     if isinstance(model, Following):
         model.follow(index)
     return model(x)
 
 
-def clean_logits(model: Classifier, x: Images) -> Logits:
+def clean_logits(model: Classifier, x: Inputs) -> Logits:
     """The model's answer on the images of a batch as they are, without a graph."""
     begin(model, len(x))
     with torch.no_grad():

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import Ball, Linf
+from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import Goal, Losses, Margin, answer
-from robustsnn.attacks.gradient import Move, Slope, among, ascend, at_least_one, best_of
-from robustsnn.seeds import noise, portion
-from robustsnn.types import Attack, Classifier, Images, Judge, Labels, Randomness
+from robustsnn.attacks.gradient import Move, Slope, among, ascend, best_of
+from robustsnn.seeds import given, noise, portion
+from robustsnn.threats import Ball
+from robustsnn.types import Attack, Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
 
 MOMENTUM = 0.5
 """What is kept of the direction from one step to the next."""
@@ -23,14 +24,13 @@ MOMENTUM = 0.5
 
 @dataclass(frozen=True)
 class NES:
-    """Sign steps along a gradient that is estimated from the margins of noisy copies of an image, in the L∞ ball.
+    """Steps along a gradient that is estimated from the margins of noisy copies of a sample.
 
-    One step asks about ``samples`` copies ``x ± spread * eps * u`` with normal ``u``, each ``u`` with both signs, and
-    adds up ``(f(x + ..) - f(x - ..)) u``. A broken image costs nothing more: one that the judge calls broken or, without a
-    judge, one that the model misclassifies.
+    One step asks about ``samples`` copies ``x ± spread * eps * u`` with normal ``u`` (of length 1 or so under L2), each ``u``
+    with both signs, and adds up ``(f(x + ..) - f(x - ..)) u``. A broken sample costs nothing more: one that the judge calls
+    broken or, without a judge, one that the model misclassifies.
 
     Arguments:
-        eps: radius of the ball.
         queries: noisy copies per image and restart; a judge asks besides, once a step.
         samples: copies per step, an even number.
         spread: standard deviation of the noise, in units of ``eps``.
@@ -41,11 +41,11 @@ class NES:
         goal: what to maximise.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite, a count below 1, samples that are odd or more than the queries,
+        ValueError: a count below 1, samples that are odd or more than the queries,
             or another figure that is not above 0.
     """
 
-    eps: float = 8 / 255
+    follows: ClassVar[Kinds] = (Ball,)
     queries: int = 10_000
     samples: int = 50
     spread: float = 0.3
@@ -56,7 +56,6 @@ class NES:
     goal: Goal = Margin()
 
     def __post_init__(self) -> None:
-        Linf(self.eps)
         at_least_one(self, query=self.queries, sample=self.samples, restart=self.restarts)
         if self.samples % 2 or self.samples > self.queries:
             raise ValueError(f"samples of NES must be even and at most queries ({self.queries}), not {self.samples}")
@@ -64,14 +63,11 @@ class NES:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of NES, in units of eps, must be finite and above 0, not {getattr(self, name)}")
 
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return Linf(self.eps)
-
     @torch.no_grad()
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        x = x.detach()
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        threat, x, rng = accepted(self, threat), x.detach(), given(rng)
         losses = self.goal.on(model, x, y)
 
         def misclassified(adv: Tensor, index: Tensor) -> Tensor:
@@ -81,55 +77,55 @@ class NES:
             mine, says = portion(rng, chosen, "restart", number), judge or among(misclassified, chosen)
             adv, alive = x[chosen], torch.arange(len(chosen), device=x.device)
             if self.after is not None:
-                lead: Any = replace(self.after, eps=self.eps)  # type: ignore[type-var]
-                adv = lead(model, x[chosen], y[chosen], rng=portion(mine, alive, "after"), judge=judge).clone()
+                seeds = portion(mine, alive, "after")
+                adv = self.after(model, x[chosen], y[chosen], threat, rng=seeds, judge=judge).clone()
                 alive = alive[~says(adv, alive)]
             if len(alive):
                 adv[alive] = ascend(
                     model,
                     x[chosen[alive]],
                     among(losses, chosen[alive]),
-                    ball=self.ball,
+                    threat=threat,
                     start=adv[alive],
-                    step=self._steps(len(alive), x),
+                    step=self._steps(len(alive), x, threat),
                     steps=self.queries // self.samples,
                     judge=among(says, alive),
-                    gradient=self._slopes(portion(mine, alive, "search"), len(x)),
+                    gradient=self._slopes(threat, portion(mine, alive, "search"), len(x)),
                 )
             return adv
 
         return best_of([partial(attempt, number) for number in range(self.restarts)], model, x, losses, judge)
 
-    def _slopes(self, rng: Randomness, most: int) -> Slope:
+    def _slopes(self, threat: Threat, rng: Randomness, most: int) -> Slope:
         """Estimates, one step after the other, by batches of no more copies than ``most``, or than one image needs."""
         number, at_once = count(), max(1, most // self.samples)
 
         def slope(model: Classifier, adv: Tensor, losses: Losses, index: Tensor) -> Tensor:
             step, parts = next(number), zip(adv.split(at_once), index.split(at_once), strict=True)
-            return torch.cat([self._slope(model, x, losses, i, portion(rng, i, "step", step)) for x, i in parts])
+            return torch.cat([self._slope(model, x, threat, losses, i, portion(rng, i, "step", step)) for x, i in parts])
 
         return slope
 
-    def _slope(self, model: Classifier, x: Tensor, losses: Losses, index: Tensor, rng: Randomness) -> Tensor:
-        """The estimated gradient of images ``x [n,C,H,W]``, by one forward pass of all their copies."""
+    def _slope(self, model: Classifier, x: Tensor, threat: Threat, losses: Losses, index: Tensor, rng: Randomness) -> Tensor:
+        """The estimated gradient of samples ``x [n, ...]``, by one forward pass of all their copies."""
         pairs = self.samples // 2
         u = noise(rng).normal(x.unsqueeze(1).expand(-1, pairs, *x.shape[1:]))
-        copies = x.unsqueeze(1) + self.spread * self.eps * torch.cat([u, -u], 1)
+        copies = x.unsqueeze(1) + self.spread * threat.eps / threat.widest(x) * torch.cat([u, -u], 1)
         whose = index.repeat_interleave(self.samples)
         up, down = losses(answer(model, copies.flatten(0, 1), whose), whose).view(len(x), 2, pairs).unbind(1)
-        slope: Tensor = torch.einsum("np,npchw->nchw", (up - down).to(u), u)
+        slope: Tensor = torch.einsum("np,np...->n...", (up - down).to(u), u)
         return slope
 
-    def _steps(self, images: int, like: Tensor) -> Move:
+    def _steps(self, images: int, like: Tensor, threat: Threat) -> Move:
         """The steps of one run, one size after the other, with momentum."""
         steps = self.queries // self.samples
         ratio = (self.last / self.first) ** (1 / max(1, steps - 1))
-        sizes = iter([self.eps * self.first * ratio**step for step in range(steps)])
+        sizes = iter([threat.eps * self.first * ratio**step for step in range(steps)])
         kept = like.new_zeros(images, *like.shape[1:])
 
         def move(gradient: Tensor, index: Tensor) -> Tensor:
             kept[index] = MOMENTUM * kept[index] + gradient
-            delta: Tensor = next(sizes) * self.ball.direction(kept[index])
+            delta: Tensor = next(sizes) * threat.direction(kept[index])
             return delta
 
         return move

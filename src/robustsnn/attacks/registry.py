@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,11 +51,17 @@ def attack(text: str) -> Attack:
     """The attack that a text spells.
 
     Raises:
-        ValueError: text that cannot be read, or something else than an attack, a goal or a start in the place of one.
+        ValueError: text that cannot be read, or that gives a radius or a norm; something else than an attack, a goal
+            or a start in the place of one.
 
-    >>> attack("PGD(0.1, start=Gaussian(0.01))").start
+    >>> attack("PGD(start=Gaussian(0.01))").start
     Gaussian(scale=0.01)
     """
+    if re.search(r"\b(eps|norm)\s*=", text):
+        raise ValueError(
+            f"{text}: leave out eps and norm, which are the threat's: evaluation.eps and evaluation.threat in what measures, "
+            "the objective's threat or probe_threat, such as Linf(8/255), in training"
+        )
     made: Any = build("attack", {**ATTACKS, **GOALS, **STARTS}, text)
     if type(made).__name__ not in ATTACKS:
         raise ValueError(f"{text} is no attack, but a part of one: write PGD(goal=DLR) or PGD(start=Gaussian(0.01))")

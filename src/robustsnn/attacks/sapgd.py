@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import Ball, Linf
+from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, Goal
-from robustsnn.attacks.gradient import Move, among, ascend, at_least_one, best_of
-from robustsnn.attacks.starts import Boundary, largest
-from robustsnn.seeds import noise, portion
-from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
+from robustsnn.attacks.gradient import Move, among, ascend, best_of
+from robustsnn.attacks.starts import Boundary
+from robustsnn.seeds import given, noise, portion
+from robustsnn.threats import Ball, per_sample, positive
+from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
 
 
 def step_sizes(steps: int) -> list[float]:
@@ -35,51 +37,48 @@ def step_sizes(steps: int) -> list[float]:
 
 @dataclass(frozen=True)
 class SAPGD:
-    """PGD with running means of gradients and of their squares, in the L∞ ball (arXiv 2512.22522).
+    """PGD with running means of gradients and of their squares (arXiv 2512.22522).
 
-    With ``ĝ = g / mean|g|`` and ``q = g² / mean(g²)`` of an image, ``m <- .5 m + ĝ``, ``v <- .8 v + q``, a step is
-    ``clip(η m / (√v + 1e-12), -η, η)``. Where a gradient is zero, ``ĝ`` is a random sign.
+    With ``ĝ = g / mean|g|`` and ``q = g² / mean(g²)`` of a sample, ``m <- .5 m + ĝ``, ``v <- .8 v + q``, a step is
+    ``clip(η m / (√v + 1e-12), -η, η)``, under another norm the same shortened to a length of η. Where a gradient is zero,
+    ``ĝ`` is a random sign.
 
     Arguments:
-        eps: radius of the ball.
         steps: gradient steps; 100 or more are meant, since of few η halves after each. Fewer are for trying out.
         restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
         goal: what to maximise.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite, or a count below 1.
+        ValueError: a count below 1.
     """
 
-    eps: float = 8 / 255
+    follows: ClassVar[Kinds] = (Ball,)
     steps: int = 100
     restarts: int = 1
     goal: Goal = CrossEntropy()
 
     def __post_init__(self) -> None:
-        Linf(self.eps)
         at_least_one(self, step=self.steps, restart=self.restarts)
 
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return Linf(self.eps)
-
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        x, draw = x.detach(), noise(rng)
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        ball, x, rng = accepted(self, threat), x.detach(), given(rng)
+        draw = noise(rng)
         losses = self.goal.on(model, x, y)
 
         def attempt(number: int, chosen: Tensor, judge: Judge | None) -> Tensor:
-            start = Boundary()(x, self.ball, draw)[chosen]
+            start = Boundary()(x, ball, draw)[chosen]
             signs = portion(rng, chosen, "restart", number)
-            step = _adaptive([self.eps * size for size in step_sizes(self.steps)], x[chosen], signs)
+            step = _adaptive([ball.eps * size for size in step_sizes(self.steps)], x[chosen], ball, signs)
             goal = among(losses, chosen)
-            return ascend(model, x[chosen], goal, ball=self.ball, start=start, step=step, steps=self.steps, judge=judge)
+            return ascend(model, x[chosen], goal, threat=ball, start=start, step=step, steps=self.steps, judge=judge)
 
         return best_of([partial(attempt, number) for number in range(self.restarts)], model, x, losses, judge)
 
 
-def _adaptive(etas: list[float], x: Tensor, rng: Randomness) -> Move:
-    """The steps of one run on images ``x [N,C,H,W]``, one η after the other."""
+def _adaptive(etas: list[float], x: Tensor, threat: Ball, rng: Randomness) -> Move:
+    """The steps of one run on samples ``x [N, ...]``, one η after the other."""
     m, v, schedule = torch.zeros_like(x), torch.zeros_like(x), enumerate(etas)
 
     def move(gradient: Tensor, index: Tensor) -> Tensor:
@@ -89,11 +88,11 @@ def _adaptive(etas: list[float], x: Tensor, rng: Randomness) -> Move:
             gradient = gradient.clone()
             drawn = noise(portion(rng, index[zero], "sign", number)).uniform(gradient[zero])
             gradient[zero] = torch.where(drawn < 0.5, -1.0, 1.0).to(gradient.dtype)
-        scaled = gradient / largest(gradient.abs())  # the squares of small gradients would be 0
-        scaled = scaled / scaled.abs().mean((1, 2, 3), keepdim=True)
-        squares = scaled.square() / scaled.square().mean((1, 2, 3), keepdim=True)
+        scaled = gradient / positive(per_sample(torch.amax, gradient.abs()))  # the squares of small gradients would be 0
+        scaled = scaled / per_sample(torch.mean, scaled.abs())
+        squares = scaled.square() / per_sample(torch.mean, scaled.square())
         m[index] = 0.5 * m[index] + scaled
         v[index] = 0.8 * v[index] + squares
-        return (eta * m[index] / (v[index].sqrt() + 1e-12)).clamp(-eta, eta)
+        return threat.shorten(eta * m[index] / (v[index].sqrt() + 1e-12), eta)
 
     return move

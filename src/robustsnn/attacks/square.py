@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import L2, Ball, Linf, Norm, ball
+from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import Margin, answer, begin
-from robustsnn.attacks.gradient import among, at_least_one, best_of
+from robustsnn.attacks.gradient import among, best_of
 from robustsnn.compute.sums import running_sum
-from robustsnn.seeds import Noise, noise
-from robustsnn.types import Classifier, Images, Judge, Labels, Randomness
+from robustsnn.seeds import noise
+from robustsnn.threats import L2, Linf, positive
+from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Noise, Randomness, Threat
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries out of 10,000 after which the squares' area halves."""
@@ -43,19 +44,20 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class Corners:
-    """L∞ (Algorithm 2): one square, ``x + eps`` or ``x - eps`` throughout each of its channels; stripes at first."""
+    """L-infinity (Algorithm 2): one square, ``x + eps`` or ``x - eps`` throughout each of its channels; stripes at first."""
 
-    eps: float
+    threat: Linf
 
     def start(self, x: Tensor, noise: Noise) -> Tensor:
-        return (x + self.eps * _signs(noise.uniform(x[:, :, :1, :]))).clamp(0, 1)
+        return self.threat.project(x + self.threat.eps * _signs(noise.uniform(x[:, :, :1, :])), x)
 
     def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        side = min(max(round(math.sqrt(p * height * width)), 1), height, width)
-        square = _square(adv, side, chance[:, 0], chance[:, 1])
-        moved = adv.clone()
-        moved[square] = (x + self.eps * _signs(chance[:, 5:])[:, :, None, None]).clamp(0, 1)[square]
+        side = max(round(math.sqrt(p * height * width)), 1)
+        size = (min(side, height, width),) * 2 if height > 1 else (1, max(round(p * width), 1))
+        square, moved = _window(adv, size, chance[:, 0], chance[:, 1]), adv.clone()
+        corner = self.threat.project(x + self.threat.eps * _signs(chance[:, 5:])[:, :, None, None], x)
+        moved[square] = corner[square]
         return moved
 
 
@@ -67,56 +69,66 @@ class Energy:
     channel. The start is a 5 x 5 grid of bumps.
     """
 
-    eps: float
+    threat: L2
 
     def start(self, x: Tensor, noise: Noise) -> Tensor:
         (height, width), delta = x.shape[2:], torch.zeros_like(x)
         side = max(min(height, width) // 5, 1)
-        rows, columns = min(5, height // side), min(5, width // side)
+        size = (side, side) if height > 1 else (1, max(width // 5, 1))
+        rows, columns = min(5, height // size[0]), min(5, width // size[1])
         signs = _signs(noise.uniform(x[:, :, :1, :1].repeat(1, 1, rows, columns)))
-        tiles = torch.kron(signs, bump(side, x))
-        top, left = (height - rows * side) // 2, (width - columns * side) // 2
-        delta[:, :, top : top + rows * side, left : left + columns * side] = tiles
-        return L2(self.eps).project(x + self.eps * L2(self.eps).direction(delta), x)
+        tiles = torch.kron(signs, bump(*size, x))
+        top, left = (height - rows * size[0]) // 2, (width - columns * size[1]) // 2
+        delta[:, :, top : top + rows * size[0], left : left + columns * size[1]] = tiles
+        return self.threat.project(x + self.threat.eps * self.threat.direction(delta), x)
 
     def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        side = max(round(math.sqrt(p * height * width)), 3) // 2 * 2 + 1  # odd, so that a bump has a centre
-        side = min(side, (min(height, width) + 1) // 2 * 2 - 1)
-        here, there = (_square(adv, side, chance[:, i], chance[:, i + 1]) for i in (0, 2))
+        side = _odd(math.sqrt(p * height * width), min(height, width))
+        size = (side, side) if height > 1 else (1, _odd(p * width, width))
+        here, there = (_window(adv, size, chance[:, i], chance[:, i + 1]) for i in (0, 2))
         delta = adv - x
         rest = delta.clone()
         rest[here] = rest[there] = 0
-        unused = (self.eps**2 - delta.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
+        unused = (self.threat.eps**2 - delta.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
         available = (delta.square() - rest.square()).sum((2, 3), keepdim=True) + unused / x.shape[1]
-        shape = bump(side, x)
-        shape = torch.where(chance[:, 4, None, None] < 0.5, shape, shape.T)[:, None]
+        shape = bump(*size, x)
+        shape = torch.where(chance[:, 4, None, None] < 0.5, shape, shape.T if height > 1 else shape.flip(1))[:, None]
         mixed = _signs(chance[:, 5:])[:, :, None, None] * shape + _unit(delta[here])
         rest[here] = _unit(mixed) * available.clamp_min(0).sqrt()
-        return L2(self.eps).project(x + rest, x)
+        return self.threat.project(x + rest, x)
 
 
-def bump(side: int, like: Tensor) -> Tensor:
-    """Two rectangles side by side, one up and one down, each highest in its middle (eq. 2), ``[side, side]`` of length 1."""
-    half = side // 2
-    eta: Tensor = torch.cat([_pyramid(side, half, like), -_pyramid(side, side - half, like)], 1)
+def _odd(side: float, most: int) -> int:
+    """A whole length near ``side``, odd, so that a bump has a centre, from 3 up to ``most``."""
+    return min(max(round(side), 3) // 2 * 2 + 1, (most + 1) // 2 * 2 - 1)
+
+
+def bump(height: int, width: int, like: Tensor) -> Tensor:
+    """Two rectangles side by side, one up and one down, each highest in its middle (eq. 2): ``[height, width]``, length 1."""
+    half = width // 2
+    eta: Tensor = torch.cat([_pyramid(height, half, like), -_pyramid(height, width - half, like)], 1)
     return eta.div_(torch.linalg.vector_norm(eta))
 
 
 def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
-    """At distance ``d`` (the larger of rows and columns) from the middle: the sum of ``1/j²``, j from d+1 to height//2 + 1."""
+    """At distance ``d`` (the larger of rows and columns) from the middle: the sum of ``1/j²``, j from d+1 to the longer side's
+    half and 1."""
     row, column = (torch.arange(size, device=like.device) - size // 2 for size in (height, width))
     distance = torch.maximum(row.abs()[:, None], column.abs()[None, :])
-    terms = 1 / torch.arange(1, height // 2 + 2, device=like.device, dtype=like.dtype).square()
+    terms = 1 / torch.arange(1, max(height, width) // 2 + 2, device=like.device, dtype=like.dtype).square()
     return running_sum(terms.flip(0), 0).flip(0)[distance]
 
 
-def _square(x: Tensor, side: int, down: Tensor, right: Tensor) -> tuple[Tensor, ...]:
-    """Index of one square ``[n,C,side,side]`` per image, its place given by two uniform values ``[n]``."""
-    (count, channels, height, width), pixels = x.shape, torch.arange(side, device=x.device)
-    top, left = (_floor(at, size - side + 1)[:, None] + pixels for at, size in ((down, height), (right, width)))
-    image = torch.arange(count, device=x.device)[:, None, None, None]
-    channel = torch.arange(channels, device=x.device)[None, :, None, None]
+def _window(x: Tensor, size: tuple[int, int], down: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+    """Index of one window ``[n,C,*size]`` per image, its place given by two uniform values ``[n]``."""
+    (count, channels, *sides), device = x.shape, x.device
+    top, left = (
+        _floor(at, side - inner + 1)[:, None] + torch.arange(inner, device=device)
+        for at, side, inner in zip((down, right), sides, size, strict=True)
+    )
+    image = torch.arange(count, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
     return image, channel, top[:, None, :, None], left[:, None, None, :]
 
 
@@ -131,61 +143,70 @@ def _signs(uniform: Tensor) -> Tensor:
 def _unit(window: Tensor) -> Tensor:
     """Length 1 in every channel of every image, 0 where there is nothing."""
     length: Tensor = torch.linalg.vector_norm(window, dim=(2, 3), keepdim=True)
-    return window / length.clamp_min(torch.finfo(window.dtype).tiny)
+    return window / positive(length)
+
+
+SEARCHES: dict[type, type[Corners] | type[Energy]] = {Linf: Corners, L2: Energy}
+"""The random search within each kind of threat."""
+
+
+def as_image(x: Tensor) -> Tensor:
+    """Samples as the search takes them, ``[N,C,H,W]``: the dimensions before the last two are channels, so a square covers the
+    same place of every frame; ``[N,C,L]`` and ``[N,D]`` have a height of 1, and stretches take the place of squares."""
+    if x.dim() < 4:
+        return x.reshape(len(x), x.shape[1] if x.dim() == 3 else 1, 1, x.shape[-1])
+    return x.flatten(1, -3)
 
 
 @dataclass(frozen=True)
 class Square:
     """Random search: squares of noise are kept where they lower the margin ``z_y - max_{i != y} z_i``.
 
-    A broken image costs nothing more: one that the judge calls broken or, without a judge, one that the model misclassifies.
+    A broken sample costs nothing more: one that the judge calls broken or, without a judge, one that the model misclassifies.
+    What a square is of samples that are not images, `as_image` says.
 
     Arguments:
-        eps: radius of the ball.
-        queries: forward passes per image and restart.
-        p: share of the pixels in the first square, in (0, 1]; it halves along `HALVINGS`.
-        norm: which ball.
-        restarts: independent searches; the lowest margin is kept, image by image.
+        queries: forward passes per sample and restart.
+        p: share of the values in the first square, in (0, 1]; it halves along `HALVINGS`.
+        restarts: independent searches; the lowest margin is kept, sample by sample.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite, an unknown norm, a count below 1, or ``p`` out of range.
+        ValueError: a count below 1, or ``p`` out of range.
     """
 
-    eps: float = 8 / 255
+    follows: ClassVar[Kinds] = tuple(SEARCHES)
     queries: int = 5000
     p: float = 0.8
-    norm: Norm = "Linf"
     restarts: int = 1
 
     def __post_init__(self) -> None:
-        ball(self.norm, self.eps)
         at_least_one(self, query=self.queries, restart=self.restarts)
         if not 0 < self.p <= 1:
             raise ValueError(f"p is the share of the pixels in the first square, in (0, 1], not {self.p}")
 
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return ball(self.norm, self.eps)
-
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        x, draw = x.detach(), noise(rng)
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        ball, x, draw = accepted(self, threat), x.detach(), noise(rng)
+        search = next(search for kind, search in SEARCHES.items() if isinstance(ball, kind))(ball)
 
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
             with torch.no_grad():
-                return self._search(model, x, y, chosen, draw, judge)
+                return self._search(model, x, y, search, chosen, draw, judge)
 
         return best_of([run] * self.restarts, model, x, Margin().on(model, x, y), judge)
 
-    def _search(self, model: Classifier, x: Tensor, y: Tensor, chosen: Tensor, draw: Noise, judge: Judge | None) -> Tensor:
-        """One search on the images ``chosen``. All images draw, so that nobody's noise depends on who else is left."""
-        search: Search = Corners(self.eps) if isinstance(self.ball, Linf) else Energy(self.eps)
-        start, blank = search.start(x, draw)[chosen], x.new_empty(len(x), x.shape[1] + 5)
-        clean, adv, alive = x[chosen], x[chosen], torch.arange(len(chosen), device=x.device)
+    def _search(
+        self, model: Classifier, x: Tensor, y: Tensor, search: Search, chosen: Tensor, draw: Noise, judge: Judge | None
+    ) -> Tensor:
+        """One search on the samples ``chosen``. All samples draw, so that nobody's noise depends on who else is left."""
+        images, shape = as_image(x), x.shape[1:]
+        start, blank = search.start(images, draw)[chosen], x.new_empty(len(x), images.shape[1] + 5)
+        clean, adv, alive = images[chosen], images[chosen], torch.arange(len(chosen), device=x.device)
         worth = among(Margin().on(model, x, y), chosen)
-        highest = torch.full_like(adv[:, 0, 0, 0], -torch.inf)
+        highest = x.new_full((len(chosen),), -torch.inf)
         begin(model, len(chosen))
-        for query in range(-1, self.queries):  # the clean image is no query
+        for query in range(-1, self.queries):  # the clean sample is no query
             if not len(alive):
                 break
             if query < 1:
@@ -193,15 +214,17 @@ class Square:
             else:
                 chance = draw.uniform(blank)[chosen[alive]]
                 candidate = search.move(adv[alive], clean[alive], area(query, self.queries, self.p), chance)
-            logits = answer(model, candidate, alive)
+            logits = answer(model, candidate.reshape(len(alive), *shape), alive)
             margin = worth(logits, alive).to(highest.dtype)
             better = ((margin > highest[alive]) | (query == 0)).nonzero().flatten()
             if not len(better):
                 continue
             kept, index = candidate[better], alive[better]
             adv[index], highest[index] = kept, margin[better]
-            wrong = logits[better].argmax(1) != y[chosen[index]] if judge is None else judge(kept, index)
+            broken = logits[better].argmax(1) != y[chosen[index]]
+            if judge is not None:
+                broken = judge(kept.reshape(len(kept), *shape), index)
             lives = torch.ones_like(alive, dtype=torch.bool)
-            lives[better] = ~wrong
+            lives[better] = ~broken
             alive = alive[lives]
-        return adv
+        return adv.reshape(len(adv), *shape)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from robustsnn.attacks.balls import L2, Ball
-from robustsnn.seeds import Noise
+from robustsnn.threats import Ball, positive
+from robustsnn.types import Noise, Threat
 
-Start = Callable[[Tensor, Ball, Noise], Tensor]
-"""``start(x, ball, noise)``: the first iterate."""
+Start = Callable[[Tensor, Any, Noise], Tensor]
+"""``start(x, threat, noise)``: the first iterate."""
 
 
 @dataclass(frozen=True)
 class Uniform:
     """Anywhere in the ball."""
 
-    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
-        return ball.sample(x, noise)
+    def __call__(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
+        return threat.sample(x, noise)
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,14 @@ class Gaussian:
 
     scale: float = 0.001
 
-    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
-        return ball.project(x + self.scale * noise.normal(x), x)
+    def __call__(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
+        return threat.project(x + self.scale * noise.normal(x), x)
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """On the ball's surface, projected: ``x + eps * r / ||r||``, ``r`` uniform in a cube (L∞) or normal (L2)."""
+    """On the ball's surface, projected: ``x + eps * r / ||r||``, ``r`` uniform in the ball of radius 1."""
 
-    def __call__(self, x: Tensor, ball: Ball, noise: Noise) -> Tensor:
-        if isinstance(ball, L2):
-            return ball.project(x + ball.eps * ball.direction(noise.normal(x)), x)
-        r = 2 * noise.uniform(x) - 1
-        return ball.project(x + ball.eps * r / largest(r.abs()), x)
-
-
-def largest(values: Tensor) -> Tensor:
-    """The largest of each image's values ``[N,C,H,W]``, never 0, ``[N,1,1,1]``."""
-    return values.amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+    def __call__(self, x: Tensor, threat: Ball, noise: Noise) -> Tensor:
+        r = threat.random(x, noise)
+        return threat.project(x + threat.eps * r / positive(threat.length(r)), x)

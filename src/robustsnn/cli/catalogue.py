@@ -125,6 +125,7 @@ KINDS: dict[str, Callable[[], Entries]] = {
     "after_step": partial(_values, "robustsnn.training", "AFTER_STEP"),
     "stops": partial(_values, "robustsnn.training", "STOPS"),
     "attacks": partial(_values, "robustsnn.attacks", "ATTACKS"),
+    "threats": partial(_values, "robustsnn.threats", "THREATS"),
     "surrogates": partial(_values, "robustsnn.spiking", "SURROGATES"),
     "paths": _paths,
     "targets": _targets,

@@ -42,4 +42,5 @@ def _ranking(group: Group) -> dict[str, Any]:
         }
         for entry in group.entries
     ]
-    return {"title": group.title, "eps": group.eps, "winner": winner(group), "networks": networks}
+    eps = None if group.threat is None else group.threat.eps
+    return {"title": group.title, "eps": eps, "winner": winner(group), "networks": networks}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
@@ -13,6 +13,7 @@ from tyro._errors import BadValue, InstantiationFailure, InvalidChoice, ParseErr
 
 from robustsnn.names import nearest
 from robustsnn.recipes import Recipe
+from robustsnn.recipes.readers import kind
 from robustsnn.recipes.recipe import explain, from_table
 from robustsnn.recipes.sections import Evaluation
 
@@ -137,9 +138,17 @@ def few(default: Any, first: Sequence[str], words: str) -> Any:
 
 
 def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
-    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own."""
-    named = {arg.partition("=")[0].rpartition(".")[2].removeprefix("--") for arg in args if arg.startswith("--")}
-    return evaluation.model_copy(update={"attacks": ()}) if "protocol" in named and "attacks" not in named else evaluation
+    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own; another threat,
+    named without radii, has its usual one."""
+    words = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--") else (arg,))]
+    named = {
+        word.rpartition(".")[2].removeprefix("--"): value for word, value in pairwise([*words, ""]) if word.startswith("--")
+    }
+    if "protocol" in named and "attacks" not in named:
+        evaluation = evaluation.model_copy(update={"attacks": ()})
+    if "threat" in named and "eps" not in named:
+        evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
+    return evaluation
 
 
 def _check_values(recipe: Recipe, known: Mapping[str, Flag], args: Sequence[str], section: str) -> None:

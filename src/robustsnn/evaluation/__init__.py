@@ -4,6 +4,7 @@ from robustsnn.evaluation.energy import PRESETS, Joules, Operations, operations
 from robustsnn.evaluation.ensemble import worst_case
 from robustsnn.evaluation.evaluate import evaluate
 from robustsnn.evaluation.figures import firing_rates
+from robustsnn.evaluation.intervals import Interval, wilson
 from robustsnn.evaluation.latency import correct_over_time
 from robustsnn.evaluation.members import (
     PUBLISHED_PATHS,
@@ -17,7 +18,7 @@ from robustsnn.evaluation.members import (
 )
 from robustsnn.evaluation.paired import Paired
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, protocol
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Interval, Report, Result, wilson
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Report, Result
 
 __all__ = [
     "MISCLASSIFIED",

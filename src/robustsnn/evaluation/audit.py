@@ -16,30 +16,37 @@ from robustsnn.evaluation.protocols import Audit
 from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict
 from robustsnn.evaluation.subject import Course, Subject, work
 from robustsnn.spiking import Plain, Scaled, Surrogate
-from robustsnn.types import Attack, GradientPath
+from robustsnn.types import Attack, GradientPath, Threat
 
 FEW, UNLIKELY = 0.01, 0.025
 """The share of images that a further attack may find, and how unlikely what it found must be if no more were there."""
+
+SWEPT = PGD(20)
+"""The attack of the sweep over radii."""
 
 LOSSES = (0, 1, 5, 20)
 """After how many steps of PGD the loss is looked at."""
 
 
-def trials(eps: float, how: Audit) -> dict[str, Attack]:
-    """The attacks of an audit by what they are for, in their order."""
-    further = [radius / 255 for radius in (16, 32, 64, 128, 255) if radius / 255 > eps]
+def trials(how: Audit) -> dict[str, Attack]:
+    """The attacks of an audit under the evaluation's threat by what they are for, in their order."""
     return {
-        "iterated": PGD(eps, 20),
-        "single": FGSM(eps),
-        "uniform": UniformNoise(eps),
-        "corners": CornerNoise(eps),
-        "queries": Square(eps, how.queries),
-        "slopes": NES(eps, max(how.queries, NES.samples)),
-        **{f"loss {steps}": PGD(eps, steps) if steps else UniformNoise(eps, draws=1) for steps in LOSSES},
-        "long": PGD(eps, how.steps),
-        "restarts": PGD(eps, 20, restarts=5),
-        **{f"sweep {radius}": PGD(radius, 20) for radius in further},
+        "iterated": SWEPT,
+        "single": FGSM(),
+        "uniform": UniformNoise(),
+        "corners": CornerNoise(),
+        "queries": Square(how.queries),
+        "slopes": NES(max(how.queries, NES.samples)),
+        **{f"loss {steps}": PGD(steps) if steps else UniformNoise(draws=1) for steps in LOSSES},
+        "long": PGD(how.steps),
+        "restarts": PGD(20, restarts=5),
     }
+
+
+def larger(threat: Threat, x: Tensor) -> list[Threat]:
+    """The threats of the sweep for samples like ``x``: larger ones, up to the one that allows everything."""
+    radii = [levels / 255 * threat.widest(x) for levels in (16, 32, 64, 128, 255)]
+    return [threat.scaled(radius) for radius in radii if radius > threat.eps]
 
 
 def audit(
@@ -61,17 +68,17 @@ def audit(
         unchanged: whether the evaluation left the network as it was.
         on_share: told the share done, rising from 0 to 1.
     """
-    count, eps = len(subject.images), subject.eps
+    count = len(subject.images)
     on_share(0.0)
     if not len(subject.y):
         on_share(1.0)
         none = f"no audit: every one of its {count} images is misclassified clean"
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
-    largest = [result for result in results if result.eps == eps]
+    largest = [result for result in results if result.eps == subject.threat.eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
-    tried = trials(eps, how)
-    course = Course(sum(map(work, tried.values())), on_share)
+    tried, further = trials(how), larger(subject.threat, subject.x)
+    course = Course(sum(map(work, tried.values())) + len(further) * work(SWEPT), on_share)
     subject.on_work = course.at
     iterated = subject.broken(tried["iterated"])
     single = subject.broken(tried["single"], rule="last")
@@ -89,7 +96,7 @@ def audit(
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
     checks += [share_found(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
-    checks.append(_sweep(subject, [attack for name, attack in tried.items() if name.startswith("sweep")]))
+    checks.append(_sweep(subject, further))
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
@@ -194,16 +201,15 @@ def _losses(losses: Sequence[float]) -> Check:
     return Check(name="loss", figure=twenty - start, verdict=verdict, meaning=meaning)
 
 
-def _sweep(subject: Subject, larger: Sequence[Attack]) -> Check:
+def _sweep(subject: Subject, further: Sequence[Threat]) -> Check:
     """Robust accuracy must fall to 0 %. Here it cannot rise: each radius attacks what the one before left."""
     share, last = 0.0, torch.ones_like(subject.y, dtype=torch.bool)
-    for attack in larger:
-        last = last & ~subject.broken(attack, last)
+    for threat in further:
+        last = last & ~subject.broken(SWEPT, last, threat=threat)
         share = int(last.sum()) / len(subject.images)
         if not share:
-            radius = attack.ball.eps
-            return Check(name="sweep", figure=radius, verdict="pass", meaning="radius at which PGD-20 leaves no image")
-    return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius up to 1")
+            return Check(name="sweep", figure=threat.eps, verdict="pass", meaning="radius at which PGD-20 leaves no image")
+    return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius")
 
 
 def _radii(results: Sequence[Result]) -> list[Check]:

@@ -14,7 +14,7 @@ from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.names import Crafting, Rule
-from robustsnn.seeds import image_seeds
+from robustsnn.seeds import given, image_seeds
 from robustsnn.types import Randomness
 
 
@@ -55,7 +55,7 @@ class Target:
 
 @torch.no_grad()
 def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images ``[N,C,H,W]`` a network misclassifies, ``[N]``; logits that are not numbers name no class."""
+    """Which samples ``[N, ...]`` a network misclassifies, ``[N]``; logits that are not numbers name no class."""
     logits: Tensor = view(x)
     return (logits.argmax(1) != y) | logits.isnan().any(1)
 
@@ -65,8 +65,8 @@ def attempt(
 ) -> tuple[Tensor, Tensor]:
     """Let one member attack images that are classified correctly.
 
-    Judging is done here, on the network's own forward pass in float32, on images clipped once more to the attack's ball
-    and the box.
+    Judging is done here, on the network's own forward pass in float32, on images projected once more onto the
+    member's threat.
 
     Arguments:
         target: the attacked network.
@@ -75,7 +75,7 @@ def attempt(
         cost: what grows by the passes that the attack and the judge ask for.
 
     Returns:
-        ``x_adv [N,C,H,W]``, inside ball and box, and whether each of them is misclassified, ``[N]``.
+        ``x_adv [N, ...]``, within the threat, and whether each of them is misclassified, ``[N]``.
     """
     cost = cost or Cost()
     judged = cost.watch(view(target.judged))
@@ -85,9 +85,9 @@ def attempt(
 
     mine = image_seeds(seeds, str(member))
     guide = cost.watch(member.path(target.guide))
-    adv = member.attack(guide, x.clone(), y.clone(), rng=mine, judge=judge if rule == "any" else None)
+    adv = member.attack(guide, x.clone(), y.clone(), member.threat, rng=mine, judge=judge if rule == "any" else None)
     finite = adv.isfinite()
-    inside = member.attack.ball.project(torch.where(finite, adv, x), x)
+    inside = member.threat.project(torch.where(finite, adv, x), x)
     beyond = torch.where(finite, (adv - inside).abs(), 1.0)
     cost.excess = max(cost.excess, float(beyond.max())) if len(x) else cost.excess
     return inside, wrong(judged, inside, y)
@@ -100,7 +100,7 @@ def worst_case(
     x: Tensor,
     y: Tensor,
     *,
-    rng: Randomness,
+    rng: Randomness = None,
     rule: Rule = "any",
     on_member: Callable[[int, int], None] = lambda member, survivors: None,
 ) -> tuple[Tensor, Tensor]:
@@ -109,13 +109,13 @@ def worst_case(
     Arguments:
         members: in the order in which they run.
         net: ANN or `SpikingNetwork`; judged, and attacked, as a view in eval mode, itself untouched.
-        x: images ``[N,C,H,W]`` in ``[0, 1]``; y: labels ``[N]``.
+        x: images ``[N, ...]``; y: labels ``[N]``.
         rng: a generator, or one seed per image, of which each member derives its own.
         rule: ``"any"`` judges every iterate of an attack, ``"last"`` the one it returns.
         on_member: told each member's index and how many images survive it.
 
     Returns:
-        ``x_adv [N,C,H,W]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
+        ``x_adv [N, ...]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
         broke the image, -1 robust, -2 misclassified clean.
     """
     if rule not in ("any", "last"):
@@ -134,6 +134,7 @@ def worst_case(
 
 
 def _seeds(rng: Randomness, count: int) -> Tensor:
+    rng = given(rng)
     if isinstance(rng, torch.Generator):
         return torch.randint(2**62, (count,), generator=rng, device=rng.device)
     if len(rng) != count:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import nn
 
-from robustsnn.attacks import Linf
+from robustsnn.attacks import accepted
 from robustsnn.compute.precision import ieee
 from robustsnn.compute.recall import graph_bytes
 from robustsnn.data import Samples, answers, as_samples
@@ -30,10 +30,11 @@ from robustsnn.evaluation.state import State, carried
 from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
 from robustsnn.files import digest
-from robustsnn.names import Crafting, Rule, find
+from robustsnn.names import Crafting, Rule, find, number
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import derive
-from robustsnn.types import GradientPath
+from robustsnn.threats import USUAL, kind
+from robustsnn.types import GradientPath, Threat
 
 if TYPE_CHECKING:
     import lightning_fabric
@@ -47,8 +48,9 @@ def evaluate(
     net: nn.Module,
     data: Any,
     protocol: str | Protocol = "rigorous",
-    eps: float | Sequence[float] = 8 / 255,
+    eps: float | str | Sequence[float | str] | None = None,
     *,
+    threat: str = USUAL,
     attacks: Sequence[str] | None = None,
     rule: Rule | None = None,
     seed: int = 0,
@@ -66,13 +68,14 @@ def evaluate(
     """Measure clean and worst-case accuracy under a protocol.
 
     Arguments:
-        net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N,C,H,W]`` in
+        net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N, ...]`` in
             ``[0, 1]`` to logits; untouched.
         data: the samples to judge on, as `as_samples` takes them. Random starts follow their ids.
         protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, the path of a TOML file (see `protocols.protocol`), or a
             `Protocol` of one's own, which the report calls ``own``.
-        eps: radius or radii of the L-infinity ball, pixels in ``[0, 1]``. Under the rule ``"any"`` what a smaller one broke
-            is not attacked again.
+        eps: radius or radii of the threat, such as 0.1 or ``"8/255"``; the kind's usual one if None: 8/255, under ``"L2"``
+            0.5. Under the rule ``"any"`` what a smaller one broke is not attacked again.
+        threat: the kind of threat, by name, see `threats.THREATS`.
         attacks: names of the protocol's ensembles to run; None runs all.
         rule: overrides the protocol's rule of success.
         seed: of random starts, which depend on (seed, member, image) and on nothing else.
@@ -91,19 +94,20 @@ def evaluate(
             rises to 1.
 
     Raises:
-        ValueError: an unknown protocol or attack, eps out of range, no samples, a network that does not fit them, or a
-            state of another evaluation.
+        ValueError: an unknown protocol, attack or threat, a threat that an attack cannot follow, eps out of range, no samples,
+            a network that does not fit them, or a state of another evaluation.
     """
     data = as_samples(data)
     chosen, called = (protocol, "own") if isinstance(protocol, Protocol) else (find_protocol(protocol), protocol)
-    radii = tuple(Linf(radius).eps for radius in ((eps,) if isinstance(eps, str | float | int) else eps))
+    threats = _threats(threat, eps)
+    rising = sorted(threats, key=lambda each: each.eps)
     names = list(chosen.ensembles) if attacks is None else list(attacks)
-    if not len(data) or not radii or not names:
+    if not len(data) or not threats or not names:
         raise ValueError("evaluation needs images, at least one eps and at least one attack")
     if rule not in (None, *get_args(Rule)):
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
     groups = {name: find(f"attack of protocol {called!r}:", chosen.ensembles, name) for name in names}
-    _possible(called, groups, net, sources)
+    _possible(called, groups, net, rising[-1], sources)
     answers(net, data)
     started = time.perf_counter()
     before = _condition(net)
@@ -118,24 +122,24 @@ def evaluate(
     known = leading(net, (*PUBLISHED_PATHS, *SCALED_PATHS))
     if chosen.ranked or check.images:
         few = (pilots(data, PILOTS, seed) if pilot_images is None else as_samples(pilot_images)).to(device)
-        every = list(dict.fromkeys([*known, *_white_box_paths(groups, net)]))
-        alone = pilot(net, few, every, max(radii), seed, lambda i: on_progress("pilot", (i + 1) / len(every)))
+        every = list(dict.fromkeys([*known, *_white_box_paths(groups, net, rising[-1])]))
+        alone = pilot(net, few, every, rising[-1], seed, lambda i: on_progress("pilot", (i + 1) / len(every)))
     paths = {path: figures for path, figures in alone.items() if path in known}
     ranking = list(paths) if chosen.ranked else []
-    ensembles = {(name, radius): members(groups[name], radius, net, ranking, sources) for name in names for radius in radii}
+    ensembles = {(name, each.eps): members(groups[name], each, net, ranking, sources) for name in names for each in threats}
     order = [str(member) for ensemble in ensembles.values() for member in ensemble]  # which a pilot may have chosen
-    asked = (before[0], images, chosen, names, radii, victim.rule, seed, origins, crafting, order)
+    asked = (before[0], images, chosen, names, threats, victim.rule, seed, origins, crafting, order)
     kept = State.resume(team.own(state), repr(asked))
     kept.agree(team.agree([result.model_dump(mode="json") for result in kept.done]))
     clean = victim.clean()
     for name in names:
-        for radius in sorted(radii):
-            if not any((result.attack, result.eps) == (name, radius) for result in kept.done):
-                victim.measure(name, radius, ensembles[name, radius], carried(kept.done, name, radius, clean), kept)
+        for each in rising:
+            if not any((result.attack, result.eps) == (name, each.eps) for result in kept.done):
+                victim.measure(name, each, ensembles[name, each.eps], carried(kept.done, name, each.eps, clean), kept)
     results = sorted(kept.done, key=lambda result: list(ensembles).index((result.attack, result.eps)))
-    worst = min((r for r in results if r.eps == max(radii)), key=lambda result: result.robust.value)
+    worst = min((r for r in results if r.eps == rising[-1].eps), key=lambda result: result.robust.value)
     how = replace(check, images=min(check.images, len(data)))
-    checks = _audited(victim, results, paths, how, _condition(net) == before) if how.images else ()
+    checks = _audited(victim, rising[-1], results, paths, how, _condition(net) == before) if how.images else ()
     if checks:
         everyone = [member for ensemble in ensembles.values() for member in ensemble]
         checks = (*checks, followed(everyone, net, victim.images(torch.arange(1))[0]))
@@ -161,9 +165,16 @@ def evaluate(
     return report
 
 
-def _white_box_paths(groups: Mapping[str, Sequence[Group]], net: nn.Module) -> list[GradientPath]:
+def _threats(name: str, eps: float | str | Sequence[float | str] | None) -> list[Threat]:
+    """The threats of a kind at some radii."""
+    of = kind(name)
+    radii = (of().eps,) if eps is None else (eps,) if isinstance(eps, str | float | int) else eps
+    return [of(number(radius)) for radius in radii]
+
+
+def _white_box_paths(groups: Mapping[str, Sequence[Group]], net: nn.Module, threat: Threat) -> list[GradientPath]:
     """Along which a protocol's members follow gradients of the network."""
-    everyone = [member for ensemble in groups.values() for member in members(ensemble, 0.0, net)]
+    everyone = [member for ensemble in groups.values() for member in members(ensemble, threat, net)]
     return [member.path for member in everyone if member.white_box]
 
 
@@ -173,10 +184,15 @@ def _condition(net: nn.Module) -> tuple[str, list[tuple[str, bool]]]:
     return digest(net.state_dict()), training + [(name, value.requires_grad) for name, value in net.named_parameters()]
 
 
-def _possible(protocol: str, groups: Mapping[str, Sequence[Group]], net: nn.Module, sources: Mapping[str, nn.Module]) -> None:
-    """Refuse ensembles that nobody would be a member of, and sources that could not look at the images."""
+def _possible(
+    protocol: str, groups: Mapping[str, Sequence[Group]], net: nn.Module, threat: Threat, sources: Mapping[str, nn.Module]
+) -> None:
+    """Refuse ensembles that nobody would be a member of or that cannot follow the threat, and sources that could not look at
+    the images."""
     for name, ensemble in groups.items():
-        if not members(ensemble, 0.0, net, (), sources):
+        for group in ensemble:
+            accepted(group.attack, threat)
+        if not members(ensemble, threat, net, (), sources):
             raise ValueError(
                 f"ensemble {name!r} of protocol {protocol!r} has no members, so every image would be robust: "
                 "give it paths, or networks to transfer from (sources; in a recipe evaluation.transfer)"
@@ -217,12 +233,16 @@ def fitting(guide: nn.Module, few: Samples, batch: int, memory: int) -> int:
 
 
 def _audited(
-    victim: Victim, results: Sequence[Result], paths: dict[GradientPath, PathFigures], check: Audit, unchanged: bool
+    victim: Victim,
+    threat: Threat,
+    results: Sequence[Result],
+    paths: dict[GradientPath, PathFigures],
+    check: Audit,
+    unchanged: bool,
 ) -> tuple[Check, ...]:
-    """The audit at the largest radius that was measured."""
-    eps = max(result.eps for result in results)
+    """The audit under a threat that was measured, the largest."""
     chosen = pilots(victim.data, check.images, victim.seed).to(victim.device)
-    subject = Subject(victim.net, chosen, next(iter(paths)), eps, victim.seed)
+    subject = Subject(victim.net, chosen, next(iter(paths)), threat, victim.seed)
     places = {image: place for place, image in enumerate(victim.data.ids.tolist())}
     right = [places[image] for image in subject.ids.tolist()]
     return audit(subject, results, right, paths, check, unchanged, lambda share: victim.on_progress("audit", share))

@@ -54,6 +54,7 @@ def examples(
                     attack=result.attack,
                     member=ensemble[number].name or str(ensemble[number]),
                     eps=result.eps,
+                    threat=result.threat,
                     shape=tuple(x[i].shape),
                     original=before,
                     adversarial=after,

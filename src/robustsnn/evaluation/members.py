@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -29,7 +28,7 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
-from robustsnn.types import Attack, GradientPath
+from robustsnn.types import Attack, GradientPath, Threat
 
 PUBLISHED_PATHS: tuple[GradientPath, ...] = (
     *(Surrogate(Triangle(width)) for width in (1.0, 2.0, 3.0, 0.5, 0.25)),
@@ -98,11 +97,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Group:
-    """The same attack along some paths; its radius is set when it is used.
+    """The same attack along some paths.
 
     Raises:
-        ValueError: an attack that is no dataclass with a field ``eps``, so that no radius can be set, or one of another norm
-            than L-infinity, which is what reports claim.
+        ValueError: an attack that does not say which threats it follows.
     """
 
     name: str
@@ -110,10 +108,8 @@ class Group:
     paths: tuple[GradientPath | Strongest | Sources, ...]
 
     def __post_init__(self) -> None:
-        if "eps" not in getattr(self.attack, "__dataclass_fields__", {}):
-            raise ValueError(f"attack {self.name!r} must be a dataclass with a field eps, which the evaluation sets")
-        if (norm := getattr(self.attack, "norm", "Linf")) != "Linf":
-            raise ValueError(f"attack {self.name!r} stays in a ball of norm {norm}, but reports claim Linf: use norm='Linf'")
+        if not hasattr(self.attack, "follows"):
+            raise ValueError(f"attack {self.name!r} must say which kinds of threat it follows: follows = (Ball,) for any norm")
 
     @property
     def transfers(self) -> bool:
@@ -123,7 +119,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Member:
-    """An attack that follows a gradient path.
+    """An attack that follows a gradient path as far as a threat allows.
 
     Arguments:
         name: what reports call it.
@@ -131,12 +127,13 @@ class Member:
     """
 
     attack: Attack
+    threat: Threat
     path: GradientPath
     name: str = ""
     white_box: bool = True
 
     def __str__(self) -> str:
-        return f"{self.attack} along {self.path}"
+        return f"{self.attack} within {self.threat} along {self.path}"
 
 
 def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]:
@@ -153,15 +150,16 @@ def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]
 
 def members(
     groups: Sequence[Group],
-    eps: float,
+    threat: Threat,
     net: nn.Module,
     ranking: Sequence[GradientPath] = (),
     sources: Mapping[str, nn.Module] = {},
 ) -> tuple[Member, ...]:
-    """The members of an ensemble at a radius.
+    """The members of an ensemble under a threat.
 
     Arguments:
         groups: what it is made of.
+        threat: what they may do.
         net: what is attacked; which paths it has, `leading` says.
         ranking: paths by falling strength, which decides the order within a group and who is among the `Strongest`;
             empty keeps the order as written and takes the first ones.
@@ -169,8 +167,6 @@ def members(
     """
     found: dict[str, Member] = {}
     for group in groups:
-        attack: Any = group.attack
-        attack = replace(attack, eps=eps)
         paths: list[GradientPath] = []
         for path in group.paths:
             if isinstance(path, Strongest):
@@ -183,7 +179,7 @@ def members(
         places = {str(path): place for place, path in enumerate(ranking)}
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
-            white_box = asks_for_gradients(attack) and not isinstance(path, Transfer)
-            member = Member(attack, path, name, white_box)
+            white_box = asks_for_gradients(group.attack) and not isinstance(path, Transfer)
+            member = Member(group.attack, threat, path, name, white_box)
             found.setdefault(str(member), member)
     return tuple(found.values())

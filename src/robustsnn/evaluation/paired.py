@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustsnn.evaluation.results import Interval
+from robustsnn.evaluation.intervals import Interval
 
 ALPHA = 0.05
 """The level at which two networks are told apart."""

@@ -15,7 +15,7 @@ from robustsnn.evaluation.ensemble import Target, attempt, wrong
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import PathFigures
 from robustsnn.seeds import image_seeds
-from robustsnn.types import GradientPath
+from robustsnn.types import GradientPath, Threat
 
 
 def pilots(data: Samples, count: int, seed: int) -> Samples:
@@ -27,7 +27,7 @@ def pilot(
     net: nn.Module,
     images: Samples,
     paths: Sequence[GradientPath],
-    eps: float,
+    threat: Threat,
     seed: int,
     on_path: Callable[[int], None] = lambda number: None,
 ) -> dict[GradientPath, PathFigures]:
@@ -40,14 +40,14 @@ def pilot(
         return {path: PathFigures(broken=0.0, zero_gradient=0.0) for path in paths}
     found = {}
     for number, path in enumerate(paths):
-        broken = attempt(Member(PGD(eps, 5), path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
+        broken = attempt(Member(PGD(5), threat, path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
         found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(target.guide), x, y)))
         on_path(number)
     return dict(sorted(found.items(), key=lambda item: -item[1].broken))
 
 
 def without_gradient(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images' cross-entropy has no gradient to follow, ``[N]``: 0, or no finite number, in every pixel."""
+    """Which images' cross-entropy has no gradient to follow, ``[N]``: 0, or not finite, in every value."""
     begin(view, len(x))
     gradient = input_gradient(view, x, CrossEntropy().on(view, x, y), torch.arange(len(x), device=x.device))
     return (gradient == 0).flatten(1).all(1)

@@ -124,7 +124,7 @@ def protocol(name: str) -> Protocol:
         ranked = false                              # the pilot's order; optional
 
         [[ensembles.mine]]
-        attack = "PGD(steps=50, restarts=2)"        # without a radius: that is the evaluation's
+        attack = "PGD(steps=50, restarts=2)"        # the threat is the evaluation's
         paths = ["Surrogate(Triangle(0.5))", "Rate", "published"]
 
     ``"published"`` stands for the 19 paths, ``"strongest"`` for the three that a pilot finds, ``"sources"`` for the networks
@@ -166,7 +166,4 @@ def _group(table: Any, where: str) -> Group:
     paths: list[Any] = []
     for text in map(str, table["paths"]):
         paths += stand_ins[text] if text in stand_ins else [path(text)]
-    attack: Any = spelled_attack(str(table["attack"]))
-    if attack.eps != type(attack)().eps:
-        raise ValueError(f"{where}: leave out eps in {table['attack']}: the radius is the evaluation's")
-    return Group(str(table.get("name", table["attack"])), attack, tuple(paths))
+    return Group(str(table.get("name", table["attack"])), spelled_attack(str(table["attack"])), tuple(paths))

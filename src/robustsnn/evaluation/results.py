@@ -5,49 +5,30 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from robustsnn.evaluation.energy import Operations
+from robustsnn.evaluation.intervals import Interval, wilson
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit
-from robustsnn.names import Rule
+from robustsnn.names import Rule, find
+from robustsnn.threats import THREATS, USUAL, kind
+from robustsnn.types import Threat
+
+Kind = Annotated[str, AfterValidator(lambda name: find("threat", {name: name for name in THREATS}, name))]
+"""A kind of threat, by name."""
 
 ROBUST = -1
 MISCLASSIFIED = -2
 """Values of ``broken_by`` beside the members' indices: survived everything; wrong on the clean image already."""
 
 
-class Interval(BaseModel):
-    """A share of images with its Wilson 95 % interval, all in ``[0, 1]``."""
-
-    model_config = ConfigDict(frozen=True)
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-def wilson(hits: int, count: int) -> Interval:
-    """The Wilson score interval at 95 % (Wilson 1927).
-
-    >>> wilson(50, 100)
-    Interval(value=0.5, low=0.403831..., high=0.596168...)
-    """
-    if not count:
-        return Interval(value=math.nan, low=0, high=1)
-    from scipy.stats import binomtest  # takes a second, which commands that measure nothing need not wait for
-
-    found = binomtest(hits, count).proportion_ci(method="wilson")
-    return Interval(value=hits / count, low=found.low, high=found.high)
-
-
 class Result(BaseModel):
-    """One ensemble at one epsilon.
+    """One ensemble under one threat.
 
     Arguments:
         attack: the ensemble's name.
-        eps: radius of the ball, in units of pixels in ``[0, 1]``.
+        eps: radius of the threat, in units of its kind.
+        threat: its kind, by name.
         rule: which iterates were judged.
         members: the members in the order in which they ran.
         broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
@@ -62,6 +43,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True)
     attack: str
     eps: Annotated[float, Field(ge=0)]
+    threat: Kind = USUAL
     rule: Rule
     members: tuple[str, ...]
     broken_by: tuple[int, ...]
@@ -79,6 +61,11 @@ class Result(BaseModel):
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
             raise ValueError("broken_by names a member that is not there")
         return self
+
+    @property
+    def within(self) -> Threat:
+        """The threat as a value."""
+        return kind(self.threat)(self.eps)
 
     @property
     def attacked(self) -> int:
@@ -132,9 +119,9 @@ class Example(BaseModel):
 
     Arguments:
         image, label, seen_as: its id, what it shows, and what the network takes the adversarial image for.
-        attack, member, eps: which ensemble, which of its members, and the radius.
-        shape: ``[C,H,W]``.
-        original, adversarial: its pixels rounded to bytes, in base64.
+        attack, member, eps, threat: which ensemble, which of its members, and the threat's radius and kind.
+        shape: ``[C,H,W]``, or that of samples of another rank.
+        original, adversarial: its values rounded to bytes, in base64.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -144,7 +131,8 @@ class Example(BaseModel):
     attack: str
     member: str
     eps: Annotated[float, Field(ge=0)]
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    threat: Kind = USUAL
+    shape: tuple[PositiveInt, ...]
     original: Base64Bytes
     adversarial: Base64Bytes
 
@@ -153,6 +141,11 @@ class Example(BaseModel):
         if not len(self.original) == len(self.adversarial) == math.prod(self.shape):
             raise ValueError("an example needs one byte per channel and pixel")
         return self
+
+    @property
+    def within(self) -> Threat:
+        """The threat as a value."""
+        return kind(self.threat)(self.eps)
 
 
 class Report(BaseModel):
@@ -197,12 +190,19 @@ class Report(BaseModel):
     def _check(self) -> Report:
         if any(len(result.broken_by) != self.images for result in self.results):
             raise ValueError("every result needs one broken_by per image")
+        if len({result.threat for result in self.results}) > 1:
+            raise ValueError("all results of a report need the same kind of threat")
         return self
 
     @property
     def clean(self) -> Interval:
         """Accuracy without an attack."""
         return self.results[0].clean
+
+    @property
+    def threat(self) -> str:
+        """The kind of threat under which everything was measured, by name."""
+        return self.results[0].threat
 
     @property
     def correct(self) -> tuple[bool, ...]:

@@ -23,7 +23,7 @@ SECONDS = 2.0
 
 @dataclass
 class Progress:
-    """One ensemble at one radius, half done.
+    """One ensemble under one threat, half done.
 
     Arguments:
         flags: ``broken_by`` so far, ``[N]``.

@@ -14,7 +14,7 @@ from robustsnn.evaluation.ensemble import Cost, Target, attempt, wrong
 from robustsnn.evaluation.members import Member
 from robustsnn.names import Rule
 from robustsnn.seeds import image_seeds
-from robustsnn.types import Attack, GradientPath
+from robustsnn.types import Attack, GradientPath, Threat
 
 GRADIENT = 3
 """What a pass with a gradient costs, in passes without one."""
@@ -80,7 +80,7 @@ class Subject:
     net: nn.Module
     images: Samples
     path: GradientPath
-    eps: float
+    threat: Threat
     seed: int
     on_work: Callable[[float], None] = lambda done: None
     cost: _Told = field(default_factory=_Told)
@@ -94,19 +94,27 @@ class Subject:
         self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
 
     def broken(
-        self, attack: Attack, among: Tensor | None = None, *, rule: Rule = "any", path: GradientPath | None = None
+        self,
+        attack: Attack,
+        among: Tensor | None = None,
+        *,
+        rule: Rule = "any",
+        path: GradientPath | None = None,
+        threat: Threat | None = None,
     ) -> Tensor:
-        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; along ``path``, if any."""
+        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; ``path`` and ``threat``
+        take the place of the subject's, if given."""
         found = torch.zeros_like(self.y, dtype=torch.bool)
         index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
         if len(index):
-            found[index] = self._attempt(Member(attack, path or self.path), index, rule)[1]
+            found[index] = self._attempt(Member(attack, threat or self.threat, path or self.path), index, rule)[1]
         self._finished(attack)
         return found
 
     def loss(self, attack: Attack) -> float:
         """Mean cross-entropy of what an attack returns."""
-        adv, _ = self._attempt(Member(attack, self.path), torch.arange(len(self.y), device=self.y.device), "last")
+        everyone = torch.arange(len(self.y), device=self.y.device)
+        adv, _ = self._attempt(Member(attack, self.threat, self.path), everyone, "last")
         self._finished(attack)
         with torch.no_grad():
             return float(F.cross_entropy(self.view(adv), self.y))

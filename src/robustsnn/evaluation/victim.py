@@ -17,6 +17,7 @@ from robustsnn.evaluation.state import Progress, State
 from robustsnn.names import Rule
 from robustsnn.processes import Team
 from robustsnn.seeds import image_seeds
+from robustsnn.types import Threat
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class Victim:
         x, y = self.data.batch(place)
         return x.to(self.device), y.to(self.device), self.data.ids[place].to(self.device)
 
-    def measure(self, name: str, eps: float, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
-        """Run one ensemble at one radius: member by member, on full batches of the images that still survive."""
+    def measure(self, name: str, threat: Threat, ensemble: Sequence[Member], flags: Tensor, kept: State) -> None:
+        """Run one ensemble under one threat: member by member, on full batches of the images that still survive."""
         now = kept.current or Progress.begin(flags, len(ensemble))
         mine = self.team.share(len(flags))
-        what = f"{name} at {eps:.4g}"
+        what = f"{name} at {threat.spelled}"
         for number, member in enumerate(ensemble):
             waiting = mine[(now.flags[mine] == ROBUST) & (now.tried[mine] == number)]
             for i, index in enumerate(waiting.split(self.batch)):
@@ -63,7 +64,8 @@ class Victim:
         self.on_progress(what, 1.0)
         result = Result(
             attack=name,
-            eps=eps,
+            eps=threat.eps,
+            threat=type(threat).__name__,
             rule=self.rule,
             members=tuple(member.name for member in ensemble),
             broken_by=tuple(self.team.merge(now.flags).tolist()),

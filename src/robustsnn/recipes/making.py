@@ -138,6 +138,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         bound(how.value(), run.network),
         how.schedule(),
         probe=probe,
+        probe_threat=how.threat(),
         augment=run.recipe.data.augment(how.cutout, run.data.mean),
         after_step=after_step,
         stop=how.stops(),

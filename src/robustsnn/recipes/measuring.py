@@ -127,6 +127,7 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
         run.data.test,
         settings.protocol,
         settings.eps,
+        threat=settings.threat,
         attacks=settings.attacks or None,
         rule=settings.rule,
         seed=run.recipe.seed,

@@ -12,7 +12,11 @@ from pydantic import AfterValidator, BeforeValidator
 from robustsnn.lazy import later
 from robustsnn.names import build, find, number, spelled
 
-attack, linf = later("robustsnn.attacks", "attack"), later("robustsnn.attacks", "Linf")
+attack, kind, threat = (
+    later("robustsnn.attacks", "attack"),
+    later("robustsnn.threats", "kind"),
+    later("robustsnn.threats", "threat"),
+)
 check_name, protocol = later("robustsnn.data", "check_name"), later("robustsnn.evaluation", "protocol")
 objective = later("robustsnn.training", "objective")
 
@@ -28,10 +32,6 @@ Number = Annotated[
     ),
 ]
 """A number that may be written as a fraction, such as 8/255."""
-
-
-Radius = Annotated[Number, AfterValidator(lambda eps: linf(eps).eps)]
-"""The radius of a ball, in units of pixels in [0, 1]."""
 
 
 def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
@@ -69,6 +69,8 @@ SpelledObjective = Annotated[str, _read_by(objective)]
 SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
 KnownData = Annotated[str, _read_by(check_name)]
 KnownProtocol = Annotated[str, _read_by(protocol)]
+KnownThreat = Annotated[str, _read_by(kind)]
+SpelledThreat = Annotated[str, _read_by(threat)]
 KnownModel = Annotated[str, _read_by(model)]
 SpelledSurrogate = Annotated[str, _read_by(surrogate)]
 SpelledActs = Annotated[tuple[str, ...], _each_read_by(after_step)]

@@ -206,8 +206,10 @@ def _extended(text: str, where: str, above: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(base, str) or base in above:
         raise ValueError(f"{where}: extends = {base!r} must name another recipe, and not one that extends this one")
     below, evaluation = _extended(_text(base), _where(base), (*above, base)), table.get("evaluation")
-    if isinstance(evaluation, dict) and "protocol" in evaluation:
-        below.get("evaluation", {}).pop("attacks", None)  # those of another protocol
+    if isinstance(evaluation, dict):
+        for key, depending in (("protocol", "attacks"), ("threat", "eps")):
+            if key in evaluation:
+                below.get("evaluation", {}).pop(depending, None)  # those of another protocol, or threat
     return merged(below, table)
 
 

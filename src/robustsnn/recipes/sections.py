@@ -5,25 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from robustsnn.names import BatchNorm, Crafting, Granularity, Rule, find
 from robustsnn.recipes.readers import (
     KnownData,
     KnownModel,
     KnownProtocol,
+    KnownThreat,
     Number,
-    Radius,
     SpelledActs,
     SpelledObjective,
     SpelledProbe,
     SpelledStop,
     SpelledSurrogate,
+    SpelledThreat,
     after_step,
     attack,
+    kind,
     objective,
     protocol,
     stop,
+    threat,
 )
 
 if TYPE_CHECKING:
@@ -108,10 +111,11 @@ class Training(Section):
     average: Number = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights, which are kept; 0: none")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
-        None,
-        description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10 at the objective's radius",
+        None, description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10"
     )
-
+    probe_threat: SpelledThreat | None = Field(
+        None, description="what it may do, such as Linf(8/255); not given: what the objective trains against"
+    )
     after_step: SpelledActs = Field((), description="what acts on parameters after every step, such as Retraction(beta=2e-3)")
     stop: SpelledStop = Field("", description="when to end early, such as CatastrophicOverfitting(drop=0.2)")
 
@@ -135,6 +139,10 @@ class Training(Section):
         if self.probe is None:
             return probe_of(self.value())
         return attack(self.probe) if self.probe else None
+
+    def threat(self) -> robustsnn.types.Threat | None:
+        """What the attack of validation may do; None: what the objective trains against."""
+        return None if self.probe_threat is None else threat(self.probe_threat)
 
     def schedule(self) -> robustsnn.training.Schedule:
         """How long and how fast."""
@@ -200,7 +208,8 @@ class Evaluation(Section):
         "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
     )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
-    eps: tuple[Radius, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="L-infinity radii")
+    threat: KnownThreat = Field("Linf", description="what the attacks may do, a kind of threat")
+    eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="radii of the threat")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
@@ -210,6 +219,20 @@ class Evaluation(Section):
     audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")
     shown: int = Field(4, ge=0, description="adversarial images that the report shows beside their originals; 0: none")
     transfer: tuple[str, ...] = Field((), description="checkpoints whose adversarial examples are tried too, where asked for")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, values: Any) -> Any:
+        """A threat that is named without radii has its usual one."""
+        named = isinstance(values, dict) and values.get("threat", "Linf") != "Linf"
+        return {"eps": (kind(values["threat"])().eps,)} | values if named else values
+
+    @field_validator("eps")
+    @classmethod
+    def _possible(cls, eps: tuple[float, ...], known: ValidationInfo) -> tuple[float, ...]:
+        for radius in eps:
+            kind(known.data.get("threat", "Linf"))(radius)
+        return eps
 
     @model_validator(mode="after")
     def _check(self) -> Evaluation:

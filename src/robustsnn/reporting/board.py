@@ -12,10 +12,13 @@ from robustsnn.evaluation import PRESETS, Interval, Report
 from robustsnn.reporting.drawing import Picture, plain
 from robustsnn.reporting.plots import ranking
 from robustsnn.reporting.report import Row, RunReport, different
-from robustsnn.reporting.tables import Table, apart, percent, radius, spelled
+from robustsnn.reporting.tables import Table, apart, percent, spelled
 from robustsnn.reporting.template import render
+from robustsnn.types import Threat
 
-APART = "Networks in different tables were not measured alike (test images, protocol, attacks, rule): do not compare them."
+APART = (
+    "Networks in different tables were not measured alike (test images, protocol, attacks, rule, threat): do not compare them."
+)
 
 ABOUT = (
     "Accuracy in percent (Wilson 95 % interval): clean, and in the worst case: an image counts that survives every attack "
@@ -40,6 +43,11 @@ class Entry:
     def report(self) -> Report:
         return self.row.report
 
+    @property
+    def threats(self) -> set[Threat]:
+        """Under which it was measured."""
+        return {result.within for result in self.report.results}
+
 
 @dataclass(frozen=True)
 class Group:
@@ -48,24 +56,24 @@ class Group:
     Arguments:
         title: the images and the protocol.
         entries: the networks.
-        eps: the radius by which they are ranked; None where there is none at which all were measured: then by clean accuracy.
+        threat: by which they are ranked; None where there is none under which all were measured: then by clean accuracy.
     """
 
     title: str
     entries: tuple[Entry, ...]
-    eps: float | None
+    threat: Threat | None
 
     def robust(self, entry: Entry) -> Interval:
         """By what an entry is ranked: its worst case over all attacks together."""
-        return (None if self.eps is None else entry.report.worst(self.eps)) or entry.report.clean
+        return (None if self.threat is None else entry.report.worst(self.threat.eps)) or entry.report.clean
 
     def right(self, entry: Entry) -> tuple[bool, ...]:
         """The images behind that."""
-        return entry.report.correct if self.eps is None else entry.report.withstood(self.eps)
+        return entry.report.correct if self.threat is None else entry.report.withstood(self.threat.eps)
 
 
 def groups(runs: Mapping[str, RunReport]) -> list[Group]:
-    """The networks of all runs, those together that may be compared: same test images, protocol, attacks and rule."""
+    """The networks of all runs, those together that may be compared: same test images, protocol, attacks, rule and threat."""
     together: dict[tuple[str, ...], list[Entry]] = {}
     for name, run in runs.items():
         data = run.recipe.get("data")
@@ -76,36 +84,36 @@ def groups(runs: Mapping[str, RunReport]) -> list[Group]:
             rules = sorted({result.rule for result in report.results})
             title = (
                 f"{what}{': ' if what else ''}{report.images} test images, protocol {report.ruler} "
-                f"({', '.join(attacks)}), rule {', '.join(rules)}"
+                f"({', '.join(attacks)}), rule {', '.join(rules)}; {report.results[0].within.words}"
             )
             together.setdefault((title, {**run.versions, **row.versions}.get("test images", "")), []).append(Entry(name, row))
     return [_ranked(title, entries) for (title, *_), entries in together.items()]
 
 
 def _ranked(title: str, entries: list[Entry]) -> Group:
-    common = set.intersection(*({result.eps for result in entry.report.results} for entry in entries))
-    group = Group(title, (), max(common, default=None))
+    common = set.intersection(*(entry.threats for entry in entries))
+    group = Group(title, (), max(common, key=lambda threat: threat.eps, default=None))
     order = sorted(entries, key=lambda entry: (-group.robust(entry).value, -entry.report.clean.value))
-    return Group(title, tuple(order), group.eps)
+    return Group(title, tuple(order), group.threat)
 
 
 def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a group's table: what survives all attacks together at every radius, energy and audit."""
-    radii = sorted({result.eps for entry in group.entries for result in entry.report.results})
+    threats = sorted({threat for entry in group.entries for threat in entry.threats}, key=lambda threat: threat.eps)
     preset = next(iter(PRESETS))
     head = [
         "network",
         "run",
         "T",
         "clean",
-        *(f"ε={radius(eps)}" for eps in radii),
+        *(f"ε={threat.spelled}" for threat in threats),
         f"nJ, {preset.partition(',')[0]}",
         "audit",
     ]
     lines = []
     for place, entry in enumerate(group.entries, 1):
         report = entry.report
-        found = [report.worst(eps) for eps in radii]
+        found = [report.worst(threat.eps) for threat in threats]
         spent = f"{PRESETS[preset](report.operations):,.4g}" if report.operations else "-"
         worst = [percent(share) if share else "-" for share in found]
         time = "-" if report.timesteps is None else str(report.timesteps)
@@ -123,7 +131,7 @@ def winner(group: Group) -> str:
     """A group in one sentence: which spiking network withstands most, and whether by more than chance."""
     spiking = [entry for entry in group.entries if entry.report.spiking] or list(group.entries)
     first = spiking[0]
-    by = "clean accuracy" if group.eps is None else f"worst case at ε = {radius(group.eps)}"
+    by = "clean accuracy" if group.threat is None else f"worst case at ε = {group.threat.spelled}"
     count = len(group.entries)
     best = f"“{first.row.network}” of {first.run} is the best {first.report.kind} by {by}: {spelled(group.robust(first))}"
     text = f"Of {count} network{'s' * (count > 1)}, {best}"
@@ -196,5 +204,5 @@ def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
 def _figure(group: Group, number: int) -> Picture:
     names = [entry.row.network for entry in group.entries]
     worst = [group.robust(entry) for entry in group.entries]
-    what = "clean accuracy" if group.eps is None else f"worst case at ε = {radius(group.eps)}"
+    what = "clean accuracy" if group.threat is None else f"worst case at ε = {group.threat.spelled}"
     return ranking(names, [entry.report.clean for entry in group.entries], worst, what, f"ranking{number}")

@@ -11,7 +11,7 @@ from robustsnn.reporting.pictures import triples
 from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
 from robustsnn.reporting.report import Row, RunReport
 from robustsnn.reporting.sections import sections
-from robustsnn.reporting.tables import apart, attackers, radius, spelled, strongest
+from robustsnn.reporting.tables import apart, attackers, spelled, strongest
 from robustsnn.reporting.template import render
 
 
@@ -53,7 +53,8 @@ def verdict(report: RunReport) -> str:
     if not report.rows:
         return tables.summary(report)
     spiking = [row for row in report.rows if row.report.spiking]
-    eps = max(result.eps for row in spiking or report.rows for result in row.report.results)
+    largest = max((r for row in spiking or report.rows for r in row.report.results), key=lambda result: result.eps)
+    eps = largest.eps
     worst = {i: share for i, row in enumerate(report.rows) if (share := row.report.worst(eps))}
     first = [i for i in worst if not spiking or report.rows[i].report.spiking]
     best = max(first, key=lambda i: worst[i].value)
@@ -63,7 +64,7 @@ def verdict(report: RunReport) -> str:
     text = (
         f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test images, "
         f"{_called(row, best=len(first) > 1)} classifies {spelled(row.report.clean)} correctly, "
-        f"and still {spelled(kept)} under {by[best]} at ε = {radius(eps)}"
+        f"and still {spelled(kept)} under {by[best]} at ε = {largest.within.spelled}"
     )
     if lowest == best:
         return text + "."
@@ -106,7 +107,7 @@ def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
         for number, member in enumerate(result.members if correct else ()):
             shares[member] += result.broken[number] / correct
         survived = result.survivors / correct if correct else math.nan
-        found.append(Broken(row.network, f"{result.attack}, ε = {radius(result.eps)}", correct, shares, survived))
+        found.append(Broken(row.network, f"{result.attack}, ε = {result.within.spelled}", correct, shares, survived))
     return list(dict.fromkeys(member for column in found for member in column.shares)), found
 
 

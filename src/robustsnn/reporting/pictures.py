@@ -12,7 +12,6 @@ from PIL import Image
 
 from robustsnn.evaluation import Example
 from robustsnn.reporting.report import RunReport
-from robustsnn.reporting.tables import radius
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,15 @@ def triples(report: RunReport) -> list[tuple[str, str, list[Triple]]]:
     found = []
     for row in report.rows:
         if shown := row.report.examples:
-            found.append((row.network, f"{shown[0].attack}, ε = {radius(shown[0].eps)}", [_triple(each) for each in shown]))
+            found.append((row.network, f"{shown[0].attack}, ε = {shown[0].within.spelled}", [_triple(each) for each in shown]))
     return found
 
 
 def _triple(example: Example) -> Triple:
-    before, after = (
-        np.frombuffer(pixels, np.uint8).reshape(example.shape) for pixels in (example.original, example.adversarial)
-    )
-    factor = 127 / max(1.0, 255 * example.eps)
-    difference = np.rint(128 + factor * (after.astype(np.float64) - before)).clip(0, 255).astype(np.uint8)
+    before, after = (_image(pixels, example.shape) for pixels in (example.original, example.adversarial))
+    change = after.astype(np.float64) - before
+    factor = 127 / max(1.0, np.abs(change).max())
+    difference = np.rint(128 + factor * change).clip(0, 255).astype(np.uint8)
     texts = (
         f"Test image {example.image}, which shows class {example.label}",
         f"The same after the attack, taken for class {example.seen_as}",
@@ -46,6 +44,15 @@ def _triple(example: Example) -> Triple:
     )
     pictures = tuple((_address(image), text) for image, text in zip((before, after, difference), texts, strict=True))
     return Triple(pictures, f"{example.label} taken for {example.seen_as}", f"image {example.image}, {example.member}")
+
+
+def _image(values: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A sample as ``[C,H,W]``: the mean over what comes before the last three dimensions, such as time steps; fewer than three
+    dimensions are the last ones."""
+    sample = np.frombuffer(values, np.uint8).reshape((1,) * (3 - len(shape)) + shape)
+    frames = sample.reshape(-1, *sample.shape[-3:])
+    image: NDArray[np.uint8] = np.rint(frames.mean(0)).astype(np.uint8)
+    return image
 
 
 def _address(image: NDArray[np.uint8]) -> str:

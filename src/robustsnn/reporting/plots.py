@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from robustsnn.evaluation import PRESETS, Interval, wilson
 from robustsnn.reporting.drawing import COLOURS, GLYPHS, INK, MUTED, Picture, colour, marker, picture, short, whiskers
 from robustsnn.reporting.report import RunReport
-from robustsnn.reporting.tables import columns, radius
+from robustsnn.reporting.tables import columns
 from robustsnn.training import Epoch, best_epoch
+from robustsnn.types import Threat
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -112,15 +113,15 @@ def ranking(names: Sequence[str], clean: Sequence[Interval], robust: Sequence[In
     return picture(key, 0.8 + 0.34 * len(names), label, caption, draw)
 
 
-def _bars(report: RunReport, pairs: Sequence[tuple[str, float]]) -> Picture:
-    names = ["clean", *(f"{short(attack)}\nε = {radius(eps)}" for attack, eps in pairs)]
+def _bars(report: RunReport, pairs: Sequence[tuple[str, Threat]]) -> Picture:
+    names = ["clean", *(f"{short(attack)}\nε = {threat.spelled}" for attack, threat in pairs)]
     thick = 0.8 / len(report.rows)
 
     def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for i, row in enumerate(report.rows):
-            shares = {("", 0.0): row.report.clean} | {(r.attack, r.eps): r.robust for r in row.report.results}
-            at = {j + (i + 0.5) * thick - 0.4: shares[pair] for j, pair in enumerate([("", 0.0), *pairs]) if pair in shares}
+            shares = {None: row.report.clean} | {(r.attack, r.within): r.robust for r in row.report.results}
+            at = {j + (i + 0.5) * thick - 0.4: shares[pair] for j, pair in enumerate([None, *pairs]) if pair in shares}
             values = [100 * share.value for share in at.values()]
             axes.barh(list(at), values, 0.9 * thick, color=colour(i), alpha=0.3)
             axes.errorbar(
@@ -139,13 +140,14 @@ def _curves(report: RunReport, attack: str, key: str) -> Picture:
     points = [
         {0.0: row.report.clean} | {r.eps: r.robust for r in row.report.results if r.attack == attack} for row in report.rows
     ]
+    factor, label_of_eps = report.rows[0].report.results[0].within.axis
 
     def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for i, shares in enumerate(dict(sorted(row.items())) for row in points):
-            eps, values = [255 * e for e in shares], [100 * share.value for share in shares.values()]
+            eps, values = [factor * e for e in shares], [100 * share.value for share in shares.values()]
             axes.errorbar(eps, values, yerr=whiskers(shares.values()), color=colour(i), marker=marker(i), clip_on=False)
-        axes.set(ylim=(0, 101), xlabel="ε in 1/255", ylabel="accuracy in %")
+        axes.set(ylim=(0, 101), xlabel=label_of_eps, ylabel="accuracy in %")
         axes.set_xlim(left=0)
 
     said = (f"{row.network} {100 * shares[max(shares)].value:.1f} %" for row, shares in zip(report.rows, points, strict=True))

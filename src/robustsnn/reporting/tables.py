@@ -8,24 +8,15 @@ from itertools import groupby
 
 from robustsnn.evaluation import PRESETS, Interval, Paired, Report, Result, wilson
 from robustsnn.reporting.report import RunReport
+from robustsnn.types import Threat
 
 Table = tuple[list[str], list[list[str]]]
 """Head and rows, as many cells each."""
 
 
-def columns(report: RunReport) -> list[tuple[str, float]]:
-    """The (attack, eps) pairs that any network was measured on, in order of appearance."""
-    return list(dict.fromkeys((result.attack, result.eps) for row in report.rows for result in row.report.results))
-
-
-def radius(eps: float) -> str:
-    """An epsilon as people write it.
-
-    >>> radius(8 / 255), radius(0.01)
-    ('8/255', '0.01')
-    """
-    levels = eps * 255
-    return f"{round(levels)}/255" if levels > 0.5 and math.isclose(levels, round(levels), rel_tol=1e-6) else f"{eps:.3g}"
+def columns(report: RunReport) -> list[tuple[str, Threat]]:
+    """The (attack, threat) pairs that any network was measured on, in order of appearance."""
+    return list(dict.fromkeys((result.attack, result.within) for row in report.rows for result in row.report.results))
 
 
 def percent(interval: Interval, *, bounds: bool = True) -> str:
@@ -57,10 +48,10 @@ def attackers(report: Report, eps: float) -> str:
 def table(report: RunReport, *, bounds: bool = True) -> Table:
     """Head and rows of the accuracy table, in percent: clean, then the worst case per attack and epsilon."""
     pairs = columns(report)
-    head = ["network", "clean", *(f"{attack} ε={radius(eps)}" for attack, eps in pairs)]
+    head = ["network", "clean", *(f"{attack} ε={threat.spelled}" for attack, threat in pairs)]
     rows = []
     for row in report.rows:
-        measured = {(result.attack, result.eps): result for result in row.report.results}
+        measured = {(result.attack, result.within): result for result in row.report.results}
         cells = [percent(measured[pair].robust, bounds=bounds) if pair in measured else "-" for pair in pairs]
         rows.append([row.network, percent(row.report.clean, bounds=bounds), *cells])
     return head, rows
@@ -181,7 +172,7 @@ def costs(report: RunReport) -> Table:
             first = sum(result.gradients[: len(list(of_the_first))])
             times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
             each = [f"{sum(counted) / result.attacked:.1f}" for counted in (result.gradients, result.queries)]
-            rows.append([row.network, f"{result.attack} ε={radius(result.eps)}", *each, times])
+            rows.append([row.network, f"{result.attack} ε={result.within.spelled}", *each, times])
     shown = len(head) - all(row[-1] == "-" for row in rows)
     return head[:shown], [row[:shown] for row in rows]
 
@@ -200,7 +191,7 @@ def summary(report: RunReport, *, bounds: bool = True) -> str:
     return (
         f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images; "
         f"an image is robust only if it survives all members of an ensemble, here up to {members} (an ANN has one gradient "
-        f"path). L-infinity, pixels in [0, 1], seed {first.seed}.{unaudited}"
+        f"path). {first.results[0].within.words}, seed {first.seed}.{unaudited}"
     )
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.conversion import folded
+from robustsnn.seeds import given
 from robustsnn.spiking import Rate, Surrogate, Triangle
-from robustsnn.training.objectives import Robust, RobustFinetuning
-from robustsnn.types import Attack, GradientPath, Images, Labels, Randomness
+from robustsnn.training.objectives import Robust, RobustFinetuning, within
+from robustsnn.types import Attack, GradientPath, Inputs, Labels, Randomness
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,17 @@ class Along(Robust):
     def attack(self) -> Attack:
         return self.inner.attack()
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return self.inner.loss(net, x, adversarial, y)
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
+    def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
         path = self.paths[_drawn(rng, len(self.paths))]
-        return self.loss(net, x, self.attack()(path(folded(net)), x, y, rng=rng), y)
+        return self.loss(net, x, self.attack()(path(folded(net)), x, y, within(self), rng=rng), y)
 
 
 def _drawn(rng: Randomness, count: int) -> int:
     """One of ``count`` numbers; of seeds per image, what the first one says."""
+    rng = given(rng)
     if isinstance(rng, torch.Generator):
         return int(torch.randint(count, (1,), generator=rng, device=rng.device))
     return int(rng[0]) % count

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD, Gaussian, kl_divergence
-from robustsnn.attacks.balls import Ball
 from robustsnn.attacks.goals import Losses, begin
 from robustsnn.conversion import folded
 from robustsnn.training.objectives import Robust
-from robustsnn.types import Attack, Classifier, Following, Images, Judge, Labels, Randomness
+from robustsnn.types import Attack, Classifier, Following, Inputs, Judge, Kinds, Labels, Randomness, Threat
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Distilled(Robust):
     steps: int = 2
     clean: float = 1 / 6
     adaptive: bool = False
+    threat: Threat | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.clean, int | float) or not 0 <= self.clean <= 1:
@@ -48,10 +49,10 @@ class Distilled(Robust):
         return replace(self, teacher=networks(self.teacher)) if isinstance(self.teacher, str) else self
 
     def attack(self) -> Attack:
-        found = PGD(self.eps, self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
+        found = PGD(self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
         return _Both(found, self) if self.adaptive else found
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         with torch.no_grad():
             taught = self.network(x)
             far = self.network(adversarial) if self.adaptive else taught
@@ -76,7 +77,7 @@ class _FromTeacher:
 
     of: Distilled
 
-    def on(self, model: Classifier, x: Images, y: Labels) -> Losses:
+    def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         if self.of.adaptive:
             return lambda logits, index: kl_divergence(*reversed(logits.chunk(2, 1)))
         with torch.no_grad():
@@ -88,21 +89,14 @@ class _FromTeacher:
 class _Both:
     """An attack on student and teacher at once."""
 
+    follows: ClassVar[Kinds] = PGD.follows
     attack: PGD
     of: Distilled
 
-    @property
-    def eps(self) -> float:
-        """The radius of the attack."""
-        return self.attack.eps
-
-    @property
-    def ball(self) -> Ball:
-        """Where the result may lie."""
-        return self.attack.ball
-
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        return self.attack(_Answers(model, self.of.network), x, y, rng=rng, judge=judge)
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        return self.attack(_Answers(model, self.of.network), x, y, threat, rng=rng, judge=judge)
 
 
 @dataclass(frozen=True)
@@ -119,5 +113,5 @@ class _Answers:
         if isinstance(self.student, Following):
             self.student.follow(index)
 
-    def __call__(self, x: Images) -> Tensor:
+    def __call__(self, x: Inputs) -> Tensor:
         return torch.cat([self.student(x), self.teacher(x)], 1)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD, CrossEntropy, Linf, ascend
+from robustsnn.attacks import PGD, CrossEntropy, accepted
+from robustsnn.attacks.gradient import input_gradient
 from robustsnn.seeds import noise as draws
+from robustsnn.threats import Ball
 from robustsnn.training.objectives import Robust
-from robustsnn.types import Attack, Classifier, Images, Judge, Labels, Randomness
+from robustsnn.types import Attack, Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,12 @@ class FastAdversarial(Robust):
     """
 
     eps: float = 2 / 255
+    threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.eps, steps=1, stride=1.25)
+        return PGD(steps=1, stride=1.25)
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return F.cross_entropy(net(adversarial), y)
 
 
@@ -34,8 +39,8 @@ class FastAdversarial(Robust):
 class NoisyFast(Robust):
     """``CE(f(x'), y)`` with x' one step of ``eps`` from an image with noise, the sum not projected (N-FGSM).
 
-    The noise is uniform in ``[-noise * eps, noise * eps]``, so x' may lie ``(1 + noise) * eps`` from x: what it teaches holds
-    at ``eps``, without the catastrophic overfitting of `FastAdversarial` (de Jorge et al. 2022).
+    The noise is uniform in the ball of radius ``noise * eps``, so x' may lie ``(1 + noise) * eps`` from x: what it teaches
+    holds at ``eps``, without the catastrophic overfitting of `FastAdversarial` (de Jorge et al. 2022).
 
     Arguments:
         eps: the step, and the radius that training is for.
@@ -46,36 +51,36 @@ class NoisyFast(Robust):
     eps: float = 8 / 255
     noise: float = 2.0
     smoothing: float = 0.0
+    threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return NoisyStep(self.eps, self.noise)
+        return NoisyStep(self.noise)
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return F.cross_entropy(net(adversarial), y, label_smoothing=self.smoothing)
 
 
 @dataclass(frozen=True)
 class NoisyStep:
-    """``clip(x + u + eps * sign(gradient at x + u), 0, 1)`` with ``u`` uniform in ``[-noise * eps, noise * eps]``.
+    """``x + u + eps * direction(gradient at x + u)``, cut to the box, ``u`` uniform in the ball of radius ``noise * eps``: it
+    may lie ``(1 + noise) * eps`` from x, outside of the threat.
 
     Raises:
-        ValueError: ``eps`` or ``noise`` negative, or together beyond the pixel range.
+        ValueError: ``noise`` negative or not finite.
     """
 
-    eps: float
+    follows: ClassVar[Kinds] = (Ball,)
     noise: float
 
     def __post_init__(self) -> None:
-        Linf(self.eps)
         if not 0 <= self.noise < math.inf:
             raise ValueError(f"noise, in units of eps, must be a finite number of at least 0, not {self.noise!r}")
 
-    @property
-    def ball(self) -> Linf:
-        """Where the result lies: in a larger ball than that of ``eps``."""
-        return Linf(min(1.0, (1 + self.noise) * self.eps))
-
-    def __call__(self, model: Classifier, x: Images, y: Labels, *, rng: Randomness, judge: Judge | None = None) -> Images:
-        start = (x + self.noise * self.eps * (2 * draws(rng).uniform(x) - 1)).clamp(0, 1)
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        ball: Ball = accepted(self, threat)
+        start = ball.boxed(x + self.noise * ball.eps * ball.random(x, draws(rng)))
         losses = CrossEntropy().on(model, x, y)
-        return ascend(model, x, losses, ball=self.ball, start=start, step=self.eps, steps=1, judge=judge)
+        gradient = input_gradient(model, start, losses, torch.arange(len(x), device=x.device))
+        return ball.boxed(start + ball.eps * ball.direction(gradient))

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import Linf
 from robustsnn.spiking import Dynamics, NeuronLayer, SpikingNetwork, walk
-from robustsnn.training.objectives import Pass
-from robustsnn.types import Images, Labels, Randomness
+from robustsnn.training.objectives import Pass, one_radius, within
+from robustsnn.types import Inputs, Labels, Randomness, Threat
 
 Potentials = dict[str, Tensor]
 """Of every layer of neurons by module path, ``[N, ...]``."""
@@ -20,8 +19,9 @@ Potentials = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Hire:
-    """The T steps fall into ``periods``; after each, weights take a step, and the noise on the images one of ``eps`` along
-    the sign of its gradient, which came with the same backward pass (Kundu et al. 2021).
+    """The T steps fall into ``periods``; after each, weights take a step, and the noise on the samples one of ``eps`` along
+    the threat's direction of its gradient (its sign under L-infinity), which came with the same backward pass (Kundu et al.
+    2021).
 
     The noise is 0 at first, so the first period sees clean images. Potentials carry over from period to period, gradients
     do not. The loss of a period is the cross-entropy of the logits averaged over all steps so far.
@@ -32,18 +32,19 @@ class Hire:
 
     eps: float = 2 / 255
     periods: int = 2
+    threat: Threat | None = None
 
     def __post_init__(self) -> None:
-        Linf(self.eps)
+        one_radius(self)
         if not isinstance(self.periods, int) or self.periods < 1:
             raise ValueError(f"periods must be a whole number of at least 1, not {self.periods!r}")
 
-    def passes(self, x: Images, y: Labels, rng: Randomness) -> Iterator[Pass]:
+    def passes(self, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
         """The loss of each period as a function of the network; between them the caller runs backward and steps."""
         for _, loss in self._periods(x, y):
             yield loss
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
+    def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
         """The mean of the periods' losses at the same weights."""
         losses = []
         for noise, loss in self._periods(x, y):
@@ -51,8 +52,8 @@ class Hire:
             losses[-1].backward(inputs=[noise], retain_graph=True)
         return torch.stack(losses).mean()
 
-    def _periods(self, x: Images, y: Labels) -> Iterator[tuple[Tensor, Pass]]:
-        noisy, before, logits = x.clone(), Potentials(), list[Tensor]()
+    def _periods(self, x: Inputs, y: Labels) -> Iterator[tuple[Tensor, Pass]]:
+        threat, noisy, before, logits = within(self), x.clone(), Potentials(), list[Tensor]()
         for _ in range(self.periods):
             noisy, after = noisy.detach().requires_grad_(), Potentials()
 
@@ -62,7 +63,7 @@ class Hire:
 
             yield noisy, loss
             assert noisy.grad is not None
-            noisy = Linf(self.eps).project(noisy.detach() + self.eps * noisy.grad.sign(), x)
+            noisy = threat.project(noisy.detach() + threat.eps * threat.direction(noisy.grad), x)
             before = after
 
     def _period(self, net: nn.Module, before: Potentials, after: Potentials) -> SpikingNetwork:

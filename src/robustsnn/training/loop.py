@@ -27,11 +27,11 @@ from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.binding import networks_of
 from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
 from robustsnn.training.distributed import Loss, synchronised
-from robustsnn.training.objectives import Pass, passes, probe_of
+from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
 from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
 from robustsnn.training.training_state import Keeper, Position
-from robustsnn.types import Attack, Objective
+from robustsnn.types import Attack, Objective, Threat
 
 if TYPE_CHECKING:
     import lightning_fabric
@@ -52,6 +52,7 @@ def train(
     schedule: Schedule = Schedule(),
     *,
     probe: Attack | Literal["own"] | None = "own",
+    probe_threat: Threat | None = None,
     augment: Augment = Augment(),
     after_step: Sequence[AfterStep] = (),
     stop: Stop = lambda history: False,
@@ -74,6 +75,7 @@ def train(
         objective: a value such as ``Trades(beta=6, eps=8/255)``, or a text that spells one.
         probe: the attack of validation, from the same random starts every epoch; ``"own"`` is `probe_of` the objective, None
             chooses by clean accuracy.
+        probe_threat: what the probe may do; what the objective trains against if None.
         after_step: what acts on parameters after every optimiser step.
         stop: asked after every epoch whether to end early, for example ``CatastrophicOverfitting()``.
         seed: of order, augmentation and inner attacks; every epoch draws afresh from (seed, epoch).
@@ -101,10 +103,11 @@ def train(
     objective = spelled(objective) if isinstance(objective, str) else objective
     fabric = fabric or one_process(next(net.parameters()).device)
     probe = probe_of(objective) if probe == "own" else probe
+    threat = within(objective) if probe_threat is None else probe_threat
     team = Team(fabric)
     seen = [part.digest(ids=True) for part in (images, validation)]
     taught = [digest(network.state_dict()) for network in networks_of(objective)]
-    values = repr((objective, schedule, probe, augment, after_step, seed, seen, digest(net.state_dict()), taught))
+    values = repr((objective, schedule, probe, threat, augment, after_step, seed, seen, digest(net.state_dict()), taught))
     what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # where a function lies in memory is another place in every process
     device = fabric.device
     images, validation, net = images.near(device), validation.near(device), net.to(device)
@@ -179,7 +182,7 @@ def train(
             with randomness(seed, "average", epoch, fabric.global_rank):
                 for x, y, _ in islice(images.batches(schedule.batch, rng), RENEWED):
                     renew(renewed, losses_on(x, y, rng)[0])
-        clean, robust = validate(measured, validation, probe, seed, fabric=fabric)
+        clean, robust = validate(measured, validation, probe, threat, seed, fabric=fabric)
         figures = Epoch(epoch, at.total / len(images), clean, robust, lr, *spent(), len(validation))
         history = (*at.history, figures)
         best = _copied(measured) if best_epoch(history) is figures else at.best
@@ -211,6 +214,7 @@ def validate(
     net: nn.Module,
     images: Samples,
     attack: Attack | None,
+    threat: Threat,
     seed: int,
     batch: int = 256,
     fabric: lightning_fabric.Fabric | None = None,
@@ -222,7 +226,7 @@ def validate(
     counts = torch.zeros(3, dtype=torch.int64, device=device)  # images, right on clean ones, and on adversarial ones too
     for x, y, index in images.take(team.share(len(images)).to(images.labels.device)).batches(batch):
         x, y = x.to(device), y.to(device)
-        adv = x if attack is None else attack(guide, x, y, rng=image_seeds(index.to(device), seed, "validation"))
+        adv = x if attack is None else attack(guide, x, y, threat, rng=image_seeds(index.to(device), seed, "validation"))
         with torch.no_grad():
             right = fresh(x).argmax(1) == y
             counts += torch.stack([torch.ones_like(right).sum(), right.sum(), (right & (fresh(adv).argmax(1) == y)).sum()])

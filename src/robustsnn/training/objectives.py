@@ -1,8 +1,8 @@
 """What training minimises, as values called ``objective(net, x, y, rng=...) -> scalar``.
 
-A robust objective has two parts: ``attack()``, the inner maximisation, and ``loss(net, x, adversarial, y)``. The attack runs
-on a view of the network in eval mode; the network itself stays as it is (usually in train mode) for the forward passes of
-the loss, so that its batch norms see clean and adversarial images.
+A robust objective has two parts: ``attack()``, the inner maximisation within a threat, and ``loss(net, x, adversarial, y)``.
+The attack runs on a view of the network in eval mode; the network itself stays as it is (usually in train mode) for the
+forward passes of the loss, so that its batch norms see clean and adversarial images.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, kl_divergence
+from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, accepted, kl_divergence
 from robustsnn.compute import with_tensors
 from robustsnn.conversion import folded
 from robustsnn.models import weight_layers
-from robustsnn.types import Attack, Images, Labels, Logits, Objective, Randomness
+from robustsnn.threats import Linf
+from robustsnn.types import Attack, Inputs, Labels, Logits, Objective, Randomness, Threat
 
 Pass = Callable[[nn.Module], Tensor]
 """The loss of one step of the optimiser, as a function of the network."""
@@ -30,10 +31,10 @@ Pass = Callable[[nn.Module], Tensor]
 class SeveralSteps(Protocol):
     """An objective that takes several steps of the optimiser per batch: it goes on once the caller has taken one."""
 
-    def passes(self, x: Images, y: Labels, rng: Randomness) -> Iterator[Pass]: ...
+    def passes(self, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]: ...
 
 
-def passes(objective: Objective, x: Images, y: Labels, rng: Randomness) -> Iterator[Pass]:
+def passes(objective: Objective, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
     """The losses of a batch, one per step of the optimiser."""
     if isinstance(objective, SeveralSteps):
         yield from objective.passes(x, y, rng)
@@ -41,9 +42,33 @@ def passes(objective: Objective, x: Images, y: Labels, rng: Randomness) -> Itera
         yield lambda net: objective(net, x, y, rng=rng)
 
 
-def attacked(net: nn.Module, attack: Attack, x: Images, y: Labels, rng: Randomness) -> Images:
-    """Adversarial images of ``attack`` on ``net`` in eval mode."""
-    return attack(folded(net), x, y, rng=rng)
+def attacked(net: nn.Module, attack: Attack, x: Inputs, y: Labels, threat: Threat, rng: Randomness) -> Inputs:
+    """Adversarial samples of ``attack`` on ``net`` in eval mode."""
+    return attack(folded(net), x, y, threat, rng=rng)
+
+
+def one_radius(objective: Any) -> None:
+    """Let ``eps`` of an objective be the radius of its ``threat``, if it names one.
+
+    Raises:
+        ValueError: a radius out of range or one that is not the threat's, or something else in the place of a threat.
+    """
+    kind, threat = type(objective), within(objective)
+    if getattr(objective, "threat", None) is not None:
+        if not hasattr(threat, "project"):
+            raise ValueError(f"threat of {kind.__name__} must be a threat such as L2(0.5), not {threat}")
+        if objective.eps not in (getattr(kind, "eps", threat.eps), threat.eps):
+            raise ValueError(f"{kind.__name__}: give eps, for L-infinity, or threat={threat}, not both")
+        object.__setattr__(objective, "eps", threat.eps)
+
+
+def within(objective: Any) -> Threat:
+    """The threat that an objective trains against: its ``threat``, else the L-infinity ball of its ``eps``, else of 2/255."""
+    inner = getattr(objective, "inner", getattr(objective, "objective", objective))  # of one around another
+    if inner is not objective:
+        return within(inner)
+    threat: Threat | None = getattr(objective, "threat", None)
+    return Linf(getattr(objective, "eps", 2 / 255)) if threat is None else threat
 
 
 def trades_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float, smoothing: float = 0.0) -> Tensor:
@@ -62,7 +87,10 @@ def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Ten
 
 
 class Robust(Protocol):
-    """An objective of the form ``min over weights, max over images``."""
+    """An objective of the form ``min over weights, max over samples``.
+
+    Fields that all have: ``eps``, the radius under L-infinity; ``threat``, another threat in its place.
+    """
 
     def __post_init__(self) -> None:
         beta = getattr(self, "beta", 0.0)
@@ -71,38 +99,32 @@ class Robust(Protocol):
         smoothing = getattr(self, "smoothing", 0.0)
         if not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
             raise ValueError(f"smoothing of {type(self).__name__}, of labels, must be in [0, 1), not {smoothing!r}")
-        self.attack()  # a radius or a number of steps out of range is refused here
+        one_radius(self)
+        accepted(self.attack(), within(self))  # a number of steps out of range is refused here
 
     def attack(self) -> Attack:
         """The inner maximisation."""
         ...
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         """The loss on clean and adversarial images."""
         ...
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
-        return self.loss(net, x, attacked(net, self.attack(), x, y, rng), y)
+    def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
+        return self.loss(net, x, attacked(net, self.attack(), x, y, within(self), rng), y)
 
 
 @dataclass(frozen=True)
 class Natural:
     """``CE(f(x), y)``: no robustness."""
 
-    def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
+    def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
         return F.cross_entropy(net(x), y)
 
 
 def probe_of(objective: Objective) -> Attack | None:
-    """The attack that chooses the best epoch of a training: ten steps of PGD at the radius of the objective's own attack.
-
-    Returns:
-        None for `Natural`; PGD at 2/255 for an objective that names no radius.
-    """
-    if isinstance(objective, Natural):
-        return None
-    inner = getattr(objective, "objective", objective)  # of a regularised one
-    return PGD(getattr(inner.attack() if hasattr(inner, "attack") else inner, "eps", 2 / 255), 10)
+    """The attack that chooses the best epoch of a training: ten steps of PGD; None for `Natural`."""
+    return None if isinstance(objective, Natural) else PGD(10)
 
 
 @dataclass(frozen=True)
@@ -111,11 +133,12 @@ class Adversarial(Robust):
 
     eps: float = 2 / 255
     steps: int = 10
+    threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.eps, self.steps)
+        return PGD(self.steps)
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return F.cross_entropy(net(adversarial), y)
 
 
@@ -127,11 +150,12 @@ class Trades(Robust):
     eps: float = 2 / 255
     steps: int = 10
     smoothing: float = 0.0
+    threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.eps, self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
+        return PGD(self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return trades_loss(net(x), net(adversarial), y, self.beta, self.smoothing)
 
 
@@ -142,11 +166,12 @@ class Mart(Robust):
     beta: float = 4.0
     eps: float = 2 / 255
     steps: int = 10
+    threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.eps, self.steps, start=Gaussian(0.001))
+        return PGD(self.steps, start=Gaussian(0.001))
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return mart_loss(net(x), net(adversarial), y, self.beta)
 
 
@@ -177,7 +202,7 @@ class WeightPerturbed(Robust):
     def attack(self) -> Attack:
         return self.inner.attack()
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         weights = {f"{name}.weight": layer.weight for name, layer in weight_layers(net).items()}
         scratch = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()})
         gradients = torch.autograd.grad(self.inner.loss(scratch, x, adversarial, y), list(weights.values()))
@@ -203,14 +228,16 @@ class RobustFinetuning(Robust):
     alpha: float = 1 / 255
     beta: float = 2.0
     smoothing: float = 0.0
+    threat: Threat | None = None
 
     def __post_init__(self) -> None:
+        one_radius(self)
         if not 0 <= self.alpha <= self.eps:
             raise ValueError(f"alpha, the random step, must be in [0, eps = {self.eps:g}], not {self.alpha:g}")
         super().__post_init__()
 
     def attack(self) -> Attack:
-        return RFGSM(self.eps, self.alpha / self.eps if self.eps else 0.0, goal=KullbackLeibler())
+        return RFGSM(self.alpha / self.eps if self.eps else 0.0, goal=KullbackLeibler())
 
-    def loss(self, net: nn.Module, x: Images, adversarial: Images, y: Labels) -> Tensor:
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return trades_loss(net(x), net(adversarial), y, self.beta, self.smoothing)

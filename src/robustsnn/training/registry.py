@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustsnn.names import build
 from robustsnn.spiking import PATHS, SURROGATES
+from robustsnn.threats import THREATS
 from robustsnn.training.along import Along
 from robustsnn.training.distill import Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
@@ -39,14 +40,17 @@ def objective(text: str) -> Objective:
     """The objective that a text spells.
 
     Raises:
-        ValueError: text that cannot be read, or a regulariser alone.
+        ValueError: text that cannot be read, or a regulariser or a threat alone.
 
+    >>> objective("Trades(beta=6, threat=L2(0.5))").eps
+    0.5
     >>> objective("WeightPerturbed(Trades(beta=6), gamma=0.01)").gamma
     0.01
     """
-    value = build("objective", {**OBJECTIVES, **REGULARIZERS, **PATHS, **SURROGATES}, text)
+    value = build("objective", {**OBJECTIVES, **REGULARIZERS, **PATHS, **SURROGATES, **THREATS}, text)
     if type(value).__name__ in {**PATHS, **SURROGATES}:
         raise ValueError(f"{text} is a way of gradients: write Along(RobustFinetuning(), [{text}])")
     if type(value).__name__ not in OBJECTIVES:
-        raise ValueError(f"{text} is a regulariser: write Regularized(Natural(), {text}, 0.1) or around another objective")
+        way = f"Trades(threat={text})" if type(value).__name__ in THREATS else f"Regularized(Natural(), {text}, 0.1)"
+        raise ValueError(f"{text} is not an objective, but a part of one: write {way} or use it with another objective")
     return value  # type: ignore[no-any-return]

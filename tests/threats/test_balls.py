@@ -5,16 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.attacks import L2, Linf
-from robustsnn.attacks.balls import ball
 from robustsnn.seeds import generator, image_seeds, noise
+from robustsnn.threats import L2, Linf
 
 balls = st.one_of(st.floats(0, 1).map(Linf), st.floats(0, 2).map(L2))
+SHAPES = [(2, 12), (2, 3, 4), (2, 2, 3, 2), (2, 3, 2, 2, 1)]
 
 
 def tensors(low, high):
-    pixel = st.floats(low, high, width=32)
-    return st.lists(pixel, min_size=12, max_size=12).map(lambda values: torch.tensor(values).view(2, 2, 3, 1))
+    values = st.lists(st.floats(low, high, width=32), min_size=24, max_size=24)
+    return values.map(torch.tensor)
 
 
 def distance(ball, adv, x):
@@ -23,30 +23,50 @@ def distance(ball, adv, x):
 
 
 def assert_allowed(ball, adv, x):
-    assert (distance(ball, adv, x) <= ball.eps + 1e-6).all()
+    assert (distance(ball, adv, x) <= ball.eps + 1.1e-6).all()
     assert adv.min() >= 0
     assert adv.max() <= 1
+    assert ball.contains(adv, x).all()
 
 
-@given(balls, tensors(0, 1), tensors(-10, 10))
-def test_projections_lie_in_ball_and_box(ball, x, adv):
+@given(balls, st.sampled_from(SHAPES), tensors(0, 1), tensors(-10, 10))
+def test_projections_lie_in_ball_and_box(ball, shape, x, adv):
+    x, adv = x.view(shape), adv.view(shape)
     assert_allowed(ball, ball.project(adv, x), x)
 
 
-@given(balls, tensors(0, 1), tensors(-10, 10))
-def test_projecting_twice_is_projecting_once(ball, x, adv):
+@given(balls, st.sampled_from(SHAPES), tensors(0, 1), tensors(-10, 10))
+def test_projecting_twice_is_projecting_once_to_the_bit(ball, shape, x, adv):
+    x, adv = x.view(shape), adv.view(shape)
     once = ball.project(adv, x)
-    torch.testing.assert_close(ball.project(once, x), once, rtol=0, atol=1e-6)
+    assert torch.equal(ball.project(once, x), once)
+
+
+@given(balls, st.sampled_from(SHAPES), tensors(0, 1), st.integers(0, 2**31))
+def test_a_member_is_left_as_it_is_to_the_bit(ball, shape, x, seed):
+    x = x.view(shape)
+    adv = ball.sample(x, noise(generator(seed)))
+    assert torch.equal(ball.project(adv, x), adv)
+    assert torch.equal(ball.project(x, x), x)
 
 
 @given(balls, tensors(0, 1), tensors(0, 1))
-def test_what_is_allowed_is_left_where_it_is(ball, x, adv):
-    adv = x + (adv - x) * min(1, 0.99 * ball.eps / 4)  # no two images are further apart than sqrt(12) < 4
-    torch.testing.assert_close(ball.project(adv, x), adv, rtol=0, atol=1e-6)
+def test_what_is_further_away_is_not_contained(ball, x, adv):
+    x, adv = x.view(2, 12), adv.view(2, 12)
+    far = distance(ball, adv, x) > ball.eps + 2e-6
+    assert not ball.contains(adv, x)[far].any()
+
+
+def test_neither_what_leaves_the_box_nor_what_is_not_a_number_is_contained():
+    x = torch.tensor([[0.0, 1.0]] * 4)
+    adv = torch.tensor([[-0.01, 1.0], [0.0, 1.01], [0.0, torch.nan], [0.01, 0.99]])
+    for ball in (Linf(0.1), L2(0.1)):
+        assert ball.contains(adv, x).tolist() == [False, False, False, True]
 
 
 @given(tensors(0, 1), tensors(-2, 3), st.floats(0, 1), tensors(0, 1))
 def test_the_linf_projection_is_the_nearest_allowed_image(x, adv, eps, other):
+    x, adv, other = (each.view(2, 12) for each in (x, adv, other))
     projected, other = Linf(eps).project(adv, x), Linf(eps).project(other, x)
     assert ((projected - adv).abs() <= (other - adv).abs() + 1e-6).all()
 
@@ -56,8 +76,27 @@ def test_an_l2_projection_is_on_the_line_to_the_image():
     torch.testing.assert_close(L2(0.25).project(adv, x), torch.tensor([[[[0.65, 0.7]]]]))
 
 
-@given(balls, tensors(0, 1), st.integers(0, 2**31))
-def test_samples_lie_in_ball_and_box(ball, x, seed):
+@pytest.mark.parametrize("ball", [Linf(0.3), L2(0.3)], ids=str)
+def test_steps_are_shortened_along_themselves_or_left_as_they_are(ball):
+    steps = torch.tensor([[0.1, -0.2], [3.0, -4.0], [0.0, 0.0]])
+    short = ball.shorten(steps, 0.5)
+    assert torch.equal(short[[0, 2]], steps[[0, 2]])
+    torch.testing.assert_close(short[1], torch.tensor([0.5, -0.5] if isinstance(ball, Linf) else [0.3, -0.4]))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_widest_radius_allows_everything_and_a_smaller_one_does_not(shape):
+    x = torch.zeros(shape)
+    for ball in (Linf(0.1), L2(0.1)):
+        widest = ball.widest(x)
+        assert widest == pytest.approx(1 if isinstance(ball, Linf) else math.sqrt(x[0].numel()))
+        assert ball.scaled(widest).contains(torch.ones(shape), x).all()
+        assert not ball.scaled(0.99 * widest).contains(torch.ones(shape), x).any()
+
+
+@given(balls, st.sampled_from(SHAPES), tensors(0, 1), st.integers(0, 2**31))
+def test_samples_lie_in_ball_and_box(ball, shape, x, seed):
+    x = x.view(shape)
     assert_allowed(ball, ball.sample(x, noise(generator(seed))), x)
 
 
@@ -103,9 +142,3 @@ def test_a_radius_that_is_none_is_refused(make, eps):
         make(eps)
     with pytest.raises(ValueError, match=r"eps must be at most 1, since pixels are in \[0, 1\], not 8: write 8/255\?"):
         Linf(8)
-
-
-def test_balls_are_found_by_their_norm(unchecked):
-    assert (ball("Linf", 0.1), ball("L2", 0.2)) == (Linf(0.1), L2(0.2))
-    with pytest.raises(ValueError, match="'Linf' or 'L2', not 'L1'"):
-        ball("L1", 0.1)

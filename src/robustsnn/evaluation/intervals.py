@@ -1,0 +1,33 @@
+"""Shares of images with their intervals."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Interval(BaseModel):
+    """A share of images with its Wilson 95 % interval, all in ``[0, 1]``."""
+
+    model_config = ConfigDict(frozen=True)
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+def wilson(hits: int, count: int) -> Interval:
+    """The Wilson score interval at 95 % (Wilson 1927).
+
+    >>> wilson(50, 100)
+    Interval(value=0.5, low=0.403831..., high=0.596168...)
+    """
+    if not count:
+        return Interval(value=math.nan, low=0, high=1)
+    from scipy.stats import binomtest  # takes a second, which commands that measure nothing need not wait for
+
+    found = binomtest(hits, count).proportion_ci(method="wilson")
+    return Interval(value=hits / count, low=found.low, high=found.high)

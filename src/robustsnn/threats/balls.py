@@ -1,0 +1,155 @@
+"""Norm balls around samples, cut to the box of their values: pixels are in ``[0, 1]``."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustsnn.threats.per_sample import per_sample, positive
+from robustsnn.types import Noise
+
+TOLERANCE = 1e-6
+"""By how much rounding may take a sample beyond ball or box."""
+
+
+@dataclass(frozen=True)
+class Ball(ABC):
+    """All samples at a distance of at most ``eps`` inside of the box; a norm says what the distance is.
+
+    A norm needs `length`, `random` and `direction`. Everything acts on each sample of ``[N, ...]`` alone.
+
+    Arguments:
+        eps: the radius, in units of the samples' values.
+
+    Raises:
+        ValueError: an ``eps`` that is negative or not finite.
+    """
+
+    eps: float
+    box: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    words: ClassVar[str] = "norm ball, pixels in [0, 1]"
+    axis: ClassVar[tuple[float, str]] = (1.0, "ε")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
+            raise ValueError(f"eps must be a finite number of at least 0, not {self.eps!r}; pixels are in [0, 1]")
+
+    @property
+    def spelled(self) -> str:
+        """How reports write it."""
+        return f"{type(self).__name__} {self.eps:.3g}"
+
+    def scaled(self, eps: float) -> Ball:
+        """The same kind at another radius."""
+        return replace(self, eps=eps)
+
+    def widest(self, x: Tensor) -> float:
+        """The radius from which on the whole box is allowed, for samples like ``x [N, ...]``."""
+        low, high = self.box
+        return float(self.length(torch.full_like(x[:1], high - low)))
+
+    def boxed(self, adv: Tensor) -> Tensor:
+        """The nearest samples inside of the box."""
+        return adv.clamp(*self.box)
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        """An allowed sample near ``adv``; ``adv`` itself where it is allowed."""
+        delta = adv - x
+        inside = self.length(delta) <= self.eps + TOLERANCE
+        return self.boxed(torch.where(inside, adv, x + self.shorten(delta, self.eps)))
+
+    def contains(self, adv: Tensor, x: Tensor) -> Tensor:
+        """Which samples ``adv`` are allowed around ``x``, up to rounding, ``[N]``."""
+        near = self.length(adv - x).flatten() <= self.eps + TOLERANCE
+        return near & ((adv - self.boxed(adv)).abs() <= TOLERANCE).flatten(1).all(1)
+
+    def sample(self, x: Tensor, noise: Noise) -> Tensor:
+        """A random allowed sample: uniform in the ball, then cut to the box."""
+        return self.project(x + self.eps * self.random(x, noise), x)
+
+    def shorten(self, delta: Tensor, most: float) -> Tensor:
+        """Steps ``delta [N, ...]`` of a length of at most ``most``, as they are where they are that short."""
+        return delta * (most / positive(self.length(delta))).clamp(max=1)
+
+    @abstractmethod
+    def length(self, delta: Tensor) -> Tensor:
+        """The norm of each sample's ``delta [N, ...]``, ``[N, 1, ..., 1]``."""
+
+    @abstractmethod
+    def random(self, x: Tensor, noise: Noise) -> Tensor:
+        """Values of the shape of ``x``, uniform in the ball of radius 1."""
+
+    @abstractmethod
+    def direction(self, grad: Tensor) -> Tensor:
+        """The step of length 1 that climbs fastest along ``grad``; no step where the gradient is zero."""
+
+
+@dataclass(frozen=True)
+class Linf(Ball):
+    """``|adv - x| <= eps`` in every value.
+
+    Raises:
+        ValueError: an ``eps`` outside of ``[0, 1]``, as pixels are.
+
+    >>> Linf(8 / 255).spelled, Linf(0.01).spelled
+    ('8/255', '0.01')
+    """
+
+    eps: float = 8 / 255
+    words: ClassVar[str] = "L-infinity, pixels in [0, 1]"
+    axis: ClassVar[tuple[float, str]] = (255.0, "ε in 1/255")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eps > 1:
+            raise ValueError(f"eps must be at most 1, since pixels are in [0, 1], not {self.eps:g}: write {self.eps:g}/255?")
+
+    @property
+    def spelled(self) -> str:
+        levels = self.eps * 255
+        whole = levels > 0.5 and math.isclose(levels, round(levels), rel_tol=1e-6)
+        return f"{round(levels)}/255" if whole else f"{self.eps:.3g}"
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        return self.boxed(torch.clamp(adv, x - self.eps, x + self.eps))
+
+    def shorten(self, delta: Tensor, most: float) -> Tensor:
+        return delta.clamp(-most, most)
+
+    def length(self, delta: Tensor) -> Tensor:
+        return per_sample(torch.amax, delta.abs())
+
+    def random(self, x: Tensor, noise: Noise) -> Tensor:
+        return 2 * noise.uniform(x) - 1
+
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad.sign()
+
+
+@dataclass(frozen=True)
+class L2(Ball):
+    """``||adv - x||_2 <= eps`` over all values of a sample.
+
+    >>> L2(0.5).spelled
+    'L2 0.5'
+    """
+
+    eps: float = 0.5
+    words: ClassVar[str] = "L2, pixels in [0, 1]"
+
+    def length(self, delta: Tensor) -> Tensor:
+        scale = positive(per_sample(torch.amax, delta.abs()))  # the squares of small values would be 0
+        return per_sample(torch.linalg.vector_norm, delta / scale) * scale
+
+    def random(self, x: Tensor, noise: Noise) -> Tensor:
+        outward = self.direction(noise.normal(x))
+        share = noise.uniform(per_sample(torch.amax, x)) if len(x) else 1.0
+        return outward * share ** (1 / max(1, x[:1].numel()))
+
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad / positive(self.length(grad))
