@@ -31,7 +31,7 @@ KNOWS = {
     "reporting": {"evaluation", "training"},
     "deploy": {"checkpoint", "spiking", "conversion", "models", "compute"},
     "evaluation": {"attacks", "threats", "spiking", "compute", "conversion", "data", "models"},
-    "training": {"compute", "models", "spiking", "attacks", "threats", "conversion", "data"},
+    "training": {"compute", "threats", "models", "spiking", "attacks", "conversion", "data"},
     "checkpoint": {"models", "conversion", "spiking"},
     "conversion": {"compute", "spiking", "models", "data"},
     "data": {"compute"},

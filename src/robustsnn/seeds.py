@@ -9,12 +9,11 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from robustsnn.types import Randomness
+from robustsnn.types import Noise, Randomness
 
 
 def derive(*purpose: int | str) -> int:
@@ -56,23 +55,6 @@ def image_seeds(index: Tensor, *purpose: int | str) -> Tensor:
 def portion(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
     """Randomness for the images ``chosen [n]`` of a batch, and for a purpose of its own; a generator stays as it is."""
     return image_seeds(rng[chosen.to(rng.device)], *purpose) if isinstance(rng, Tensor) else rng
-
-
-class Noise(Protocol):
-    """Where an attack draws from."""
-
-    def uniform(self, like: Tensor) -> Tensor:
-        """Values in ``[0, 1)`` of the shape and type of ``like [N, ...]``."""
-        ...
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Standard normal values of the shape and type of ``like [N, ...]``."""
-        ...
-
-
-def given(rng: Randomness) -> torch.Generator | Tensor:
-    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
-    return generator("attack") if rng is None else rng
 
 
 def noise(rng: Randomness) -> Noise:

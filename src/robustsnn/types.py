@@ -7,14 +7,11 @@ the batch it is time-major: ``[T*N, ...]``. Pixels are float32 in ``[0, 1]``; no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from robustsnn.seeds import Noise
 
 Images = Float[Tensor, "N C H W"]
 Inputs = Float[Tensor, "N ..."]
@@ -35,6 +32,23 @@ Judge = Callable[[Tensor, Tensor], Tensor]
 
 Classifier = Callable[[Tensor], Tensor]
 """Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
+
+
+class Noise(Protocol):
+    """Where an attack draws from."""
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Values in ``[0, 1)`` of the shape and type of ``like [N, ...]``."""
+        ...
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal values of the shape and type of ``like [N, ...]``."""
+        ...
+
+
+def given(rng: Randomness) -> torch.Generator | Tensor:
+    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
+    return generator("attack") if rng is None else rng
 
 
 @runtime_checkable

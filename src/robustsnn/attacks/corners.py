@@ -12,9 +12,9 @@ from torch import Tensor
 from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, begin
 from robustsnn.attacks.gradient import best_of
-from robustsnn.seeds import Noise, noise
+from robustsnn.seeds import noise
 from robustsnn.threats import Ball
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
+from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Noise, Randomness, Threat
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import Margin, answer, begin
 from robustsnn.attacks.gradient import among, best_of
 from robustsnn.compute.sums import running_sum
-from robustsnn.seeds import Noise, noise
+from robustsnn.seeds import noise
 from robustsnn.threats import L2, Linf, positive
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
+from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Noise, Randomness, Threat
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries out of 10,000 after which the squares' area halves."""

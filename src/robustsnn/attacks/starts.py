@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from robustsnn.seeds import Noise
 from robustsnn.threats import Ball, positive
-from robustsnn.types import Threat
+from robustsnn.types import Noise, Threat
 
 Start = Callable[[Tensor, Any, Noise], Tensor]
 """``start(x, threat, noise)``: the first iterate."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from robustsnn import checkpoint
 from robustsnn.cli.arguments import Evaluate
@@ -22,10 +24,14 @@ UNSAID = ("--json", "-q", "--quiet", "-v", "--verbose", "--system-allocator")
 
 
 def recipe_of(given: str) -> Recipe:
-    """The recipe of a checkpoint, without what chose the epochs of its trainings: that plays no part in measuring it."""
-    parts = checkpoint.read_header(given).recipe.items()
-    table = {key: {k: v for k, v in part.items() if k != "probe"} if isinstance(part, dict) else part for key, part in parts}
-    return from_table({"name": _place(given).stem, **table}, given)
+    """The recipe that a checkpoint holds."""
+    return from_table({"name": _place(given).stem, **_without_probes(checkpoint.read_header(given).recipe)}, given)
+
+
+def _without_probes(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a checkpoint without what chose the epochs of its trainings, which plays no part in measuring it."""
+    parts = recipe.items()
+    return {key: {k: v for k, v in part.items() if k != "probe"} if isinstance(part, dict) else part for key, part in parts}
 
 
 def _place(given: str) -> Path:

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustsnn.seeds import Noise
 from robustsnn.threats.per_sample import per_sample, positive
+from robustsnn.types import Noise
 
 TOLERANCE = 1e-6
 """By how much rounding may take a sample beyond ball or box."""
