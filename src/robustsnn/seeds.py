@@ -57,6 +57,11 @@ def portion(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
     return image_seeds(rng[chosen.to(rng.device)], *purpose) if isinstance(rng, Tensor) else rng
 
 
+def given(rng: Randomness) -> torch.Generator | Tensor:
+    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
+    return generator("attack") if rng is None else rng
+
+
 def noise(rng: Randomness) -> Noise:
     """The source of noise that ``rng`` stands for.
 

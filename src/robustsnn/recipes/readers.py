@@ -67,8 +67,6 @@ model = _among(find, "model", "robustsnn.models", "MODELS")
 
 SpelledObjective = Annotated[str, _read_by(objective)]
 SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
-SpelledThreat = Annotated[str, _read_by(threat)]
-KnownThreat = Annotated[str, _read_by(kind)]
 KnownData = Annotated[str, _read_by(check_name)]
 KnownProtocol = Annotated[str, _read_by(protocol)]
 KnownThreat = Annotated[str, _read_by(kind)]
