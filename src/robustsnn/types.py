@@ -46,11 +46,6 @@ class Noise(Protocol):
         ...
 
 
-def given(rng: Randomness) -> torch.Generator | Tensor:
-    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
-    return generator("attack") if rng is None else rng
-
-
 @runtime_checkable
 class Following(Protocol):
     """A classifier with a memory per image, which an attack tells what its batches hold."""
