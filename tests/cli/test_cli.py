@@ -92,6 +92,7 @@ def test_help_of_a_command_describes_it(asked, name, said, here):
         ("stops", ["CatastrophicOverfitting(drop=0.2)"]),
         ("zoo", ["zoo:cifar10-small-robust  # cifar10, T = 4: clean 69.3%, PGD-20 35.8% at 2/255", "zoo:digits-robust"]),
         ("attacks", ["FGSM(goal=CrossEntropy", "PGD(steps=20", "RFGSM"]),
+        ("threats", ["Linf(eps=8/255)", "L2(eps=0.5)"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(repr, PUBLISHED_PATHS)),
         ("protocols", ["quick  # FGSM, PGD-10", "paper  # "]),

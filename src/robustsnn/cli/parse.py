@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass
 from itertools import pairwise, takewhile
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -140,14 +141,16 @@ def few(default: Any, first: Sequence[str], words: str) -> Any:
 def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
     """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own; another threat,
     named without radii, has its usual one."""
-    words = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--") else (arg,))]
-    named = {
-        word.rpartition(".")[2].removeprefix("--"): value for word, value in pairwise([*words, ""]) if word.startswith("--")
-    }
+    named = dict[str, str]()
+    for flag, following in pairwise([*args, ""]):
+        if flag.startswith("--"):
+            name, equals, value = flag.partition("=")
+            named[name.rpartition(".")[2].removeprefix("--")] = value if equals else following
     if "protocol" in named and "attacks" not in named:
         evaluation = evaluation.model_copy(update={"attacks": ()})
     if "threat" in named and "eps" not in named:
-        evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
+        with suppress(ValueError):  # of an unknown one, which is complained about when its flag is read
+            evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
     return evaluation
 
 

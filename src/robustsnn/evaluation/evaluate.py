@@ -33,7 +33,7 @@ from robustsnn.files import digest
 from robustsnn.names import Crafting, Rule, find, number
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import derive
-from robustsnn.threats import USUAL, kind
+from robustsnn.threats import kind
 from robustsnn.types import GradientPath, Threat
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def evaluate(
     protocol: str | Protocol = "rigorous",
     eps: float | str | Sequence[float | str] | None = None,
     *,
-    threat: str = USUAL,
+    threat: str | None = None,
     attacks: Sequence[str] | None = None,
     rule: Rule | None = None,
     seed: int = 0,
@@ -75,7 +75,7 @@ def evaluate(
             `Protocol` of one's own, which the report calls ``own``.
         eps: radius or radii of the threat, such as 0.1 or ``"8/255"``; the kind's usual one if None: 8/255, under ``"L2"``
             0.5. Under the rule ``"any"`` what a smaller one broke is not attacked again.
-        threat: the kind of threat, by name, see `threats.THREATS`.
+        threat: the kind of threat, by name, see `threats.THREATS`; L-infinity if None.
         attacks: names of the protocol's ensembles to run; None runs all.
         rule: overrides the protocol's rule of success.
         seed: of random starts, which depend on (seed, member, image) and on nothing else.
@@ -165,7 +165,7 @@ def evaluate(
     return report
 
 
-def _threats(name: str, eps: float | str | Sequence[float | str] | None) -> list[Threat]:
+def _threats(name: str | None, eps: float | str | Sequence[float | str] | None) -> list[Threat]:
     """The threats of a kind at some radii."""
     of = kind(name)
     radii = (of().eps,) if eps is None else (eps,) if isinstance(eps, str | float | int) else eps

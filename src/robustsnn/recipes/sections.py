@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -208,7 +209,7 @@ class Evaluation(Section):
         "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
     )
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
-    threat: KnownThreat = Field("Linf", description="what the attacks may do, a kind of threat")
+    threat: KnownThreat | None = Field(None, description="what attacks may do, such as L2; not given: L-infinity")
     eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="radii of the threat")
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
@@ -224,14 +225,16 @@ class Evaluation(Section):
     @classmethod
     def _usual(cls, values: Any) -> Any:
         """A threat that is named without radii has its usual one."""
-        named = isinstance(values, dict) and values.get("threat", "Linf") != "Linf"
-        return {"eps": (kind(values["threat"])().eps,)} | values if named else values
+        named = isinstance(values, dict) and isinstance(values.get("threat"), str) and "eps" not in values
+        with suppress(ValueError):
+            return {**values, "eps": (kind(values["threat"])().eps,)} if named else values
+        return values
 
     @field_validator("eps")
     @classmethod
     def _possible(cls, eps: tuple[float, ...], known: ValidationInfo) -> tuple[float, ...]:
         for radius in eps:
-            kind(known.data.get("threat", "Linf"))(radius)
+            kind(known.data.get("threat"))(radius)
         return eps
 
     @model_validator(mode="after")

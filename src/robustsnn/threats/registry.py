@@ -15,13 +15,13 @@ USUAL = "Linf"
 """The kind that is meant where none is named."""
 
 
-def kind(name: str) -> Callable[..., Threat]:
-    """The kind of threat of that name.
+def kind(name: str | None = None) -> Callable[..., Threat]:
+    """The kind of threat of that name; the `USUAL` one if None.
 
     Raises:
         ValueError: no such kind.
     """
-    return find("threat", THREATS, name)
+    return find("threat", THREATS, name or USUAL)
 
 
 def threat(text: str) -> Threat:
