@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from robustsnn.attacks import ATTACKS, GOALS, STARTS
 from robustsnn.names import build, find, nearest, number, one_line, written
-from robustsnn.spiking import SURROGATES
+from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.training import AFTER_STEP, OBJECTIVES, STOPS
 from robustsnn.training.regularizers import REGULARIZERS
 
@@ -158,7 +158,12 @@ def test_nearest_hints_only_at_what_is_near(name, hint):
     assert nearest(name, ["Triangle", "Exponential"]) == f"{hint}known: Exponential, Triangle"
 
 
-TABLES = [{**ATTACKS, **GOALS, **STARTS}, {**OBJECTIVES, **REGULARIZERS}, AFTER_STEP, STOPS, SURROGATES]
+TABLES = [
+    {**ATTACKS, **GOALS, **STARTS},
+    {**OBJECTIVES, **REGULARIZERS, **PATHS, **SURROGATES},
+    AFTER_STEP,
+    STOPS,
+]
 NESTED = {"Regularized"}
 """It has no defaults."""
 

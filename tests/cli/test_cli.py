@@ -124,7 +124,7 @@ def test_info_says_what_a_checkpoint_holds(name, kind, said, ran):
     assert code == 0
     assert out.startswith(f"{path}: {kind}, 2,7")
     assert "recipe.name: small" in out
-    assert ("spiking.slots" in out) == (kind == "snn")
+    assert ("spiking.dynamics" in out) == (kind == "snn")
 
 
 def test_a_checkpoint_is_evaluated_as_its_recipe_says_but_for_the_flags(said, ran):

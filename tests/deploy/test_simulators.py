@@ -122,7 +122,7 @@ def trained(body):
             optimizer.zero_grad()
             nn.functional.cross_entropy(body.train()(x), y).backward()
             optimizer.step()
-    return body.eval(), data.train.batch(torch.arange(128))[0].split(16)  # too small to compile the neurons for
+    return body.eval(), list(data.train.batch(torch.arange(128))[0].split(16))  # too small to compile the neurons for
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,11 @@ from robustsnn.evaluation import (
 )
 from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.evaluation.evaluate import fitting
+from robustsnn.evaluation.members import SCALED_PATHS
 from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, Surrogate, Triangle
-from robustsnn.threats import L2
+from robustsnn.threats import L2, Linf
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -87,7 +88,7 @@ def test_a_radius_of_zero_leaves_the_clean_accuracy(net, data):
 
 def test_the_flags_are_those_of_the_worst_case(net, data):
     x, y = data.batch(torch.arange(9))
-    ensemble = members(PROTOCOLS["quick"].ensembles["PGD-10"], EPS, net)
+    ensemble = members(PROTOCOLS["quick"].ensembles["PGD-10"], Linf(EPS), net)
     expected = worst_case(ensemble, net, x, y, rng=image_seeds(torch.arange(9), 7, "PGD-10"))[1]
     report = evaluate(net, data, "quick", EPS, attacks=["PGD-10"], seed=7)
     assert flags(report) == {("PGD-10", EPS): tuple(expected.tolist())}
@@ -283,7 +284,7 @@ def test_under_the_rule_any_what_a_smaller_radius_broke_is_not_attacked_again(ne
 def test_the_pilot_tells_of_every_path(net, data, rigorous):
     found = rigorous(net).pilot
     own = (PotentialDependent(), Hybrid(), Adaptive(0.42))
-    assert set(found) == {str(path) for path in (*evaluation.PUBLISHED_PATHS, *own)}
+    assert set(found) == {str(path) for path in (*evaluation.PUBLISHED_PATHS, *SCALED_PATHS, *own)}
     shares = [figures.broken for figures in found.values()]
     assert shares == sorted(shares, reverse=True)
     assert evaluate(net, data, "quick", EPS).pilot == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustsnn.attacks import FGSM, PGD
+from robustsnn.attacks import PGD
 from robustsnn.data import Samples
 from robustsnn.evaluation import PUBLISHED_PATHS, Audit, Group, Protocol, Sources, evaluate
 from robustsnn.evaluation import state as state_module
@@ -35,11 +35,11 @@ def figures(report):
 def test_after_a_kill_one_batch_of_one_member_at_most_is_repeated(net, data, tmp_path, monkeypatch):
     calls, kill, real, state = [], [0], PGD.__call__, tmp_path / "x.evaluation"
 
-    def counted(self, model, x, y, **options):
+    def counted(self, model, x, y, threat, **options):
         calls.append(len(x))
         if len(calls) == kill[-1]:
             raise Killed
-        return real(self, model, x, y, **options)
+        return real(self, model, x, y, threat, **options)
 
     monkeypatch.setattr(PGD, "__call__", counted)
     monkeypatch.setattr(state_module, "SECONDS", 0)
@@ -54,32 +54,6 @@ def test_after_a_kill_one_batch_of_one_member_at_most_is_repeated(net, data, tmp
         assert figures(measure(net, data, state, attacks=["PGD-10"])) == whole
         assert len(calls) == total + 1, "only the batch that was cut short is repeated"
         assert not state.exists()
-
-
-def test_after_a_kill_among_members_that_share_a_forward_pass_one_of_them_is_repeated(net, data, tmp_path, monkeypatch):
-    steps, kill, real, state = [], [0], FGSM.step, tmp_path / "x.evaluation"
-
-    def counted(self, x, gradient):
-        steps.append(len(x))
-        if len(steps) == kill[-1]:
-            raise Killed
-        return real(self, x, gradient)
-
-    def single_steps(state):
-        return evaluate(net, data, "paper", 0.02, attacks=["FGSM"], batch=4, check=Audit(images=0), state=state)
-
-    monkeypatch.setattr(FGSM, "step", counted)
-    monkeypatch.setattr(state_module, "SECONDS", 0)
-    whole = figures(single_steps(None))
-    total = len(steps)
-    assert total > 19
-    for number in range(2, total + 1, 7):
-        steps.clear()
-        kill.append(number)
-        with pytest.raises(Killed):
-            single_steps(state)
-        assert figures(single_steps(state)) == whole
-        assert len(steps) == total + 1, "only the member that was cut short is repeated"
 
 
 def test_a_member_that_ended_is_kept_however_little_time_has_passed(net, data, tmp_path, monkeypatch):

@@ -36,6 +36,7 @@ from robustsnn.reporting.tables import (
     percent,
     pilots,
 )
+from robustsnn.threats import Linf
 from robustsnn.training import Epoch
 
 
@@ -95,7 +96,7 @@ def test_the_complaint_names_the_key() -> None:
 
 
 def test_columns_are_every_pair_once_in_order_of_appearance() -> None:
-    assert columns(REPORT) == [("FGSM", 8 / 255), ("PGD-20", 8 / 255)]
+    assert columns(REPORT) == [("FGSM", Linf(8 / 255)), ("PGD-20", Linf(8 / 255))]
 
 
 def test_table_shows_what_was_measured_with_its_wilson_interval() -> None:

@@ -85,7 +85,7 @@ def test_potentials_need_spikes(regularizer, ann, images, labels):
     "text", ["SparseGradients()", "Regularized(Natural(), MembraneMargin(), -1)", "MembraneMargin(delta=0)"]
 )
 def test_a_regulariser_alone_or_out_of_range_is_no_objective(text):
-    with pytest.raises(ValueError, match=r"regulariser|delta"):
+    with pytest.raises(ValueError, match=r"Regularized|regulariser|delta"):
         objective(text)
 
 

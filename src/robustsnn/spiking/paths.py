@@ -8,7 +8,7 @@ above the threshold.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -46,7 +46,7 @@ class Surrogate:
 
     foreign: ClassVar[bool] = True
 
-    derivative: SurrogateDerivative = field(default_factory=Triangle)
+    derivative: SurrogateDerivative = Triangle()
     detach_reset: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Scaled:
         ValueError: ``derivative`` is not a function of ``u``.
     """
 
-    derivative: SurrogateDerivative = field(default_factory=Triangle)
+    derivative: SurrogateDerivative = Triangle()
 
     def __post_init__(self) -> None:
         _is_derivative(self.derivative)
