@@ -120,8 +120,8 @@ GALLERY = {
     FlatSurrogate: "gradients",
     Quantised: "gradients",
     Saturated: "gradients",
-    Noisy: "repeats",
     Rescaled: "scale",
+    Noisy: "repeats",
 }
 every_defence = pytest.mark.parametrize("defence", GALLERY, ids=lambda defence: defence.__name__)
 

@@ -118,7 +118,9 @@ def test_a_fault_at_the_first_write_of_every_file(fault, tmp_path, uninterrupted
         found, expected = read_tensors(tmp_path / "run" / name)[0], read_tensors(uninterrupted / name)[0]
         assert [key for key in expected if not torch.equal(found[key], expected[key])] == []
     found, expected = (read_report((where / "report.json").read_bytes(), where) for where in (tmp_path / "run", uninterrupted))
-    assert [row.report.results for row in found.rows] == [row.report.results for row in expected.rows]
+    assert [[r.broken_by for r in row.report.results] for row in found.rows] == [
+        [r.broken_by for r in row.report.results] for row in expected.rows
+    ]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(path.name for path in uninterrupted.iterdir())
 
 

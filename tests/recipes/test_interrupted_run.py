@@ -93,7 +93,13 @@ def test_the_report_is_that_of_a_run_in_one_go(resumed, uninterrupted):
     found, expected = (read_report((folder / "report.json").read_bytes(), folder) for folder in (resumed[0], uninterrupted))
     for row, other in zip(found.rows, expected.rows, strict=True):
         assert row.network == other.network
-        assert row.report.model_copy(update={"seconds": 0.0}) == other.report.model_copy(update={"seconds": 0.0})
+        one, two = (
+            report.model_copy(
+                update={"seconds": 0.0, "results": [r.model_copy(update={"seconds": ()}) for r in report.results]}
+            )
+            for report in (row.report, other.report)
+        )
+        assert one == two
     assert {name: len(curve) for name, curve in found.curves.items()} == dict.fromkeys(expected.curves, 3)
 
 

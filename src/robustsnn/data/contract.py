@@ -38,7 +38,7 @@ def answers(net: nn.Module, samples: Samples) -> Tensor:
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"{name} gives {found} for {len(x)} inputs: let it give logits [{len(x)}, K], one per class")
-    if logits.dtype != torch.float32:
+    if logits.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{name} gives logits of {logits.dtype}{remedy or ': let it give float32'}")
     if logits.shape[1] < 2:
         raise ValueError(f"{name} gives one number per input, which has no largest: let it give two logits, one per class")
