@@ -6,6 +6,7 @@ from torch import nn
 
 from robustsnn.conversion import convert
 from robustsnn.models import QCFS, create
+from robustsnn.models.qcfs import _Stairs, stairs
 from robustsnn.spiking import LIF, Dynamics, unrolled
 
 
@@ -81,3 +82,16 @@ def test_every_slot_of_a_body_gets_one_of_its_own():
 def test_a_staircase_out_of_range_is_refused(levels, threshold):
     with pytest.raises(ValueError, match="QCFS"):
         QCFS(levels, threshold)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 8])
+def test_one_pass_over_memory_gives_what_the_definition_gives(levels):
+    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).mul(2)
+    found = []
+    for climb in (stairs, _Stairs.apply):
+        given, threshold = x.clone().requires_grad_(), torch.tensor(1.3, requires_grad=True)
+        y = climb(given, threshold, levels)
+        y.backward(x.cos())
+        found.append((y.detach(), given.grad, threshold.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
