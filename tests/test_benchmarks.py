@@ -20,7 +20,7 @@ from robustsnn.cli.parse import parse
 from robustsnn.data.sources import HERE
 from robustsnn.evaluation import Check, Result, wilson
 from robustsnn.recipes import load_recipe
-from robustsnn.recipes.stages import shaped_by
+from robustsnn.recipes.stages import STAGES, shaped_by
 from robustsnn.reporting import Row as ReportRow
 from robustsnn.reporting import different, read_report
 from robustsnn.reporting.tables import percent
@@ -30,7 +30,7 @@ sys.path.append(str(ROOT))
 
 from benchmarks import claim, compared, demo, gpu_results, measured, older_page, pages, plan, results, results_page, tables  # noqa: E402
 from benchmarks.older_plan import EXPERIMENTS  # noqa: E402
-from benchmarks.plan import NEW  # noqa: E402
+from benchmarks.plan import LEVERS, NEW  # noqa: E402
 from benchmarks.rows import Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -148,6 +148,44 @@ def test_a_command_ends_with_the_script_that_gave_it(tmp_path, monkeypatch):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert given[0].poll() is not None
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "trained"),
+    [
+        ((), "main", ["main-0 pretrain", "main-0 staircase", "main-0 finetune"]),
+        (("ann",), "main", ["main-0 staircase", "main-0 finetune"]),
+        (("ann", "staircase"), "main", ["main-0 finetune"]),
+        (("ann", "staircase"), "main_ann", []),
+        (("ann",), "distilled", ["main-0 staircase", "distilled-0 finetune"]),
+        ((), "hard_reset", ["main-0 pretrain", "hard_reset-0 finetune"]),
+        (("ann", "staircase"), "main_converted", ["main_converted-0 convert"]),
+        ((), "end_to_end_soft", ["end_to_end_soft-0 finetune"]),
+    ],
+)
+def test_what_is_kept_of_the_main_row_is_not_trained(there, name, trained, tmp_path, monkeypatch):
+    """The commands of robustsnn are told, and do nothing but leave their file."""
+    asked = []
+
+    def command(work, action, *args):
+        if action == "evaluate":
+            results.write_atomic(work.out / args[-1] / "report.json", b"{}")
+            return
+        until, folder = args[args.index("--until") + 1], args[args.index("--out") + 1]
+        file = work.out / folder / f"{STAGES[until].makes}.safetensors"
+        if not file.is_file():
+            asked.append(f"{folder} {until}")
+            results.write_atomic(file, until.encode())
+
+    monkeypatch.setattr(results.Work, "command", command)
+    monkeypatch.setattr(results, "made", lambda *_: {})
+    for network in there:
+        results.write_atomic(tmp_path / f"kept/main-0/{network}.safetensors", b"kept")
+    results.Work(tmp_path / "runs", kept=tmp_path / "kept").make(name, results.PLAN[name], 0)
+    assert asked == trained
+    assert (tmp_path / f"kept/{name}-0/rigorous.json").is_file() or name in LEVERS
+    ann = tmp_path / "runs" / f"{name}-0" / "ann.safetensors"
+    assert name == "end_to_end_soft" or ann.read_bytes() == (b"kept" if there else b"pretrain")
 
 
 def test_a_row_may_run_the_network_of_another_for_more_steps(small, kept, tmp_path, monkeypatch):
