@@ -42,26 +42,26 @@ PATHS = (
 
 MAIN: dict[str, Row] = {
     "main": Row(
-        "robust SNN by our recipe",
+        "our spiking network",
         RECIPE,
         measures=WHOLE,
         seeds=(0, 1),
         predicted="25 to 29 % at 8/255 and 55 to 59 % at 2/255, clean 66 to 71 %; retention 0.70 to 0.80 and 0.85 to 0.92",
     ),
     "main_ann": _of_main(
-        "its ANN (N-FGSM at 8/255)",
+        "robust ANN (N-FGSM at 8/255)",
         "ann",
         takes=("ann",),
         predicted="34 to 38 % at 8/255, 62 to 66 % at 2/255, clean 72 to 76 %",
     ),
     "main_staircase": _of_main(
-        "its ANN in 8 levels (the limit of conversion)",
+        "the ANN in 8 levels (the limit of conversion)",
         "staircase",
         takes=("ann", "staircase"),
         predicted="1 to 3 points below the ANN at 8/255 and at 2/255: 32 to 36 % at 8/255, clean 70 to 74 %",
     ),
     "main_converted": _of_main(
-        "the same without finetuning",
+        "our network without finetuning",
         "converted",
         takes=("ann", "staircase"),
         seeds=(0,),
@@ -86,14 +86,14 @@ OPPONENTS: dict[str, Row] = {
         predicted="1 to 4 % at 8/255 and 25 to 35 % at 2/255, clean 70 to 74 %: retention at 8/255 at most 0.1",
     ),
     "end_to_end_soft": Row(
-        "robust SNN from random weights, soft reset, equal time",
+        "end-to-end robust training, soft reset, equal time",
         f"{RECIPE}:end_to_end",
         ("--finetune.epochs", "10"),
         measures=WHOLE,
         predicted="12 to 18 % at 8/255 and 38 to 44 % at 2/255, clean 55 to 62 %",
     ),
     "snn_rat_soft": Row(
-        "SNN-RAT from random weights, soft reset, equal time",
+        "SNN-RAT, soft reset, equal time",
         f"{RECIPE}:snn_rat",
         (*_finetuned_by("NoisyFast(eps=8/255, noise=2, smoothing=0.1)"), "--finetune.epochs", "12"),
         measures=WHOLE,

@@ -12,11 +12,12 @@ def commands(rows: Iterable[str]) -> list[list[str]]:
     lines = [["row", "all of it", "the network alone", "measured on", "source"]]
     for each in found(rows):
         versions = [run.versions for run in each.runs.values()]
+        steps = f", run for T = {each.row.timesteps}" if each.row.timesteps else ""
         lines.append(
             [
                 f"{each.row.what}, seed {each.seed}",
                 f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept runs/again`",
-                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`",
+                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`{steps}",
                 *(", ".join(sorted({v[what] for v in versions})) for what in ("processor", "source")),
             ]
         )

@@ -29,7 +29,7 @@ NEAR, FAR = "rigorous 2/255", "rigorous 8/255"
 
 IMAGES = "of a JPEG-coded copy: not to be compared with figures on the originals"
 
-PARTS = tuple(Part(f"our recipe against {OPPONENTS[name].what}", (("main", name),)) for name in OPPONENTS)
+PARTS = tuple(Part(f"against {OPPONENTS[name].what}", (("main", name),)) for name in OPPONENTS)
 """What the recipe is compared with, judged at `FAR`."""
 
 
@@ -73,10 +73,11 @@ def kept(each: Measured, by: str) -> str:
 
 def networks(rows: Iterable[Measured]) -> list[list[str]]:
     """Networks with what the strictest protocol leaves of them."""
-    lines = [["network", "seed", "clean", NEAR, FAR, "retention 2/255", "retention 8/255", "min"]]
+    lines = [["network", "clean", NEAR, FAR, "retention 2/255", "retention 8/255", "min"]]
     for each in rows:
         shares = [cell(each.share(*BY[by])) for by in ("clean", NEAR, FAR)]
-        lines.append([each.row.what, str(each.seed), *shares, kept(each, NEAR), kept(each, FAR), f"{each.minutes:.0f}"])
+        what = f"{each.row.what}, seed {each.seed}" if each.seed else each.row.what
+        lines.append([what, *shares, kept(each, NEAR), kept(each, FAR), f"{each.minutes:.0f}"])
     return lines
 
 
@@ -125,10 +126,11 @@ def aims(main: Measured) -> list[Aim]:
     ]
 
 
-def wrong(main: Measured) -> list[str]:
-    """Checks of a network's audit that did not pass."""
+def audited(main: Measured) -> str:
+    """What its audit says of a network; empty where there was none."""
     checks = [check for run in main.runs.values() for check in run.rows[0].report.audit]
-    return [f"`{check.name}` {check.verdict}s ({check.figure:.2g})" for check in checks if check.verdict != "pass"]
+    wrong = [f"`{check.name}` {check.verdict}s ({check.figure:.2g})" for check in checks if check.verdict != "pass"]
+    return f"Its audit finds: {'; '.join(wrong)}." if wrong else "Its audit passes." if checks else ""
 
 
 def page() -> str:
@@ -148,7 +150,7 @@ def page() -> str:
         there=there,
         main=there.get("main"),
         aims=aims,
-        wrong=wrong,
+        audited=audited,
         kept=kept,
         share=lambda each, by: (found := each.share(*BY[by])) and percent(found, bounds=False),
         near=NEAR,
