@@ -209,7 +209,7 @@ def test_a_row_may_run_the_network_of_another_for_more_steps(small, kept, tmp_pa
 
 @real
 def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.25"]
+    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.125"]
     folders = {"--out": tmp_path / "runs", "--kept": tmp_path / "kept"}
     flags = [text for flag, folder in folders.items() for text in (flag, str(folder))]
     ended = subprocess.run(
