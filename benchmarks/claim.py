@@ -1,4 +1,4 @@
-"""The claim that the page of results tests, part by part: which rows speak for it, and how it stands."""
+"""Claims that pages of results test, part by part: which rows speak for them, and how they stand."""
 
 from __future__ import annotations
 
@@ -10,26 +10,11 @@ from benchmarks.measured import Measured, found
 from benchmarks.plan import PLAN
 from robustsnn.evaluation.paired import ALPHA
 
-CALLED = {
-    "robust": "robust conversion",
-    "natural_converted": "naive conversion",
-    "natural_finetuned": "robust finetuning of the natural ANN",
-    "end_to_end": "end-to-end robust training",
-    "snn_rat": "SNN-RAT",
-    "robust_far": "robust conversion at 8/255",
-    "end_to_end_far": "end-to-end robust training at 8/255",
-    "strong": "our recipe",
-}
-"""Rows in a sentence."""
-
 Names = tuple[str, str]
 """Two rows, the one that is spoken for first."""
 
 Judged = tuple[str, str, int]
 """Two rows and a seed."""
-
-JUDGE = "rigorous 2/255"
-"""By what the claim is judged."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +47,6 @@ class Part:
         return f"{stands} ({least} seed{'s' if least > 1 else ''})"
 
 
-PARTS = (
-    Part("robust conversion against naive conversion", (("robust", "natural_converted"),)),
-    Part("robust conversion against robust finetuning of the natural ANN", (("robust", "natural_finetuned"),)),
-    Part(
-        "robust conversion against end-to-end robust training",
-        (("robust", "end_to_end"), ("robust_far", "end_to_end_far")),
-    ),
-    Part("robust conversion against SNN-RAT", (("robust", "snn_rat"), ("robust_far", "snn_rat"))),
-    Part("robust conversion trained at 8/255 against at 2/255", (("robust_far", "robust"),)),
-    Part(
-        "our recipe (chosen on these images) against end-to-end robust training at its radius",
-        (("strong", "end_to_end_far"),),
-        (("strong", "end_to_end"), ("strong", "snn_rat")),
-    ),
-    Part(
-        "our recipe (chosen on these images) against robust conversion with the published constants", (("strong", "robust"),)
-    ),
-)
-
-
 def seeds(one: str, other: str) -> list[tuple[Measured, Measured]]:
     """Two rows, seed by seed, where both were measured."""
     first, others = (found([name] if name in PLAN else []) for name in (one, other))
@@ -98,10 +63,10 @@ def outcomes(pairs: Sequence[tuple[Measured, Measured]], by: By) -> dict[Verdict
     return told
 
 
-def judged() -> dict[Judged, Verdict]:
-    """What every comparison of the claim says by `JUDGE`, at 5 % for all of them together (Holm 1979)."""
-    pairs = {(one.name, other.name, one.seed): (one, other) for part in PARTS for n in part.judged for one, other in seeds(*n)}
-    gains = {names: found for names, pair in pairs.items() if (found := gain(*pair, BY[JUDGE]))}
+def judged(parts: Sequence[Part], by: By) -> dict[Judged, Verdict]:
+    """What every comparison of a claim says by an attack, at 5 % for all of them together (Holm 1979)."""
+    pairs = {(one.name, other.name, one.seed): (one, other) for part in parts for n in part.judged for one, other in seeds(*n)}
+    gains = {names: found for names, pair in pairs.items() if (found := gain(*pair, by))}
     verdicts: dict[Judged, Verdict] = dict.fromkeys(gains, "not told apart")
     for left, (names, found) in zip(range(len(gains), 0, -1), sorted(gains.items(), key=lambda item: item[1].p), strict=True):
         if found.p >= ALPHA / left:
@@ -122,8 +87,8 @@ def beside(part: Part, holds: bool) -> str:
     return f", at {min(each.points for each in gains):.1f} points more clean accuracy"
 
 
-def standings() -> dict[str, str]:
-    """How every part stands."""
-    verdicts = judged()
-    standing = {part: part.standing(verdicts) for part in PARTS}
+def standings(parts: Sequence[Part], by: By) -> dict[str, str]:
+    """How every part of a claim stands, judged by an attack."""
+    verdicts = judged(parts, by)
+    standing = {part: part.standing(verdicts) for part in parts}
     return {part.name: f"{stands}{beside(part, stands.startswith('holds'))}" for part, stands in standing.items()}

@@ -1,4 +1,5 @@
-"""The published CIFAR-10 recipes in a given time: schedules are shortened as far as that forces, and their reports say so.
+"""The recipe `cifar10-robust` on WideResNet-16-4, then the published one on VGG11, in a given time.
+Schedules are shortened as far as the time demands, and reports say so.
 
 python -m benchmarks.gpu_results --minutes 25         # the same command goes on, with the schedules it chose at first
 """
@@ -17,25 +18,35 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from benchmarks.plan import KEPT, MEASURES, Row
 from benchmarks.results import TimeIsUp, Work, stop
+from benchmarks.rows import KEPT, MEASURES, Row
 from robustsnn.conversion import spiking
 from robustsnn.files import write_atomic
-from robustsnn.recipes import load_recipe
+from robustsnn.recipes import Recipe, load_recipe
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.run import Run
 from robustsnn.recipes.sections import Training
 from robustsnn.training import train
 
-NETWORKS = ("cifar10-vgg11", "cifar10-resnet20", "cifar10-wideresnet16-4")
-SHARES = {"pretrain": 0.45, "finetune": 0.3}
-"""Of a network's time; the rest is for conversion and measuring."""
-STEPS = 6
+WIDE = "cifar10-robust-wideresnet16-4"
+NETWORKS = (WIDE, "cifar10-vgg11")
+EPOCHS = {"pretrain": 30, "staircase": 15, "finetune": 8}
+"""Of `WIDE`, at most."""
+TRAINING = 0.6
+"""Share of a network's time that training gets; the rest is for conversion and measuring."""
+STEPS = 5
 """Of training, to see how long one takes; the first two are not counted."""
 
 
+def wide() -> Recipe:
+    """`cifar10-robust` with another body and other schedules."""
+    recipe, body = load_recipe("cifar10-robust"), load_recipe("cifar10-wideresnet16-4").model
+    stages = {stage: getattr(recipe, stage).model_copy(update={"epochs": count}) for stage, count in EPOCHS.items()}
+    return recipe.model_copy(update={"name": WIDE, "model": body, **stages})
+
+
 def schedule(recipe: str, width: float, seconds: float) -> dict[str, int]:
-    """For how many epochs each stage may train: as many as fit, at most as many as published.
+    """For how many epochs each stage may train: as the recipe says, or all shortened by one factor so that they fit.
 
     Arguments:
         recipe: a packaged recipe, or a TOML file.
@@ -48,9 +59,13 @@ def schedule(recipe: str, width: float, seconds: float) -> dict[str, int]:
         run = Run(value, Path(folder), team=Engine().launch())
         ann, (images, _) = run.start(), run.parts()
         net = spiking(ann, images.batch(torch.arange(2))[0], value.dynamics(), 1.0)
-        stages = {"pretrain": (ann, value.pretrain), "finetune": (net, value.finetune)}
-        fitting = {stage: int(SHARES[stage] * seconds / epoch(run, *how)) for stage, how in stages.items()}
-    return {stage: max(1, min(how.epochs, fitting[stage])) for stage, (_, how) in stages.items()}
+        stages = {"pretrain": (ann, value.pretrain), "staircase": (ann, value.staircase), "finetune": (net, value.finetune)}
+        stages = {stage: how for stage, how in stages.items() if how[1].epochs}
+        alike = {(body, how.objective, how.batch): (body, how) for body, how in stages.values()}
+        seconds_of = {key: epoch(run, *how) for key, how in alike.items()}
+        wanted = sum(how.epochs * seconds_of[body, how.objective, how.batch] for body, how in stages.values())
+    share = min(1.0, TRAINING * seconds / wanted)
+    return {stage: max(1, int(share * how.epochs)) for stage, (_, how) in stages.items()}
 
 
 def epoch(run: Run, net: nn.Module, how: Training) -> float:
@@ -62,7 +77,7 @@ def epoch(run: Run, net: nn.Module, how: Training) -> float:
         few,
         few.first(2),
         how.value(),
-        replace(how.schedule(), epochs=1, lr=1e-6),
+        replace(how.schedule(), epochs=1, lr=1e-6, average=0.0),  # whose norms would see more batches than these few
         probe=None,
         fabric=run.team.fabric,
         on_step=lambda *_: seen.append(time.perf_counter()),
@@ -76,7 +91,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--width", type=float, default=1.0, help="factor on the networks' widths")
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="recipes")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help=f"recipes, or {WIDE}")
     parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=("whole", "whole_rigorous"))
     parser.add_argument("--out", type=Path, default=Path("runs/gpu-results"))
     parser.add_argument("--kept", type=Path, default=KEPT, help="where reports are kept")
@@ -87,6 +102,9 @@ def main(args: Sequence[str] | None = None) -> None:
         for number, recipe in enumerate(chosen.networks):
             name = Path(recipe).stem
             plan = chosen.out / f"{name}.json"
+            if recipe == WIDE:
+                recipe = str(chosen.out / f"{WIDE}.toml")
+                write_atomic(Path(recipe), wide().toml())
             if not plan.exists():
                 left = (until - time.time()) / (len(chosen.networks) - number)
                 write_atomic(plan, json.dumps(schedule(recipe, chosen.width, left)).encode())

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan import KEPT, PLAN, Row
+from benchmarks.plan import PLAN
+from benchmarks.rows import KEPT, Row
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result, wilson
 from robustsnn.reporting import RunReport, read_report
 
@@ -82,12 +83,10 @@ class Measured:
     @property
     def minutes(self) -> float:
         """What training cost, that of its ANN included, in minutes of one processor core."""
-        own, ann = self.made["processor_seconds"], Measured(self.row.ann, self.seed) if self.row.ann else None
-        seconds = sum(own.values()) + (ann.made["processor_seconds"]["pretrain"] if ann else 0)
-        return float(seconds) / 60
+        return float(sum(self.made["processor_seconds"].values())) / 60
 
 
-def found(rows: Iterable[str] | None = None) -> list[Measured]:
-    """What was measured of some rows, or of all, in their order."""
-    there = [Measured(name, seed) for name in (PLAN if rows is None else rows) for seed in PLAN[name].seeds]
+def found(rows: Iterable[str]) -> list[Measured]:
+    """What was measured of some rows, in their order."""
+    there = [Measured(name, seed) for name in rows for seed in PLAN[name].seeds]
     return [each for each in there if (each.folder / "made.json").is_file() and each.runs]

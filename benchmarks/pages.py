@@ -20,3 +20,16 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 def render(template: str, **values: object) -> str:
     """The text that a template makes of values."""
     return ENVIRONMENT.get_template(template).render(**values)
+
+
+def marked(text: str, mark: str, said: str) -> str:
+    """A text with something else between two of its marks.
+
+    Raises:
+        ValueError: a text without these marks.
+    """
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    if (text.count(begin), text.count(end)) != (1, 1):
+        raise ValueError(f"README.md must have one pair of marks {begin.strip()!r} and {end!r}")
+    before, _, after = text.partition(begin)
+    return f"{before}{begin}{said}\n{end}{after.partition(end)[2]}"

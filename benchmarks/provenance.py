@@ -1,58 +1,48 @@
-"""How the figures of the page of results came about: commands, machines, images, and what is not there yet."""
+"""How the figures of the page of results came about: commands, machines, images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from benchmarks.measured import found
-from benchmarks.plan import MAIN, PLAN
 
 
-def commands() -> list[list[str]]:
+def commands(rows: Iterable[str]) -> list[list[str]]:
     """What makes each row again."""
     lines = [["row", "all of it", "the network alone", "measured on", "source"]]
-    for each in found():
+    for each in found(rows):
         versions = [run.versions for run in each.runs.values()]
+        steps = f", run for T = {each.row.timesteps}" if each.row.timesteps else ""
         lines.append(
             [
                 f"{each.row.what}, seed {each.seed}",
                 f"`python -m benchmarks.results run {each.name} --seeds {each.seed} --kept runs/again`",
-                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`",
+                f"`{each.made['command']} --out runs/{each.name}-{each.seed}`: `{each.row.network}.safetensors`{steps}",
                 *(", ".join(sorted({v[what] for v in versions})) for what in ("processor", "source")),
             ]
         )
     return lines
 
 
-def unfinished() -> list[str]:
-    """What is planned and not measured, or not whole."""
-    measured = {(each.name, each.seed): list(each.runs) for each in found()}
-    lines = []
-    for name, seed in ((name, seed) for name, row in PLAN.items() for seed in row.seeds):
-        there = measured.get((name, seed), [])
-        missing = [measure for measure in PLAN[name].measures if measure not in there]
-        if missing:
-            lines.append(f"{PLAN[name].what} (seed {seed}{': ' + ', '.join(missing) if there else ''})")
-    return lines
-
-
-def machines() -> str:
+def machines(rows: Iterable[str]) -> str:
     """What the figures were made on."""
     kinds = {
         f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) of {each.made['cores']} cores"
-        for each in found()
+        for each in found(rows)
         for v in (run.versions for run in each.runs.values())
     }
     return "; ".join(sorted(kinds))
 
 
-def images() -> str:
-    """Digests of the images with which all networks were measured, by how many they are, and those of the claim were made.
+def images(rows: Iterable[str], trained: Iterable[str]) -> str:
+    """Digests of the images with which rows were measured, by how many they are, and with which some of them were made.
 
     Raises:
         ValueError: as many images, but not the same ones: figures of different rows would not be of the same images.
     """
-    made = {next(iter(each.runs.values())).versions["data"] for each in found(MAIN)}
+    made = {next(iter(each.runs.values())).versions["data"] for each in found(trained)}
     tested: dict[int, set[str]] = {}
-    for report, versions in ((run.rows[0].report, run.versions) for each in found() for run in each.runs.values()):
+    for report, versions in ((run.rows[0].report, run.versions) for each in found(rows) for run in each.runs.values()):
         tested.setdefault(report.images, set()).add(versions["test images"])
     if mixed := [count for count, digests in tested.items() if len(digests) > 1]:
         raise ValueError(f"reports of {mixed[0]} images are not of the same images: {sorted(tested[mixed[0]])}")
@@ -60,17 +50,17 @@ def images() -> str:
     return f"data {', '.join(f'`{each}`' for each in sorted(made))}; of the test images {first}"
 
 
-def measuring() -> str:
+def measuring(rows: Iterable[str]) -> str:
     """How long measuring took, as times what training took."""
-    times = [sum(run.rows[0].report.seconds for run in each.runs.values()) / 60 / each.minutes for each in found(MAIN)]
+    times = [sum(run.rows[0].report.seconds for run in each.runs.values()) / 60 / each.minutes for each in found(rows)]
     return f"{min(times):.0f} to {max(times):.0f} times"
 
 
-def setting() -> str:
-    """What the networks of the claim have in common, as their reports say it."""
+def setting(rows: Iterable[str]) -> str:
+    """What networks have in common, as their reports say it."""
     networks: dict[str, None] = {}
     tested: dict[str, dict[str, None]] = {}
-    for each in found(MAIN):
+    for each in found(rows):
         recipe = next(iter(each.runs.values())).recipe
         model, data = recipe["model"], recipe["data"]
         networks[

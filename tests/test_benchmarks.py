@@ -20,15 +20,18 @@ from robustsnn.cli.parse import parse
 from robustsnn.data.sources import HERE
 from robustsnn.evaluation import Check, Result, wilson
 from robustsnn.recipes import load_recipe
+from robustsnn.recipes.stages import STAGES, shaped_by
 from robustsnn.reporting import Row as ReportRow
-from robustsnn.reporting import read_report
+from robustsnn.reporting import different, read_report
 from robustsnn.reporting.tables import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from benchmarks import claim, compared, demo, gpu_results, measured, provenance, results, results_page  # noqa: E402
-from benchmarks.plan import EXPERIMENTS, Row  # noqa: E402
+from benchmarks import claim, compared, demo, gpu_results, measured, older_page, pages, plan, results, results_page, tables  # noqa: E402
+from benchmarks.older_plan import EXPERIMENTS  # noqa: E402
+from benchmarks.plan import LEVERS, NEW  # noqa: E402
+from benchmarks.rows import Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -88,19 +91,25 @@ def test_the_gpu_command_keeps_what_it_found_and_does_nothing_twice(small, kept,
     assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
 
 
+def planned(monkeypatch, rows):
+    """A plan of these rows."""
+    for module in (claim, measured, older_page, plan, results, tables):
+        monkeypatch.setattr(module, "PLAN", rows)
+
+
 def test_rows_start_from_the_ann_that_was_kept(small, tmp_path, monkeypatch):
     recipe = str(small / "small.toml")
-    plan = {
+    rows = {
         "base": Row("", recipe),
-        "other": Row("", recipe, network="converted", ann="base", measures=("whole",)),
+        "other": Row("", recipe, network="converted", source="base", measures=("whole",)),
     }
-    monkeypatch.setattr(results, "PLAN", plan)
+    planned(monkeypatch, rows)
     asked = []
     monkeypatch.setattr(results.Work, "command", lambda work, *args: (asked.append(args), here(work, *args)))
-    results.Work(tmp_path / "one", kept=tmp_path / "kept").make("other", plan["other"], 0)
-    plan["other"] = replace(plan["other"], measures=("whole", "again"))
+    results.Work(tmp_path / "one", kept=tmp_path / "kept").make("other", rows["other"], 0)
+    rows["other"] = replace(rows["other"], measures=("whole", "again"))
     monkeypatch.setitem(results.MEASURES, "again", results.MEASURES["whole"])
-    results.Work(tmp_path / "two", kept=tmp_path / "kept").make("other", plan["other"], 0)
+    results.Work(tmp_path / "two", kept=tmp_path / "kept").make("other", rows["other"], 0)
     ann, *copies = [path.read_bytes() for path in tmp_path.rglob("ann.safetensors")]
     assert len(copies) == 3
     assert set(copies) == {ann}
@@ -141,9 +150,66 @@ def test_a_command_ends_with_the_script_that_gave_it(tmp_path, monkeypatch):
     assert given[0].poll() is not None
 
 
+@pytest.mark.parametrize(
+    ("there", "name", "trained"),
+    [
+        ((), "main", ["main-0 pretrain", "main-0 staircase", "main-0 finetune"]),
+        (("ann",), "main", ["main-0 staircase", "main-0 finetune"]),
+        (("ann", "staircase"), "main", ["main-0 finetune"]),
+        (("ann", "staircase"), "main_ann", []),
+        (("ann",), "distilled", ["main-0 staircase", "distilled-0 finetune"]),
+        ((), "hard_reset", ["main-0 pretrain", "hard_reset-0 finetune"]),
+        (("ann", "staircase"), "main_converted", ["main_converted-0 convert"]),
+        ((), "end_to_end_soft", ["end_to_end_soft-0 finetune"]),
+    ],
+)
+def test_what_is_kept_of_the_main_row_is_not_trained(there, name, trained, tmp_path, monkeypatch):
+    """The commands of robustsnn are told, and do nothing but leave their file."""
+    asked = []
+
+    def command(work, action, *args):
+        if action == "evaluate":
+            results.write_atomic(work.out / args[-1] / "report.json", b"{}")
+            return
+        until, folder = args[args.index("--until") + 1], args[args.index("--out") + 1]
+        file = work.out / folder / f"{STAGES[until].makes}.safetensors"
+        if not file.is_file():
+            asked.append(f"{folder} {until}")
+            results.write_atomic(file, until.encode())
+
+    monkeypatch.setattr(results.Work, "command", command)
+    monkeypatch.setattr(results, "made", lambda *_: {})
+    for network in there:
+        results.write_atomic(tmp_path / f"kept/main-0/{network}.safetensors", b"kept")
+    results.Work(tmp_path / "runs", kept=tmp_path / "kept").make(name, results.PLAN[name], 0)
+    assert asked == trained
+    assert (tmp_path / f"kept/{name}-0/rigorous.json").is_file() or name in LEVERS
+    ann = tmp_path / "runs" / f"{name}-0" / "ann.safetensors"
+    assert name == "end_to_end_soft" or ann.read_bytes() == (b"kept" if there else b"pretrain")
+
+
+def test_a_row_may_run_the_network_of_another_for_more_steps(small, kept, tmp_path, monkeypatch):
+    """Without any training: ANN and network are kept."""
+    recipe = str(small / "small.toml")
+    rows = {
+        "base": Row("", recipe),
+        "longer": Row("", recipe, source="base", takes=("ann", "snn"), timesteps=5, measures=("whole",)),
+    }
+    planned(monkeypatch, rows)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/base-0").symlink_to(small / "runs/gpu_small-0")
+    asked = []
+    monkeypatch.setattr(results.Work, "command", lambda work, *args: (asked.append(args[0]), here(work, *args)))
+    results.Work(tmp_path / "runs", kept=tmp_path / "kept").make("longer", rows["longer"], 0)
+    report = read_report((tmp_path / "kept/longer-0/whole.json").read_bytes(), "")
+    assert asked == ["evaluate"]
+    assert report.rows[0].report.timesteps == 5
+    assert set(json.loads((tmp_path / "kept/longer-0/made.json").read_text())["processor_seconds"]) == {"pretrain", "finetune"}
+
+
 @real
 def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.25"]
+    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.125"]
     folders = {"--out": tmp_path / "runs", "--kept": tmp_path / "kept"}
     flags = [text for flag, folder in folders.items() for text in (flag, str(folder))]
     ended = subprocess.run(
@@ -158,8 +224,18 @@ def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
     assert "time is up: the same command goes on" in ended.stdout
     planned = [json.loads(plan.read_text()) for plan in sorted((tmp_path / "runs").glob("*.json"))]
     assert planned
-    assert all(set(plan) == set(gpu_results.SHARES) and min(plan.values()) >= 1 for plan in planned)
-    assert list((tmp_path / "runs/gpu_cifar10-vgg11-0").glob("ann.*")), "there is nothing to go on from"
+    assert all(set(plan) <= set(gpu_results.EPOCHS) and min(plan.values()) >= 1 for plan in planned)
+    assert list((tmp_path / f"runs/gpu_{gpu_results.WIDE}-0").glob("ann.*")), "there is nothing to go on from"
+
+
+def test_the_gpu_recipe_is_ours_on_another_network(tmp_path):
+    (tmp_path / "wide.toml").write_bytes(gpu_results.wide().toml())
+    wide, ours = load_recipe(str(tmp_path / "wide.toml")), load_recipe("cifar10-robust")
+    assert wide == gpu_results.wide()
+    assert wide.model.name == "wideresnet16_4"
+    assert set(different(wide.table(), ours.table())) >= {"name", "model.name", "pretrain.epochs", "finetune.epochs"}
+    assert wide.pretrain.objective == ours.pretrain.objective
+    assert {stage: getattr(wide, stage).epochs for stage in gpu_results.EPOCHS} == gpu_results.EPOCHS
 
 
 def test_a_schedule_fits_its_time(small):
@@ -171,11 +247,12 @@ def test_a_schedule_fits_its_time(small):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "robbust"], "unknown rows robbust: choose from robust"),
+        (["run", "robbust"], "unknown rows robbust: choose from main"),
         (["run", "robust", "--seeds", "7"], "row robust has seeds 0, 1"),
-        (["run", "robust", "--kept", __file__], "is a file: give a folder"),
-        (["run", "robust", "--out", __file__], "is a file: give a folder"),
-        (["run", "robust", "--minutes", "-1"], "must be more than 0, not -1"),
+        (["run", "main", "--kept", __file__], "is a file: give a folder"),
+        (["run", "main", "--out", __file__], "is a file: give a folder"),
+        (["run", "main", "--minutes", "-1"], "must be more than 0, not -1"),
+        (["run", "robust"], "rows robust are kept as an older protocol measured them"),
         (["page", "robust"], "give no rows"),
         (["page", "--kept", "elsewhere"], "no other folder"),
     ],
@@ -200,29 +277,29 @@ def test_the_list_says_what_is_there(tmp_path, capsys):
     assert "seed 1  0 of 4 measures" in other
 
 
+def made_by(row):
+    """The recipe of a row, its flags taken."""
+    recipe = load_recipe(row.recipe)
+    return parse(Run(row.recipe, recipe), row.changes, "robustsnn run", recipe).recipe
+
+
 @pytest.mark.parametrize("name", results.PLAN)
 def test_a_row_is_a_recipe(name):
     row = results.PLAN[name]
-    recipe = load_recipe(row.recipe)
-    parse(Run(row.recipe, recipe), row.changes, "robustsnn run", recipe)
+    made_by(row)
     assert set(row.measures) <= set(results.MEASURES)
-    assert not row.ann or not results.PLAN[row.ann].ann
-    assert bool(row.predicted) == (name in EXPERIMENTS)
+    assert bool(row.predicted) == (name in EXPERIMENTS or name in NEW)
+    assert "--limit" in results.MEASURES[row.measures[0]]
 
 
-def test_reports_become_the_page(kept, monkeypatch):
-    plan = {name: Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
-    for module in (claim, measured, provenance, results_page):
-        monkeypatch.setattr(module, "PLAN", plan)
-    for module in (provenance, results_page):
-        monkeypatch.setattr(module, "MAIN", plan)
-    for table in ("ABLATIONS", "EXPERIMENTS"):
-        monkeypatch.setattr(results_page, table, {})
-    monkeypatch.setattr(measured, "KEPT", kept.parent)
-    page = results_page.page()
-    report = read_report((kept / "whole.json").read_bytes(), kept).rows[0].report
-    assert f"| gpu_small | 0 | {percent(report.clean)} |" in page
-    assert "not wholly: never_made (seed 0)" in page
+@pytest.mark.parametrize("name", [name for name, row in results.PLAN.items() if row.source])
+def test_a_row_takes_only_what_its_recipe_would_make(name):
+    row, source = results.PLAN[name], results.PLAN[results.PLAN[name].source]
+    assert not source.source
+    assert set(row.seeds) <= set(source.seeds)
+    ours, theirs = (made_by(each).table() for each in (row, source))
+    for network in row.takes:
+        assert {key: ours.get(key) for key in shaped_by(network)} == {key: theirs.get(key) for key in shaped_by(network)}
 
 
 FLAGS = {
@@ -234,28 +311,96 @@ FLAGS = {
 """What attacks left of four networks, by hand."""
 
 
-@pytest.fixture
-def page(kept, tmp_path, monkeypatch):
-    """The page of four rows."""
-    plan = {name: Row(name, measures=("whole",), predicted="more") for name in FLAGS}
+def keep(folder, kept, name, measures, flags, attack="PGD-20", edition=1):
+    """A row of which attacks left that, by measure."""
     report = read_report((kept / "whole.json").read_bytes(), kept)
     (row,) = report.rows
+    (folder / f"{name}-0").mkdir(exist_ok=True)
+    for measure, eps in measures.items():
+        result = Result(attack=attack, eps=eps, rule="last", members=("one",), broken_by=flags)
+        found = row.report.model_copy(update={"protocol": "rigorous", "edition": edition, "results": (result,)})
+        text = report.model_copy(update={"rows": (row.model_copy(update={"report": found}),)}).to_json()
+        (folder / f"{name}-0/{measure}.json").write_bytes(text)
+    (folder / f"{name}-0/made.json").write_bytes((kept / "made.json").read_bytes())
+
+
+def test_reports_become_the_older_page(kept, monkeypatch):
+    rows = {name: Row(name, measures=("whole",)) for name in ("gpu_small", "never_made")}
+    planned(monkeypatch, rows)
+    monkeypatch.setattr(older_page, "MAIN", rows)
+    for table in ("ABLATIONS", "EXPERIMENTS"):
+        monkeypatch.setattr(older_page, table, {})
+    monkeypatch.setattr(measured, "KEPT", kept.parent)
+    page = older_page.page()
+    report = read_report((kept / "whole.json").read_bytes(), kept).rows[0].report
+    assert f"| gpu_small | 0 | {percent(report.clean)} |" in page
+    assert "never_made" not in page
+
+
+@pytest.fixture
+def page(kept, tmp_path, monkeypatch):
+    """The older page of four rows."""
+    rows = {name: Row(name, measures=("whole",), predicted="more") for name in FLAGS}
     for name, flags in FLAGS.items():
-        result = Result(attack="PGD-20", eps=8 / 255, rule="last", members=("one",), broken_by=flags)
-        measuring = row.report.model_copy(update={"results": (result,)})
-        folder = tmp_path / f"{name}-0"
-        folder.mkdir()
-        (folder / "whole.json").write_bytes(
-            report.model_copy(update={"rows": (row.model_copy(update={"report": measuring}),)}).to_json()
-        )
-        (folder / "made.json").write_bytes((kept / "made.json").read_bytes())
-    for module in (claim, measured, provenance, results_page):
-        monkeypatch.setattr(module, "PLAN", plan)
+        keep(tmp_path, kept, name, {"whole": 8 / 255}, flags)
+    planned(monkeypatch, rows)
     for table, names in {"MAIN": ("robust", "end_to_end"), "EXPERIMENTS": ("faster",), "ABLATIONS": ("awp",)}.items():
-        monkeypatch.setattr(results_page, table, {name: plan[name] for name in names})
-    monkeypatch.setattr(provenance, "MAIN", results_page.MAIN)
+        monkeypatch.setattr(older_page, table, {name: rows[name] for name in names})
     monkeypatch.setattr(measured, "KEPT", tmp_path)
-    return results_page.page()
+    return older_page.page()
+
+
+MAIN_FLAGS = {"main_ann": (-1, -1, -1, -1, -1, -2), "main": (-1, -1, -1, 0, 0, -2), "snn_rat_soft": (-1, 0, 0, 0, -2, -2)}
+"""What the strictest protocol left of three networks, by hand."""
+
+
+@pytest.fixture
+def three(kept, tmp_path, monkeypatch):
+    """Three rows of the page of results, at the headline radius."""
+    monkeypatch.setattr(measured, "KEPT", tmp_path)
+    for name, flags in MAIN_FLAGS.items():
+        keep(tmp_path, kept, name, {"rigorous": 8 / 255}, flags, "rigorous", edition=2)
+    return tmp_path
+
+
+def test_retention_is_what_spiking_leaves_of_the_ann(three):
+    page = results_page.page()
+    line = "| our spiking network | 83.3 (43.6-97.0) | - | 50.0 (18.8-81.2) | - | 0.60 |"
+    assert page.count(line) == 2, "in the first table and in the one of all networks"
+    assert "retention at 8/255 at least 0.70: missed (0.60)" in page
+    assert "worst case at 8/255 at least 0.25: reached (0.50)" in page
+    assert "Its audit" not in page, "there was none"
+    assert line in results_page.short()
+    assert all(row.what not in page for name, row in NEW.items() if name not in MAIN_FLAGS), (
+        "what is not measured does not appear"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [((), ""), (("pass", "pass"), "Its audit passes."), (("pass", "fail"), "Its audit finds: `loss` fails (0.5).")],
+)
+def test_an_audit_passes_only_where_there_was_one(verdicts, said):
+    checks = [Check(name="loss", figure=0.5, verdict=verdict, meaning="") for verdict in verdicts]
+    runs = {"rigorous": SimpleNamespace(rows=[SimpleNamespace(report=SimpleNamespace(audit=checks))])}
+    assert results_page.audited(SimpleNamespace(runs=runs)) == said
+
+
+def test_retention_never_mixes_editions(three, kept):
+    keep(three, kept, "main_ann", {"rigorous": 8 / 255}, MAIN_FLAGS["main_ann"], "rigorous", edition=1)
+    with pytest.raises(ValueError, match="were measured otherwise"):
+        results_page.page()
+
+
+def test_the_first_tables_have_at_most_five_rows():
+    assert len(results_page.FIRST) <= 5
+    assert len(results_page.OLDER) <= 5
+    assert set(results_page.FIRST) <= set(NEW)
+
+
+def test_a_page_without_reports_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "KEPT", tmp_path)
+    assert "No network of the recipe `cifar10-robust` is measured yet" in results_page.page()
 
 
 def test_differences_are_those_of_the_same_images(page):
@@ -312,12 +457,10 @@ def test_the_verdicts_of_the_claim_are_taken_together(monkeypatch):
     """Six coins that fall alike have p = 1/32, which is one of three tests too many for 5 %; nine have 1/256, which is not."""
     won = {("a", "b"): 9, ("c", "d"): 6, ("e", "f"): 6}
     parts = tuple(claim.Part("", judged=(names,)) for names in won)
-    monkeypatch.setattr(claim, "PARTS", parts)
     monkeypatch.setattr(claim, "seeds", lambda *names: [tuple(SimpleNamespace(name=name, seed=0) for name in names)])
     monkeypatch.setattr(claim, "gain", lambda one, other, by: compared.Gain(won[one.name, other.name], 0, 50))
-    assert [*claim.judged().values()] == ["more", "not told apart", "not told apart"]
-    monkeypatch.setattr(claim, "PARTS", parts[1:2])
-    assert [*claim.judged().values()] == ["more"]
+    assert [*claim.judged(parts, ("PGD-20", 0.1)).values()] == ["more", "not told apart", "not told apart"]
+    assert [*claim.judged(parts[1:2], ("PGD-20", 0.1)).values()] == ["more"]
 
 
 def test_what_a_part_means_for_clean_accuracy_is_said(monkeypatch):
@@ -374,6 +517,7 @@ def test_an_attack_is_told_by_what_it_broke_along_all_its_paths():
 def test_the_page_is_that_of_the_reports():
     """Nobody types a figure."""
     assert (ROOT / "docs/results.md").read_text() == results_page.page()
+    assert (ROOT / "docs/results-older.md").read_text() == older_page.page()
     text = (ROOT / "README.md").read_text()
     assert text == results_page.readme(text)
 
@@ -381,12 +525,12 @@ def test_the_page_is_that_of_the_reports():
 @pytest.mark.parametrize("text", ["", "<!-- a -->\n<!-- a -->\n<!-- end of a -->", "<!-- a -->\n"])
 def test_a_page_without_its_marks_is_refused(text):
     with pytest.raises(ValueError, match="must have one pair of marks '<!-- a -->'"):
-        results_page.marked(text, "a", "said")
+        pages.marked(text, "a", "said")
 
 
 def test_between_marks_all_is_made_anew():
     text = "before\n<!-- a -->\nold\n<!-- end of a -->\nafter"
-    assert results_page.marked(text, "a", "new") == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter"
+    assert pages.marked(text, "a", "new") == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter"
 
 
 def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch):
