@@ -209,7 +209,8 @@ def test_a_row_may_run_the_network_of_another_for_more_steps(small, kept, tmp_pa
 
 @real
 def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.125"]
+    command = [sys.executable, "-m", "benchmarks.gpu_results", "--minutes", "3", "--width", "0.25"]
+    command += ["--networks", "cifar10-vgg11"]
     folders = {"--out": tmp_path / "runs", "--kept": tmp_path / "kept"}
     flags = [text for flag, folder in folders.items() for text in (flag, str(folder))]
     ended = subprocess.run(
@@ -225,7 +226,7 @@ def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
     planned = [json.loads(plan.read_text()) for plan in sorted((tmp_path / "runs").glob("*.json"))]
     assert planned
     assert all(set(plan) <= set(gpu_results.EPOCHS) and min(plan.values()) >= 1 for plan in planned)
-    assert list((tmp_path / f"runs/gpu_{gpu_results.WIDE}-0").glob("ann.*")), "there is nothing to go on from"
+    assert list((tmp_path / "runs/gpu_cifar10-vgg11-0").glob("ann.*")), "there is nothing to go on from"
 
 
 def test_the_gpu_recipe_is_ours_on_another_network(tmp_path):
