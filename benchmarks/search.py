@@ -11,6 +11,7 @@ from pathlib import Path
 
 from robustsnn import evaluate, load
 from robustsnn.cli.terminal import tell
+from robustsnn.evaluation import Audit
 from robustsnn.names import number
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.run import Run
@@ -31,9 +32,9 @@ def main() -> None:
             net = net.replace(timesteps=args.timesteps)
         run = Run(load_recipe(str(path.parent / "recipe.toml")), path.parent)
         images = run.parts()[1].first(args.images)
-        report = evaluate(net, images, PROTOCOL, [number(eps) for eps in args.eps], check=None)
-        robust = ", ".join(f"{eps}: {result.robust:.1%}" for eps, result in zip(args.eps, report.results, strict=True))
-        tell(f"{path}: clean {report.clean:.1%}; {robust} ({len(images)} validation images)", sys.stdout)
+        report = evaluate(net, images, PROTOCOL, [number(eps) for eps in args.eps], check=Audit(0))
+        robust = ", ".join(f"{eps}: {result.robust.value:.1%}" for eps, result in zip(args.eps, report.results, strict=True))
+        tell(f"{path}: clean {report.clean.value:.1%}; {robust} ({len(images)} validation images)", sys.stdout)
 
 
 if __name__ == "__main__":
