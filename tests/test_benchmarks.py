@@ -12,6 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from benchmarks import claim, compared, demo, gpu_results, measured, older_page, pages, plan, results, results_page, tables
+from benchmarks.older_plan import EXPERIMENTS
+from benchmarks.plan import LEVERS, NEW
+from benchmarks.rows import Row
 
 from real import REAL, real
 from robustsnn import cli
@@ -26,12 +30,6 @@ from robustsnn.reporting import different, read_report
 from robustsnn.reporting.tables import percent
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))
-
-from benchmarks import claim, compared, demo, gpu_results, measured, older_page, pages, plan, results, results_page, tables  # noqa: E402
-from benchmarks.older_plan import EXPERIMENTS  # noqa: E402
-from benchmarks.plan import LEVERS, NEW  # noqa: E402
-from benchmarks.rows import Row  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -1,18 +1,15 @@
 """The page of performance is made of figures that are kept."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from benchmarks import performance
+from benchmarks.bench import Timing
+from benchmarks.performance import AIMS, MEASURED, Aim
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))
-
-from benchmarks import performance  # noqa: E402
-from benchmarks.bench import Timing  # noqa: E402
-from benchmarks.performance import AIMS, MEASURED, Aim  # noqa: E402
 
 FIGURES = Timing("forward", plain=6.0, ours=2.0, floor=1.0, same=float("nan"), plain_bytes=4.0, ours_bytes=1.0)
 
