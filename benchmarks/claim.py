@@ -64,7 +64,7 @@ def outcomes(pairs: Sequence[tuple[Measured, Measured]], by: By) -> dict[Verdict
 
 
 def judged(parts: Sequence[Part], by: By) -> dict[Judged, Verdict]:
-    """What every comparison of a claim says by an attack, at 5 % for all of them together (Holm 1979)."""
+    """The verdict of every comparison of a claim under an attack, at 5 % for all of them together (Holm 1979)."""
     pairs = {(one.name, other.name, one.seed): (one, other) for part in parts for n in part.judged for one, other in seeds(*n)}
     gains = {names: found for names, pair in pairs.items() if (found := gain(*pair, by))}
     verdicts: dict[Judged, Verdict] = dict.fromkeys(gains, "not told apart")

@@ -87,6 +87,6 @@ class Measured:
 
 
 def found(rows: Iterable[str]) -> list[Measured]:
-    """What was measured of some rows, in their order."""
+    """The measurements of some rows, in their order."""
     there = [Measured(name, seed) for name in rows for seed in PLAN[name].seeds]
     return [each for each in there if (each.folder / "made.json").is_file() and each.runs]

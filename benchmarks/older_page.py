@@ -79,7 +79,7 @@ BESIDE = (*COMPARISONS, *(f"gain, {name}" for name in COMPARISONS))
 
 
 def reference() -> list[Measured]:
-    """What others are compared with, if it is there."""
+    """The row that others are compared with, if it was measured."""
     return [each for each in found(PLAN) if (each.name, each.seed) == ("robust", 0)]
 
 

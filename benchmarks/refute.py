@@ -188,7 +188,7 @@ class Judged(nn.Module):
 
 
 def survivors(net: nn.Module, data: Samples, eps: float, protocol: Protocol) -> tuple[Tensor, dict[str, Any]]:
-    """What a protocol leaves, and what it costs."""
+    """How many images a protocol leaves robust, and its cost."""
     began = time.process_time()
     result = evaluate(net, data, protocol, eps, check=Audit(images=0)).results[0]
     spent = {

@@ -82,7 +82,7 @@ def networks(rows: Iterable[Measured]) -> list[list[str]]:
 
 
 def first(names: Iterable[str]) -> list[Measured]:
-    """What was measured of some rows with seed 0."""
+    """The measurements of some rows with seed 0."""
     return [each for each in found(names) if each.seed == 0]
 
 
@@ -116,7 +116,7 @@ def predictions() -> list[list[str]]:
 
 
 def aims(main: Measured) -> list[Aim]:
-    """What the main row was to reach."""
+    """The aims of the main row."""
     shares = {by: share.value if (share := main.share(*BY[by])) else None for by in ("clean", FAR)}
     return [
         Aim("worst case at 8/255", shares[FAR], 0.25),
