@@ -16,8 +16,8 @@ Granularity = Literal["layer", "channel"]
 """Whether a layer has one threshold, or each of its channels."""
 Rule = Literal["any", "last"]
 """Which iterates of an attack are judged: every one (stronger and cheaper), or the last one (as published)."""
-Crafting = Literal["float32", "bfloat16"]
-"""In what the convolutions and linears that attacks follow compute; judging is done in float32."""
+Precision = Literal["float32", "bfloat16"]
+"""In what convolutions and linears compute, in training and for attacks to follow; judging is done in float32."""
 
 Named = TypeVar("Named")
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {ast.Div: operator.truediv, ast.Mult: operator.mul}

@@ -102,9 +102,10 @@ class TargetedDLR:
 
 
 def kl_divergence(p: Logits, q: Logits) -> PerImage:
-    """``KL(softmax(p) || softmax(q))`` summed over classes; gradients flow through both."""
-    log_p = F.log_softmax(p, 1)
-    return (log_p.exp() * (log_p - F.log_softmax(q, 1))).sum(1)
+    """``KL(softmax(p) || softmax(q))`` summed over classes, in float32 at least; gradients flow through both."""
+    precise = torch.promote_types(p.dtype, torch.float32)
+    log_p, log_q = F.log_softmax(p, 1, dtype=precise), F.log_softmax(q, 1, dtype=precise)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
 def begin(model: Classifier, count: int) -> None:

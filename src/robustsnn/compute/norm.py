@@ -20,7 +20,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d``, whose batch statistics are averaged image by image; else the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        estimates = self.training or self.running_mean is None
+        mixed = self.weight is not None and x.dtype != self.weight.dtype  # under autocast
+        estimates = (self.training or self.running_mean is None) and not mixed
         if not estimates or x.dim() != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x)
         y, mean, variance = _Normalize.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]

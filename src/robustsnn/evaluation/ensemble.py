@@ -13,7 +13,7 @@ from robustsnn.compute.precision import ieee
 from robustsnn.conversion import bfloat16, folded
 from robustsnn.evaluation.members import Member
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
-from robustsnn.names import Crafting, Rule
+from robustsnn.names import Precision, Rule
 from robustsnn.seeds import given, image_seeds
 from robustsnn.types import Randomness
 
@@ -48,7 +48,7 @@ class Target:
     guide: nn.Module
 
     @staticmethod
-    def of(net: nn.Module, crafting: Crafting = "float32") -> Target:
+    def of(net: nn.Module, crafting: Precision = "float32") -> Target:
         guide = folded(net)
         return Target(view(net).eval(), bfloat16(guide) if crafting == "bfloat16" else guide)
 

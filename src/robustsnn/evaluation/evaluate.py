@@ -30,7 +30,7 @@ from robustsnn.evaluation.state import State, carried
 from robustsnn.evaluation.subject import Subject
 from robustsnn.evaluation.victim import Victim
 from robustsnn.files import digest
-from robustsnn.names import Crafting, Rule, find, number
+from robustsnn.names import Precision, Rule, find, number
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import derive
 from robustsnn.threats import kind
@@ -56,7 +56,7 @@ def evaluate(
     seed: int = 0,
     batch: int = 250,
     memory: int | None = None,
-    crafting: Crafting = "float32",
+    crafting: Precision = "float32",
     sources: Mapping[str, nn.Module] = {},
     pilot_images: Any = None,
     check: Audit = Audit(),
@@ -112,7 +112,7 @@ def evaluate(
     started = time.perf_counter()
     before = _condition(net)
     team = Team(fabric or one_process())
-    target = Target.of(net, find("crafting", {name: name for name in get_args(Crafting)}, crafting))
+    target = Target.of(net, find("crafting", {name: name for name in get_args(Precision)}, crafting))
     device = next(net.parameters(), data.labels).device
     batch = batch if memory is None else fitting(target.guide, data.first(2).to(device), batch, memory)
     victim = Victim(net, target, data.near(device), device, rule or chosen.rule, seed, batch, team, on_progress)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
-from robustsnn.names import BatchNorm, Crafting, Granularity, Rule, find
+from robustsnn.names import BatchNorm, Granularity, Precision, Rule, find
 from robustsnn.recipes.readers import (
     KnownData,
     KnownModel,
@@ -110,6 +111,7 @@ class Training(Section):
         "all", description="what decays: all parameters, or weights of convolutions and linear layers alone"
     )
     average: Number = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights, which are kept; 0: none")
+    precision: Precision = Field("float32", description="what layers of weights compute in; validation stays in float32")
     cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
         None, description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10"
@@ -149,7 +151,7 @@ class Training(Section):
         """How long and how fast."""
         from robustsnn.training import Schedule
 
-        return Schedule(self.epochs, self.batch, self.lr, self.momentum, self.weight_decay, self.decay, self.average)
+        return Schedule(**{field.name: getattr(self, field.name) for field in fields(Schedule)})
 
 
 class Pruning(Section):
@@ -214,7 +216,7 @@ class Evaluation(Section):
     rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
-    crafting: Crafting = Field("float32", description="precision of what attacks follow; judging is done in float32")
+    crafting: Precision = Field("float32", description="precision of what attacks follow; judging is done in float32")
     audit_images: int = Field(64, ge=0, description="images on which the result is audited; 0: no audit")
     audit_steps: int = Field(1000, ge=1, description="steps of the audit's long attack on images that survived")
     audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")

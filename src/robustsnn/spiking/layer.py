@@ -14,7 +14,8 @@ from robustsnn.spiking.kernels import fused, spikes_of
 class NeuronLayer(nn.Module):
     """A layer of neurons with a trainable threshold, and what else its neuron trains, in the slot of a ReLU.
 
-    Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``.
+    Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``. Under
+    autocast, potentials and spikes keep the precision of the threshold.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class NeuronLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         steps = self.dynamics.timesteps
-        current = self.spent(x).unflatten(0, (steps // self.repeats, -1))
+        current = self.spent(x.to(self.threshold.dtype)).unflatten(0, (steps // self.repeats, -1))
         current = current.expand(steps, *current.shape[1:])
         spikes = self.fire(current, dynamics=self.dynamics, **self.tensors).flatten(0, 1)
         if self.fire is not fused or not spikes.requires_grad:

@@ -126,6 +126,10 @@ def train(
     warned: set[str] = set()
     few, _, _ = next(validation.first(64).to(device).batches(64))
 
+    def mixed() -> torch.autocast:
+        """What a step computes in."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+
     def keep(now: Position) -> Position:
         if team.first:
             keeper.keep(now)
@@ -158,7 +162,8 @@ def train(
             for loss_on in shown:
                 optimizer.zero_grad()
                 with randomness(seed, "dropout", epoch, step, fabric.global_rank):
-                    loss = loss_of(loss_on) * weight
+                    with mixed():
+                        loss = loss_of(loss_on) * weight
                     fabric.backward(loss)
                 losses.append(float(team.total(loss.detach())) / team.size)
                 if not math.isfinite(losses[-1]):
@@ -179,7 +184,7 @@ def train(
         if average is not None:
             measured, rng = average.network(net), generator(seed, "average", epoch)
             renewed = measured if team.size == 1 else synchronised(measured)
-            with randomness(seed, "average", epoch, fabric.global_rank):
+            with randomness(seed, "average", epoch, fabric.global_rank), mixed():
                 for x, y, _ in islice(images.batches(schedule.batch, rng), RENEWED):
                     renew(renewed, losses_on(x, y, rng)[0])
         clean, robust = validate(measured, validation, probe, threat, seed, fabric=fabric)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
+
+from robustsnn.names import Precision
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Schedule:
             biases, thresholds and leaks.
         average: decay per step, in ``[0, 1)``, of a running average of all parameters, which validation measures and training
             ends with; 0: none.
+        precision: what convolutions and linear layers compute in; parameters, potentials, norms' statistics and validation
+            stay in float32.
 
     Raises:
         ValueError: a value outside its range.
@@ -34,6 +38,7 @@ class Schedule:
     weight_decay: float = 5e-4
     decay: Literal["all", "weights"] = "all"
     average: float = 0.0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
@@ -47,6 +52,8 @@ class Schedule:
             raise ValueError(f"decay must be 'all' or 'weights', not {self.decay!r}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average, the decay of averaged weights, must be in [0, 1), not {self.average}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', not {self.precision!r}")
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
