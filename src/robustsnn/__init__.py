@@ -5,66 +5,42 @@ from typing import TYPE_CHECKING
 from robustsnn.lazy import attributes
 
 if TYPE_CHECKING:  # what `attributes` gives
-    from robustsnn.checkpoint import load, save
-    from robustsnn.conversion import convert
-    from robustsnn.evaluation.evaluate import evaluate
-    from robustsnn.spiking import (
-        LIF,
-        PLIF,
-        Analog,
-        Constant,
-        Dynamics,
-        Exponential,
-        Frames,
-        Rate,
-        Rectangle,
-        SpikingNetwork,
-        StraightThrough,
-        Surrogate,
-        Triangle,
-    )
-    from robustsnn.threats import L2, Linf
-    from robustsnn.training import train
+    from robustsnn.checkpoint import load as load
+    from robustsnn.checkpoint import save as save
+    from robustsnn.conversion import convert as convert
+    from robustsnn.evaluation.evaluate import evaluate as evaluate
+    from robustsnn.spiking import LIF as LIF
+    from robustsnn.spiking import PLIF as PLIF
+    from robustsnn.spiking import Analog as Analog
+    from robustsnn.spiking import Constant as Constant
+    from robustsnn.spiking import Dynamics as Dynamics
+    from robustsnn.spiking import Exponential as Exponential
+    from robustsnn.spiking import Frames as Frames
+    from robustsnn.spiking import Rate as Rate
+    from robustsnn.spiking import Rectangle as Rectangle
+    from robustsnn.spiking import SpikingNetwork as SpikingNetwork
+    from robustsnn.spiking import StraightThrough as StraightThrough
+    from robustsnn.spiking import Surrogate as Surrogate
+    from robustsnn.spiking import Triangle as Triangle
+    from robustsnn.threats import L2 as L2
+    from robustsnn.threats import Linf as Linf
+    from robustsnn.training import train as train
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "L2",
-    "LIF",
-    "PLIF",
-    "Analog",
-    "Constant",
-    "Dynamics",
-    "Exponential",
-    "Frames",
-    "Linf",
-    "Rate",
-    "Rectangle",
-    "SpikingNetwork",
-    "StraightThrough",
-    "Surrogate",
-    "Triangle",
-    "convert",
-    "evaluate",
-    "load",
-    "save",
-    "train",
-]
-
-__getattr__ = attributes(
-    __name__,
-    {
-        "checkpoint": ("load", "save"),
-        "conversion": ("convert",),
-        "evaluation": ("evaluate",),
-        "spiking": (
-            *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
-            *("StraightThrough", "Surrogate", "Triangle"),
-        ),
-        "threats": ("L2", "Linf"),
-        "training": ("train",),
-    },
-)
+HOMES = {
+    "checkpoint": ("load", "save"),
+    "conversion": ("convert",),
+    "evaluation": ("evaluate",),
+    "spiking": (
+        *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
+        *("StraightThrough", "Surrogate", "Triangle"),
+    ),
+    "threats": ("L2", "Linf"),
+    "training": ("train",),
+}
+__all__ = [name for names in HOMES.values() for name in names]
+__getattr__ = attributes(__name__, HOMES)
 
 
 def __dir__() -> list[str]:

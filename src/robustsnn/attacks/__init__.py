@@ -1,12 +1,12 @@
 """Attacks: values that hold hyper-parameters only, called as ``attack(model, x, y, threat)``. They know nothing of spikes."""
 
 from robustsnn.attacks.apgd import APGD, TargetedAPGD, auto_ascend
-from robustsnn.attacks.checks import accepted
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, KullbackLeibler, Margin, TargetedDLR, kl_divergence
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, ascend, input_gradient
 from robustsnn.attacks.nes import NES
+from robustsnn.attacks.own import accepted
 from robustsnn.attacks.registry import ATTACKS, GOALS, STARTS, attack
 from robustsnn.attacks.sapgd import SAPGD
 from robustsnn.attacks.square import Square

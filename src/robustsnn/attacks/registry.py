@@ -8,7 +8,6 @@ from typing import Any
 
 from robustsnn.attacks.apgd import APGD, TargetedAPGD
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
-from robustsnn.attacks.entering import entered
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, Goal, KullbackLeibler, Margin
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM
@@ -43,8 +42,6 @@ ATTACKS: dict[str, type[Attack]] = {
     "UniformNoise": UniformNoise,
     "CornerNoise": CornerNoise,
 }
-for _kind in ATTACKS.values():
-    entered(_kind)
 
 
 def attack(text: str) -> Attack:

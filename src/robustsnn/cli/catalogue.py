@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from robustsnn.names import spelled, written
+from robustsnn.names import spelled
 from robustsnn.recipes import load_recipe, packaged
 from robustsnn.zoo import PREFIX, zoo
 
@@ -57,7 +57,7 @@ def _baselines() -> Entries:
 
 def _values(module: str, table: str) -> Entries:
     """Values that a recipe writes as constructor calls."""
-    return {name: Entry(written(kind), _about(kind)) for name, kind in getattr(import_module(module), table).items()}
+    return {name: Entry(spelled(kind), _about(kind)) for name, kind in getattr(import_module(module), table).items()}
 
 
 def _models() -> Entries:

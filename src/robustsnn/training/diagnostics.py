@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
+from robustsnn.history import Epoch
 from robustsnn.seeds import randomness
 from robustsnn.spiking import SpikingNetwork
-from robustsnn.training.schedule import CatastrophicOverfitting, Epoch
+from robustsnn.training.schedule import CatastrophicOverfitting
 
 NEVER, ALWAYS = 1e-4, 0.99
 """Shares of possible spikes below and above which a layer says nothing about an image."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.files import digest, read_tensors, write_tensors
-from robustsnn.training.schedule import Epoch, read_history
+from robustsnn.history import Epoch, read_history
 
 KEPT = 3
 """States on disk: ``x.state``, and the ones before it, ``x.state.1`` and ``x.state.2``."""
