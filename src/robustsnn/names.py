@@ -51,6 +51,11 @@ def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
     return table[name]
 
 
+def named(*kinds: Named) -> dict[str, Named]:
+    """A table of classes, each under its own name."""
+    return {getattr(kind, "__name__", ""): kind for kind in kinds}
+
+
 def number(text: str | float) -> float:
     """A number that may be written as a fraction.
 

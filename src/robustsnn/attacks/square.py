@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,18 +29,6 @@ def area(query: int, queries: int, p: float) -> float:
     return p / 2.0 ** sum(query * 10_000 > mark * queries for mark in HALVINGS)
 
 
-class Moves(Protocol):
-    """What a norm's random search does; ``chance [N, C+5]`` are uniform values, all that an image draws for a query."""
-
-    def start(self, x: Tensor, noise: Noise) -> Tensor:
-        """The first candidates ``[N,C,H,W]``."""
-        ...
-
-    def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
-        """Candidates that differ from ``adv [N,C,H,W]`` in squares of a share ``p`` of the pixels."""
-        ...
-
-
 @dataclass(frozen=True)
 class Corners:
     """L-infinity (Algorithm 2): one square, ``x + eps`` or ``x - eps`` throughout each of its channels; stripes at first."""
@@ -48,9 +36,12 @@ class Corners:
     threat: Linf
 
     def start(self, x: Tensor, noise: Noise) -> Tensor:
+        """The first candidates ``[N,C,H,W]``."""
         return self.threat.project(x + self.threat.eps * _signs(noise.uniform(x[:, :, :1, :])), x)
 
     def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
+        """Candidates that differ from ``adv [N,C,H,W]`` in squares of a share ``p`` of the pixels; ``chance [N, C+5]`` are
+        uniform values, all that an image draws for a query."""
         height, width = x.shape[2:]
         side = max(round(math.sqrt(p * height * width)), 1)
         size = (min(side, height, width),) * 2 if height > 1 else (1, max(round(p * width), 1))
@@ -145,6 +136,7 @@ def _unit(window: Tensor) -> Tensor:
     return window / positive(length)
 
 
+Moves = Corners | Energy
 MOVES: dict[type, type[Corners] | type[Energy]] = {Linf: Corners, L2: Energy}
 """The random search within each kind of threat."""
 

@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 
 from robustsnn.cli import machine
+from robustsnn.cli.arguments import Doctor
+from robustsnn.cli.terminal import Ended, Terminal
 from robustsnn.compute.machine_code import trouble
 from robustsnn.data import DATASETS, whereabouts
 from robustsnn.data.sources import HERE
@@ -52,6 +54,22 @@ class Finding:
 def told(name: str, found: str, remedy: str = "") -> Finding:
     """A finding that is no obstacle to the main job: ok, or a note where there is a remedy."""
     return Finding(name, "note" if remedy else "ok", found, remedy)
+
+
+def doctor(chosen: Doctor, terminal: Terminal) -> None:
+    """``doctor``: what is there, as it is found out.
+
+    Raises:
+        Ended: the main job cannot run.
+    """
+    found = []
+    for finding in diagnose():
+        terminal.say(str(finding))
+        found.append(finding)
+    ready = all(finding.state != "fail" for finding in found)
+    terminal.answer({"ready": ready, "findings": found}, lambda: None)
+    if not ready:
+        raise Ended(1)
 
 
 def diagnose() -> Iterator[Finding]:

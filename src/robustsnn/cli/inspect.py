@@ -1,13 +1,13 @@
-"""The commands that look and tell: list, info, doctor."""
+"""The commands that look and tell: list, info."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 
-from robustsnn.cli.arguments import Doctor, Header, Info, List
+from robustsnn.cli.arguments import Header, Info, List
 from robustsnn.cli.catalogue import KINDS
-from robustsnn.cli.terminal import NotReady, Terminal
+from robustsnn.cli.terminal import Terminal
 from robustsnn.names import find
 from robustsnn.recipes import plan
 from robustsnn.recipes.recipe import label
@@ -47,21 +47,3 @@ def _checkpoint(path: str, terminal: Terminal) -> None:
             terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), path))
 
     terminal.answer({"file": path, "kind": header.kind, "parameters": parameters, **parts}, tell)
-
-
-def doctor(chosen: Doctor, terminal: Terminal) -> None:
-    """``doctor``: what is there, as it is found out.
-
-    Raises:
-        NotReady: the main job cannot run.
-    """
-    from robustsnn.cli.doctor import diagnose
-
-    found = []
-    for finding in diagnose():
-        terminal.say(str(finding))
-        found.append(finding)
-    ready = all(finding.state != "fail" for finding in found)
-    terminal.answer({"ready": ready, "findings": found}, lambda: None)
-    if not ready:
-        raise NotReady

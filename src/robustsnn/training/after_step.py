@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robustsnn.compute.sums import running_sum
 from robustsnn.models import weight_layers
 from robustsnn.models.resnet import Mix
+from robustsnn.names import named
 from robustsnn.ranges import Positive, Range, Ranged
 from robustsnn.spiking import SpikingNetwork
 
@@ -67,11 +68,7 @@ class Retraction(Ranged):
                 module.comb.copy_(_into_simplex(module.comb))
 
 
-AFTER_STEP: dict[str, Callable[[], Callable[[nn.Module], None]]] = {
-    "LeakRange": LeakRange,
-    "Retraction": Retraction,
-    "ThresholdFloor": ThresholdFloor,
-}
+AFTER_STEP: dict[str, Callable[[], Callable[[nn.Module], None]]] = named(LeakRange, Retraction, ThresholdFloor)
 
 
 def _into_simplex(weights: Tensor) -> Tensor:

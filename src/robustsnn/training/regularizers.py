@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from robustsnn.names import named
 from robustsnn.ranges import NotNegative, Positive, Ranged
 from robustsnn.spiking import Dynamics, SpikingNetwork, walk
 from robustsnn.types import Images, Labels, Objective, Randomness
@@ -128,8 +129,4 @@ def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
     return found
 
 
-REGULARIZERS: dict[str, type[Regularizer]] = {
-    "SparseGradients": SparseGradients,
-    "MembraneMargin": MembraneMargin,
-    "PotentialOverlap": PotentialOverlap,
-}
+REGULARIZERS: dict[str, type[Regularizer]] = named(SparseGradients, MembraneMargin, PotentialOverlap)
