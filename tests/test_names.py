@@ -175,8 +175,8 @@ def test_what_is_written_is_read_as_the_defaults(table, name):
 
 def test_fields_are_written_with_their_defaults_and_fractions_of_grey_levels():
     assert spelled(ATTACKS["PGD"]).startswith("PGD(steps=20, restarts=1, goal=CrossEntropy(), start=Uniform(), ")
-    assert written(OBJECTIVES["Regularized"]) == "Regularized(objective, regularizer, weight)"
-    assert written(Point) == "Point(x=0.0, y=0.0)"
+    assert spelled(OBJECTIVES["Regularized"]) == "Regularized(objective, regularizer, weight)"
+    assert spelled(Point) == "Point(x=0.0, y=0.0)"
 
 
 def test_what_an_error_says_is_one_short_line():

@@ -28,6 +28,7 @@ class Range:
         return bound if high == "inf" else f"in {self.text}"
 
 
+Whole = Annotated[int, Range("[0, inf)")]
 Count = Annotated[int, Range("[1, inf)")]
 Share = Annotated[float, Range("[0, 1]")]
 Positive = Annotated[float, Range("(0, inf)")]

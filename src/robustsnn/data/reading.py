@@ -153,20 +153,17 @@ def _pair(entry: Any, what: str, kinds: Mapping[str, Any] = {}) -> tuple[Any, An
 
 
 def _tensor(x: Any) -> Tensor:
-    """Inputs as a tensor of bytes or floats."""
+    """Inputs as a tensor."""
     if isinstance(x, Image.Image):
         x = pixels(x)
     if isinstance(x, np.ndarray) and not x.flags.writeable:
         x = x.copy()
     try:
-        found = torch.as_tensor(x).detach()
+        return torch.as_tensor(x).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"inputs cannot be {type(x).__name__} ({one_line(error)}): give tensors, arrays or PIL images"
         ) from None
-    if found.dtype != torch.uint8 and not found.is_floating_point():
-        raise ValueError(f"inputs must be bytes (uint8, 0 .. 255) or floats in [0, 1], not {found.dtype}: convert them")
-    return found
 
 
 def _labels(y: Any) -> Tensor:

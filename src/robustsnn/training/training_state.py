@@ -77,18 +77,12 @@ class Keeper:
         """
         if self.path is None:
             return
-        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in at.best.items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in at.average.items()}
-        for i, parameter in enumerate(self.net.parameters()):
-            momentum = self.optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{i}"] = momentum
-        if at.rng is not None:
-            tensors["rng"] = at.rng
-        history = json.dumps([asdict(epoch) for epoch in at.history])
-        texts = {"what": self.what, "history": history, "step": str(at.step), "total": at.total.hex()}
-        texts["spent"] = json.dumps(at.spent)
+        momenta = {str(i): self.optimizer.state[p].get("momentum_buffer") for i, p in enumerate(self.net.parameters())}
+        parts = {"net": self.net.state_dict(), "best": at.best, "average": at.average, "momentum": momenta}
+        held = {f"{head}.{name}": tensor for head, part in parts.items() for name, tensor in part.items()} | {"rng": at.rng}
+        tensors = {name: tensor for name, tensor in held.items() if tensor is not None}
+        history, spent = json.dumps([asdict(epoch) for epoch in at.history]), json.dumps(at.spent)
+        texts = {"what": self.what, "history": history, "step": str(at.step), "total": at.total.hex(), "spent": spent}
         for younger, older in reversed(list(pairwise(states(self.path)))):
             if younger.exists():
                 younger.replace(older)
