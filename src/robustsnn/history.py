@@ -1,7 +1,5 @@
 """What every epoch of a training gave, and which of them training keeps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

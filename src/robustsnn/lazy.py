@@ -1,7 +1,5 @@
 """What is imported only when it is used, so that commands which compute nothing need not wait for torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any

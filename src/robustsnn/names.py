@@ -1,7 +1,5 @@
 """Named things: looked up with the nearest known name in the error, and written as the constructor call they are."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import math

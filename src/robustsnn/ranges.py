@@ -1,7 +1,5 @@
 """Values whose numbers have a range: it stands in the type of a field, and nowhere else."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real

@@ -1,7 +1,5 @@
 """Auto-PGD (Croce & Hein 2020): gradient ascent that sets its step size image by image, towards any class or a chosen one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise

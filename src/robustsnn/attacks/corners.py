@@ -1,7 +1,5 @@
 """Noise of the threat's size: the floor that every attack with a gradient must beat."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 

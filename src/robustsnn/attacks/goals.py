@@ -1,7 +1,5 @@
 """What an attack maximises, one value per image, and how it asks the model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Gradient attacks: one ascent loop with different starts and goals."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Gradients estimated from queries alone (natural evolution strategies; Ilyas et al. 2018): no surrogate can mislead them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from itertools import count

@@ -1,7 +1,5 @@
 """What every attack of this package does when it is called, and how one of several runs keeps the best."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """SA-PGD: ascent with momentum and a step size per pixel, for networks whose gradients are small or uneven."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

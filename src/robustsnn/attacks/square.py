@@ -1,7 +1,5 @@
 """The Square attack (Andriushchenko et al. 2020): random search by squares of noise, by forward passes alone."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

@@ -1,7 +1,5 @@
 """Everything that has a name, with what a recipe or a flag writes for it, and what it is."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Every command: what it takes, what does it, and its help."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace

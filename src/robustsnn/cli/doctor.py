@@ -1,7 +1,5 @@
 """What this machine can do for this project: what is there, what is not, and the remedy."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import re

@@ -1,7 +1,5 @@
 """From the words of a command line to its exit status. Every error is one line that says what, where and what to do."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

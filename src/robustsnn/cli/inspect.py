@@ -1,7 +1,5 @@
 """The commands that look and tell: list, info."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 

@@ -1,7 +1,5 @@
 """What the command line, and only it, sets up of the machine before it works."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

@@ -1,7 +1,5 @@
 """``run``, ``evaluate`` and ``export``."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Augmentation of whole batches, on their device, decided by an explicit generator."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

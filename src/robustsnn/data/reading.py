@@ -1,7 +1,5 @@
 """What users hold, as labelled inputs: loaders, data sets, tensors and arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice

@@ -1,7 +1,5 @@
 """What acts on a network's parameters after every optimiser step, as values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Adversarial images along gradient paths: what an attack through the network's own surrogate does not find, others may."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

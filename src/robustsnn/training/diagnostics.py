@@ -1,7 +1,5 @@
 """Watchdogs: where a loss stopped being a number, layers that never or always fire, and robustness that suddenly is gone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

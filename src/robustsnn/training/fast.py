@@ -1,7 +1,5 @@
 """Adversarial training with one gradient step per batch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """HIRE-SNN: noise that is crafted in passing, while the time steps of one presentation go by."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ The attack runs on a view of the network in eval mode; the network itself stays 
 forward passes of the loss, so that its batch norms see clean and adversarial images.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

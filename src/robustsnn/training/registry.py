@@ -1,7 +1,5 @@
 """Objectives as recipes spell them: ``Regularized(Trades(beta=6), SparseGradients(), 0.01)``."""
 
-from __future__ import annotations
-
 from robustsnn.names import build, named
 from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.threats import THREATS

@@ -1,7 +1,5 @@
 """Regularisers that compose with any objective: ``Regularized(objective, regularizer, weight)``."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How long and how fast to train, and when to end early."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The training state on disk: the last three, each whole, so that one that is damaged costs a few steps and no more."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
