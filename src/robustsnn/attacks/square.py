@@ -112,16 +112,12 @@ def _window(x: Tensor, size: tuple[int, int], down: Tensor, right: Tensor) -> tu
     """Index of one window ``[n,C,*size]`` per image, its place given by two uniform values ``[n]``."""
     (count, channels, *sides), device = x.shape, x.device
     top, left = (
-        _floor(at, side - inner + 1)[:, None] + torch.arange(inner, device=device)
+        (at * (side - inner + 1)).long().clamp_max(side - inner)[:, None] + torch.arange(inner, device=device)
         for at, side, inner in zip((down, right), sides, size, strict=True)
     )
     image = torch.arange(count, device=device)[:, None, None, None]
     channel = torch.arange(channels, device=device)[None, :, None, None]
     return image, channel, top[:, None, :, None], left[:, None, None, :]
-
-
-def _floor(uniform: Tensor, places: int) -> Tensor:
-    return (uniform * places).long().clamp_max(places - 1)
 
 
 def _signs(uniform: Tensor) -> Tensor:

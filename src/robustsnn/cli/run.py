@@ -3,10 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -71,14 +69,12 @@ def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
 
 
 def recipe_of(given: str) -> Recipe:
-    """The recipe that a checkpoint holds."""
-    return from_table({"name": _place(given).stem, **_without_probes(checkpoint.read_header(given).recipe)}, given)
-
-
-def _without_probes(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a checkpoint without what chose the epochs of its trainings, which plays no part in measuring it."""
-    parts = recipe.items()
-    return {key: {k: v for k, v in part.items() if k != "probe"} if isinstance(part, dict) else part for key, part in parts}
+    """The recipe that a checkpoint holds, but for what chose epochs in training: that plays no part in measuring."""
+    table = {"name": _place(given).stem, **checkpoint.read_header(given).recipe}
+    for key, part in table.items():
+        if isinstance(part, dict):
+            table[key] = {k: v for k, v in part.items() if k != "probe"}
+    return from_table(table, given)
 
 
 def _place(given: str) -> Path:

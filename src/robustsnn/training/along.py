@@ -35,13 +35,10 @@ class Along(Around):
         object.__setattr__(self, "paths", paths)
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
-        path = self.paths[_drawn(rng, len(self.paths))]
+        rng, count = given(rng), len(self.paths)
+        if isinstance(rng, torch.Generator):
+            number = int(torch.randint(count, (1,), generator=rng, device=rng.device))
+        else:  # of seeds per image, what the first one says
+            number = int(rng[0]) % count
+        path = self.paths[number]
         return self.loss(net, x, self.crafted(path(folded(net)), x, y, rng), y)
-
-
-def _drawn(rng: Randomness, count: int) -> int:
-    """One of ``count`` numbers; of seeds per image, what the first one says."""
-    rng = given(rng)
-    if isinstance(rng, torch.Generator):
-        return int(torch.randint(count, (1,), generator=rng, device=rng.device))
-    return int(rng[0]) % count

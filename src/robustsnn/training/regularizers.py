@@ -100,12 +100,12 @@ class PotentialOverlap(Ranged):
     window: Positive = 1.0
 
     def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
-        return torch.stack([self._overlap(u) for u in distances_to_threshold(net, x)]).mean()
-
-    def _overlap(self, u: Tensor) -> Tensor:
-        mean, scale = u.mean(), u.std().clamp_min(1e-6) * math.sqrt(2)
-        ends = (self.window / 2 - mean) / scale, (-self.window / 2 - mean) / scale
-        return (ends[0].erf() - ends[1].erf()) / 2
+        shares = []
+        for u in distances_to_threshold(net, x):
+            mean, scale = u.mean(), u.std().clamp_min(1e-6) * math.sqrt(2)
+            upper, lower = (self.window / 2 - mean) / scale, (-self.window / 2 - mean) / scale
+            shares.append((upper.erf() - lower.erf()) / 2)
+        return torch.stack(shares).mean()
 
 
 def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:

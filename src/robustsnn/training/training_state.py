@@ -1,6 +1,7 @@
 """The training state on disk: the last three, each whole, so that one that is damaged costs a few steps and no more."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -115,14 +116,16 @@ class Keeper:
                 f"or remove {path}* to begin anew"
             )
         history = read_history(json.loads(texts["history"]), path)
-        part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.", "average.")}
-        self.net.load_state_dict(part["net."])
+        rng, parts = tensors.pop("rng", None), defaultdict[str, dict[str, Tensor]](dict)
+        for name, tensor in tensors.items():
+            head, _, rest = name.partition(".")
+            parts[head][rest] = tensor
+        self.net.load_state_dict(parts["net"])
         for i, parameter in enumerate(self.net.parameters()):
-            if str(i) in part["momentum."]:
-                self.optimizer.state[parameter]["momentum_buffer"] = part["momentum."][str(i)].to(parameter.device)
-        total, spent = float.fromhex(texts["total"]), json.loads(texts["spent"])
-        place = int(texts["step"]), total, tensors.get("rng"), (spent[0], spent[1])
-        return Position(history, part["best."], *place, part["average."])
+            if str(i) in parts["momentum"]:
+                self.optimizer.state[parameter]["momentum_buffer"] = parts["momentum"][str(i)].to(parameter.device)
+        total, (clock, processor) = float.fromhex(texts["total"]), json.loads(texts["spent"])
+        return Position(history, parts["best"], int(texts["step"]), total, rng, (clock, processor), parts["average"])
 
 
 class _Damaged(Exception):
@@ -133,7 +136,3 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
     """Of all that a state holds: a changed digit of a step is as bad as one of a weight."""
     written = json.dumps(texts, sort_keys=True).encode()
     return digest({**tensors, "texts": torch.frombuffer(bytearray(written), dtype=torch.uint8)})
-
-
-def _under(tensors: dict[str, Tensor], head: str) -> dict[str, Tensor]:
-    return {name.removeprefix(head): tensor for name, tensor in tensors.items() if name.startswith(head)}
