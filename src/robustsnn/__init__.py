@@ -1,10 +1,9 @@
 """Adversarially robust spiking neural networks: train a robust ANN, convert it, finetune it, measure what it withstands."""
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from robustsnn.lazy import attributes
-
-if TYPE_CHECKING:  # what `attributes` gives
+if TYPE_CHECKING:  # what `__getattr__` gives
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
@@ -40,7 +39,18 @@ HOMES = {
     "training": ("train",),
 }
 __all__ = [name for names in HOMES.values() for name in names]
-__getattr__ = attributes(__name__, HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """What the package offers, and its modules, are imported when they are asked for (PEP 562)."""
+    home = next((home for home, names in HOMES.items() if name in names), name)
+    try:
+        found = import_module(f"{__name__}.{home}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{home}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return found if home == name else getattr(found, name)
 
 
 def __dir__() -> list[str]:
