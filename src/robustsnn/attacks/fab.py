@@ -1,7 +1,5 @@
 """The targeted fast adaptive boundary attack (Croce & Hein 2020, "Minimally distorted adversarial examples")."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -36,6 +34,32 @@ def to_hyperplane(threat: Ball, x: Inputs, w: Inputs, rise: Tensor) -> Inputs:
     first = enough.int().argmax(1, keepdim=True)
     amount = torch.where(enough.any(1, keepdim=True), amount.gather(1, first), edges[:, -1:]).clamp_min(0)
     return (direction.sign() * torch.minimum(amount * speed, room)).view_as(x)
+
+
+class _Nearest:
+    """The nearest misclassified image so far and its distance, ``inf`` where there is none; ``alive`` are worth going on."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, x = task, task.x
+        self.samples, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
+        self.alive = torch.arange(len(x), device=x.device)
+
+    def see(self, adv: Tensor, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Which iterates of the images ``index``, all of ``alive``, the model misclassifies; which images live on."""
+        task = self.task
+        distance = task.threat.length(adv - task.x[index]).flatten()
+        wrong = logits.argmax(1) != task.y[index]
+        lives = ~wrong | (distance > 0)
+        better = wrong & (distance < self.distance[index])
+        if task.judge is not None:
+            inside = distance <= task.threat.eps
+            broken = torch.zeros_like(inside)
+            if inside.any():
+                broken[inside] = task.judge(adv[inside], index[inside])
+            better, lives = better | broken, ~broken
+        self.samples[index[better]], self.distance[index[better]] = adv[better], distance[better]
+        self.alive = index[lives]
+        return wrong, lives
 
 
 @dataclass(frozen=True)
@@ -109,29 +133,3 @@ class FAB(OwnAttack):
             x, adv, index = x[lives], adv[lives], index[lives]
             if not len(index):
                 return
-
-
-class _Nearest:
-    """The nearest misclassified image so far and its distance, ``inf`` where there is none; ``alive`` are worth going on."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, x = task, task.x
-        self.samples, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
-        self.alive = torch.arange(len(x), device=x.device)
-
-    def see(self, adv: Tensor, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Which iterates of the images ``index``, all of ``alive``, the model misclassifies; which images live on."""
-        task = self.task
-        distance = task.threat.length(adv - task.x[index]).flatten()
-        wrong = logits.argmax(1) != task.y[index]
-        lives = ~wrong | (distance > 0)
-        better = wrong & (distance < self.distance[index])
-        if task.judge is not None:
-            inside = distance <= task.threat.eps
-            broken = torch.zeros_like(inside)
-            if inside.any():
-                broken[inside] = task.judge(adv[inside], index[inside])
-            better, lives = better | broken, ~broken
-        self.samples[index[better]], self.distance[index[better]] = adv[better], distance[better]
-        self.alive = index[lives]
-        return wrong, lives
