@@ -11,7 +11,6 @@ from robustsnn.attacks.starts import Boundary
 from robustsnn.ranges import Count
 from robustsnn.seeds import noise, portion
 from robustsnn.threats import Ball, per_sample, positive
-from robustsnn.types import Randomness
 
 
 def step_sizes(steps: int) -> list[float]:
@@ -50,26 +49,23 @@ class SAPGD(Ascent):
         return Boundary()(task.x, task.threat, task.noise)
 
     def step(self, task: Task, chosen: Tensor, restart: int) -> Move:
-        etas = [task.threat.eps * size for size in step_sizes(self.steps)]
-        return _adaptive(etas, task.x[chosen], task.threat, portion(task.rng, chosen, "restart", restart))
+        threat: Ball = task.threat
+        rng, schedule = portion(task.rng, chosen, "restart", restart), enumerate(step_sizes(self.steps))
+        m, v = torch.zeros_like(task.x[chosen]), torch.zeros_like(task.x[chosen])
 
+        def move(gradient: Tensor, index: Tensor) -> Tensor:
+            number, size = next(schedule)
+            zero = (gradient == 0).flatten(1).all(1)
+            if zero.any():
+                gradient = gradient.clone()
+                drawn = noise(portion(rng, index[zero], "sign", number)).uniform(gradient[zero])
+                gradient[zero] = torch.where(drawn < 0.5, -1.0, 1.0).to(gradient.dtype)
+            scaled = gradient / positive(per_sample(torch.amax, gradient.abs()))  # the squares of small gradients would be 0
+            scaled = scaled / per_sample(torch.mean, scaled.abs())
+            squares = scaled.square() / per_sample(torch.mean, scaled.square())
+            m[index] = 0.5 * m[index] + scaled
+            v[index] = 0.8 * v[index] + squares
+            eta = threat.eps * size
+            return threat.shorten(eta * m[index] / (v[index].sqrt() + 1e-12), eta)
 
-def _adaptive(etas: list[float], x: Tensor, threat: Ball, rng: Randomness) -> Move:
-    """The steps of one run on samples ``x [N, ...]``, one η after the other."""
-    m, v, schedule = torch.zeros_like(x), torch.zeros_like(x), enumerate(etas)
-
-    def move(gradient: Tensor, index: Tensor) -> Tensor:
-        number, eta = next(schedule)
-        zero = (gradient == 0).flatten(1).all(1)
-        if zero.any():
-            gradient = gradient.clone()
-            drawn = noise(portion(rng, index[zero], "sign", number)).uniform(gradient[zero])
-            gradient[zero] = torch.where(drawn < 0.5, -1.0, 1.0).to(gradient.dtype)
-        scaled = gradient / positive(per_sample(torch.amax, gradient.abs()))  # the squares of small gradients would be 0
-        scaled = scaled / per_sample(torch.mean, scaled.abs())
-        squares = scaled.square() / per_sample(torch.mean, scaled.square())
-        m[index] = 0.5 * m[index] + scaled
-        v[index] = 0.8 * v[index] + squares
-        return threat.shorten(eta * m[index] / (v[index].sqrt() + 1e-12), eta)
-
-    return move
+        return move

@@ -134,7 +134,7 @@ def processor(kind: str) -> Finding:
 
 def memory() -> Finding:
     """Memory of the machine."""
-    total, left = (count / 2**30 for count in machine.memory())
+    total, left = (machine.status(name, "/proc/meminfo") / 2**30 for name in ("MemTotal", "MemAvailable"))
     if not total > 0:
         return told("memory", "the system does not tell how much there is")
     text = f"{total:.1f} GiB, {left:.1f} GiB of it free"

@@ -33,14 +33,11 @@ def _checkpoint(path: str, terminal: Terminal) -> None:
 
     header, parameters = checkpoint.read_header(path), checkpoint.count(path)
     parts = {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}
-    lines = [f"{path}: {header.kind}, {parameters:,} parameters"]
-    said = {
-        (name, key): entry for name, part in parts.items() for key, entry in part.items() if key not in ("history", "report")
-    }
-    lines += [f"{name}.{key}: {entry}" for (name, key), entry in said.items()]
+    said = [(f"{name}.{key}", entry) for name, part in parts.items() for key, entry in part.items()]
+    lines = [f"{name}: {entry}" for name, entry in said if not name.endswith((".history", ".report"))]
 
     def tell() -> None:
-        terminal.say("\n".join(lines))
+        terminal.say("\n".join([f"{path}: {header.kind}, {parameters:,} parameters", *lines]))
         if "report" in header.metrics:
             terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), path))
 

@@ -96,11 +96,6 @@ class _Once(logging.Handler):
         self.tell()
 
 
-def memory() -> tuple[float, float]:
-    """Bytes of memory in the machine, and of those that can still be had; NaN where the system does not tell."""
-    return status("MemTotal", "/proc/meminfo"), status("MemAvailable", "/proc/meminfo")
-
-
 def status(what: str, file: str = "/proc/self/status") -> float:
     """Bytes that the system tells under a name; NaN where it does not tell."""
     try:
