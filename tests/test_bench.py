@@ -1,11 +1,14 @@
 """The benchmark compares things that compute the same, each in a process of its own."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks.bench import ROWS, Case, Timing, bench, plain
+from benchmarks.bench import ROWS, Case, Timing, bench, plain, worker
 from benchmarks.bench import __main__ as command
 from benchmarks.bench.forms import Floor
 from benchmarks.bench.rows import FORMS
@@ -94,3 +97,13 @@ def test_the_command_keeps_its_figures(tmp_path, capsys, monkeypatch):
 def test_an_unknown_row_is_refused():
     with pytest.raises(ValueError, match=r"forwards.*forward"):
         next(bench(TINY, ["forwards"]))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the system does not tell peaks of memory")
+def test_the_peak_is_that_of_what_ran_since():
+    """In a process of its own: another one's free memory may be enough."""
+    program = (
+        "from benchmarks.bench.worker import held, peak; before = held('cpu'); block = bytearray(50 << 20); del block; "
+        "raise SystemExit(peak('cpu') - before < 40 << 20)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, cwd=worker.HOME).returncode == 0

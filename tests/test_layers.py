@@ -21,14 +21,14 @@ FLOORS = [
     {"attacks"},
     {"spiking"},
     {"threats", "compute"},
-    {"files", "lazy", "names", "processes", "seeds", "types", "zoo"},
+    {"files", "history", "lazy", "names", "processes", "ranges", "seeds", "types", "zoo"},
 ]
 ENTRY, GROUND = FLOORS[0], FLOORS[-1]
 ALL = {name for names in FLOORS for name in names}
 KNOWS = {
     "cli": ALL - {"cli", "conversion", "types"},
     "recipes": ALL - {"cli", "recipes", "deploy", "types"},
-    "reporting": {"evaluation", "training"},
+    "reporting": {"evaluation"},
     "deploy": {"checkpoint", "spiking", "conversion", "models", "compute"},
     "evaluation": {"attacks", "threats", "spiking", "compute", "conversion", "data", "models"},
     "training": {"compute", "threats", "models", "spiking", "attacks", "conversion", "data"},
@@ -42,7 +42,7 @@ KNOWS = {
     "threats": set(),
     "seeds": {"types"},
     "zoo": {"names"},
-    **{name: set() for name in ("files", "lazy", "names", "processes", "types")},
+    **{name: set() for name in ("files", "history", "lazy", "names", "processes", "ranges", "types")},
 }
 """What a room may know besides the ground: what the floors alone would let in too."""
 FILES = sorted(SOURCE.rglob("*.py"))

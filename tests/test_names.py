@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustsnn.attacks import ATTACKS, GOALS, STARTS
-from robustsnn.names import build, find, nearest, number, one_line, written
+from robustsnn.names import build, find, nearest, number, one_line, spelled
 from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.training import AFTER_STEP, OBJECTIVES, STOPS
 from robustsnn.training.regularizers import REGULARIZERS
@@ -170,13 +170,13 @@ NESTED = {"Regularized"}
 
 @pytest.mark.parametrize(("table", "name"), [(t, name) for t in TABLES for name in t if name not in NESTED])
 def test_what_is_written_is_read_as_the_defaults(table, name):
-    assert build("value", table, written(table[name])) == table[name]()
+    assert build("value", table, spelled(table[name])) == table[name]()
 
 
 def test_fields_are_written_with_their_defaults_and_fractions_of_grey_levels():
-    assert written(ATTACKS["PGD"]).startswith("PGD(steps=20, restarts=1, goal=CrossEntropy(), start=Uniform(), ")
-    assert written(OBJECTIVES["Regularized"]) == "Regularized(objective, regularizer, weight)"
-    assert written(Point) == "Point(x=0.0, y=0.0)"
+    assert spelled(ATTACKS["PGD"]).startswith("PGD(steps=20, restarts=1, goal=CrossEntropy(), start=Uniform(), ")
+    assert spelled(OBJECTIVES["Regularized"]) == "Regularized(objective, regularizer, weight)"
+    assert spelled(Point) == "Point(x=0.0, y=0.0)"
 
 
 def test_what_an_error_says_is_one_short_line():

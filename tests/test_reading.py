@@ -118,7 +118,7 @@ NONE = [
     (lambda: (X, (Y.float() + 0.5)), "labels must be integers"),
     (lambda: Pairs(lambda x, y: (x, "cat")), "labels are texts, such as 'cat'"),
     (lambda: (X, torch.nn.functional.one_hot(Y)), r"one-hot rows take argmax\(1\)"),
-    (lambda: (X.long(), Y), r"bytes \(uint8, 0 .. 255\) or floats in \[0, 1\], not torch.int64"),
+    (lambda: (X.long(), Y), r"uint8 \(0 .. 255\) or float32 in \[0, 1\], not torch.int64"),
     (lambda: ((X / 255 - 0.5) / 0.25, Y), r"range over -2 .. 1.749: .*leave normalisation to the network"),
     (lambda: (X[:9], Y), r"need labels \[N\]"),
     (lambda: Pairs(lambda x, y: (x[:, : 2 + int(y)], y)), "inputs differ in shape"),

@@ -1,70 +1,56 @@
 """Adversarially robust spiking neural networks: train a robust ANN, convert it, finetune it, measure what it withstands."""
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from robustsnn.lazy import attributes
-
-if TYPE_CHECKING:  # what `attributes` gives
-    from robustsnn.checkpoint import load, save
-    from robustsnn.conversion import convert
-    from robustsnn.evaluation.evaluate import evaluate
-    from robustsnn.spiking import (
-        LIF,
-        PLIF,
-        Analog,
-        Constant,
-        Dynamics,
-        Exponential,
-        Frames,
-        Rate,
-        Rectangle,
-        SpikingNetwork,
-        StraightThrough,
-        Surrogate,
-        Triangle,
-    )
-    from robustsnn.threats import L2, Linf
-    from robustsnn.training import train
+if TYPE_CHECKING:  # what `__getattr__` gives
+    from robustsnn.checkpoint import load as load
+    from robustsnn.checkpoint import save as save
+    from robustsnn.conversion import convert as convert
+    from robustsnn.evaluation.evaluate import evaluate as evaluate
+    from robustsnn.spiking import LIF as LIF
+    from robustsnn.spiking import PLIF as PLIF
+    from robustsnn.spiking import Analog as Analog
+    from robustsnn.spiking import Constant as Constant
+    from robustsnn.spiking import Dynamics as Dynamics
+    from robustsnn.spiking import Exponential as Exponential
+    from robustsnn.spiking import Frames as Frames
+    from robustsnn.spiking import Rate as Rate
+    from robustsnn.spiking import Rectangle as Rectangle
+    from robustsnn.spiking import SpikingNetwork as SpikingNetwork
+    from robustsnn.spiking import StraightThrough as StraightThrough
+    from robustsnn.spiking import Surrogate as Surrogate
+    from robustsnn.spiking import Triangle as Triangle
+    from robustsnn.threats import L2 as L2
+    from robustsnn.threats import Linf as Linf
+    from robustsnn.training import train as train
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "L2",
-    "LIF",
-    "PLIF",
-    "Analog",
-    "Constant",
-    "Dynamics",
-    "Exponential",
-    "Frames",
-    "Linf",
-    "Rate",
-    "Rectangle",
-    "SpikingNetwork",
-    "StraightThrough",
-    "Surrogate",
-    "Triangle",
-    "convert",
-    "evaluate",
-    "load",
-    "save",
-    "train",
-]
+HOMES = {
+    "checkpoint": ("load", "save"),
+    "conversion": ("convert",),
+    "evaluation": ("evaluate",),
+    "spiking": (
+        *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
+        *("StraightThrough", "Surrogate", "Triangle"),
+    ),
+    "threats": ("L2", "Linf"),
+    "training": ("train",),
+}
+__all__ = [name for names in HOMES.values() for name in names]
 
-__getattr__ = attributes(
-    __name__,
-    {
-        "checkpoint": ("load", "save"),
-        "conversion": ("convert",),
-        "evaluation": ("evaluate",),
-        "spiking": (
-            *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
-            *("StraightThrough", "Surrogate", "Triangle"),
-        ),
-        "threats": ("L2", "Linf"),
-        "training": ("train",),
-    },
-)
+
+def __getattr__(name: str) -> Any:
+    """What the package offers, and its modules, are imported when they are asked for (PEP 562)."""
+    home = next((home for home, names in HOMES.items() if name in names), name)
+    try:
+        found = import_module(f"{__name__}.{home}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{home}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return found if home == name else getattr(found, name)
 
 
 def __dir__() -> list[str]:

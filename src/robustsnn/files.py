@@ -1,7 +1,5 @@
 """The one way in which this project writes a file, and reads tensors from one. Never pickle."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

@@ -1,8 +1,5 @@
 """What is imported only when it is used, so that commands which compute nothing need not wait for torch."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -18,25 +15,3 @@ def later(module: str, name: str) -> Any:
         return getattr(import_module(module), name)(*args, **options)
 
     return call
-
-
-def attributes(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
-    """A package's ``__getattr__``: what it offers, and its modules, are imported when they are asked for (PEP 562).
-
-    Arguments:
-        package: its name.
-        homes: modules of the package, each with the names that it gives.
-    """
-    places = {name: module for module, names in homes.items() for name in names}
-
-    def get(name: str) -> Any:
-        module = f"{package}.{places.get(name, name)}"
-        try:
-            found = import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
-        return getattr(found, name) if name in places else found
-
-    return get

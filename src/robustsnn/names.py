@@ -1,7 +1,5 @@
 """Named things: looked up with the nearest known name in the error, and written as the constructor call they are."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import math
@@ -51,6 +49,11 @@ def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
     return table[name]
 
 
+def named(*kinds: Named) -> dict[str, Named]:
+    """A table of classes, each under its own name."""
+    return {getattr(kind, "__name__", ""): kind for kind in kinds}
+
+
 def number(text: str | float) -> float:
     """A number that may be written as a fraction.
 
@@ -87,30 +90,19 @@ def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:
         raise ValueError(unreadable) from None
 
 
-def written(kind: Callable[..., Any]) -> str:
-    """A frozen value's constructor call with every default, as `build` reads it; fields that have to be given stand alone.
+def spelled(value: Any) -> str:
+    """A value as `build` or `number` reads it; of a kind of frozen value, the call with every default, where fields that have
+    to be given stand alone.
 
     >>> from robustsnn.attacks import FGSM
-    >>> written(FGSM)
-    'FGSM(goal=CrossEntropy())'
-    """
-    shown = [
-        field.name if field.default is MISSING else f"{field.name}={spelled(field.default)}"
-        for field in fields(kind)  # type: ignore[arg-type]
-        if field.init
-    ]
-    return f"{kind.__name__}({', '.join(shown)})"
-
-
-def spelled(value: Any) -> str:
-    """A value as `build` or `number` reads it.
-
-    >>> spelled(8 / 255), spelled(0.1)
-    ('8/255', '0.1')
+    >>> spelled(FGSM), spelled(8 / 255), spelled(0.1)
+    ('FGSM(goal=CrossEntropy())', '8/255', '0.1')
     """
     if is_dataclass(value):
-        parts = [f"{field.name}={spelled(getattr(value, field.name))}" for field in fields(value) if field.init]
-        return f"{type(value).__name__}({', '.join(parts)})"
+        kind = value if isinstance(value, type) else type(value)
+        held = {field.name: getattr(value, field.name, MISSING) for field in fields(value) if field.init}
+        parts = [name if part is MISSING else f"{name}={spelled(part)}" for name, part in held.items()]
+        return f"{kind.__name__}({', '.join(parts)})"
     long = isinstance(value, float) and len(repr(value)) > 8
     return f"{round(value * 255)}/255" if long and math.isclose(value * 255, round(value * 255)) else repr(value)
 

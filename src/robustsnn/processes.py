@@ -43,19 +43,11 @@ class Team:
         """The places among ``count`` that are this one's, ``[n]``; all of them, where there are fewer than processes."""
         return torch.arange(count) if count < self.size else torch.arange(self.fabric.global_rank, count, self.size)
 
-    def total(self, value: Tensor) -> Tensor:
-        """The sum over all processes."""
+    def total(self, value: Tensor, how: str = "sum") -> Tensor:
+        """The sum over all processes, place by place; the largest that any has, where ``how`` is ``"max"``."""
         if self.size == 1:
             return value
-        summed = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        return summed.to(value.device)
-
-    def largest(self, value: Tensor) -> Tensor:
-        """The largest that any process has, place by place."""
-        if self.size == 1:
-            return value
-        found = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="max")
+        found = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op=how)
         assert isinstance(found, Tensor)
         return found.to(value.device)
 

@@ -3,8 +3,6 @@
 Torch's global generators are touched in `randomness` alone, for code that takes no other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterator

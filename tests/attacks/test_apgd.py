@@ -206,9 +206,9 @@ def test_auto_pgd_climbs_at_least_as_high_as_pgd(ann, images, labels):
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        *((lambda made=made: made(steps=0), "at least one step") for made in (APGD, TargetedAPGD, SAPGD)),
-        *((lambda made=made: made(restarts=1.5), "at least one restart") for made in (APGD, TargetedAPGD, SAPGD)),
-        (lambda: TargetedAPGD(targets=0), "at least one target"),
+        *((lambda made=made: made(steps=0), r"steps of .* at least 1, not 0") for made in (APGD, TargetedAPGD, SAPGD)),
+        *((lambda made=made: made(restarts=1.5), r"restarts of .* whole .*, not 1.5") for made in (APGD, TargetedAPGD, SAPGD)),
+        (lambda: TargetedAPGD(targets=0), "targets of TargetedAPGD must be a whole number of at least 1"),
     ],
 )
 def test_counts_out_of_range_are_refused(make, line, unchecked):

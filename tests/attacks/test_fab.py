@@ -191,7 +191,7 @@ def test_no_images_are_no_trouble(net, images, labels):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"steps": 0}, "at least one step"),
+        ({"steps": 0}, "steps of FAB must be a whole number of at least 1"),
         ({"targets": 0}, "target"),
         ({"restarts": 1.5}, "restart"),
         *(({"alpha_max": value}, "alpha_max") for value in (-0.1, 1.1, math.nan)),

@@ -140,7 +140,7 @@ def test_what_has_no_wrong_class_of_that_rank_is_refused(unchecked):
     with pytest.raises(ValueError, match="of which this model has 3"):
         values(TargetedDLR(4), CLEAN, torch.tensor([0, 0]))
     for rank in (0, -1, 1.5):
-        with pytest.raises(ValueError, match="from 1"):
+        with pytest.raises(ValueError, match="rank of TargetedDLR must be a whole number of at least 1"):
             TargetedDLR(rank)
 
 

@@ -219,10 +219,10 @@ def test_no_images_are_no_trouble(net, images, labels):
     ("make", "line"),
     [
         *((lambda alpha=alpha: RFGSM(alpha=alpha), "alpha") for alpha in (-0.1, 1.1, math.nan)),
-        (lambda: PGD(steps=0), "at least one step"),
-        (lambda: PGD(steps=-3), "at least one step"),
+        (lambda: PGD(steps=0), "steps of PGD must be a whole number of at least 1, not 0"),
+        (lambda: PGD(steps=-3), "steps of PGD must be a whole number of at least 1, not -3"),
         (lambda: PGD(steps=2.5), "step"),
-        (lambda: PGD(restarts=0), "one restart"),
+        (lambda: PGD(restarts=0), "restarts of PGD must be a whole number of at least 1"),
     ],
 )
 def test_attacks_out_of_range_are_refused(make, line, unchecked):

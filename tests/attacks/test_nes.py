@@ -114,7 +114,7 @@ def test_restarts_search_elsewhere(net, images):
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"queries": 0}, "at least one query"),
+        ({"queries": 0}, "queries of NES must be a whole number of at least 1"),
         ({"samples": 3}, "samples of NES must be even"),
         ({"queries": 10, "samples": 20}, r"at most queries \(10\)"),
         ({"spread": 0}, "spread of NES"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import APGD, PGD, SAPGD, Boundary, CrossEntropy
-from robustsnn.attacks.gradient import best_of
+from robustsnn.attacks.own import Task, best_of
 from robustsnn.attacks.sapgd import step_sizes
 from robustsnn.seeds import generator, image_seeds, noise
 from robustsnn.threats import Linf
@@ -166,8 +167,11 @@ def test_of_several_runs_the_one_that_broke_an_image_is_kept_or_else_the_worthie
         return lambda chosen, judge: shown.append(chosen.tolist()) or adv[chosen]
 
     breaks = lambda adv, index: (index < 2) & ((adv - images[index]).flatten(1).mean(1) < 1.5)  # noqa: E731
-    best = best_of([run(adv) for adv in found], nn.Flatten(), images, lambda logits, index: logits.sum(1), breaks)
+    seeds, threat = image_seeds(index, 0, "test"), Linf(EPS)
+    task = Task(nn.Flatten(), images, torch.zeros_like(index), threat, seeds, noise(seeds), breaks)
+    best = best_of([run(adv) for adv in found], task, lambda logits, index: logits.sum(1))
     assert torch.equal(best, torch.cat([found[1][:2], found[2][2:]]))
     assert shown == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [2, 3, 4, 5]]
-    best = best_of([run(adv) for adv in found[:2]], nn.Flatten(), images, lambda logits, index: -logits.sum(1) - index, None)
+    unjudged = replace(task, judge=None)
+    best = best_of([run(adv) for adv in found[:2]], unjudged, lambda logits, index: -logits.sum(1) - index)
     assert torch.equal(best, found[1][index])

@@ -227,8 +227,8 @@ def test_no_images_are_no_trouble(net, images, labels):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"queries": 0}, "at least one query"),
-        ({"queries": 2.5}, "query"),
+        ({"queries": 0}, "queries of Square must be a whole number of at least 1"),
+        ({"queries": 2.5}, "queries"),
         ({"restarts": 0}, "restart"),
         *(({"p": p}, "in \\(0, 1\\]") for p in (0, 1.1, math.nan)),
     ],

@@ -215,7 +215,7 @@ MISTAKES = [
     ({"finetune": {"probe": "PGD(eps=0.1)"}}, r"finetune\.probe: .*leave out eps and norm.*probe_threat"),
     ({"finetune": {"probe_threat": "Linf(-0.1)"}}, r"finetune\.probe_threat: .*at least 0, not -0\.1"),
     ({"evaluation": {"threat": "L3"}}, r"evaluation\.threat: .*did you mean 'L2'"),
-    ({"finetune": {"probe": "PGD(0)"}}, r"finetune\.probe: .*at least one step"),
+    ({"finetune": {"probe": "PGD(0)"}}, r"finetune\.probe: .*steps of PGD must be a whole number of at least 1"),
     ({"finetune": {"probe": "8/255"}}, r"finetune\.probe"),
     ({"data": {"name": "digit"}}, r"data\.name: .*did you mean 'digits'\?"),
     ({"data": {"name": ""}}, r"data\.name"),

@@ -35,7 +35,7 @@ def test_the_loss_is_its_equation_and_the_teacher_learns_nothing():
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_attack_drives_student_and_teacher_apart(adaptive):
     student, teacher = net(0).eval(), net(1).eval()
-    found = Distilled(teacher, eps=0.1, steps=5, adaptive=adaptive).attack()(student, X, Y, Linf(0.1), rng=SEEDS)
+    found = Distilled(teacher, eps=0.1, steps=5, adaptive=adaptive).crafted(student, X, Y, SEEDS)
     before, after = (kl_divergence(teacher(x if adaptive else X), student(x)).mean() for x in (X, found))
     assert after > before
     assert float((found - X).abs().max()) <= 0.1 + 1e-6

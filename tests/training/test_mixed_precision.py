@@ -71,5 +71,5 @@ def test_kl_divergence_of_bfloat16_logits_is_that_of_their_values():
 
 
 def test_another_precision_is_refused(unchecked):
-    with pytest.raises(ValueError, match="precision must be"):
+    with pytest.raises(ValueError, match="precision of Schedule must be one of"):
         Schedule(precision="float16")

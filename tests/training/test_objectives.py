@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustsnn.attacks import PGD
+from robustsnn.conversion import folded
 from robustsnn.seeds import generator
 from robustsnn.threats import L2, Linf
 from robustsnn.training import (
@@ -25,7 +26,7 @@ from robustsnn.training import (
     WeightPerturbed,
     objective,
 )
-from robustsnn.training.objectives import attacked, mart_loss, trades_loss, within
+from robustsnn.training.objectives import mart_loss, trades_loss, within
 
 EPS, STEPS, ALPHA = 0.1, 3, 0.04
 ROBUST = [
@@ -152,7 +153,7 @@ def test_the_inner_attack_leaves_the_network_as_it_was(objective, network, image
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     with unchanged(network):
-        attacked(network, objective.attack(), images, labels, within(objective), rng())
+        objective.crafted(folded(network), images, labels, rng())
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in network.parameters())
 
 
@@ -164,7 +165,11 @@ def test_the_inner_attack_meets_a_network_in_eval_mode(network, images, labels):
             flags.extend(module.training for module in model.modules())
             return x
 
-    attacked(network, Spy(), images, labels, Linf(EPS), rng())
+    class Spying(Adversarial):
+        def attack(self):
+            return Spy()
+
+    Spying()(network, images, labels, rng=rng())
     assert flags
     assert not any(flags)
     assert all(module.training for module in network.modules())
@@ -173,8 +178,7 @@ def test_the_inner_attack_meets_a_network_in_eval_mode(network, images, labels):
 @pytest.mark.parametrize("objective", ROBUST, ids=str)
 def test_the_generator_decides_the_adversarial_image(objective, net, images, labels):
     first, again, other = (
-        attacked(net, objective.attack(), images, labels, within(objective), generator(seed, "test objectives"))
-        for seed in (0, 0, 1)
+        objective.crafted(folded(net), images, labels, generator(seed, "test objectives")) for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -231,7 +235,7 @@ AGAINST_L2 = [
 @pytest.mark.parametrize("objective", AGAINST_L2, ids=str)
 def test_an_objective_trains_against_the_threat_it_names(objective, net, images, labels):
     assert (objective.eps, within(objective)) == (0.5, L2(0.5))
-    moved = attacked(net, objective.attack(), images, labels, within(objective), rng())
+    moved = objective.crafted(folded(net), images, labels, rng())
     assert L2(0.5).contains(moved, images).all()
     assert (moved != images).flatten(1).any(1).all()
     assert objective(net.train(), images, labels, rng=rng()).isfinite()

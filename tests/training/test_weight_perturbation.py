@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from robustsnn.conversion import folded
 from robustsnn.seeds import generator
-from robustsnn.threats import Linf
 from robustsnn.training import (
     Adversarial,
     CatastrophicOverfitting,
@@ -18,7 +18,6 @@ from robustsnn.training import (
     Trades,
     WeightPerturbed,
 )
-from robustsnn.training.objectives import attacked
 
 INNER = Trades(eps=0.1, steps=2)
 
@@ -42,7 +41,7 @@ def test_weights_are_restored_exactly_because_they_never_change(body, images, la
 
 
 def test_the_loss_is_that_at_weights_moved_by_gamma_along_their_gradient(ann, images, labels):
-    adversarial = attacked(ann, INNER.attack(), images, labels, Linf(0.1), rng())
+    adversarial = INNER.crafted(folded(ann), images, labels, rng())
     layers = [module for module in ann.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     gradients = torch.autograd.grad(INNER.loss(ann, images, adversarial, labels), [layer.weight for layer in layers])
     found = WeightPerturbed(INNER, 0.02)(ann, images, labels, rng=rng())
@@ -69,7 +68,7 @@ def test_what_cannot_be_perturbed_is_refused(make, unchecked):
 
 
 def test_fast_adversarial_training_takes_one_long_step(ann, images, labels):
-    adversarial = attacked(ann, FastAdversarial(eps=0.1).attack(), images, labels, Linf(0.1), rng())
+    adversarial = FastAdversarial(eps=0.1).crafted(folded(ann), images, labels, rng())
     torch.testing.assert_close(FastAdversarial(0.1)(ann, images, labels, rng=rng()), F.cross_entropy(ann(adversarial), labels))
     inside = (images > 0.1) & (images < 0.9)
     assert ((adversarial - images).abs()[inside] > 0.1 - 1e-6).float().mean() > 0.5  # 1.25 eps reaches the ball's border often

@@ -1,21 +1,19 @@
 """Auto-PGD (Croce & Hein 2020): gradient ascent that sets its step size image by image, towards any class or a chosen one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, Margin, TargetedDLR, answer, begin, clean_logits
-from robustsnn.attacks.gradient import Run, among, best_of, differentiate
+from robustsnn.attacks.gradient import differentiate
+from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.attacks.starts import Boundary
-from robustsnn.seeds import noise
-from robustsnn.threats import Ball, spread
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
+from robustsnn.ranges import Count
+from robustsnn.threats import spread
+from robustsnn.types import Classifier, Inputs, Judge, Threat
 
 MOMENTUM = 0.75
 """alpha: the share of the gradient step; the last step makes up the rest."""
@@ -145,37 +143,26 @@ def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class APGD:
+class APGD(OwnAttack):
     """Auto-PGD from a random point of the ball's surface (Croce & Hein 2020, Algorithm 1): no step size to choose.
 
     Arguments:
         steps: gradient steps.
-        restarts: independent starts; without a judge the one with the highest loss is kept, image by image.
-        goal: what to maximise.
-
-    Without a judge the iterate with the highest loss is returned, image by image.
-
-    Raises:
-        ValueError: a count below 1.
+        restarts: independent starts.
+        goal: what to maximise; without a judge the iterate for which it is highest is returned, sample by sample.
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
-    steps: int = 100
-    restarts: int = 1
+    steps: Count = 100
+    restarts: Count = 1
     goal: Goal = CrossEntropy()
 
-    def __post_init__(self) -> None:
-        at_least_one(self, step=self.steps, restart=self.restarts)
-
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        losses = self.goal.on(model, x, y)
-        return _best(self, [losses] * self.restarts, losses, model, x, threat, rng, judge)
+    def search(self, task: Task) -> Tensor:
+        losses = self.goal.on(task.model, task.x, task.y)
+        return _best([losses] * self.restarts, losses, task, self.steps)
 
 
 @dataclass(frozen=True)
-class TargetedAPGD:
+class TargetedAPGD(OwnAttack):
     """Auto-PGD towards the likeliest wrong classes, one after the other, by the targeted ratio (Croce & Hein 2020).
 
     Arguments:
@@ -184,55 +171,33 @@ class TargetedAPGD:
         restarts: independent starts per target.
 
     Without a judge the iterate with the largest margin of all runs is returned, image by image.
-
-    Raises:
-        ValueError: a count below 1.
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
-    steps: int = 100
-    targets: int = 9
-    restarts: int = 1
+    steps: Count = 100
+    targets: Count = 9
+    restarts: Count = 1
 
-    def __post_init__(self) -> None:
-        at_least_one(self, step=self.steps, target=self.targets, restart=self.restarts)
-
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
+    def search(self, task: Task) -> Tensor:
+        model, x, y = task.model, task.x, task.y
         wrong = clean_logits(model, x).shape[1] - 1
         goals = [TargetedDLR(rank).on(model, x, y) for rank in range(1, max(1, min(self.targets, wrong)) + 1)]
         runs = [losses for losses in goals for _ in range(self.restarts)]
-        return _best(self, runs, Margin().on(model, x, y), model, x, threat, rng, judge)
+        return _best(runs, Margin().on(model, x, y), task, self.steps)
 
 
-def _best(
-    attack: APGD | TargetedAPGD,
-    runs: list[Losses],
-    worth: Losses,
-    model: Classifier,
-    x: Tensor,
-    threat: Threat,
-    rng: Randomness,
-    judge: Judge | None,
-) -> Tensor:
+def _best(goals: list[Losses], worth: Losses, task: Task, steps: int) -> Tensor:
     """The best of one run per goal, each from a start of its own."""
-    ball, x, draw = accepted(attack, threat), x.detach(), noise(rng)
 
-    def towards(losses: Losses) -> Run:
-        def run(chosen: Tensor, judge: Judge | None) -> Tensor:
-            start = Boundary()(x, ball, draw)[chosen]
-            return auto_ascend(
-                model,
-                x[chosen],
-                among(losses, chosen),
-                worth=among(worth, chosen),
-                threat=ball,
-                start=start,
-                steps=attack.steps,
-                judge=judge,
-            )
+    def run(losses: Losses, chosen: Tensor, judge: Judge | None) -> Tensor:
+        return auto_ascend(
+            task.model,
+            task.x[chosen],
+            among(losses, chosen),
+            worth=among(worth, chosen),
+            threat=task.threat,
+            start=Boundary()(task.x, task.threat, task.noise)[chosen],
+            steps=steps,
+            judge=judge,
+        )
 
-        return run
-
-    return best_of([towards(losses) for losses in runs], model, x, worth, judge)
+    return best_of([partial(run, losses) for losses in goals], task, worth)

@@ -1,53 +1,37 @@
 """Noise of the threat's size: the floor that every attack with a gradient must beat."""
 
-from __future__ import annotations
-
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, begin
-from robustsnn.attacks.gradient import best_of
-from robustsnn.seeds import noise
-from robustsnn.threats import Ball
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Noise, Randomness, Threat
+from robustsnn.attacks.own import OwnAttack, Task, best_of
+from robustsnn.ranges import Count
+from robustsnn.types import Judge, Noise, Threat
 
 
 @dataclass(frozen=True)
-class _Draws(ABC):
+class _Draws(OwnAttack):
     """Noise in the ball, several times.
 
     Arguments:
         draws: samples tried; the first that the judge calls broken is kept, else the one with the highest cross-entropy.
-
-    Raises:
-        ValueError: a count below 1.
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
-    draws: int = 10
-
-    def __post_init__(self) -> None:
-        at_least_one(self, draw=self.draws)
+    draws: Count = 10
 
     @abstractmethod
     def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
         """One noisy sample for each of ``x [N, ...]``."""
 
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        threat, x, draw = accepted(self, threat), x.detach(), noise(rng)
-
+    def search(self, task: Task) -> Tensor:
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
-            begin(model, len(chosen))
-            return self.sample(x, threat, draw)[chosen]
+            begin(task.model, len(chosen))
+            return self.sample(task.x, task.threat, task.noise)[chosen]
 
-        return best_of([run] * self.draws, model, x, CrossEntropy().on(model, x, y), judge)
+        return best_of([run] * self.draws, task, CrossEntropy().on(task.model, task.x, task.y))
 
 
 class UniformNoise(_Draws):

@@ -1,20 +1,18 @@
 """The targeted fast adaptive boundary attack (Croce & Hein 2020, "Minimally distorted adversarial examples")."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.checks import accepted, at_least_one
-from robustsnn.attacks.goals import Losses, answer, begin, clean_logits
+from robustsnn.attacks.goals import answer, at, begin, clean_logits, wrong_classes
 from robustsnn.attacks.gradient import differentiate
+from robustsnn.attacks.own import OwnAttack, Task
 from robustsnn.compute.sums import running_sum
-from robustsnn.seeds import noise
+from robustsnn.ranges import Count, Range, Share
 from robustsnn.threats import Ball, per_sample, positive, spread
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
+from robustsnn.types import Inputs
 
 
 def to_hyperplane(threat: Ball, x: Inputs, w: Inputs, rise: Tensor) -> Inputs:
@@ -38,8 +36,34 @@ def to_hyperplane(threat: Ball, x: Inputs, w: Inputs, rise: Tensor) -> Inputs:
     return (direction.sign() * torch.minimum(amount * speed, room)).view_as(x)
 
 
+class _Nearest:
+    """The nearest misclassified image so far and its distance, ``inf`` where there is none; ``alive`` are worth going on."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, x = task, task.x
+        self.samples, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
+        self.alive = torch.arange(len(x), device=x.device)
+
+    def see(self, adv: Tensor, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Which iterates of the images ``index``, all of ``alive``, the model misclassifies; which images live on."""
+        task = self.task
+        distance = task.threat.length(adv - task.x[index]).flatten()
+        wrong = logits.argmax(1) != task.y[index]
+        lives = ~wrong | (distance > 0)
+        better = wrong & (distance < self.distance[index])
+        if task.judge is not None:
+            inside = distance <= task.threat.eps
+            broken = torch.zeros_like(inside)
+            if inside.any():
+                broken[inside] = task.judge(adv[inside], index[inside])
+            better, lives = better | broken, ~broken
+        self.samples[index[better]], self.distance[index[better]] = adv[better], distance[better]
+        self.alive = index[lives]
+        return wrong, lives
+
+
 @dataclass(frozen=True)
-class FAB:
+class FAB(OwnAttack):
     """FAB-T: the nearest misclassified sample by the threat's norm, at the boundaries to the likeliest wrong classes.
 
     With ``x`` the clean image, ``f = z_t - z_y`` and its tangent plane at the iterate ``x_k``, ``P`` and ``Q`` the projections
@@ -52,68 +76,53 @@ class FAB:
         steps: gradient steps per target and restart.
         targets: how many wrong classes; of fewer than that, all.
         restarts: runs per target; the first one from the clean image, the others from random points halfway to the best.
-        alpha_max: largest share of the clean image's projection, in [0, 1].
-        eta: how far beyond the plane to step, at least 1.
-        beta: share of the perturbation that a backward step keeps, in (0, 1).
+        alpha_max: largest share of the clean image's projection.
+        eta: how far beyond the plane to step.
+        beta: share of the perturbation that a backward step keeps.
 
     Returns the nearest misclassified image found, clipped to the ball; the clean image where none was found. A judge is asked
     about the iterates that lie in the ball, and one that it calls broken is returned and costs nothing more.
-
-    Raises:
-        ValueError: a count below 1, or another figure out of its range.
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
-    steps: int = 100
-    targets: int = 9
-    restarts: int = 1
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
+    steps: Count = 100
+    targets: Count = 9
+    restarts: Count = 1
+    alpha_max: Share = 0.1
+    eta: Annotated[float, Range("[1, inf)")] = 1.05
+    beta: Annotated[float, Range("(0, 1)")] = 0.9
 
-    def __post_init__(self) -> None:
-        at_least_one(self, step=self.steps, target=self.targets, restart=self.restarts)
-        if not 0 <= self.alpha_max <= 1:
-            raise ValueError(
-                f"alpha_max is the largest share of the clean image's projection, in [0, 1], not {self.alpha_max}"
-            )
-        if not 1 <= self.eta < float("inf"):
-            raise ValueError(f"eta is how far beyond the boundary to step, at least 1, not {self.eta}")
-        if not 0 < self.beta < 1:
-            raise ValueError(f"beta is the share of the perturbation that a backward step keeps, in (0, 1), not {self.beta}")
-
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        x, draw = x.detach(), noise(rng)
-        ball: Ball = accepted(self, threat)
-        logits = clean_logits(model, x)
-        wrong_classes = logits.shape[1] - 1
-        if wrong_classes < 1:
+    def search(self, task: Task) -> Tensor:
+        x, logits = task.x, clean_logits(task.model, task.x)
+        ball: Ball = task.threat
+        likeliest = wrong_classes(logits, task.y)
+        if not likeliest.shape[1]:
             raise ValueError(f"FAB needs two or more classes, but the model's logits are {tuple(logits.shape)}")
-        likeliest = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
-        nearest = _Nearest(x, y, ball, judge)
+        nearest = _Nearest(task)
         nearest.see(x, logits, nearest.alive)
-        for rank in range(min(self.targets, wrong_classes)):
+        for target in likeliest.unbind(1)[: self.targets]:
             for restart in range(self.restarts):
                 start = x
                 if restart:
-                    r = ball.random(x, draw)
+                    r = ball.random(x, task.noise)
                     half = spread(nearest.distance.clamp(max=ball.eps) / 2, x)
                     start = ball.boxed(x + half * r / positive(ball.length(r)))
                 if len(nearest.alive):
-                    self._run(model, likeliest[:, rank], start, nearest)
+                    self._run(target, start, nearest)
         return ball.project(nearest.samples, x)
 
-    def _run(self, model: Classifier, target: Tensor, start: Tensor, nearest: _Nearest) -> None:
-        chosen = nearest.alive
-        threat, losses = nearest.threat, _gap(nearest.y[chosen], target[chosen])
-        x, adv, index = nearest.x[chosen], start[chosen], torch.arange(len(chosen), device=chosen.device)
+    def _run(self, target: Tensor, start: Tensor, nearest: _Nearest) -> None:
+        task, chosen = nearest.task, nearest.alive
+        model, threat, y, target = task.model, task.threat, task.y[chosen], target[chosen]
+        x, adv, index = task.x[chosen], start[chosen], torch.arange(len(chosen), device=chosen.device)
+
+        def gap(logits: Tensor, index: Tensor) -> Tensor:
+            return at(logits, target[index]) - at(logits, y[index])
+
         begin(model, len(chosen))
         for _ in range(self.steps):
-            _, gap, gradient = differentiate(model, adv, losses, index)
-            here = to_hyperplane(threat, adv, gradient, -gap)
-            clean = to_hyperplane(threat, x, gradient, -gap - per_sample(torch.sum, gradient * (x - adv)).flatten())
+            _, ahead, gradient = differentiate(model, adv, gap, index)
+            here = to_hyperplane(threat, adv, gradient, -ahead)
+            clean = to_hyperplane(threat, x, gradient, -ahead - per_sample(torch.sum, gradient * (x - adv)).flatten())
             sizes = positive(threat.length(here)), positive(threat.length(clean))
             alpha = (sizes[0] / (sizes[0] + sizes[1])).clamp(max=self.alpha_max)
             adv = threat.boxed((1 - alpha) * (adv + self.eta * here) + alpha * (x + self.eta * clean))
@@ -124,39 +133,3 @@ class FAB:
             x, adv, index = x[lives], adv[lives], index[lives]
             if not len(index):
                 return
-
-
-class _Nearest:
-    """The nearest misclassified image so far and its distance, ``inf`` where there is none; ``alive`` are worth going on."""
-
-    def __init__(self, x: Tensor, y: Tensor, threat: Ball, judge: Judge | None) -> None:
-        self.x, self.y, self.threat, self.judge = x, y, threat, judge
-        self.samples, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
-        self.alive = torch.arange(len(x), device=x.device)
-
-    def see(self, adv: Tensor, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Which iterates of the images ``index``, all of ``alive``, the model misclassifies; which images live on."""
-        distance = self.threat.length(adv - self.x[index]).flatten()
-        wrong = logits.argmax(1) != self.y[index]
-        lives = ~wrong | (distance > 0)
-        better = wrong & (distance < self.distance[index])
-        if self.judge is not None:
-            inside = distance <= self.threat.eps
-            broken = torch.zeros_like(inside)
-            if inside.any():
-                broken[inside] = self.judge(adv[inside], index[inside])
-            better, lives = better | broken, ~broken
-        self.samples[index[better]], self.distance[index[better]] = adv[better], distance[better]
-        self.alive = index[lives]
-        return wrong, lives
-
-
-def _gap(y: Tensor, target: Tensor) -> Losses:
-    """``z_t - z_y``."""
-    classes = torch.stack([target, y], 1)
-
-    def losses(logits: Tensor, index: Tensor) -> Tensor:
-        pair = logits.gather(1, classes[index])
-        return pair[:, 0] - pair[:, 1]
-
-    return losses

@@ -1,7 +1,5 @@
 """What an attack maximises, one value per image, and how it asks the model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustsnn.ranges import Count, Ranged
 from robustsnn.types import Classifier, Following, Inputs, Labels, Logits, PerImage
 
 Losses = Callable[[Tensor, Tensor], Tensor]
@@ -67,32 +66,25 @@ class DLR:
 
 
 @dataclass(frozen=True)
-class TargetedDLR:
+class TargetedDLR(Ranged):
     """Difference of logits ratio towards one wrong class ``t`` (Croce & Hein 2020, eq. 7).
 
     ``(z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2)``; fewer than four classes fall back to ``z_t - z_y``.
 
     Arguments:
         rank: which wrong class ``t`` is, counted from 1, the likeliest by the clean image's logits; at most K - 1.
-
-    Raises:
-        ValueError: a ``rank`` that is no whole number of at least 1.
     """
 
-    rank: int = 1
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"rank counts wrong classes from 1, the likeliest, not {self.rank!r}")
+    rank: Count = 1
 
     def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
-        wrong = _wrong_classes(clean_logits(model, x), y)
+        wrong = wrong_classes(clean_logits(model, x), y)
         if self.rank > wrong.shape[1]:
             raise ValueError(f"rank {self.rank} is that of a wrong class, of which this model has {wrong.shape[1]}")
         target = wrong[:, self.rank - 1]
 
         def losses(logits: Tensor, index: Tensor) -> Tensor:
-            margin = _at(logits, target[index]) - _at(logits, y[index])
+            margin = at(logits, target[index]) - at(logits, y[index])
             if logits.shape[1] < 4:
                 return margin
             largest = logits.topk(4, dim=1).values
@@ -132,17 +124,18 @@ _SMALLEST = 1e-12
 """A ratio's denominator is 0 where the largest logits are equal."""
 
 
-def _at(logits: Tensor, classes: Tensor) -> Tensor:
+def at(logits: Tensor, classes: Tensor) -> Tensor:
+    """The logit of one class per sample, ``[N]``."""
     return logits.gather(1, classes[:, None])[:, 0]
 
 
 def _margin(logits: Tensor, y: Tensor) -> Tensor:
     if logits.shape[1] < 2:
         raise ValueError(f"a margin needs two or more classes, but the model's logits are {tuple(logits.shape)}")
-    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - _at(logits, y)
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - at(logits, y)
 
 
-def _wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
+def wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
     """``[N,K-1]``, the likeliest first."""
     order = logits.argsort(dim=1, descending=True, stable=True)
     wrong: Tensor = order[order != y[:, None]]

@@ -1,21 +1,18 @@
 """Gradient attacks: one ascent loop with different starts and goals."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, answer, begin
+from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.attacks.starts import Start, Uniform
-from robustsnn.seeds import noise
-from robustsnn.threats import Ball
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Logits, PerImage, Randomness, Threat
+from robustsnn.ranges import Count, Positive, Share
+from robustsnn.types import Classifier, Inputs, Judge, Logits, PerImage, Threat
 
 Move = Callable[[Tensor, Tensor], Tensor]
 """``move(gradient [n, ...], index [n]) -> [n, ...]``: the step that the samples ``index`` of the batch take."""
@@ -86,43 +83,8 @@ def usable(gradient: Inputs) -> Inputs:
     return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
-Run = Callable[[Tensor, Judge | None], Tensor]
-"""``run(chosen [n], judge) -> [n, ...]``: one run on some of a batch's samples, numbered anew from 0 for the judge."""
-
-
-def best_of(runs: Sequence[Run], model: Classifier, x: Inputs, worth: Losses, judge: Judge | None) -> Inputs:
-    """What the best of several runs found, sample by sample.
-
-    Arguments:
-        runs: made one after the other on the samples that none has broken yet.
-        model, x: what is attacked, and the clean samples ``[N, ...]``.
-        worth: of two results that break nothing, the one with the higher value is kept.
-        judge: numbers samples as ``x`` does; what it calls broken is kept and costs nothing more.
-    """
-    everyone = alive = torch.arange(len(x), device=x.device)
-    if len(runs) == 1:
-        return runs[0](everyone, judge)
-    best, highest = x.detach().clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-    for run in runs:
-        if not len(alive):
-            break
-        adv = run(alive, None if judge is None else among(judge, alive))
-        broken = torch.zeros_like(alive, dtype=torch.bool) if judge is None else judge(adv, alive)
-        with torch.no_grad():
-            value = worth(answer(model, adv, everyone[: len(alive)]), alive).to(highest.dtype)
-        better = broken | (value > highest[alive])
-        best[alive[better]], highest[alive[better]] = adv[better], value[better]
-        alive = alive[~broken]
-    return best
-
-
-def among(function: Callable[[Tensor, Tensor], Tensor], chosen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Losses, or a judge, of a batch, as they are for the batch of its ``chosen`` samples."""
-    return lambda values, index: function(values, chosen[index])
-
-
 @dataclass(frozen=True)
-class FGSM:
+class FGSM(OwnAttack):
     """One step of the threat's radius along the gradient, its sign under L-infinity, from the clean sample (Goodfellow et al.
     2015).
 
@@ -131,82 +93,88 @@ class FGSM:
     tensor([0.4000, 0.6000])
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
     goal: Goal = CrossEntropy()
 
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        threat, losses = accepted(self, threat), self.goal.on(model, x, y)
+    def search(self, task: Task) -> Tensor:
+        model, x = task.model, task.x
+        threat: Threat = task.threat
+        losses = self.goal.on(model, x, task.y)
         begin(model, len(x))
-        x = x.detach()
         gradient = input_gradient(model, x, losses, torch.arange(len(x), device=x.device))
         return threat.project(x + threat.eps * threat.direction(gradient), x)
 
 
 @dataclass(frozen=True)
-class RFGSM:
+class RFGSM(OwnAttack):
     """A random step of size ``alpha * eps``, to a corner under L-infinity, then a gradient step of the rest (Tramer et al.
-    2018).
+    2018)."""
 
-    Raises:
-        ValueError: ``alpha`` outside [0, 1].
-    """
-
-    follows: ClassVar[Kinds] = (Ball,)
-    alpha: float = 0.25
+    alpha: Share = 0.25
     goal: Goal = CrossEntropy()
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is the share of eps that the random step takes, in [0, 1], not {self.alpha}")
-
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        threat = accepted(self, threat)
-        losses = self.goal.on(model, x, y)
-        random = self.alpha * threat.eps
-        start = threat.project(x + random * threat.direction(noise(rng).normal(x)), x)
-        return ascend(model, x, losses, threat=threat, start=start, step=threat.eps - random, steps=1, judge=judge)
+    def search(self, task: Task) -> Tensor:
+        model, x, threat = task.model, task.x, task.threat
+        losses, random = self.goal.on(model, x, task.y), self.alpha * threat.eps
+        start = threat.project(x + random * threat.direction(task.noise.normal(x)), x)
+        return ascend(model, x, losses, threat=threat, start=start, step=threat.eps - random, steps=1, judge=task.judge)
 
 
 @dataclass(frozen=True)
-class PGD:
+class Ascent(OwnAttack):
+    """Projected gradient ascent from starts of its own.
+
+    Arguments:
+        steps: gradient steps.
+        restarts: independent starts; without a judge the one with the highest loss is kept, sample by sample.
+        goal: what to maximise.
+    """
+
+    steps: Count = 20
+    restarts: Count = 1
+    goal: Goal = CrossEntropy()
+
+    @abstractmethod
+    def begin(self, task: Task) -> Tensor:
+        """A start for every sample of a task."""
+
+    @abstractmethod
+    def step(self, task: Task, chosen: Tensor, restart: int) -> float | Move:
+        """The step of one run on its ``chosen`` samples."""
+
+    def search(self, task: Task) -> Tensor:
+        losses = self.goal.on(task.model, task.x, task.y)
+
+        def run(restart: int, chosen: Tensor, judge: Judge | None) -> Tensor:
+            return ascend(
+                task.model,
+                task.x[chosen],
+                among(losses, chosen),
+                threat=task.threat,
+                start=self.begin(task)[chosen],
+                step=self.step(task, chosen, restart),
+                steps=self.steps,
+                judge=judge,
+            )
+
+        return best_of([partial(run, restart) for restart in range(self.restarts)], task, losses)
+
+
+@dataclass(frozen=True)
+class PGD(Ascent):
     """Projected gradient ascent from a random start (Madry et al. 2018).
 
     Arguments:
         steps: gradient steps of size ``stride * eps / steps``.
-        restarts: independent starts; without a judge the one with the highest loss is kept, sample by sample.
-        goal, start: what to maximise, where to begin.
+        restarts, goal: as of every `Ascent`.
+        start: where to begin.
         stride: how far all steps together reach, in units of ``eps``.
-
-    Raises:
-        ValueError: a count below 1, or a ``stride`` not above 0.
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
-    steps: int = 20
-    restarts: int = 1
-    goal: Goal = CrossEntropy()
     start: Start = Uniform()
-    stride: float = 2.5
+    stride: Positive = 2.5
 
-    def __post_init__(self) -> None:
-        if not 0 < self.stride < math.inf:
-            raise ValueError(f"stride, the steps' total in units of eps, must be greater than 0, not {self.stride}")
-        at_least_one(self, step=self.steps, restart=self.restarts)
+    def begin(self, task: Task) -> Tensor:
+        return self.start(task.x, task.threat, task.noise)
 
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        threat, x, draw = accepted(self, threat), x.detach(), noise(rng)
-        losses = self.goal.on(model, x, y)
-
-        def run(chosen: Tensor, judge: Judge | None) -> Tensor:
-            start = self.start(x, threat, draw)[chosen]
-            step = self.stride * threat.eps / self.steps
-            worth = among(losses, chosen)
-            return ascend(model, x[chosen], worth, threat=threat, start=start, step=step, steps=self.steps, judge=judge)
-
-        return best_of([run] * self.restarts, model, x, losses, judge)
+    def step(self, task: Task, chosen: Tensor, restart: int) -> float:
+        return float(self.stride * task.threat.eps / self.steps)

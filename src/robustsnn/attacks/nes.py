@@ -1,29 +1,25 @@
 """Gradients estimated from queries alone (natural evolution strategies; Ilyas et al. 2018): no surrogate can mislead them."""
 
-from __future__ import annotations
-
-import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.checks import accepted, at_least_one
 from robustsnn.attacks.goals import Goal, Losses, Margin, answer
-from robustsnn.attacks.gradient import Move, Slope, among, ascend, best_of
-from robustsnn.seeds import given, noise, portion
-from robustsnn.threats import Ball
-from robustsnn.types import Attack, Classifier, Inputs, Judge, Kinds, Labels, Randomness, Threat
+from robustsnn.attacks.gradient import Move, Slope, ascend
+from robustsnn.attacks.own import OwnAttack, Task, among, best_of
+from robustsnn.ranges import Count, Positive
+from robustsnn.seeds import noise, portion
+from robustsnn.types import Attack, Classifier, Judge, Randomness, Threat
 
 MOMENTUM = 0.5
 """What is kept of the direction from one step to the next."""
 
 
 @dataclass(frozen=True)
-class NES:
+class NES(OwnAttack):
     """Steps along a gradient that is estimated from the margins of noisy copies of a sample.
 
     One step asks about ``samples`` copies ``x ± spread * eps * u`` with normal ``u`` (of length 1 or so under L2), each ``u``
@@ -41,40 +37,33 @@ class NES:
         goal: what to maximise.
 
     Raises:
-        ValueError: a count below 1, samples that are odd or more than the queries,
-            or another figure that is not above 0.
+        ValueError: samples that are odd or more than the queries, or another figure out of its range.
     """
 
-    follows: ClassVar[Kinds] = (Ball,)
-    queries: int = 10_000
-    samples: int = 50
-    spread: float = 0.3
-    first: float = 0.5
-    last: float = 0.05
+    queries: Count = 10_000
+    samples: Count = 50
+    spread: Positive = 0.3
+    first: Positive = 0.5
+    last: Positive = 0.05
     after: Attack | None = None
-    restarts: int = 1
+    restarts: Count = 1
     goal: Goal = Margin()
 
     def __post_init__(self) -> None:
-        at_least_one(self, query=self.queries, sample=self.samples, restart=self.restarts)
+        super().__post_init__()
         if self.samples % 2 or self.samples > self.queries:
             raise ValueError(f"samples of NES must be even and at most queries ({self.queries}), not {self.samples}")
-        for name in ("spread", "first", "last"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} of NES, in units of eps, must be finite and above 0, not {getattr(self, name)}")
 
     @torch.no_grad()
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        threat, x, rng = accepted(self, threat), x.detach(), given(rng)
+    def search(self, task: Task) -> Tensor:
+        model, x, y, threat = task.model, task.x, task.y, task.threat
         losses = self.goal.on(model, x, y)
 
         def misclassified(adv: Tensor, index: Tensor) -> Tensor:
             return answer(model, adv, index).argmax(1) != y[index]
 
         def attempt(number: int, chosen: Tensor, judge: Judge | None) -> Tensor:
-            mine, says = portion(rng, chosen, "restart", number), judge or among(misclassified, chosen)
+            mine, says = portion(task.rng, chosen, "restart", number), judge or among(misclassified, chosen)
             adv, alive = x[chosen], torch.arange(len(chosen), device=x.device)
             if self.after is not None:
                 seeds = portion(mine, alive, "after")
@@ -94,7 +83,7 @@ class NES:
                 )
             return adv
 
-        return best_of([partial(attempt, number) for number in range(self.restarts)], model, x, losses, judge)
+        return best_of([partial(attempt, number) for number in range(self.restarts)], task, losses)
 
     def _slopes(self, threat: Threat, rng: Randomness, most: int) -> Slope:
         """Estimates, one step after the other, by batches of no more copies than ``most``, or than one image needs."""

@@ -1,21 +1,18 @@
 """The Square attack (Andriushchenko et al. 2020): random search by squares of noise, by forward passes alone."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.checks import accepted, at_least_one
-from robustsnn.attacks.goals import Margin, answer, begin
-from robustsnn.attacks.gradient import among, best_of
+from robustsnn.attacks.goals import Losses, Margin, answer, begin
+from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.compute.sums import running_sum
-from robustsnn.seeds import noise
+from robustsnn.ranges import Count, Range
 from robustsnn.threats import L2, Linf, positive
-from robustsnn.types import Classifier, Inputs, Judge, Kinds, Labels, Noise, Randomness, Threat
+from robustsnn.types import Judge, Kinds, Noise
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries out of 10,000 after which the squares' area halves."""
@@ -30,18 +27,6 @@ def area(query: int, queries: int, p: float) -> float:
     return p / 2.0 ** sum(query * 10_000 > mark * queries for mark in HALVINGS)
 
 
-class Search(Protocol):
-    """What a norm's random search does; ``chance [N, C+5]`` are uniform values, all that an image draws for a query."""
-
-    def start(self, x: Tensor, noise: Noise) -> Tensor:
-        """The first candidates ``[N,C,H,W]``."""
-        ...
-
-    def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
-        """Candidates that differ from ``adv [N,C,H,W]`` in squares of a share ``p`` of the pixels."""
-        ...
-
-
 @dataclass(frozen=True)
 class Corners:
     """L-infinity (Algorithm 2): one square, ``x + eps`` or ``x - eps`` throughout each of its channels; stripes at first."""
@@ -49,9 +34,12 @@ class Corners:
     threat: Linf
 
     def start(self, x: Tensor, noise: Noise) -> Tensor:
+        """The first candidates ``[N,C,H,W]``."""
         return self.threat.project(x + self.threat.eps * _signs(noise.uniform(x[:, :, :1, :])), x)
 
     def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
+        """Candidates that differ from ``adv [N,C,H,W]`` in squares of a share ``p`` of the pixels; ``chance [N, C+5]`` are
+        uniform values, all that an image draws for a query."""
         height, width = x.shape[2:]
         side = max(round(math.sqrt(p * height * width)), 1)
         size = (min(side, height, width),) * 2 if height > 1 else (1, max(round(p * width), 1))
@@ -124,16 +112,12 @@ def _window(x: Tensor, size: tuple[int, int], down: Tensor, right: Tensor) -> tu
     """Index of one window ``[n,C,*size]`` per image, its place given by two uniform values ``[n]``."""
     (count, channels, *sides), device = x.shape, x.device
     top, left = (
-        _floor(at, side - inner + 1)[:, None] + torch.arange(inner, device=device)
+        (at * (side - inner + 1)).long().clamp_max(side - inner)[:, None] + torch.arange(inner, device=device)
         for at, side, inner in zip((down, right), sides, size, strict=True)
     )
     image = torch.arange(count, device=device)[:, None, None, None]
     channel = torch.arange(channels, device=device)[None, :, None, None]
     return image, channel, top[:, None, :, None], left[:, None, None, :]
-
-
-def _floor(uniform: Tensor, places: int) -> Tensor:
-    return (uniform * places).long().clamp_max(places - 1)
 
 
 def _signs(uniform: Tensor) -> Tensor:
@@ -146,7 +130,8 @@ def _unit(window: Tensor) -> Tensor:
     return window / positive(length)
 
 
-SEARCHES: dict[type, type[Corners] | type[Energy]] = {Linf: Corners, L2: Energy}
+Moves = Corners | Energy
+MOVES: dict[type, type[Corners] | type[Energy]] = {Linf: Corners, L2: Energy}
 """The random search within each kind of threat."""
 
 
@@ -159,7 +144,7 @@ def as_image(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(OwnAttack):
     """Random search: squares of noise are kept where they lower the margin ``z_y - max_{i != y} z_i``.
 
     A broken sample costs nothing more: one that the judge calls broken or, without a judge, one that the model misclassifies.
@@ -167,43 +152,30 @@ class Square:
 
     Arguments:
         queries: forward passes per sample and restart.
-        p: share of the values in the first square, in (0, 1]; it halves along `HALVINGS`.
+        p: share of the values in the first square; it halves along `HALVINGS`.
         restarts: independent searches; the lowest margin is kept, sample by sample.
-
-    Raises:
-        ValueError: a count below 1, or ``p`` out of range.
     """
 
-    follows: ClassVar[Kinds] = tuple(SEARCHES)
-    queries: int = 5000
-    p: float = 0.8
-    restarts: int = 1
+    follows: ClassVar[Kinds] = tuple(MOVES)
+    queries: Count = 5000
+    p: Annotated[float, Range("(0, 1]")] = 0.8
+    restarts: Count = 1
 
-    def __post_init__(self) -> None:
-        at_least_one(self, query=self.queries, restart=self.restarts)
-        if not 0 < self.p <= 1:
-            raise ValueError(f"p is the share of the pixels in the first square, in (0, 1], not {self.p}")
+    def search(self, task: Task) -> Tensor:
+        moves = next(moves for kind, moves in MOVES.items() if isinstance(task.threat, kind))(task.threat)
+        worth = Margin().on(task.model, task.x, task.y)
 
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        ball, x, draw = accepted(self, threat), x.detach(), noise(rng)
-        search = next(search for kind, search in SEARCHES.items() if isinstance(ball, kind))(ball)
-
+        @torch.no_grad()
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
-            with torch.no_grad():
-                return self._search(model, x, y, search, chosen, draw, judge)
+            return self._run(task, moves, among(worth, chosen), chosen, judge)
 
-        return best_of([run] * self.restarts, model, x, Margin().on(model, x, y), judge)
+        return best_of([run] * self.restarts, task, worth)
 
-    def _search(
-        self, model: Classifier, x: Tensor, y: Tensor, search: Search, chosen: Tensor, draw: Noise, judge: Judge | None
-    ) -> Tensor:
+    def _run(self, task: Task, moves: Moves, worth: Losses, chosen: Tensor, judge: Judge | None) -> Tensor:
         """One search on the samples ``chosen``. All samples draw, so that nobody's noise depends on who else is left."""
-        images, shape = as_image(x), x.shape[1:]
-        start, blank = search.start(images, draw)[chosen], x.new_empty(len(x), images.shape[1] + 5)
+        model, x, y, draw, images, shape = task.model, task.x, task.y, task.noise, as_image(task.x), task.x.shape[1:]
+        start, blank = moves.start(images, draw)[chosen], x.new_empty(len(x), images.shape[1] + 5)
         clean, adv, alive = images[chosen], images[chosen], torch.arange(len(chosen), device=x.device)
-        worth = among(Margin().on(model, x, y), chosen)
         highest = x.new_full((len(chosen),), -torch.inf)
         begin(model, len(chosen))
         for query in range(-1, self.queries):  # the clean sample is no query
@@ -213,7 +185,7 @@ class Square:
                 candidate = (adv if query < 0 else start)[alive]
             else:
                 chance = draw.uniform(blank)[chosen[alive]]
-                candidate = search.move(adv[alive], clean[alive], area(query, self.queries, self.p), chance)
+                candidate = moves.move(adv[alive], clean[alive], area(query, self.queries, self.p), chance)
             logits = answer(model, candidate.reshape(len(alive), *shape), alive)
             margin = worth(logits, alive).to(highest.dtype)
             better = ((margin > highest[alive]) | (query == 0)).nonzero().flatten()

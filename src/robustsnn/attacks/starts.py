@@ -1,7 +1,5 @@
 """Where attacks begin."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

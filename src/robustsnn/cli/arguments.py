@@ -1,7 +1,5 @@
 """What every command takes. Tyro makes flags, help and completion of it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,7 +1,5 @@
 """Everything that has a name, with what a recipe or a flag writes for it, and what it is."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from robustsnn.names import spelled, written
+from robustsnn.names import spelled
 from robustsnn.recipes import load_recipe, packaged
 from robustsnn.zoo import PREFIX, zoo
 
@@ -29,19 +27,24 @@ Entries = Mapping[str, Entry]
 
 
 def _about(value: Any) -> str:
-    """The first sentence that a value's kind says of itself."""
+    """The first sentence that a value's kind, or a function, says of itself, and what a table has fixed of its arguments."""
     text = (getattr(value, "func", value).__doc__ or "").split("\n\n")[0]
-    return " ".join(text.split())
+    return " ".join((*text.split(), ", ".join(map(str, getattr(value, "args", ()))))).rstrip()
+
+
+def _table(module: str, table: str, about: Callable[[Any], str] = _about) -> Entries:
+    """What a module has in a table: kinds of values as the constructor calls that a recipe writes, all else by its name."""
+    found = getattr(import_module(module), table).items()
+    return {name: Entry(spelled(value) if isinstance(value, type) else name, about(value)) for name, value in found}
 
 
 def _recipes() -> Entries:
     """Every recipe with the first sentence of its file."""
-    return {name: Entry(name, _first(text)) for name, text in packaged().items()}
-
-
-def _first(text: str) -> str:
-    comment = " ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
-    return comment.partition(". ")[0].rstrip(".")
+    found = {}
+    for name, text in packaged().items():
+        comment = " ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
+        found[name] = Entry(name, comment.partition(". ")[0].rstrip("."))
+    return found
 
 
 def _baselines() -> Entries:
@@ -55,46 +58,18 @@ def _baselines() -> Entries:
     return found
 
 
-def _values(module: str, table: str) -> Entries:
-    """Values that a recipe writes as constructor calls."""
-    return {name: Entry(written(kind), _about(kind)) for name, kind in getattr(import_module(module), table).items()}
-
-
-def _models() -> Entries:
-    from robustsnn.models import MODELS
-
-    return {name: Entry(name, _about(make) + _options(make)) for name, make in MODELS.items()}
-
-
-def _options(make: Callable[..., Any]) -> str:
-    """What a model of the table has fixed."""
-    return f" {', '.join(map(str, make.args))}" if isinstance(make, partial) else ""
-
-
-def _datasets() -> Entries:
-    from robustsnn.data import DATASETS
-    from robustsnn.data.sources import HUB
-
-    return {name: Entry(name, f"{HUB[name].path} on the hub" if name in HUB else _about(DATASETS[name])) for name in DATASETS}
-
-
 def _paths() -> Entries:
     from robustsnn.evaluation import PUBLISHED_PATHS, STRONGER_PATHS
 
     return {repr(path): Entry(repr(path), _about(type(path))) for path in (*PUBLISHED_PATHS, *STRONGER_PATHS)}
 
 
-def _targets() -> Entries:
-    from robustsnn.deploy import TARGETS
-
-    return {name: Entry(name, "; ".join((target.label, *target.remarks))) for name, target in TARGETS.items()}
+def _source(dataset: Callable[[], Any]) -> str:
+    return f"{dataset.args[1].path} on the hub" if isinstance(dataset, partial) else _about(dataset)
 
 
-def _protocols() -> Entries:
-    from robustsnn.evaluation import PROTOCOLS
-
-    groups = {name: [group for each in protocol.ensembles.values() for group in each] for name, protocol in PROTOCOLS.items()}
-    return {name: Entry(name, ", ".join(dict.fromkeys(group.name for group in each))) for name, each in groups.items()}
+def _attacks(protocol: Any) -> str:
+    return ", ".join(dict.fromkeys(group.name for groups in protocol.ensembles.values() for group in groups))
 
 
 def _zoo() -> Entries:
@@ -118,18 +93,18 @@ def _zoo() -> Entries:
 KINDS: dict[str, Callable[[], Entries]] = {
     "recipes": _recipes,
     "baselines": _baselines,
-    "models": _models,
-    "datasets": _datasets,
-    "objectives": partial(_values, "robustsnn.training", "OBJECTIVES"),
-    "regularizers": partial(_values, "robustsnn.training.regularizers", "REGULARIZERS"),
-    "after_step": partial(_values, "robustsnn.training", "AFTER_STEP"),
-    "stops": partial(_values, "robustsnn.training", "STOPS"),
-    "attacks": partial(_values, "robustsnn.attacks", "ATTACKS"),
-    "threats": partial(_values, "robustsnn.threats", "THREATS"),
-    "surrogates": partial(_values, "robustsnn.spiking", "SURROGATES"),
+    "models": partial(_table, "robustsnn.models", "MODELS"),
+    "datasets": partial(_table, "robustsnn.data", "DATASETS", _source),
+    "objectives": partial(_table, "robustsnn.training", "OBJECTIVES"),
+    "regularizers": partial(_table, "robustsnn.training.regularizers", "REGULARIZERS"),
+    "after_step": partial(_table, "robustsnn.training", "AFTER_STEP"),
+    "stops": partial(_table, "robustsnn.training", "STOPS"),
+    "attacks": partial(_table, "robustsnn.attacks", "ATTACKS"),
+    "threats": partial(_table, "robustsnn.threats", "THREATS"),
+    "surrogates": partial(_table, "robustsnn.spiking", "SURROGATES"),
     "paths": _paths,
-    "targets": _targets,
+    "targets": partial(_table, "robustsnn.deploy", "TARGETS", lambda target: "; ".join((target.label, *target.remarks))),
     "zoo": _zoo,
-    "protocols": _protocols,
+    "protocols": partial(_table, "robustsnn.evaluation", "PROTOCOLS", _attacks),
 }
 """What can be listed."""

@@ -1,7 +1,5 @@
 """Every command: what it takes, what does it, and its help."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -49,7 +47,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command(Run("", _NAMELESS), later("robustsnn.cli.run", "run"), "RECIPE", ("--out", "--until", *_KEYS, *_MEASURED)),
     "evaluate": Command(
         Evaluate(""),
-        later("robustsnn.cli.evaluate", "evaluate"),
+        later("robustsnn.cli.run", "evaluate"),
         "FILE.safetensors|zoo:NAME",
         ("--protocol", "--eps", "--attacks", "--limit", "--batch", "--data", "--ann", "--out", "--strict", "--audit-images"),
     ),
@@ -62,7 +60,7 @@ COMMANDS: dict[str, Command] = {
         ("--seed", *_KEYS, *_MEASURED, "--json"),
     ),
     "export": Command(Export(""), later("robustsnn.cli.run", "leave"), "FILE.safetensors"),
-    "doctor": Command(Doctor(), later("robustsnn.cli.inspect", "doctor")),
+    "doctor": Command(Doctor(), later("robustsnn.cli.doctor", "doctor")),
     "completion": Command(Completion(), lambda chosen, terminal: complete(chosen, terminal), "SHELL"),
 }
 
@@ -117,7 +115,7 @@ def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Reci
             if long := next((arg for arg in args if arg.startswith("--evaluation.")), ""):
                 short = long.partition(".")[2].partition("=")[0]
                 raise ValueError(f"{long}: a checkpoint takes the keys of [evaluation] by themselves: write --{short}")
-            recipe = later("robustsnn.cli.evaluate", "recipe_of")(_measurable(given))
+            recipe = later("robustsnn.cli.run", "recipe_of")(_measurable(given))
             settings = for_protocol(recipe.evaluation, args)
             return Evaluate(given, settings), recipe.model_copy(update={"evaluation": settings}), "evaluation."
         case Export():

@@ -1,7 +1,5 @@
 """``report FOLDER ...``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from robustsnn.cli.arguments import Report

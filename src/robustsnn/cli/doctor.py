@@ -1,7 +1,5 @@
 """What this machine can do for this project: what is there, what is not, and the remedy."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import re
@@ -16,6 +14,8 @@ from typing import Literal
 import torch
 
 from robustsnn.cli import machine
+from robustsnn.cli.arguments import Doctor
+from robustsnn.cli.terminal import Ended, Terminal
 from robustsnn.compute.machine_code import trouble
 from robustsnn.data import DATASETS, whereabouts
 from robustsnn.data.sources import HERE
@@ -52,6 +52,22 @@ class Finding:
 def told(name: str, found: str, remedy: str = "") -> Finding:
     """A finding that is no obstacle to the main job: ok, or a note where there is a remedy."""
     return Finding(name, "note" if remedy else "ok", found, remedy)
+
+
+def doctor(chosen: Doctor, terminal: Terminal) -> None:
+    """``doctor``: what is there, as it is found out.
+
+    Raises:
+        Ended: the main job cannot run.
+    """
+    found = []
+    for finding in diagnose():
+        terminal.say(str(finding))
+        found.append(finding)
+    ready = all(finding.state != "fail" for finding in found)
+    terminal.answer({"ready": ready, "findings": found}, lambda: None)
+    if not ready:
+        raise Ended(1)
 
 
 def diagnose() -> Iterator[Finding]:
@@ -118,7 +134,7 @@ def processor(kind: str) -> Finding:
 
 def memory() -> Finding:
     """Memory of the machine."""
-    total, left = (count / 2**30 for count in machine.memory())
+    total, left = (machine.status(name, "/proc/meminfo") / 2**30 for name in ("MemTotal", "MemAvailable"))
     if not total > 0:
         return told("memory", "the system does not tell how much there is")
     text = f"{total:.1f} GiB, {left:.1f} GiB of it free"

@@ -1,7 +1,5 @@
 """From the words of a command line to its exit status. Every error is one line that says what, where and what to do."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -12,7 +10,7 @@ from itertools import takewhile
 
 from robustsnn.cli import machine
 from robustsnn.cli.commands import COMMANDS, HELP, overview, read
-from robustsnn.cli.terminal import AuditFailed, NotReady, Terminal, complain, flush, tell, unheard
+from robustsnn.cli.terminal import Ended, Terminal, complain, flush, tell, unheard
 from robustsnn.names import one_line
 
 CONTINUES = "the same command continues where it stopped"
@@ -83,10 +81,8 @@ def _main(args: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         complain(f"stopped; {CONTINUES}")
         return 143 if isinstance(stop, Terminated) else 130
-    except AuditFailed:
-        return 3
-    except NotReady:
-        return 1
+    except Ended as ended:
+        return ended.status
     except (ValueError, FloatingPointError) as error:
         complain(f"error: {one_line(error, None)}")
         return 2

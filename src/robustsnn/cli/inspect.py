@@ -1,13 +1,11 @@
-"""The commands that look and tell: list, info, doctor."""
-
-from __future__ import annotations
+"""The commands that look and tell: list, info."""
 
 import json
 from dataclasses import asdict
 
-from robustsnn.cli.arguments import Doctor, Header, Info, List
+from robustsnn.cli.arguments import Header, Info, List
 from robustsnn.cli.catalogue import KINDS
-from robustsnn.cli.terminal import NotReady, Terminal
+from robustsnn.cli.terminal import Terminal
 from robustsnn.names import find
 from robustsnn.recipes import plan
 from robustsnn.recipes.recipe import label
@@ -35,33 +33,12 @@ def _checkpoint(path: str, terminal: Terminal) -> None:
 
     header, parameters = checkpoint.read_header(path), checkpoint.count(path)
     parts = {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}
-    lines = [f"{path}: {header.kind}, {parameters:,} parameters"]
-    said = {
-        (name, key): entry for name, part in parts.items() for key, entry in part.items() if key not in ("history", "report")
-    }
-    lines += [f"{name}.{key}: {entry}" for (name, key), entry in said.items()]
+    said = [(f"{name}.{key}", entry) for name, part in parts.items() for key, entry in part.items()]
+    lines = [f"{name}: {entry}" for name, entry in said if not name.endswith((".history", ".report"))]
 
     def tell() -> None:
-        terminal.say("\n".join(lines))
+        terminal.say("\n".join([f"{path}: {header.kind}, {parameters:,} parameters", *lines]))
         if "report" in header.metrics:
             terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), path))
 
     terminal.answer({"file": path, "kind": header.kind, "parameters": parameters, **parts}, tell)
-
-
-def doctor(chosen: Doctor, terminal: Terminal) -> None:
-    """``doctor``: what is there, as it is found out.
-
-    Raises:
-        NotReady: the main job cannot run.
-    """
-    from robustsnn.cli.doctor import diagnose
-
-    found = []
-    for finding in diagnose():
-        terminal.say(str(finding))
-        found.append(finding)
-    ready = all(finding.state != "fail" for finding in found)
-    terminal.answer({"ready": ready, "findings": found}, lambda: None)
-    if not ready:
-        raise NotReady

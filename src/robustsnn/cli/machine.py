@@ -1,7 +1,5 @@
 """What the command line, and only it, sets up of the machine before it works."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os
@@ -98,35 +96,8 @@ class _Once(logging.Handler):
         self.tell()
 
 
-def held(device: str) -> float:
-    """Bytes of memory held now, and from now on counted by `peak`; NaN where the system does not tell."""
-    if device != "cpu":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-        return float(torch.cuda.memory_allocated())
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    except OSError:
-        return float("nan")
-    return _status("VmRSS")
-
-
-def peak(device: str) -> float:
-    """The most bytes held since `held` was asked; NaN where the system does not tell."""
-    if device == "cpu":
-        return _status("VmHWM")
-    import torch
-
-    return float(torch.cuda.max_memory_allocated())
-
-
-def memory() -> tuple[float, float]:
-    """Bytes of memory in the machine, and of those that can still be had; NaN where the system does not tell."""
-    return _status("MemTotal", "/proc/meminfo"), _status("MemAvailable", "/proc/meminfo")
-
-
-def _status(what: str, file: str = "/proc/self/status") -> float:
+def status(what: str, file: str = "/proc/self/status") -> float:
+    """Bytes that the system tells under a name; NaN where it does not tell."""
     try:
         lines = Path(file).read_text().splitlines()
     except OSError:

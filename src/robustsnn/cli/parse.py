@@ -1,7 +1,5 @@
 """Words of a command line into values: read by tyro, complained about in one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass

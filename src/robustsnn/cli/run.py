@@ -1,25 +1,29 @@
-"""``run`` and ``export``."""
-
-from __future__ import annotations
+"""``run``, ``evaluate`` and ``export``."""
 
 import logging
+import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from robustsnn import checkpoint
 from robustsnn.cli import arguments, machine
-from robustsnn.cli.terminal import AuditFailed, Terminal, complain, tell
+from robustsnn.cli.terminal import Ended, Terminal, complain, tell
 from robustsnn.deploy import export
 from robustsnn.models import outside
 from robustsnn.processes import Team
-from robustsnn.recipes import STAGES, plan, run_all
+from robustsnn.recipes import STAGES, Recipe, measuring, plan, run_all
 from robustsnn.recipes.engine import Engine
-from robustsnn.recipes.recipe import label
+from robustsnn.recipes.recipe import from_table, label
 from robustsnn.recipes.run import Run
-from robustsnn.recipes.stages import making
-from robustsnn.reporting import RunReport, failures
+from robustsnn.recipes.stages import making, shaped_by
+from robustsnn.reporting import Row, RunReport, failures, write_report
+from robustsnn.zoo import PREFIX
+
+UNSAID = ("--json", "-q", "--quiet", "-v", "--verbose", "--system-allocator")
+"""Words that change nothing of what a report says."""
 
 
 def run(chosen: arguments.Run, terminal: Terminal) -> None:
@@ -48,13 +52,13 @@ def judge(value: RunReport, strict: bool) -> None:
     """Let the exit status tell of a failed audit.
 
     Raises:
-        AuditFailed: ``strict``, and a check of the audit failed.
+        Ended: ``strict``, and a check of the audit failed.
         ValueError: ``strict``, and there was no audit.
     """
     if strict and not all(row.report.audit for row in value.rows):
         raise ValueError("--strict needs an audit, which was off: give a number of images to audit_images")
     if strict and failures(value):
-        raise AuditFailed
+        raise Ended(3)
 
 
 def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
@@ -62,6 +66,55 @@ def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
     machine.import_from_here()
     model = header.recipe.get("model")
     return outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
+
+
+def recipe_of(given: str) -> Recipe:
+    """The recipe that a checkpoint holds, but for what chose epochs in training: that plays no part in measuring."""
+    table = {"name": _place(given).stem, **checkpoint.read_header(given).recipe}
+    for key, part in table.items():
+        if isinstance(part, dict):
+            table[key] = {k: v for k, v in part.items() if k != "probe"}
+    return from_table(table, given)
+
+
+def _place(given: str) -> Path:
+    """The file beside which the state of an evaluation is kept."""
+    return Path("runs/zoo", given.removeprefix(PREFIX)) if given.startswith(PREFIX) else Path(given)
+
+
+def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
+    """Measure a checkpoint with the evaluation of its own recipe, changed by flags."""
+    given, path, header = chosen.given, _place(chosen.given), checkpoint.read_header(chosen.given)
+    body = body_from_outside(header, chosen.ann) if chosen.ann else None
+    if not (chosen.data or "data" in header.recipe):
+        raise ValueError(f"{given} does not name the images that it is for: name a data set, as in --data digits")
+    team = start(chosen.engine, terminal)
+    recipe = recipe_of(given).model_copy(update={"evaluation": chosen.settings})
+    if chosen.data:
+        recipe = from_table({**recipe.table(), "data": {"name": chosen.data}}, "--data")
+    run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)
+    name = Path(given).name
+    with terminal.bar:
+        report = measuring.measure(run, checkpoint.load(given, body).to(team.fabric.device), name, path)
+    value = RunReport(
+        recipe=recipe.table(),
+        command=shlex.join(("robustsnn", "evaluate", *(word for word in terminal.words if word not in UNSAID))),
+        versions=measuring.made_with(run),
+        plan=_plan(recipe, name, header),
+        rows=(Row(network=name, report=report),),
+    )
+    if chosen.out:
+        run.alone(partial(write_report, value, chosen.out))
+    team.part()
+    terminal.answer(value, lambda: terminal.report(value))
+    judge(value, chosen.strict)
+
+
+def _plan(recipe: Recipe, name: str, header: checkpoint.Header) -> tuple[str, ...]:
+    """What the checkpoint of that name is measured on and how; of how it was made, what its header says."""
+    images, made, measured = plan(recipe.model_copy(update={"compare": ()}), f"the run that made {name}")
+    known = header.recipe.keys() >= {*shaped_by("snn")}  # a checkpoint that was saved by hand need not tell
+    return (images, made, measured) if known else (images, measured)
 
 
 def leave(chosen: arguments.Export, terminal: Terminal) -> None:

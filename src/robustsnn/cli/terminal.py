@@ -23,12 +23,11 @@ EVERY = 30.0
 """Seconds of silence after which a line says how far things are, where no bar is drawn."""
 
 
-class AuditFailed(Exception):
-    """Somebody who asked for it is told by the exit status that a check of the audit failed."""
+class Ended(Exception):
+    """A command is done, and its exit status tells something that was found; see `EXITS`."""
 
-
-class NotReady(Exception):
-    """The exit status tells that the main job cannot run on this machine."""
+    def __init__(self, status: int) -> None:
+        self.status = status
 
 
 def document(value: object) -> bytes:

@@ -1,7 +1,5 @@
 """Augmentation of whole batches, on their device, decided by an explicit generator."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -9,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustsnn.ranges import Ranged, Whole
+
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Ranged):
     """How training images are varied; the default leaves them as they are. In this order:
 
     Arguments:
@@ -20,20 +20,13 @@ class Augment:
         flip: mirror half of the images.
         cutout: side of one square per image, anywhere, that is filled with ``fill`` (DeVries & Taylor 2017).
         fill: value per channel, usually the mean of the data.
-
-    Raises:
-        ValueError: padding or cutout below 0.
     """
 
-    pad: int = 0
+    pad: Whole = 0
     flip: bool = False
-    cutout: int = 0
+    cutout: Whole = 0
     fill: tuple[float, ...] = (0.0,)
     resized_crop: bool = False
-
-    def __post_init__(self) -> None:
-        if self.pad < 0 or self.cutout < 0:
-            raise ValueError(f"padding and cutout must be at least 0, not {self.pad} and {self.cutout}")
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Augmented copies of ``x [N,C,H,W]``; ``rng``, a generator on the CPU, decides."""

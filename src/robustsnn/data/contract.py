@@ -1,7 +1,5 @@
 """What a network and samples owe each other, asked once before anything is measured or trained."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy

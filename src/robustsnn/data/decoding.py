@@ -1,7 +1,5 @@
 """From a table of encoded images, and from single pictures, to pixels and labels; nothing is guessed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What users hold, as labelled inputs: loaders, data sets, tensors and arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -42,26 +40,26 @@ def as_samples(data: Any, classes: int | None = None, limit: int | None = None) 
         raise ValueError(f"limit must be at least 1 sample, not {limit}")
     if isinstance(data, Samples):
         return replace(data.first(limit), classes=classes or data.classes)
+    features = getattr(data, "features", None)  # of the library `datasets`
+    kinds = features if isinstance(features, Mapping) else {}
     if isinstance(data, tuple):
         values, labels = _pair(data, "data")
         values, labels = _tensor(values)[:limit], _labels(labels)[:limit]
     else:
         with randomness("samples"):
-            values, labels = _read(data, limit)
+            values, labels = _read(data, limit, kinds)
     if values.is_floating_point():
         values = values.float()
-    known = classes or _classes(data) or int(labels.max()) + 1
-    return Samples(values, labels.to(values.device), known)
+    told = int(getattr(kinds[columns(kinds, kinds)[1]], "num_classes", 0)) if kinds else 0
+    return Samples(values, labels.to(values.device), classes or told or int(labels.max()) + 1)
 
 
-def _read(data: Any, limit: int | None) -> tuple[Tensor, Tensor]:
+def _read(data: Any, limit: int | None, kinds: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     if isinstance(data, DataLoader):
         pairs: Iterator[tuple[Any, Any]] = _of_loader(data, limit)
         found = [(_tensor(x), _labels(y)) for x, y in pairs]
     else:
-        kinds = getattr(data, "features", None)
-        entries = enumerate(islice(_items(data, limit), limit))
-        pairs = (_pair(item, f"item {number}", kinds if isinstance(kinds, Mapping) else {}) for number, item in entries)
+        pairs = (_pair(item, f"item {i}", kinds) for i, item in enumerate(islice(_items(data, limit), limit)))
         found = [(_tensor(x)[None], _labels(y)) for x, y in pairs]
     if not found:
         raise ValueError(f"{type(data).__name__} holds no samples: give one that does")
@@ -153,20 +151,17 @@ def _pair(entry: Any, what: str, kinds: Mapping[str, Any] = {}) -> tuple[Any, An
 
 
 def _tensor(x: Any) -> Tensor:
-    """Inputs as a tensor of bytes or floats."""
+    """Inputs as a tensor."""
     if isinstance(x, Image.Image):
         x = pixels(x)
     if isinstance(x, np.ndarray) and not x.flags.writeable:
         x = x.copy()
     try:
-        found = torch.as_tensor(x).detach()
+        return torch.as_tensor(x).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"inputs cannot be {type(x).__name__} ({one_line(error)}): give tensors, arrays or PIL images"
         ) from None
-    if found.dtype != torch.uint8 and not found.is_floating_point():
-        raise ValueError(f"inputs must be bytes (uint8, 0 .. 255) or floats in [0, 1], not {found.dtype}: convert them")
-    return found
 
 
 def _labels(y: Any) -> Tensor:
@@ -175,11 +170,3 @@ def _labels(y: Any) -> Tensor:
     if found.numel() == (len(found) if found.dim() else 1):
         return found.flatten()
     raise ValueError(f"labels must be [N], one number per sample, not {list(found.shape)}: of one-hot rows take argmax(1)")
-
-
-def _classes(data: Any) -> int:
-    """How many classes a table of the library ``datasets`` says it has; 0 where it does not say."""
-    kinds = getattr(data, "features", None)
-    if not isinstance(kinds, Mapping):
-        return 0
-    return int(getattr(kinds[columns(kinds, kinds)[1]], "num_classes", 0))

@@ -1,7 +1,5 @@
 """Where images come from: embedded digits, the data sets of the field, or any hub name, folder or parquet file."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

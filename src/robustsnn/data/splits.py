@@ -1,7 +1,5 @@
 """Which files of a folder are for training and which for testing, told by their exact names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -72,8 +72,8 @@ class Victim:
             white_box=tuple(member.white_box for member in ensemble),
             gradients=tuple(self.team.total(torch.tensor(now.gradients)).tolist()),
             queries=tuple(self.team.total(torch.tensor(now.queries)).tolist()),
-            excess=tuple(self.team.largest(torch.tensor(now.excess)).tolist()),
-            seconds=tuple(self.team.largest(torch.tensor(now.seconds)).tolist()),
+            excess=tuple(self.team.total(torch.tensor(now.excess), "max").tolist()),
+            seconds=tuple(self.team.total(torch.tensor(now.seconds), "max").tolist()),
         )
         kept.finish(result)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robustsnn.evaluation import PRESETS, Interval, wilson
+from robustsnn.history import Epoch, best_epoch
 from robustsnn.reporting.drawing import COLOURS, GLYPHS, INK, MUTED, Picture, colour, marker, picture, short, whiskers
 from robustsnn.reporting.report import RunReport
 from robustsnn.reporting.tables import columns
-from robustsnn.training import Epoch, best_epoch
 from robustsnn.types import Threat
 
 if TYPE_CHECKING:

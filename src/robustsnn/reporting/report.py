@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robustsnn.evaluation import Report
-from robustsnn.training import Epoch
+from robustsnn.history import Epoch
 
 
 class Row(BaseModel):

@@ -1,17 +1,19 @@
-"""Norm balls around samples, cut to the box of their values: pixels are in ``[0, 1]``."""
+"""Norm balls around samples, cut to the box of their values: pixels are in ``[0, 1]``. By name, and as texts spell them."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from robustsnn.names import build, find
 from robustsnn.threats.per_sample import per_sample, positive
-from robustsnn.types import Noise
+from robustsnn.types import Noise, Threat
 
 TOLERANCE = 1e-6
 """By how much rounding may take a sample beyond ball or box."""
@@ -21,7 +23,8 @@ TOLERANCE = 1e-6
 class Ball(ABC):
     """All samples at a distance of at most ``eps`` inside of the box; a norm says what the distance is.
 
-    A norm needs `length`, `random` and `direction`. Everything acts on each sample of ``[N, ...]`` alone.
+    A norm needs `length`, `random` and `direction`; what all threats have, `Threat` says. Everything acts on each sample of
+    ``[N, ...]`` alone.
 
     Arguments:
         eps: the radius, in units of the samples' values.
@@ -41,15 +44,12 @@ class Ball(ABC):
 
     @property
     def spelled(self) -> str:
-        """How reports write it."""
         return f"{type(self).__name__} {self.eps:.3g}"
 
     def scaled(self, eps: float) -> Ball:
-        """The same kind at another radius."""
         return replace(self, eps=eps)
 
     def widest(self, x: Tensor) -> float:
-        """The radius from which on the whole box is allowed, for samples like ``x [N, ...]``."""
         low, high = self.box
         return float(self.length(torch.full_like(x[:1], high - low)))
 
@@ -58,13 +58,11 @@ class Ball(ABC):
         return adv.clamp(*self.box)
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """An allowed sample near ``adv``; ``adv`` itself where it is allowed."""
         delta = adv - x
         inside = self.length(delta) <= self.eps + TOLERANCE
         return self.boxed(torch.where(inside, adv, x + self.shorten(delta, self.eps)))
 
     def contains(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Which samples ``adv`` are allowed around ``x``, up to rounding, ``[N]``."""
         near = self.length(adv - x).flatten() <= self.eps + TOLERANCE
         return near & ((adv - self.boxed(adv)).abs() <= TOLERANCE).flatten(1).all(1)
 
@@ -153,3 +151,31 @@ class L2(Ball):
 
     def direction(self, grad: Tensor) -> Tensor:
         return grad / positive(self.length(grad))
+
+
+THREATS: dict[str, Callable[..., Threat]] = {"Linf": Linf, "L2": L2}
+"""The kinds of threat, each called with its radius."""
+
+USUAL = "Linf"
+"""The kind that is meant where none is named."""
+
+
+def kind(name: str | None = None) -> Callable[..., Threat]:
+    """The kind of threat of that name; the `USUAL` one if None.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    return find("threat", THREATS, name or USUAL)
+
+
+def threat(text: str) -> Threat:
+    """The threat that a text spells.
+
+    Raises:
+        ValueError: text that cannot be read, an unknown kind, or a radius that it cannot have.
+
+    >>> threat("L2(0.5)"), threat("Linf(8/255)").spelled
+    (L2(eps=0.5), '8/255')
+    """
+    return build("threat", THREATS, text)  # type: ignore[no-any-return]

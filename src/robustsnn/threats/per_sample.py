@@ -1,7 +1,5 @@
 """Figures of each sample alone, whatever the rank of its tensor: ``[N,D]`` to ``[N,T,C,H,W]``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,5 +1,6 @@
 """Training: objectives as values, regularisers that compose with them, one loop for ANN and SNN."""
 
+from robustsnn.history import Epoch, best_epoch, read_history
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
 from robustsnn.training.along import Along
 from robustsnn.training.binding import bound
@@ -20,7 +21,7 @@ from robustsnn.training.objectives import (
 from robustsnn.training.pruning import KeepZeros, prune
 from robustsnn.training.registry import OBJECTIVES, objective
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
-from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Epoch, Schedule, Stop, best_epoch, read_history
+from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Schedule, Stop
 
 __all__ = [
     "AFTER_STEP",

@@ -1,10 +1,8 @@
 """What acts on a network's parameters after every optimiser step, as values."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -12,69 +10,50 @@ from torch import Tensor, nn
 from robustsnn.compute.sums import running_sum
 from robustsnn.models import weight_layers
 from robustsnn.models.resnet import Mix
+from robustsnn.names import named
+from robustsnn.ranges import Positive, Range, Ranged
 from robustsnn.spiking import SpikingNetwork
 
 
 @dataclass(frozen=True)
-class ThresholdFloor:
-    """``threshold <- max(threshold, floor)``, for thresholds that are trained.
+class ThresholdFloor(Ranged):
+    """``threshold <- max(threshold, floor)``, for thresholds that are trained."""
 
-    Raises:
-        ValueError: ``floor`` is not positive.
-    """
-
-    floor: float = 0.03
-
-    def __post_init__(self) -> None:
-        if not 0 < self.floor < math.inf:
-            raise ValueError(f"the floor of thresholds must be finite and greater than 0, not {self.floor}")
+    floor: Positive = 0.03
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
-        if isinstance(net, SpikingNetwork):
-            for threshold in net.thresholds.values():
-                if threshold.requires_grad:
-                    threshold.clamp_(min=self.floor)
+        for threshold in _trained(net, "thresholds"):
+            threshold.clamp_(min=self.floor)
 
 
 @dataclass(frozen=True)
-class LeakRange:
-    """Trained leaks stay in ``[lowest, 1]``.
+class LeakRange(Ranged):
+    """Trained leaks stay in ``[lowest, 1]``."""
 
-    Raises:
-        ValueError: ``lowest`` is not in (0, 1].
-    """
-
-    lowest: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lowest <= 1:
-            raise ValueError(f"the lowest leak must be in (0, 1], not {self.lowest}")
+    lowest: Annotated[float, Range("(0, 1]")] = 0.01
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
-        if isinstance(net, SpikingNetwork):
-            for leak in net.leaks.values():
-                if leak.requires_grad:
-                    leak.clamp_(self.lowest, 1)
+        for leak in _trained(net, "leaks"):
+            leak.clamp_(self.lowest, 1)
+
+
+def _trained(net: nn.Module, kind: str) -> list[Tensor]:
+    """What a spiking network trains of its neurons' ``thresholds``, or ``leaks``."""
+    values = getattr(net, kind).values() if isinstance(net, SpikingNetwork) else ()
+    return [value for value in values if value.requires_grad]
 
 
 @dataclass(frozen=True)
-class Retraction:
+class Retraction(Ranged):
     """``W <- (1 + beta) W - beta W W^T W`` for every convolution and linear layer, rows being outputs (Ding et al. 2022).
 
     It moves the singular values towards 1, so that perturbations are not amplified; the mixing weights of residual branches
     are projected to ``>= 0`` and a sum of at most 1. Train without weight decay.
-
-    Raises:
-        ValueError: ``beta`` is not positive.
     """
 
-    beta: float = 2e-3
-
-    def __post_init__(self) -> None:
-        if not 0 < self.beta < math.inf:
-            raise ValueError(f"beta of Retraction must be finite and greater than 0, not {self.beta}")
+    beta: Positive = 2e-3
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
@@ -87,11 +66,7 @@ class Retraction:
                 module.comb.copy_(_into_simplex(module.comb))
 
 
-AFTER_STEP: dict[str, Callable[[], Callable[[nn.Module], None]]] = {
-    "LeakRange": LeakRange,
-    "Retraction": Retraction,
-    "ThresholdFloor": ThresholdFloor,
-}
+AFTER_STEP: dict[str, Callable[[], Callable[[nn.Module], None]]] = named(LeakRange, Retraction, ThresholdFloor)
 
 
 def _into_simplex(weights: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Adversarial images along gradient paths: what an attack through the network's own surrogate does not find, others may."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +8,12 @@ from torch import Tensor, nn
 from robustsnn.conversion import folded
 from robustsnn.seeds import given
 from robustsnn.spiking import Rate, Surrogate, Triangle
-from robustsnn.training.objectives import Robust, RobustFinetuning, within
-from robustsnn.types import Attack, GradientPath, Inputs, Labels, Randomness
+from robustsnn.training.objectives import Around, Robust, RobustFinetuning
+from robustsnn.types import GradientPath, Inputs, Labels, Randomness
 
 
 @dataclass(frozen=True)
-class Along(Robust):
+class Along(Around):
     """A robust objective whose attack follows a gradient path, one of several that is drawn for every batch.
 
     Arguments:
@@ -23,34 +21,24 @@ class Along(Robust):
         paths: one is drawn per batch, each with the same chance; in training, every path must lead through the network.
 
     Raises:
-        ValueError: ``inner`` is not robust, or there is no path.
+        ValueError: there is no path.
     """
 
     inner: Robust = RobustFinetuning()
     paths: tuple[GradientPath, ...] = (Surrogate(Triangle(1.0)), Surrogate(Triangle(0.5)), Rate())
 
     def __post_init__(self) -> None:
-        if not hasattr(self.inner, "loss"):
-            raise ValueError(f"Along wraps a robust objective such as RobustFinetuning(), not {self.inner}")
+        super().__post_init__()
         paths = self.paths if isinstance(self.paths, tuple) else (self.paths,)
         if not paths or not all(callable(path) for path in paths):
             raise ValueError(f"Along needs gradient paths, such as [Surrogate(Triangle(0.5)), Rate()], not {self.paths!r}")
         object.__setattr__(self, "paths", paths)
 
-    def attack(self) -> Attack:
-        return self.inner.attack()
-
-    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
-        return self.inner.loss(net, x, adversarial, y)
-
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
-        path = self.paths[_drawn(rng, len(self.paths))]
-        return self.loss(net, x, self.attack()(path(folded(net)), x, y, within(self), rng=rng), y)
-
-
-def _drawn(rng: Randomness, count: int) -> int:
-    """One of ``count`` numbers; of seeds per image, what the first one says."""
-    rng = given(rng)
-    if isinstance(rng, torch.Generator):
-        return int(torch.randint(count, (1,), generator=rng, device=rng.device))
-    return int(rng[0]) % count
+        rng, count = given(rng), len(self.paths)
+        if isinstance(rng, torch.Generator):
+            number = int(torch.randint(count, (1,), generator=rng, device=rng.device))
+        else:  # of seeds per image, what the first one says
+            number = int(rng[0]) % count
+        path = self.paths[number]
+        return self.loss(net, x, self.crafted(path(folded(net)), x, y, rng), y)

@@ -1,7 +1,5 @@
 """Objectives that need networks: bound once a run has them, and known by the tensors of what they hold."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any

@@ -1,16 +1,16 @@
 """Watchdogs: where a loss stopped being a number, layers that never or always fire, and robustness that suddenly is gone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
+from robustsnn.history import Epoch
 from robustsnn.seeds import randomness
 from robustsnn.spiking import SpikingNetwork
-from robustsnn.training.schedule import CatastrophicOverfitting, Epoch
+from robustsnn.training.schedule import CatastrophicOverfitting
 
 NEVER, ALWAYS = 1e-4, 0.99
 """Shares of possible spikes below and above which a layer says nothing about an image."""
@@ -20,21 +20,21 @@ NEVER, ALWAYS = 1e-4, 0.99
 @randomness("first not finite")
 def first_not_finite(net: nn.Module, x: Tensor) -> str:
     """The first layer, in the order of the forward pass, whose output or parameters are not finite; empty if there is none."""
-    found: list[str] = []
-    fresh = view(net)
+    found, fresh = list[str](), view(net)
+
+    def look(name: str, layer: nn.Module, _: object, output: object) -> None:
+        values = [*layer.parameters(), *([output] if isinstance(output, Tensor) else [])]
+        if not all(value.isfinite().all() for value in values):
+            found.append(name)
+
     for name, module in fresh.named_modules():
         if not module._modules:
-            module.register_forward_hook(lambda layer, _, y, name=name: found.append(name) if _strange(layer, y) else None)
+            module.register_forward_hook(partial(look, name))
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     fresh(x)
     for buffer, before in buffers:
         buffer.copy_(before)
     return found[0] if found else ""
-
-
-def _strange(layer: nn.Module, output: object) -> bool:
-    values = [*layer.parameters(), *([output] if isinstance(output, Tensor) else [])]
-    return not all(value.isfinite().all() for value in values)
 
 
 @torch.no_grad()

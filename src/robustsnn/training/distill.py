@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from robustsnn.attacks import PGD, Gaussian, kl_divergence
 from robustsnn.attacks.goals import Losses, begin
 from robustsnn.conversion import folded
+from robustsnn.ranges import Share
 from robustsnn.training.objectives import Robust
-from robustsnn.types import Attack, Classifier, Following, Inputs, Judge, Kinds, Labels, Randomness, Threat
+from robustsnn.types import Attack, Classifier, Following, Inputs, Labels, Randomness, Threat
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,28 @@ class Distilled(Robust):
         teacher: a trained network with as many classes; or a text that a run binds to one: ``"ann"`` for its own ANN, or a
             checkpoint's file.
         eps, steps: of the attack, PGD from a start beside the image.
-        clean: share of the loss on clean images, in [0, 1].
+        clean: share of the loss on clean images.
 
     Raises:
-        ValueError: a value out of range; in training, a teacher that is still a text.
+        ValueError: in training, a teacher that is still a text.
     """
 
     teacher: str | nn.Module = "ann"
     eps: float = 8 / 255
     steps: int = 2
-    clean: float = 1 / 6
+    clean: Share = 1 / 6
     adaptive: bool = False
     threat: Threat | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.clean, int | float) or not 0 <= self.clean <= 1:
-            raise ValueError(f"clean, the share of the loss on clean images, must be in [0, 1], not {self.clean!r}")
-        super().__post_init__()
 
     def bind(self, networks: Callable[[str], nn.Module]) -> Distilled:
         """The same with its teacher, where that is a text."""
         return replace(self, teacher=networks(self.teacher)) if isinstance(self.teacher, str) else self
 
     def attack(self) -> Attack:
-        found = PGD(self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
-        return _Both(found, self) if self.adaptive else found
+        return PGD(self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
+
+    def crafted(self, model: Classifier, x: Inputs, y: Labels, rng: Randomness) -> Inputs:
+        return super().crafted(_Answers(model, self.network) if self.adaptive else model, x, y, rng)
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         with torch.no_grad():
@@ -83,20 +80,6 @@ class _FromTeacher:
         with torch.no_grad():
             taught = self.of.network(x)
         return lambda logits, index: kl_divergence(taught[index], logits)
-
-
-@dataclass(frozen=True)
-class _Both:
-    """An attack on student and teacher at once."""
-
-    follows: ClassVar[Kinds] = PGD.follows
-    attack: PGD
-    of: Distilled
-
-    def __call__(
-        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs:
-        return self.attack(_Answers(model, self.of.network), x, y, threat, rng=rng, judge=judge)
 
 
 @dataclass(frozen=True)

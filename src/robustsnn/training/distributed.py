@@ -1,7 +1,5 @@
 """What lets several processes train one network: its loss as a module, its batch norms over all of their images."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from robustsnn.compute import rewire

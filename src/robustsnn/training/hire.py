@@ -1,7 +1,5 @@
 """HIRE-SNN: noise that is crafted in passing, while the time steps of one presentation go by."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustsnn.ranges import Count, Ranged
 from robustsnn.spiking import Dynamics, NeuronLayer, SpikingNetwork, walk
 from robustsnn.training.objectives import Pass, one_radius, within
 from robustsnn.types import Inputs, Labels, Randomness, Threat
@@ -18,26 +17,22 @@ Potentials = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Hire:
+class Hire(Ranged):
     """The T steps fall into ``periods``; after each, weights take a step, and the noise on the samples one of ``eps`` along
     the threat's direction of its gradient (its sign under L-infinity), which came with the same backward pass (Kundu et al.
     2021).
 
     The noise is 0 at first, so the first period sees clean images. Potentials carry over from period to period, gradients
     do not. The loss of a period is the cross-entropy of the logits averaged over all steps so far.
-
-    Raises:
-        ValueError: no period, or a radius out of range.
     """
 
     eps: float = 2 / 255
-    periods: int = 2
+    periods: Count = 2
     threat: Threat | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_radius(self)
-        if not isinstance(self.periods, int) or self.periods < 1:
-            raise ValueError(f"periods must be a whole number of at least 1, not {self.periods!r}")
 
     def passes(self, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
         """The loss of each period as a function of the network; between them the caller runs backward and steps."""

@@ -21,6 +21,7 @@ from robustsnn.compute.recompute import recomputing
 from robustsnn.conversion import folded
 from robustsnn.data import Augment, Samples, answers, as_samples, split
 from robustsnn.files import digest
+from robustsnn.history import Epoch, best_epoch
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
@@ -29,7 +30,7 @@ from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfi
 from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
-from robustsnn.training.schedule import Epoch, Schedule, Stop, best_epoch
+from robustsnn.training.schedule import Schedule, Stop
 from robustsnn.training.training_state import Keeper, Position
 from robustsnn.types import Attack, Objective, Threat
 

@@ -5,12 +5,10 @@ The attack runs on a view of the network in eval mode; the network itself stays 
 forward passes of the loss, so that its batch norms see clean and adversarial images.
 """
 
-from __future__ import annotations
-
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,31 +18,20 @@ from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, accepted, k
 from robustsnn.compute import with_tensors
 from robustsnn.conversion import folded
 from robustsnn.models import weight_layers
+from robustsnn.ranges import BelowOne, NotNegative, Ranged
 from robustsnn.threats import Linf
-from robustsnn.types import Attack, Inputs, Labels, Logits, Objective, Randomness, Threat
+from robustsnn.types import Attack, Classifier, Inputs, Labels, Logits, Objective, Randomness, Threat
 
 Pass = Callable[[nn.Module], Tensor]
 """The loss of one step of the optimiser, as a function of the network."""
 
 
-@runtime_checkable
-class SeveralSteps(Protocol):
-    """An objective that takes several steps of the optimiser per batch: it goes on once the caller has taken one."""
-
-    def passes(self, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]: ...
-
-
 def passes(objective: Objective, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
-    """The losses of a batch, one per step of the optimiser."""
-    if isinstance(objective, SeveralSteps):
+    """The losses of a batch, one per step of the optimiser; one with ``passes`` goes on once the caller has taken a step."""
+    if hasattr(objective, "passes"):
         yield from objective.passes(x, y, rng)
     else:
         yield lambda net: objective(net, x, y, rng=rng)
-
-
-def attacked(net: nn.Module, attack: Attack, x: Inputs, y: Labels, threat: Threat, rng: Randomness) -> Inputs:
-    """Adversarial samples of ``attack`` on ``net`` in eval mode."""
-    return attack(folded(net), x, y, threat, rng=rng)
 
 
 def one_radius(objective: Any) -> None:
@@ -86,32 +73,33 @@ def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Ten
     return F.cross_entropy(adversarial, y) + margin + beta * weighted
 
 
-class Robust(Protocol):
+class Robust(Ranged, ABC):
     """An objective of the form ``min over weights, max over samples``.
 
     Fields that all have: ``eps``, the radius under L-infinity; ``threat``, another threat in its place.
     """
 
+    smoothing = 0.0
+
     def __post_init__(self) -> None:
-        beta = getattr(self, "beta", 0.0)
-        if not isinstance(beta, int | float) or not 0 <= beta < math.inf:
-            raise ValueError(f"beta of {type(self).__name__} must be a finite number of at least 0, not {beta!r}")
-        smoothing = getattr(self, "smoothing", 0.0)
-        if not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing of {type(self).__name__}, of labels, must be in [0, 1), not {smoothing!r}")
+        super().__post_init__()
         one_radius(self)
         accepted(self.attack(), within(self))  # a number of steps out of range is refused here
 
+    @abstractmethod
     def attack(self) -> Attack:
         """The inner maximisation."""
-        ...
+
+    def crafted(self, model: Classifier, x: Inputs, y: Labels, rng: Randomness) -> Inputs:
+        """Adversarial samples ``[N, ...]`` of the attack on ``model``, the network in eval mode."""
+        return self.attack()(model, x, y, within(self), rng=rng)
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
-        """The loss on clean and adversarial images."""
-        ...
+        """The loss on clean and adversarial images: the cross-entropy of these, unless an objective says otherwise."""
+        return F.cross_entropy(net(adversarial), y, label_smoothing=self.smoothing)
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
-        return self.loss(net, x, attacked(net, self.attack(), x, y, within(self), rng), y)
+        return self.loss(net, x, self.crafted(folded(net), x, y, rng), y)
 
 
 @dataclass(frozen=True)
@@ -138,18 +126,15 @@ class Adversarial(Robust):
     def attack(self) -> Attack:
         return PGD(self.steps)
 
-    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
-        return F.cross_entropy(net(adversarial), y)
-
 
 @dataclass(frozen=True)
 class Trades(Robust):
     """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' maximising the divergence (Zhang et al. 2019)."""
 
-    beta: float = 6.0
+    beta: NotNegative = 6.0
     eps: float = 2 / 255
     steps: int = 10
-    smoothing: float = 0.0
+    smoothing: BelowOne = 0.0
     threat: Threat | None = None
 
     def attack(self) -> Attack:
@@ -163,7 +148,7 @@ class Trades(Robust):
 class Mart(Robust):
     """Boosted cross-entropy on x' plus a divergence weighted by misclassification (Wang et al. 2020)."""
 
-    beta: float = 4.0
+    beta: NotNegative = 4.0
     eps: float = 2 / 255
     steps: int = 10
     threat: Threat | None = None
@@ -175,8 +160,32 @@ class Mart(Robust):
         return mart_loss(net(x), net(adversarial), y, self.beta)
 
 
+class Around(Robust):
+    """A robust objective around another one, ``inner``, whose adversarial images it takes.
+
+    Raises:
+        ValueError: ``inner`` is not robust, or a number is out of its range.
+    """
+
+    inner: Robust
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inner, Robust):
+            raise ValueError(f"{type(self).__name__} wraps a robust objective such as Trades(), not {self.inner}")
+        super().__post_init__()
+
+    def attack(self) -> Attack:
+        return self.inner.attack()
+
+    def crafted(self, model: Classifier, x: Inputs, y: Labels, rng: Randomness) -> Inputs:
+        return self.inner.crafted(model, x, y, rng)
+
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
+        return self.inner.loss(net, x, adversarial, y)
+
+
 @dataclass(frozen=True)
-class WeightPerturbed(Robust):
+class WeightPerturbed(Around):
     """Adversarial weight perturbation (AWP, Wu et al. 2020) around a robust objective.
 
     The loss is taken at weights ``w + gamma * |w| * g / |g|`` per convolution and linear layer, where ``g`` is the gradient of
@@ -185,22 +194,10 @@ class WeightPerturbed(Robust):
     Arguments:
         inner: the objective; its adversarial images serve both losses.
         gamma: relative size of the perturbation; 0.01 for adversarial training, 0.005 for TRADES.
-
-    Raises:
-        ValueError: ``inner`` is not robust, or ``gamma`` is out of range.
     """
 
     inner: Robust = Trades()
-    gamma: float = 0.005
-
-    def __post_init__(self) -> None:
-        if not hasattr(self.inner, "loss"):
-            raise ValueError(f"WeightPerturbed wraps a robust objective such as Trades(), not {self.inner}")
-        if not 0 <= self.gamma < math.inf:
-            raise ValueError(f"gamma must be a finite number of at least 0, not {self.gamma}")
-
-    def attack(self) -> Attack:
-        return self.inner.attack()
+    gamma: NotNegative = 0.005
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         weights = {f"{name}.weight": layer.weight for name, layer in weight_layers(net).items()}
@@ -226,8 +223,8 @@ class RobustFinetuning(Robust):
 
     eps: float = 2 / 255
     alpha: float = 1 / 255
-    beta: float = 2.0
-    smoothing: float = 0.0
+    beta: NotNegative = 2.0
+    smoothing: BelowOne = 0.0
     threat: Threat | None = None
 
     def __post_init__(self) -> None:

@@ -1,39 +1,20 @@
 """Objectives as recipes spell them: ``Regularized(Trades(beta=6), SparseGradients(), 0.01)``."""
 
-from __future__ import annotations
-
-from robustsnn.names import build
+from robustsnn.names import build, named
 from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.threats import THREATS
 from robustsnn.training.along import Along
 from robustsnn.training.distill import Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
-from robustsnn.training.objectives import (
-    Adversarial,
-    Mart,
-    Natural,
-    RobustFinetuning,
-    Trades,
-    WeightPerturbed,
-)
+from robustsnn.training.objectives import Adversarial, Mart, Natural, RobustFinetuning, Trades, WeightPerturbed
 from robustsnn.training.regularizers import REGULARIZERS, Regularized
 from robustsnn.types import Objective
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "Natural": Natural,
-    "Adversarial": Adversarial,
-    "FastAdversarial": FastAdversarial,
-    "NoisyFast": NoisyFast,
-    "Trades": Trades,
-    "Mart": Mart,
-    "WeightPerturbed": WeightPerturbed,
-    "Along": Along,
-    "Distilled": Distilled,
-    "RobustFinetuning": RobustFinetuning,
-    "Hire": Hire,
-    "Regularized": Regularized,
-}
+OBJECTIVES: dict[str, type[Objective]] = named(
+    *(Natural, Adversarial, FastAdversarial, NoisyFast, Trades, Mart, WeightPerturbed, Along, Distilled, RobustFinetuning),
+    *(Hire, Regularized),
+)
 
 
 def objective(text: str) -> Objective:

@@ -1,7 +1,5 @@
 """Regularisers that compose with any objective: ``Regularized(objective, regularizer, weight)``."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from dataclasses import dataclass
@@ -10,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from robustsnn.names import named
+from robustsnn.ranges import NotNegative, Positive, Ranged
 from robustsnn.spiking import Dynamics, SpikingNetwork, walk
 from robustsnn.types import Images, Labels, Objective, Randomness
 
@@ -21,25 +21,24 @@ class Regularizer(Protocol):
 
 
 @dataclass(frozen=True)
-class Regularized:
+class Regularized(Ranged):
     """``objective + weight * regularizer``.
 
     Raises:
-        ValueError: a weight that is negative or not finite, or what is no objective or no regulariser in its place.
+        ValueError: what is no objective or no regulariser in its place.
     """
 
     objective: Objective
     regularizer: Regularizer
-    weight: float
+    weight: NotNegative
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not _takes(self.objective, "net", "x", "y", rng="rng") or not _takes(self.regularizer, "net", "x", "y"):
             raise ValueError(
                 "Regularized(objective, regulariser, weight) needs these in this order, as in "
                 f"Regularized(Natural(), MembraneMargin(), 0.1), not {self.objective} and {self.regularizer}"
             )
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"the weight of a regulariser must be finite and at least 0, not {self.weight}")
 
     def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor:
         loss = self.objective(net, x, y, rng=rng)
@@ -56,18 +55,14 @@ def _takes(called: Any, *args: str, **options: str) -> bool:
 
 
 @dataclass(frozen=True)
-class SparseGradients:
+class SparseGradients(Ranged):
     """Sparsity of input gradients (SR, Liu et al. 2024): ``mean(((f(x + h d) - f(x)) / h)**2)``, ``d = sign(df/dx)``.
 
     ``f`` is the ratio of the probabilities of the true class and the runner-up, so the finite difference estimates the
     L1 norm of its gradient. It grows as exp(2 m) with the margin m of logits: for m beyond 44 there is no such float32.
     """
 
-    h: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0 < self.h < math.inf:
-            raise ValueError(f"h, the step of the finite difference, must be greater than 0, not {self.h}")
+    h: Positive = 0.01
 
     def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
         pixels = x.detach().requires_grad_()
@@ -84,14 +79,10 @@ def _ratio(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MembraneMargin:
+class MembraneMargin(Ranged):
     """Keep potentials away from the threshold (TGO): mean of ``max(0, delta - |v - threshold|)``, averaged over layers."""
 
-    delta: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.delta < math.inf:
-            raise ValueError(f"delta, the margin, must be greater than 0, not {self.delta}")
+    delta: Positive = 0.5
 
     def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
         distances = distances_to_threshold(net, x)
@@ -99,26 +90,22 @@ class MembraneMargin:
 
 
 @dataclass(frozen=True)
-class PotentialOverlap:
+class PotentialOverlap(Ranged):
     """Share of each layer's potentials that fall into the surrogate's window (MPD-SGR), were they normally distributed.
 
     For ``u = v - threshold`` with mean m and deviation s it is ``Phi((w/2 - m)/s) - Phi((-w/2 - m)/s)``, averaged over layers:
     the smaller, the less gradient passes from the input.
     """
 
-    window: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.window < math.inf:
-            raise ValueError(f"the window must be greater than 0, not {self.window}")
+    window: Positive = 1.0
 
     def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor:
-        return torch.stack([self._overlap(u) for u in distances_to_threshold(net, x)]).mean()
-
-    def _overlap(self, u: Tensor) -> Tensor:
-        mean, scale = u.mean(), u.std().clamp_min(1e-6) * math.sqrt(2)
-        ends = (self.window / 2 - mean) / scale, (-self.window / 2 - mean) / scale
-        return (ends[0].erf() - ends[1].erf()) / 2
+        shares = []
+        for u in distances_to_threshold(net, x):
+            mean, scale = u.mean(), u.std().clamp_min(1e-6) * math.sqrt(2)
+            upper, lower = (self.window / 2 - mean) / scale, (-self.window / 2 - mean) / scale
+            shares.append((upper.erf() - lower.erf()) / 2)
+        return torch.stack(shares).mean()
 
 
 def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
@@ -140,8 +127,4 @@ def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
     return found
 
 
-REGULARIZERS: dict[str, type[Regularizer]] = {
-    "SparseGradients": SparseGradients,
-    "MembraneMargin": MembraneMargin,
-    "PotentialOverlap": PotentialOverlap,
-}
+REGULARIZERS: dict[str, type[Regularizer]] = named(SparseGradients, MembraneMargin, PotentialOverlap)

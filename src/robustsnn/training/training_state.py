@@ -1,8 +1,7 @@
 """The training state on disk: the last three, each whole, so that one that is damaged costs a few steps and no more."""
 
-from __future__ import annotations
-
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.files import digest, read_tensors, write_tensors
-from robustsnn.training.schedule import Epoch, read_history
+from robustsnn.history import Epoch, read_history
 
 KEPT = 3
 """States on disk: ``x.state``, and the ones before it, ``x.state.1`` and ``x.state.2``."""
@@ -77,18 +76,12 @@ class Keeper:
         """
         if self.path is None:
             return
-        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in at.best.items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in at.average.items()}
-        for i, parameter in enumerate(self.net.parameters()):
-            momentum = self.optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{i}"] = momentum
-        if at.rng is not None:
-            tensors["rng"] = at.rng
-        history = json.dumps([asdict(epoch) for epoch in at.history])
-        texts = {"what": self.what, "history": history, "step": str(at.step), "total": at.total.hex()}
-        texts["spent"] = json.dumps(at.spent)
+        momenta = {str(i): self.optimizer.state[p].get("momentum_buffer") for i, p in enumerate(self.net.parameters())}
+        parts = {"net": self.net.state_dict(), "best": at.best, "average": at.average, "momentum": momenta}
+        held = {f"{head}.{name}": tensor for head, part in parts.items() for name, tensor in part.items()} | {"rng": at.rng}
+        tensors = {name: tensor for name, tensor in held.items() if tensor is not None}
+        history, spent = json.dumps([asdict(epoch) for epoch in at.history]), json.dumps(at.spent)
+        texts = {"what": self.what, "history": history, "step": str(at.step), "total": at.total.hex(), "spent": spent}
         for younger, older in reversed(list(pairwise(states(self.path)))):
             if younger.exists():
                 younger.replace(older)
@@ -123,14 +116,16 @@ class Keeper:
                 f"or remove {path}* to begin anew"
             )
         history = read_history(json.loads(texts["history"]), path)
-        part = {head: _under(tensors, head) for head in ("net.", "best.", "momentum.", "average.")}
-        self.net.load_state_dict(part["net."])
+        rng, parts = tensors.pop("rng", None), defaultdict[str, dict[str, Tensor]](dict)
+        for name, tensor in tensors.items():
+            head, _, rest = name.partition(".")
+            parts[head][rest] = tensor
+        self.net.load_state_dict(parts["net"])
         for i, parameter in enumerate(self.net.parameters()):
-            if str(i) in part["momentum."]:
-                self.optimizer.state[parameter]["momentum_buffer"] = part["momentum."][str(i)].to(parameter.device)
-        total, spent = float.fromhex(texts["total"]), json.loads(texts["spent"])
-        place = int(texts["step"]), total, tensors.get("rng"), (spent[0], spent[1])
-        return Position(history, part["best."], *place, part["average."])
+            if str(i) in parts["momentum"]:
+                self.optimizer.state[parameter]["momentum_buffer"] = parts["momentum"][str(i)].to(parameter.device)
+        total, (clock, processor) = float.fromhex(texts["total"]), json.loads(texts["spent"])
+        return Position(history, parts["best"], int(texts["step"]), total, rng, (clock, processor), parts["average"])
 
 
 class _Damaged(Exception):
@@ -141,7 +136,3 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
     """Of all that a state holds: a changed digit of a step is as bad as one of a weight."""
     written = json.dumps(texts, sort_keys=True).encode()
     return digest({**tensors, "texts": torch.frombuffer(bytearray(written), dtype=torch.uint8)})
-
-
-def _under(tensors: dict[str, Tensor], head: str) -> dict[str, Tensor]:
-    return {name.removeprefix(head): tensor for name, tensor in tensors.items() if name.startswith(head)}

@@ -1,0 +1,101 @@
+"""What every attack of this package does when it is called, and how one of several runs keeps the best."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from robustsnn.attacks.goals import Losses, answer
+from robustsnn.ranges import Ranged
+from robustsnn.seeds import given, noise
+from robustsnn.threats import THREATS, Ball
+from robustsnn.types import Attack, Classifier, Inputs, Judge, Kinds, Labels, Noise, Randomness, Threat
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an attack is asked to do: samples ``x [N, ...]`` without a graph, labels ``y [N]`` as int64, a threat, and
+    ``noise``, which draws from ``rng``."""
+
+    model: Classifier
+    x: Tensor
+    y: Tensor
+    threat: Any  # of a kind that the attack follows
+    rng: torch.Generator | Tensor
+    noise: Noise
+    judge: Judge | None
+
+
+class OwnAttack(Ranged, ABC):
+    """An attack of this package.
+
+    It refuses samples and labels that are none, takes labels of any integer type, and leaves inference mode, in which every
+    gradient is 0. Otherwise it follows the model as the caller runs it, autocast included.
+    """
+
+    follows: ClassVar[Kinds] = (Ball,)
+
+    def __call__(
+        self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
+    ) -> Inputs:
+        if not x.is_floating_point():
+            raise ValueError(f"attacks move floats in [0, 1], not {x.dtype}: give x.float() / 255 of bytes")
+        if y.is_floating_point() or y.shape != x.shape[:1]:
+            raise ValueError(f"labels must be integers [{len(x)}], one per sample, not {y.dtype} {list(y.shape)}")
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                return self(model, x.clone(), y.clone(), threat, rng=rng, judge=judge)
+        rng = given(rng)
+        return self.search(Task(model, x.detach(), y.long(), accepted(self, threat), rng, noise(rng), judge))
+
+    @abstractmethod
+    def search(self, task: Task) -> Tensor:
+        """Adversarial samples ``[N, ...]`` within the threat."""
+
+
+def accepted(attack: Attack | type[Attack], threat: Threat) -> Any:
+    """The threat, which is of a kind that the attack can follow.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(threat, attack.follows):
+        name = attack.__name__ if isinstance(attack, type) else type(attack).__name__
+        kinds = [name for name, kind in THREATS.items() if isinstance(kind, type) and issubclass(kind, attack.follows)]
+        raise ValueError(
+            f"{name} cannot follow the threat {threat!r}: give it one of {', '.join(kinds)}, such as {kinds[0]}(0.1)"
+        )
+    return threat
+
+
+Run = Callable[[Tensor, Judge | None], Tensor]
+"""``run(chosen [n], judge) -> [n, ...]``: one run on some of a task's samples, numbered anew from 0 for the judge."""
+
+
+def best_of(runs: Sequence[Run], task: Task, worth: Losses) -> Tensor:
+    """What the best of several runs found, sample by sample: what the judge calls broken, which costs nothing more, else what
+    has the highest ``worth``."""
+    model, x, judge = task.model, task.x, task.judge
+    everyone = alive = torch.arange(len(x), device=x.device)
+    if len(runs) == 1:
+        return runs[0](everyone, judge)
+    best, highest = x.clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    for run in runs:
+        if not len(alive):
+            break
+        adv = run(alive, None if judge is None else among(judge, alive))
+        broken = torch.zeros_like(alive, dtype=torch.bool) if judge is None else judge(adv, alive)
+        with torch.no_grad():
+            value = worth(answer(model, adv, everyone[: len(alive)]), alive).to(highest.dtype)
+        better = broken | (value > highest[alive])
+        best[alive[better]], highest[alive[better]] = adv[better], value[better]
+        alive = alive[~broken]
+    return best
+
+
+def among(function: Callable[[Tensor, Tensor], Tensor], chosen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Losses, or a judge, of a batch, as they are for the batch of its ``chosen`` samples."""
+    return lambda values, index: function(values, chosen[index])
