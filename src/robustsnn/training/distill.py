@@ -17,31 +17,53 @@ from robustsnn.types import Attack, Classifier, Following, Inputs, Labels, Rando
 
 
 @dataclass(frozen=True)
-class Distilled(Robust):
-    """``clean KL(T(x) || S(x)) + (1 - clean) KL(T(x) || S(x'))``, x' maximising the second divergence (RSLAD, Zi et al. 2021).
-
-    With ``adaptive``, the teacher is asked about x' too, in the attack and in the loss (AdaAD, Huang et al. 2023).
+class Taught(Robust):
+    """A robust objective with a teacher.
 
     Arguments:
         teacher: a trained network with as many classes; or a text that a run binds to one: ``"ann"`` for its own ANN, or a
             checkpoint's file.
-        eps, steps: of the attack, PGD from a start beside the image.
-        clean: share of the loss on clean images.
 
     Raises:
         ValueError: in training, a teacher that is still a text.
     """
 
     teacher: str | nn.Module = "ann"
+
+    def bind(self, networks: Callable[[str], nn.Module]) -> Taught:
+        """The same with its teacher, where that is a text."""
+        return replace(self, teacher=networks(self.teacher)) if isinstance(self.teacher, str) else self
+
+    @property
+    def network(self) -> nn.Module:
+        """The teacher as it is asked: in eval mode.
+
+        Raises:
+            ValueError: it is still a text.
+        """
+        if isinstance(self.teacher, str):
+            name = type(self).__name__
+            raise ValueError(f"{name} has no teacher yet but its name {self.teacher!r}: give a network, or bind(...) one")
+        return folded(self.teacher)
+
+
+@dataclass(frozen=True)
+class Distilled(Taught):
+    """``clean KL(T(x) || S(x)) + (1 - clean) KL(T(x) || S(x'))``, x' maximising the second divergence (RSLAD, Zi et al. 2021).
+
+    With ``adaptive``, the teacher is asked about x' too, in the attack and in the loss (AdaAD, Huang et al. 2023).
+
+    Arguments:
+        teacher: as in `Taught`.
+        eps, steps: of the attack, PGD from a start beside the image.
+        clean: share of the loss on clean images.
+    """
+
     eps: float = 8 / 255
     steps: int = 2
     clean: Share = 1 / 6
     adaptive: bool = False
     threat: Threat | None = None
-
-    def bind(self, networks: Callable[[str], nn.Module]) -> Distilled:
-        """The same with its teacher, where that is a text."""
-        return replace(self, teacher=networks(self.teacher)) if isinstance(self.teacher, str) else self
 
     def attack(self) -> Attack:
         return PGD(self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
@@ -55,17 +77,6 @@ class Distilled(Robust):
             far = self.network(adversarial) if self.adaptive else taught
         near = self.clean * kl_divergence(taught, net(x)).mean() if self.clean else 0.0
         return near + (1 - self.clean) * kl_divergence(far, net(adversarial)).mean()
-
-    @property
-    def network(self) -> nn.Module:
-        """The teacher as it is asked: in eval mode.
-
-        Raises:
-            ValueError: it is still a text.
-        """
-        if isinstance(self.teacher, str):
-            raise ValueError(f"Distilled has no teacher yet but its name {self.teacher!r}: give a network, or bind(...) one")
-        return folded(self.teacher)
 
 
 @dataclass(frozen=True)
