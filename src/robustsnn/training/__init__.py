@@ -4,7 +4,7 @@ from robustsnn.history import Epoch, best_epoch, read_history
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
 from robustsnn.training.along import Along
 from robustsnn.training.binding import bound
-from robustsnn.training.distill import Distilled
+from robustsnn.training.distill import ARD, Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.loop import AfterStep, train, validate
@@ -25,6 +25,7 @@ from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Schedule
 
 __all__ = [
     "AFTER_STEP",
+    "ARD",
     "OBJECTIVES",
     "STOPS",
     "Adversarial",

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD, Gaussian, kl_divergence
 from robustsnn.attacks.goals import Losses, begin
 from robustsnn.conversion import folded
-from robustsnn.ranges import Share
+from robustsnn.ranges import Positive, Share
 from robustsnn.training.objectives import Robust
 from robustsnn.types import Attack, Classifier, Following, Inputs, Labels, Randomness, Threat
 
@@ -77,6 +78,35 @@ class Distilled(Taught):
             far = self.network(adversarial) if self.adaptive else taught
         near = self.clean * kl_divergence(taught, net(x)).mean() if self.clean else 0.0
         return near + (1 - self.clean) * kl_divergence(far, net(adversarial)).mean()
+
+
+@dataclass(frozen=True)
+class ARD(Taught):
+    """``share t^2 KL(T(x) / t || S(x') / t) + (1 - share) CE(S(x), y)``, x' maximising the cross-entropy of the student
+    (adversarially robust distillation, Goldblum et al. 2020).
+
+    Arguments:
+        teacher: as in `Taught`.
+        eps, steps: of the attack, PGD.
+        temperature: t, by which logits are divided.
+        share: of the teacher's part of the loss.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 2
+    temperature: Positive = 1.0
+    share: Share = 1.0
+    threat: Threat | None = None
+
+    def attack(self) -> Attack:
+        return PGD(self.steps)
+
+    def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
+        t = self.temperature
+        with torch.no_grad():
+            taught = self.network(x)
+        far = self.share * t**2 * kl_divergence(taught / t, net(adversarial) / t).mean()
+        return far + (1 - self.share) * F.cross_entropy(net(x), y) if self.share < 1 else far
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from robustsnn.names import build, named
 from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.threats import THREATS
 from robustsnn.training.along import Along
-from robustsnn.training.distill import Distilled
+from robustsnn.training.distill import ARD, Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.objectives import Adversarial, Mart, Natural, RobustFinetuning, Trades, WeightPerturbed
@@ -12,8 +12,8 @@ from robustsnn.training.regularizers import REGULARIZERS, Regularized
 from robustsnn.types import Objective
 
 OBJECTIVES: dict[str, type[Objective]] = named(
-    *(Natural, Adversarial, FastAdversarial, NoisyFast, Trades, Mart, WeightPerturbed, Along, Distilled, RobustFinetuning),
-    *(Hire, Regularized),
+    *(Natural, Adversarial, FastAdversarial, NoisyFast, Trades, Mart, WeightPerturbed, Along, RobustFinetuning, Hire),
+    *(Distilled, ARD, Regularized),
 )
 
 
