@@ -22,6 +22,7 @@ from robustsnn.training.pruning import KeepZeros, prune
 from robustsnn.training.registry import OBJECTIVES, objective
 from robustsnn.training.regularizers import MembraneMargin, PotentialOverlap, Regularized, SparseGradients
 from robustsnn.training.schedule import STOPS, CatastrophicOverfitting, Schedule, Stop
+from robustsnn.training.steady import Steady
 
 __all__ = [
     "AFTER_STEP",
@@ -49,6 +50,7 @@ __all__ = [
     "RobustFinetuning",
     "Schedule",
     "SparseGradients",
+    "Steady",
     "Stop",
     "ThresholdFloor",
     "Trades",

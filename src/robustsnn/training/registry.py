@@ -9,11 +9,12 @@ from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
 from robustsnn.training.objectives import Adversarial, Mart, Natural, RobustFinetuning, Trades, WeightPerturbed
 from robustsnn.training.regularizers import REGULARIZERS, Regularized
+from robustsnn.training.steady import Steady
 from robustsnn.types import Objective
 
 OBJECTIVES: dict[str, type[Objective]] = named(
     *(Natural, Adversarial, FastAdversarial, NoisyFast, Trades, Mart, WeightPerturbed, Along, RobustFinetuning, Hire),
-    *(Distilled, ARD, Regularized),
+    *(Steady, Distilled, ARD, Regularized),
 )
 
 
