@@ -20,7 +20,7 @@ from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.neurons import Neuron
 from robustsnn.spiking.signal import Constant, Signal
 from robustsnn.spiking.spiking import Spiking
-from robustsnn.types import Inputs, Logits, StepLogits
+from robustsnn.types import Inputs, StepLogits
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,6 @@ class SpikingNetwork(Spiking):
             x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
             return self.body(x).unflatten(0, (self.timesteps, -1))  # type: ignore[no-any-return]
-
-    def forward(self, x: Inputs) -> Logits:
-        """Logits averaged over time, ``[N, ...] -> [N,K]``."""
-        return self.steps(x).mean(0)
 
     def rewired(self, change: Callable[[str, NeuronLayer], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
         """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""

@@ -14,11 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustsnn.compute import rewire, view
+from robustsnn.compute import view
 from robustsnn.spiking.adaptive import Adaptive
-from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, surrogate
+from robustsnn.spiking.foreign import Around, ForeignNetwork, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused
-from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork, spiking_only
 from robustsnn.spiking.neurons import LIF, Neuron
 from robustsnn.spiking.potential_dependent import PotentialDependent
@@ -121,7 +120,7 @@ def _where_it_fired() -> Around:
 
     def around(current: Tensor, spikes: Tensor) -> Tensor:
         fired.append((spikes != 0).any(0))
-        return Masked.apply(current, spikes, lambda: torch.stack(fired).any(0))  # type: ignore[no-untyped-call, no-any-return]
+        return surrogate(lambda _: spikes.clone(), lambda _: torch.stack(fired).any(0))(current)
 
     return around
 
@@ -188,13 +187,8 @@ class Analog:
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.around(lambda: lambda current, _: current.relu(), timesteps=1)
-        return rewire(
-            spiking_only(self, net).body, lambda _, module: _relu(module) if isinstance(module, NeuronLayer) else None
-        )
-
-
-def _relu(neuron: NeuronLayer) -> nn.Module:
-    return nn.ReLU().train(neuron.training)
+        view = spiking_only(self, net).rewired(lambda _, __: nn.ReLU())
+        return view.body
 
 
 PATHS: dict[str, Callable[..., GradientPath]] = {

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neurons.neuron import Derivative, Neuron, Relayed, Tensors, in_range
+from robustsnn.spiking.neurons.neuron import Derivative, Neuron, Relayed, Tensors
 
 Reset = Literal["zero", "subtract"]
 
@@ -39,19 +39,9 @@ class LIF(Neuron):
     by_hand = True
 
     def __post_init__(self) -> None:
-        in_range(self.leak, self.start)
+        super().__post_init__()
         if self.reset not in get_args(Reset):
             raise ValueError(f"reset must be 'zero' or 'subtract', not {self.reset!r}")
-
-    def kept(self, tensors: Tensors) -> float | Tensor:
-        """The leak."""
-        return self.leak
-
-    def begin(self, current: Tensor, tensors: Tensors) -> Tensor:
-        return torch.zeros_like(current) + self.start * tensors["threshold"]
-
-    def charge(self, left: Tensor, current: Tensor, tensors: Tensors) -> Tensor:
-        return self.kept(tensors) * left + current
 
     def reset_by(self, potential: Tensor, spikes: Tensor, tensors: Tensors) -> Tensor:
         return (1 - spikes) * potential if self.reset == "zero" else potential - spikes * tensors["threshold"]
@@ -76,9 +66,6 @@ class LIF(Neuron):
             torch.ge(v, threshold, out=spikes[t])
             v.addcmul_(v if self.reset == "zero" else threshold, spikes[t], value=-1)
         return spikes
-
-    def slope(self, potential: Tensor, tensors: Tensors, derivative: Callable[[Tensor], Tensor]) -> Tensor:
-        return derivative(self.distances(potential, tensors))
 
     def gradients(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neurons.neuron import Neuron, Tensors, in_range
+from robustsnn.spiking.neurons.neuron import Neuron, Tensors
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,9 @@ class MultiSpike(Neuron):
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        in_range(self.leak, self.start)
+        super().__post_init__()
         if isinstance(self.levels, bool) or not isinstance(self.levels, int) or self.levels < 1:
             raise ValueError(f"levels must be a whole number of at least 1, not {self.levels!r}")
-
-    def begin(self, current: Tensor, tensors: Tensors) -> Tensor:
-        return torch.zeros_like(current) + self.start * tensors["threshold"]
-
-    def charge(self, left: Tensor, current: Tensor, tensors: Tensors) -> Tensor:
-        return self.leak * left + current
 
     def distances(self, potential: Tensor, tensors: Tensors) -> Tensor:
         levels = torch.arange(1, self.levels + 1, device=potential.device, dtype=potential.dtype)
