@@ -13,12 +13,13 @@ from torch import Tensor, fx, nn
 from robustsnn.conversion import folded
 from robustsnn.conversion.fold import Tracer
 from robustsnn.deploy.layers import Channelwise, End, Flat, Kind, Layer, Pool, Shape
-from robustsnn.deploy.modules import KINDS, pool
+from robustsnn.deploy.modules import layer_of
 from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork
 
 ADDED = {"add": 1.0, "add_": 1.0, "iadd": 1.0, "sub": -1.0, "sub_": -1.0, "isub": -1.0}
 MULTIPLIED = {"mul", "mul_", "imul", "truediv", "div", "div_", "itruediv"}
+IN_PLACE = {"iadd", "add_", "isub", "sub_", "imul", "mul_", "div_", "itruediv"}
 RESHAPED = {"flatten", "view", "reshape", "squeeze"}
 SAME = {"contiguous", "to", "float", "type_as", "dropout", "dropout1d", "dropout2d", "dropout3d"}
 POOLED: dict[str, Callable[..., nn.Module]] = {"avg_pool2d": nn.AvgPool2d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d}
@@ -83,7 +84,7 @@ class _Follow(fx.Interpreter):
         elif isinstance(result, Tensor) and any(source in self.sums for source in n.all_input_nodes):
             shape = tuple(result.shape[1:])
             self.sums[n] = self._module(n, shape) if n.op == "call_module" else self._operation(n, shape)
-            if str(_named(n)) in {"iadd", "add_", "isub", "sub_", "imul", "mul_", "div_", "itruediv"}:
+            if _named(n) in IN_PLACE:
                 self.sums[n.all_input_nodes[0]] = self.sums[n]  # in place: whoever reads it later reads the result
         return result
 
@@ -96,13 +97,7 @@ class _Follow(fx.Interpreter):
         takes = self.layers[next(iter(terms))].gives
         if isinstance(module, nn.Flatten) and takes == gives:
             return terms
-        for kind, make in KINDS.items():
-            if isinstance(module, kind):
-                return self._add(n.name, make(str(n.target), module, takes, gives), terms, gives)
-        raise ValueError(
-            f"layer {str(n.target)!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions, "
-            "linear layers, norms behind them, average pools and neurons"
-        )
+        return self._add(n.name, layer_of(str(n.target), module, takes, gives), terms, gives)
 
     def _operation(self, n: fx.Node, gives: Shape) -> Terms:
         name, tracked = _named(n), [a for a in n.args if isinstance(a, fx.Node) and a in self.sums]
@@ -125,7 +120,7 @@ class _Follow(fx.Interpreter):
             return self._add(n.name, Flat(), first, gives)
         if name in POOLED and n.args[0] is tracked[0]:
             arguments, options = self.fetch_args_kwargs_from_env(n)
-            return self._add(n.name, pool(n.name, POOLED[name](*arguments[1:], **options), takes, gives), first, gives)
+            return self._add(n.name, layer_of(n.name, POOLED[name](*arguments[1:], **options), takes, gives), first, gives)
         if name == "mean" and len(takes) == 3 and _axes(n) == {2, 3}:
             pooled = self._add(n.name, Pool((takes[1], takes[2]), (takes[1], takes[2]), (0, 0)), first, (takes[0], 1, 1))
             return pooled if len(gives) == 3 else self._add(f"{n.name}_flat", Flat(), pooled, gives)

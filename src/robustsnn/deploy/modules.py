@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,50 @@ from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, Fire, Flat,
 from robustsnn.models import Normalize
 from robustsnn.spiking import NeuronLayer
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)  # those of `spiking.norm` are among them
+
+def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
+    """The layer that a module is, which takes and gives these shapes, without the batch.
+
+    Raises:
+        ValueError: other simulators do not know it.
+    """
+    match module:
+        case Normalize():
+            mean, std = array(module.mean).ravel(), array(module.std).ravel()
+            return Channelwise(1 / std, -mean / std)
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            if module.running_mean is None or module.running_var is None:
+                raise ValueError(f"layer {path!r} normalises by the batch itself: let it keep running statistics")
+            scale = 1 / torch.sqrt(module.running_var + module.eps)
+            if module.weight is not None:
+                scale = scale * module.weight
+            return Channelwise(array(scale), array((0 if module.bias is None else module.bias) - module.running_mean * scale))
+        case nn.Conv2d():
+            return _conv(path, module)
+        case nn.Linear():
+            if len(takes) != 1:
+                raise ValueError(f"layer {path!r} maps the last axis of {takes}: flatten before it")
+            return Dense(array(module.weight), _bias(module))
+        case nn.AdaptiveAvgPool2d():
+            if takes[1] % gives[1] or takes[2] % gives[2]:
+                raise ValueError(f"pool {path!r} takes windows of different sizes, {takes} to {gives}: let it divide evenly")
+            kernel = takes[1] // gives[1], takes[2] // gives[2]
+            return Pool(kernel, kernel, (0, 0))
+        case nn.AvgPool2d():
+            uneven = _pair(module.padding) != (0, 0) and not module.count_include_pad
+            if module.ceil_mode or module.divisor_override or uneven:
+                raise ValueError(f"pool {path!r} divides by other numbers at the border: leave its options as they are")
+            return Pool(_pair(module.kernel_size), _pair(module.stride), _pair(module.padding))
+        case nn.Flatten():
+            if len(gives) != 1:
+                raise ValueError(f"layer {path!r} flattens {takes} to {gives}: flatten to one axis")
+            return Flat()
+        case NeuronLayer():
+            return Fire(array(module.threshold), module.dynamics.neuron.relayed(module.tensors).leak)
+    raise ValueError(
+        f"layer {path!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions, "
+        "linear layers, norms behind them, average pools and neurons"
+    )
 
 
 def array(tensor: Tensor) -> Array:
@@ -25,25 +67,11 @@ def _pair(value: Any) -> tuple[int, int]:
     return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-def _normalize(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    assert isinstance(module, Normalize)
-    mean, std = array(module.mean).ravel(), array(module.std).ravel()
-    return Channelwise(1 / std, -mean / std)
+def _bias(module: nn.Conv2d | nn.Linear) -> Array:
+    return array(module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias)
 
 
-def _norm(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    assert isinstance(module, NORMS)
-    if module.running_mean is None or module.running_var is None:
-        raise ValueError(f"layer {path!r} normalises by the batch itself: let it keep running statistics")
-    scale = 1 / torch.sqrt(module.running_var + module.eps)
-    if module.weight is not None:
-        scale = scale * module.weight
-    bias = -module.running_mean * scale + (module.bias if module.bias is not None else 0)
-    return Channelwise(array(scale), array(bias))
-
-
-def _conv(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    assert isinstance(module, nn.Conv2d)
+def _conv(path: str, module: nn.Conv2d) -> Conv:
     weight, groups = array(module.weight), module.groups
     if module.padding_mode != "zeros" or weight.shape[2] != weight.shape[3]:
         raise ValueError(f"layer {path!r}: NIR describes convolutions with square kernels and zero padding only")
@@ -57,53 +85,4 @@ def _conv(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
     for group in range(groups):  # other simulators know no groups
         outs, ins = (slice(group * n // groups, (group + 1) * n // groups) for n in dense.shape[:2])
         dense[outs, ins] = weight[outs]
-    bias = np.zeros(len(dense), dense.dtype) if module.bias is None else array(module.bias)
-    return Conv(dense, bias, _pair(module.stride), _pair(padding), _pair(module.dilation))
-
-
-def _dense(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    assert isinstance(module, nn.Linear)
-    if len(takes) != 1:
-        raise ValueError(f"layer {path!r} maps the last axis of {takes}: flatten before it")
-    weight = array(module.weight)
-    return Dense(weight, np.zeros(len(weight), weight.dtype) if module.bias is None else array(module.bias))
-
-
-def pool(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    """An average pool.
-
-    Raises:
-        ValueError: windows that other simulators do not know.
-    """
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        if takes[1] % gives[1] or takes[2] % gives[2]:
-            raise ValueError(f"pool {path!r} takes windows of different sizes, {takes} to {gives}: let it divide evenly")
-        kernel = takes[1] // gives[1], takes[2] // gives[2]
-        return Pool(kernel, kernel, (0, 0))
-    assert isinstance(module, nn.AvgPool2d)
-    if module.ceil_mode or module.divisor_override or (_pair(module.padding) != (0, 0) and not module.count_include_pad):
-        raise ValueError(f"pool {path!r} divides by other numbers at the border: leave its options as they are")
-    return Pool(_pair(module.kernel_size), _pair(module.stride), _pair(module.padding))
-
-
-def _fire(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    assert isinstance(module, NeuronLayer)
-    return Fire(array(module.threshold), module.dynamics.neuron.relayed(module.tensors).leak)
-
-
-def _flat(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    if len(gives) != 1:
-        raise ValueError(f"layer {path!r} flattens {takes} to {gives}: flatten to one axis")
-    return Flat()
-
-
-KINDS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[str, nn.Module, Shape, Shape], Kind]] = {
-    Normalize: _normalize,
-    nn.Conv2d: _conv,
-    nn.Linear: _dense,
-    NORMS: _norm,
-    (nn.AvgPool2d, nn.AdaptiveAvgPool2d): pool,
-    nn.Flatten: _flat,
-    NeuronLayer: _fire,
-}
-"""The layer that a module is: ``(path, module, shape taken, shape given) -> layer``."""
+    return Conv(dense, _bias(module), _pair(module.stride), _pair(padding), _pair(module.dilation))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, Fire, Layer, Layers, Pool, absorb, readers
+from robustsnn.deploy.layers import Array, Channelwise, Dense, Fire, Layer, Layers, Pool, absorb, readers
 
 DT = 1e-4
 """Seconds in a time step: what snnTorch, which is not told, takes it to be."""
@@ -168,7 +168,7 @@ def _with_one_threshold(layers: Layers, mixed: Sequence[str]) -> dict[str, Layer
 def _with_sums(layers: Layers) -> dict[str, Layer]:
     left: dict[str, Layer] = {}
     renamed: dict[str, str] = {}
-    like = next(layer.what.bias for layer in layers.values() if isinstance(layer.what, Conv | Dense))
+    like = next(layer.what.bias for layer in layers.values() if isinstance(layer.what, Dense))
     for name, layer in layers.items():
         layer = replace(layer, inputs=tuple(renamed.get(source, source) for source in layer.inputs))
         left[name] = layer
