@@ -190,22 +190,17 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
     Raises:
         ValueError: `load` could not read them.
     """
-    neuron, surrogate = repr(dynamics.neuron), repr(dynamics.surrogate)
-    try:
-        build("surrogate", SURROGATES, surrogate)
-    except ValueError:
-        raise ValueError(
-            f"a network with the surrogate {surrogate[:80]} could be saved, but not loaded: put its dataclass into "
-            "robustsnn.spiking.SURROGATES, or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same"
-        ) from None
-    try:
-        build("neuron", NEURONS, neuron)
-    except ValueError:
-        raise ValueError(
-            f"a network with the neuron {neuron[:80]} could be saved, but not loaded: put its dataclass into "
-            "robustsnn.spiking.NEURONS"
-        ) from None
-    return {**vars(dynamics), "neuron": neuron, "surrogate": surrogate}
+    texts = {"surrogate": repr(dynamics.surrogate), "neuron": repr(dynamics.neuron)}
+    otherwise = {"surrogate": ", or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same", "neuron": ""}
+    for kind, known in (("surrogate", SURROGATES), ("neuron", NEURONS)):
+        try:
+            build(kind, known, texts[kind])
+        except ValueError:
+            raise ValueError(
+                f"a network with the {kind} {texts[kind][:80]} could be saved, but not loaded: put its dataclass into "
+                f"robustsnn.spiking.{kind.upper()}S{otherwise[kind]}"
+            ) from None
+    return {**vars(dynamics), **texts}
 
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:

@@ -74,10 +74,6 @@ class Synchronised(BatchNorm2d):
         return y if self.bias is None else y + self.bias.view(-1, 1, 1)
 
 
-def _everyones(x: Tensor) -> Tensor:
-    return _Sum.apply(x)  # type: ignore[no-untyped-call, no-any-return]
-
-
 class _Sum(torch.autograd.Function):
     """The sum over all processes; each one's gradient is the sum of what all make of it."""
 
@@ -88,11 +84,12 @@ class _Sum(torch.autograd.Function):
         return summed
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        summed = grad.clone()
-        torch.distributed.all_reduce(summed)
-        return summed
+        return _everyones(grad)
+
+
+def _everyones(x: Tensor) -> Tensor:
+    return _Sum.apply(x)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _Normalize(torch.autograd.Function):
@@ -125,6 +122,13 @@ def _detached(x: Tensor | None) -> Tensor | None:
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance ``[C]`` of ``x [N,C,H,W]``: those of the images' own, put together."""
     rows = x.detach().permute(0, 2, 3, 1).flatten(1, 2)
-    variances, means = machine_code.moments(rows)
+    worthwhile = rows.numel() >= machine_code.SMALLEST and machine_code.compiles(rows.device.type)
+    moments = machine_code.code_for(_moments, rows.device, rows.dtype) if worthwhile else _moments
+    variances, means = moments(machine_code.bare(rows))
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    variances, means = torch.var_mean(rows, 1, correction=0)
+    return variances, means

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import view
 from robustsnn.conversion.layers import DROPOUTS, KEPT_FUNCTIONS, KEPT_METHODS, MAX_FUNCTIONS
-from robustsnn.conversion.trace import module_of, rectified
+from robustsnn.conversion.trace import module_of, put_at, rectified
 from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Signal
@@ -133,10 +133,9 @@ class Blueprint:
 
 def _put(body: nn.Module, place: str, module: nn.Module) -> None:
     parent, _, name = place.rpartition(".")
-    holder = body.get_submodule(parent)
-    if not name.isidentifier() and name not in holder._modules:
+    if not name.isidentifier() and name not in body.get_submodule(parent)._modules:
         raise ValueError(f"{place!r} is no place for a layer")
-    holder._modules[name] = module.train(holder.training)
+    put_at(body, place, module)
 
 
 def _attribute(body: nn.Module, place: str) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, Literal, get_args, overload
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,46 +21,6 @@ from robustsnn.spiking.network import SpikingNetwork
 
 CONSTANT = 100
 """Time steps of calibration on a constant input."""
-OnLayer = Callable[[str, float], None]
-
-
-@overload
-def calibrate(
-    net: SpikingNetwork,
-    data: Any,
-    percentile: float = ...,
-    timesteps: int | None = ...,
-    *,
-    granularity: Literal["layer"] = ...,
-    limit: int = ...,
-    on_layer: OnLayer = ...,
-) -> dict[str, float]: ...
-
-
-@overload
-def calibrate(
-    net: SpikingNetwork,
-    data: Any,
-    percentile: float = ...,
-    timesteps: int | None = ...,
-    *,
-    granularity: Literal["channel"],
-    limit: int = ...,
-    on_layer: OnLayer = ...,
-) -> dict[str, Tensor]: ...
-
-
-@overload
-def calibrate(
-    net: SpikingNetwork,
-    data: Any,
-    percentile: float = ...,
-    timesteps: int | None = ...,
-    *,
-    granularity: Granularity,
-    limit: int = ...,
-    on_layer: OnLayer = ...,
-) -> dict[str, float] | dict[str, Tensor]: ...
 
 
 @ieee()
@@ -71,8 +32,8 @@ def calibrate(
     *,
     granularity: Granularity = "layer",
     limit: int = 11,
-    on_layer: OnLayer = lambda name, threshold: None,
-) -> dict[str, float] | dict[str, Tensor]:
+    on_layer: Callable[[str, float], None] = lambda name, threshold: None,
+) -> dict[str, Any]:
     """Thresholds at scale 1, by module path in firing order.
 
     One layer at a time: the network runs ``timesteps`` steps with batch statistics in its batch norms, layers already
@@ -144,13 +105,6 @@ def batch_statistics(norm: nn.Module) -> nn.Module:
     return copy
 
 
-class _Received(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
     """The percentile of everything the neurons ``name`` receive on a batch ``[N,C,H,W]``; nothing behind them is computed.
 
@@ -162,24 +116,25 @@ def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) 
     return float(value)
 
 
+class _Received(Exception):
+    """Ends a forward pass at the layer whose input was wanted."""
+
+
 @torch.no_grad()
 def _from_the_images(
     batches: Sequence[Tensor], net: SpikingNetwork, name: str, look: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
     """As `Frontier.receive`, whatever the body is: every batch runs from the images to the neurons ``name``."""
+    fresh, seen = view(net), []
 
-    class Record(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            raise _Received(look(x))
+    def record(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(look(given[0]))
+        raise _Received
 
-    view = net.rewired(lambda path, neuron: Record() if path == name else neuron.changed())
-    seen = []
+    fresh.neurons[name].register_forward_pre_hook(record)
     for images in batches:
-        try:
-            view(images)
-        except _Received as received:
-            seen.append(received.value)
-        else:
+        with suppress(_Received):
+            fresh(images)
             raise ValueError(f"the neurons of {name!r} are never reached: remove the layer from the network")
     return seen
 

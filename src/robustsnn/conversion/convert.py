@@ -126,7 +126,10 @@ def spiking(
         ValueError: a layer that cannot be converted, or a body that mixes the images of a batch.
     """
     traced, layers = trace(ann, allow)
-    body = rewire(traced, lambda _, m: _with_bias(m) if isinstance(m, nn.Linear) and m.bias is None else None)
+    body = view(traced)
+    for linear in body.modules():
+        if isinstance(linear, nn.Linear) and linear._parameters["bias"] is None:
+            linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
     stills = signal.stills(images)
     slots = _slots(body, stills)
     _check_same(rectified(ann), body, stills)
@@ -136,12 +139,6 @@ def spiking(
         for value in net.thresholds.values():
             value.fill_(threshold)
     return net
-
-
-def _with_bias(linear: nn.Linear) -> nn.Module:
-    copy = view(linear)
-    copy._parameters["bias"] = nn.Parameter(linear.weight.new_zeros(linear.out_features))
-    return copy
 
 
 @torch.no_grad()
@@ -219,20 +216,14 @@ def renew(net: SpikingNetwork, batch_norm: BatchNorm, batches: Iterable[Tensor])
 def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
     """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps."""
 
-    def counting(name: str, module: nn.Module) -> nn.Module | None:
+    def counting(_: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, _BatchNorm):
             return None
-        copy = view(module)
-        assert isinstance(copy, _BatchNorm)
-        copy.momentum = None  # a plain mean of all batches
-        return copy
+        module.reset_running_stats()
+        fresh = view(module).train()
+        fresh.momentum = None  # a plain mean of all batches
+        return fresh
 
-    for module in net.modules():
-        if isinstance(module, _BatchNorm):
-            module.reset_running_stats()
-    fresh = rewire(net, counting).eval()
-    for module in fresh.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
+    fresh = rewire(view(net).eval(), counting)
     for images in batches:
         fresh(images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +46,7 @@ class Frontier:
         for i, node in enumerate(nodes):
             if node.op == "call_module" and (name := names.get(id(net.body.get_submodule(str(node.target))))) is not None:
                 self.places.setdefault(name, i)
-        self.nodes = nodes[: max(self.places.values(), default=-1) + 1]
-        self.constants = [node for node in self.nodes if node.op == "get_attr"]
-        last_use = {node: i for i, step in enumerate(self.nodes) for node in (step, *step.all_input_nodes)}
-        self.spent: list[list[fx.Node]] = [[] for _ in self.nodes]  # what no one reads after each step
-        for node, i in last_use.items():
-            if node.op != "get_attr":
-                self.spent[i].append(node)
-        self.batches = batches
-        self.done = 0
+        self.nodes, self.batches, self.done = nodes, batches, 0
         self.kept: list[dict[fx.Node, Any]] = [{} for _ in batches]
 
     @torch.no_grad()
@@ -75,20 +68,13 @@ class Frontier:
         self.done = stop
 
     def _reach(self, net: SpikingNetwork, batch: int, stop: int) -> dict[fx.Node, Any]:
-        """What is alive before step ``stop``."""
-        run = Sparing(net.body, garbage_collect_values=False, graph=self.nodes[0].graph)
-        values = run.env = _unpacked(self.kept[batch])
-        constants = {node: run.run_node(node) for node in self.constants}
-        values |= constants
-        for i in range(self.done, stop):
-            node = self.nodes[i]
-            if node.op == "placeholder":
-                values[node] = net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format))
-            elif node.op != "get_attr":
-                values[node] = run.run_node(node)
-            for spent in self.spent[i]:
-                del values[spent]
-        return {node: value for node, value in values.items() if node not in constants}
+        """What is alive before step ``stop``; None for steps whose values no one reads any more."""
+        run = Sparing(net.body, graph=self.nodes[0].graph)
+        run.stop = self.nodes[stop]
+        images = () if self.done else (net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format)),)
+        with suppress(_Stopped):
+            run.run(*images, initial_env=_unpacked(self.kept[batch]), enable_io_processing=False)
+        return {node: run.env.get(node) for node in self.nodes[:stop] if node.op != "get_attr"}
 
 
 @torch.no_grad()
@@ -106,11 +92,20 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     return start if list(start.places) == list(net.neurons) else None
 
 
+class _Stopped(Exception):
+    """Ends a run at the step that it was to reach."""
+
+
 class Sparing(fx.Interpreter):
     """Runs a body step by step, the same to the bit, with less memory: convolutions slice by slice; batch norms and neurons
     in place of an input that no one else reads."""
 
+    stop: fx.Node | None = None
+    """Before which step to end by `_Stopped`."""
+
     def run_node(self, n: fx.Node) -> Any:
+        if n is self.stop:
+            raise _Stopped
         if n.op != "call_module" or len(n.args) != 1 or n.kwargs:
             return super().run_node(n)
         module, x = self.fetch_attr(str(n.target)), self.fetch_args_kwargs_from_env(n)[0][0]

@@ -97,18 +97,6 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def layered(what: str, depth: int, rest: int) -> int:
-    """The number of blocks per stage of a residual network of ``6 n + rest`` layers.
-
-    Raises:
-        ValueError: another depth, or one beyond `DEEPEST`.
-    """
-    if not 6 + rest <= depth <= DEEPEST or (depth - rest) % 6:
-        fits = ", ".join(str(6 * n + rest) for n in (1, 2, 3, 5))
-        raise ValueError(f"depth of a {what} must be 6 n + {rest} ({fits}, ...) and at most {DEEPEST}, not {depth}")
-    return (depth - rest) // 6
-
-
 WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 

@@ -63,11 +63,11 @@ class AdaptiveView(nn.Module):
         self.memory: dict[str, tuple[Tensor, Tensor]] = {}
         self.count = 0
         self.index: Tensor | None = None
-        self.net: nn.Module
-        if isinstance(net, ForeignNetwork):
-            self.net = net.spiking(self._step_by_step)
-        else:
-            self.net = net.rewired(lambda name, neuron: neuron.changed(fire=self._fire(name)))
+        self.net: nn.Module = (
+            net.spiking(self._step_by_step)
+            if isinstance(net, ForeignNetwork)
+            else net.rewired(lambda name, layer: layer.changed(fire=self._fire(name)))
+        )
 
     def begin(self, count: int) -> None:
         """A new run on ``count`` images."""
@@ -91,14 +91,8 @@ class AdaptiveView(nn.Module):
             with torch.no_grad():
                 seen = Firing(current.detach(), {"threshold": threshold, **trained}, dynamics)
                 k = self._sharpness(name, seen.distances.abs_())
-
-            def rule(grad: Tensor, firing: Firing) -> Tensor:
-                def derivative(t: int, u: Tensor) -> Tensor:
-                    return _arctangent(u, k[t])
-
-                return firing.back(grad, derivative)
-
-            return Through(rule)(current, threshold, dynamics, **trained)
+            rule = Through(lambda grad, firing: firing.back(grad, lambda t, u: _arctangent(u, k[t])))
+            return rule(current, threshold, dynamics, **trained)
 
         return fire
 

@@ -25,13 +25,13 @@ LONGEST = 64
 def spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> Tensor | None:
     """Spikes ``[T, N, ...]``."""
     found = _run(_spikes, current, tensors, _forward(dynamics))
-    return found and found[0]
+    return found[0] if found else None
 
 
 def membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, Tensor] | None:
     """Potentials before the reset, and spikes, ``[T, N, ...]``."""
     found = _run(_membrane, current, tensors, _forward(dynamics))
-    return found and (found[0], found[1])
+    return (found[0], found[1]) if found else None
 
 
 def gradients(grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, dict[str, Tensor]] | None:
@@ -39,7 +39,7 @@ def gradients(grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamic
     if not dynamics.neuron.by_hand or type(dynamics.surrogate) not in SURROGATES.values():
         return None
     found = _run(_backward, current, tensors, dynamics, grad)
-    return found and (found[0], {name: each[0] for name, each in zip(tensors, found[1:], strict=True)})
+    return (found[0], {name: each[0] for name, each in zip(tensors, found[1:], strict=True)}) if found else None
 
 
 def _spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor]:
@@ -134,8 +134,8 @@ def _forward(dynamics: Dynamics) -> Dynamics:
 
 @cache
 def _forms(dynamics: Dynamics) -> tuple[Dynamics, Dynamics]:
-    """The dynamics without what trained tensors begin at and without their surrogate, for all of which one machine code serves;
-    and what this is given: the numbers of the surrogate as tensors, so that it serves all widths."""
+    """The dynamics as one machine code stands for them, whatever trained tensors begin at and the surrogate is; and as it is
+    given them, the numbers of the surrogate as tensors, so that it serves all widths."""
     anywhere: Any = replace(dynamics.neuron, **dict.fromkeys(dynamics.neuron.trained, 1.0))  # type: ignore[type-var]
     surrogate: SurrogateDerivative = object.__new__(type(dynamics.surrogate))
     for name, number in vars(dynamics.surrogate).items():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustsnn.compute.layout import layout
 from robustsnn.compute.norm import exact
 from robustsnn.compute.recall import recalling
-from robustsnn.compute.rewire import rewire
+from robustsnn.compute.rewire import rewire, view
 from robustsnn.names import nearest
 from robustsnn.spiking.dynamics import Dynamics, Fire
 from robustsnn.spiking.layer import NeuronLayer
@@ -119,16 +119,16 @@ class SpikingNetwork(Spiking):
 
     @torch.no_grad()
     def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
-        view, images = self.rewired(lambda _, neuron: neuron.changed()).eval(), 0
-        total = dict.fromkeys(view.thresholds, 0.0)
-        for name, neuron in view.neurons.items():
+        fresh, images = view(self).eval(), 0
+        total = dict.fromkeys(self.neurons, 0.0)
+        for name, neuron in fresh.neurons.items():
 
             def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
                 total[name] += float(spikes.mean(dtype=torch.float64)) * len(spikes) / self.timesteps
 
             neuron.register_forward_hook(count)
         for x in batches:
-            view(x)
+            fresh(x)
             images += len(x)
         return {name: value / images for name, value in total.items()}
 

@@ -28,42 +28,36 @@ class PotentialDependent:
 
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
-            return net.spiking(lambda _, own: self._step_by_step(own))
-        return spiking_only(self, net).firing(Through(self._rule))
+            return net.spiking(lambda _, own: _step_by_step(own))
+        return spiking_only(self, net).firing(Through(_rule))
 
-    @classmethod
-    def _step_by_step(cls, own: Spike) -> Spike:
-        """Distances to the threshold are spread like the potentials."""
-        sums: list[Tensor] = []
 
-        def spike(u: Tensor) -> Tensor:
-            moments = torch.stack([x.mean(tuple(range(2, u.dim())) or (1,), keepdim=True) for x in (u, u.square())]).detach()
-            sums.append(moments + sums[-1] if sums else moments)
-            mean, square = sums[-1] / len(sums)
-            s = cls._spread(mean, square)
-            return surrogate(own, lambda u: cls._bell(u, s))(u)
+def _rule(grad: Tensor, firing: Firing) -> Tensor:
+    v = firing.v_pre
+    space = tuple(range(3, v.dim())) or (2,)
+    count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
+    mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (v, v.square()))
+    spread = _spread(mean, square)
+    return firing.back(grad, lambda t, u: _bell(u, spread[t].reshape(*spread[t].shape, *[1] * (u.dim() + 1 - v.dim()))))
 
-        return spike
 
-    @staticmethod
-    def _rule(grad: Tensor, firing: Firing) -> Tensor:
-        v = firing.v_pre
-        space = tuple(range(3, v.dim())) or (2,)
-        count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
-        mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (v, v.square()))
-        spread = PotentialDependent._spread(mean, square)
+def _step_by_step(own: Spike) -> Spike:
+    """Distances to the threshold are spread like the potentials."""
+    sums: list[Tensor] = []
 
-        def derivative(t: int, u: Tensor) -> Tensor:
-            s = spread[t]
-            return PotentialDependent._bell(u, s.reshape(*s.shape, *[1] * (u.dim() - s.dim())))
+    def spike(u: Tensor) -> Tensor:
+        moments = torch.stack([x.mean(tuple(range(2, u.dim())) or (1,), keepdim=True) for x in (u, u.square())]).detach()
+        sums.append(moments + sums[-1] if sums else moments)
+        s = _spread(*(sums[-1] / len(sums)))
+        return surrogate(own, lambda u: _bell(u, s))(u)
 
-        return firing.back(grad, derivative)
+    return spike
 
-    @staticmethod
-    def _spread(mean: Tensor, square: Tensor) -> Tensor:
-        spread = (square - mean.square()).clamp(min=0).sqrt()
-        return torch.where(spread < 1e-6, 1.0, spread)
 
-    @staticmethod
-    def _bell(u: Tensor, s: Tensor) -> Tensor:
-        return torch.exp(-((u - s / 2) ** 2) / (2 * s**2)) / (math.sqrt(2 * math.pi) * s)
+def _spread(mean: Tensor, square: Tensor) -> Tensor:
+    spread = (square - mean.square()).clamp(min=0).sqrt()
+    return torch.where(spread < 1e-6, 1.0, spread)
+
+
+def _bell(u: Tensor, s: Tensor) -> Tensor:
+    return torch.exp(-((u - s / 2) ** 2) / (2 * s**2)) / (math.sqrt(2 * math.pi) * s)

@@ -96,7 +96,7 @@ class Neuron(ABC):
     def walk(
         self, current: Tensor, tensors: Tensors, derivative: Derivative = lambda t, u: u, detach_reset: bool = False
     ) -> Course:
-        """All steps of ``current [T, N, ...]`` one after the other, differentiable; who needs no gradient gives no derivative."""
+        """All steps of ``current [T, N, ...]`` one after the other; differentiable where a derivative is given."""
         left = self.begin(current[0], tensors)
         potentials, spikes = [], []
         for t, given in enumerate(current):
