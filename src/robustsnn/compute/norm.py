@@ -6,7 +6,6 @@ layout), and rounding that large flips spikes.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from robustsnn.compute import machine_code
 from robustsnn.compute.recall import known
+from robustsnn.compute.rewire import view
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -39,26 +39,15 @@ class BatchNorm2d(nn.BatchNorm2d):
         running_var.data.lerp_(variance * (count / (count - 1)), share)
 
 
-def exact(norm: nn.BatchNorm2d) -> BatchNorm2d:
+def exact(norm: nn.BatchNorm2d, kind: type[BatchNorm2d] = BatchNorm2d) -> BatchNorm2d:
     """The same layer over the same tensors with exact statistics."""
-    same = copy(norm)
-    same.__class__ = BatchNorm2d
-    assert isinstance(same, BatchNorm2d)
-    for containers in ("_parameters", "_buffers"):
-        same.__dict__[containers] = norm.__dict__[containers].copy()
-    return same
+    same: Any = view(norm)
+    same.__class__ = kind
+    return same  # type: ignore[no-any-return]
 
 
 class Synchronised(BatchNorm2d):
     """Batch norm whose batch statistics are those of the images of all processes together."""
-
-    @classmethod
-    def of(cls, norm: nn.BatchNorm2d) -> Synchronised:
-        """The same layer over the same tensors."""
-        same = exact(norm)
-        same.__class__ = cls
-        assert isinstance(same, Synchronised)
-        return same
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

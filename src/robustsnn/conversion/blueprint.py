@@ -59,11 +59,7 @@ class Blueprint:
 
     @staticmethod
     def of(net: SpikingNetwork) -> Blueprint:
-        """That of a network.
-
-        Raises:
-            ValueError: a step of its forward pass that could not be read again.
-        """
+        """That of a network. Raises ValueError: a step of its forward pass that could not be read again."""
         body = net.body
         shapes = {f"{n}.{key}": list(x.shape) for n, layer in net.neurons.items() for key, x in layer.tensors.items()}
         biases = [name for name, module in body.named_modules() if isinstance(module, nn.Linear) and module.bias is not None]
@@ -88,10 +84,7 @@ class Blueprint:
 
     def built(self, ann: nn.Module, dynamics: Dynamics, signal: Signal) -> SpikingNetwork:
         """The network over copies of the modules of ``ann``, its neurons' tensors of the right shapes and not yet filled.
-
-        Raises:
-            ValueError: a body that does not fit, or steps that no conversion writes.
-        """
+        Raises ValueError: a body that does not fit, or steps that no conversion writes."""
         body = view(rectified(ann))
         for name in self.biases:
             linear = body.get_submodule(name)

@@ -107,10 +107,7 @@ def batch_statistics(norm: nn.Module) -> nn.Module:
 
 def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
     """The percentile of everything the neurons ``name`` receive on a batch ``[N,C,H,W]``; nothing behind them is computed.
-
-    Raises:
-        ValueError: the forward pass never gets there.
-    """
+    Raises ValueError: the forward pass never gets there."""
     neuron = net.neurons[name]
     (value,) = _from_the_images([images], net, name, lambda x: percentiles(neuron.spent(x), percentile, neuron.repeats))
     return float(value)

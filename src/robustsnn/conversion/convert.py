@@ -119,11 +119,9 @@ def spiking(
 ) -> SpikingNetwork:
     """The architecture of ``ann``, over its very tensors, as a spiking network with every threshold the same.
 
-    Linear layers without a bias get a zero, trainable one. A dry run on a few of the ``images`` finds the firing order and
-    the neurons that see the constant input; only where the result is proved equal does that part run once.
-
-    Raises:
-        ValueError: a layer that cannot be converted, or a body that mixes the images of a batch.
+    Linear layers without a bias get a zero, trainable one. A dry run on a few of the ``images`` finds the firing order and the
+    neurons that see the constant input; only where the result is proved equal does that part run once. Raises ValueError: a
+    layer that cannot be converted, or a body that mixes the images of a batch.
     """
     traced, layers = trace(ann, allow)
     body = view(traced)
@@ -152,19 +150,6 @@ def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
         )
 
 
-class _Probe(nn.Module):
-    """A ReLU that notes when it was reached and whether it saw the images before time began; it then repeats them twice."""
-
-    def __init__(self, name: str, images: int, reached: list[Slot]) -> None:
-        super().__init__()
-        self.name, self.images, self.reached = name, images, reached
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = len(x) == self.images
-        self.reached.append(Slot(self.name, first))
-        return (torch.cat([x, x]) if first else x).relu()
-
-
 @torch.no_grad()
 def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     """Firing order and first neurons, by a dry run at two time steps."""
@@ -189,12 +174,19 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     expected = torch.cat([once, once])
     for at_input in (False, True):
         reached: list[Slot] = []
+        probed = view(body).eval()
+        for name, module in probed.named_modules():
+            if isinstance(module, nn.ReLU):
 
-        def probe(name: str, module: nn.Module, reached: list[Slot] = reached) -> nn.Module | None:
-            return _Probe(name, len(few), reached) if isinstance(module, nn.ReLU) else None
+                def note(_: nn.Module, given: tuple[Tensor, ...], name: str = name, reached: list[Slot] = reached) -> Any:
+                    """Where images come before time has begun, two time steps begin here."""
+                    (x,) = given
+                    reached.append(Slot(name, len(x) == len(few)))
+                    return torch.cat([x, x]) if reached[-1].first else x
 
+                module.register_forward_pre_hook(note)
         try:
-            out = rewire(body, probe).eval()(torch.cat([few, few]) if at_input else few)
+            out = probed(torch.cat([few, few]) if at_input else few)
         except (RuntimeError, ValueError):  # parts with and without time do not fit together
             continue
         if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
@@ -204,17 +196,14 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
 
 def renew(net: SpikingNetwork, batch_norm: BatchNorm, batches: Iterable[Tensor]) -> None:
     """Make of the running statistics that an ANN left in ``net`` what ``batch_norm`` says: see `convert`."""
-    if batch_norm == "reset":
-        for module in net.modules():
-            if isinstance(module, _BatchNorm):
-                module.reset_running_stats()
-    elif batch_norm == "reestimate":
-        reestimate(net, batches)
+    if batch_norm != "keep":
+        reestimate(net, batches if batch_norm == "reestimate" else ())
 
 
 @torch.no_grad()
 def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps."""
+    """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps; to
+    (0, 1) where there are none."""
 
     def counting(_: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, _BatchNorm):

@@ -33,11 +33,7 @@ class Frontier:
     From there to the next neurons everything runs once to look at what they receive and once more, when their threshold is
     known, to fire them. Only where more than `STORE` bytes would be alive (a residual stream that is no spikes) does the
     frontier stay behind for a while, and what lies in between is computed for every layer again.
-
-    Arguments:
-        net: as calibration runs it; only its thresholds may change later.
-        nodes: the steps of its body in order of execution.
-        batches: images ``[N,C,H,W]``.
+    Of the network, which is as calibration runs it, only the thresholds may change later.
     """
 
     def __init__(self, net: SpikingNetwork, nodes: Sequence[fx.Node], batches: Sequence[Tensor]) -> None:

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import view
 from robustsnn.conversion.calibrate import exact_percentile
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import followed
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 INVARIANT = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -112,10 +112,7 @@ class _Walk:
     def run(self) -> None:
         """Visit every operation in the order of execution."""
         self.modules = dict(self.body.named_modules(remove_duplicate=False))
-        training = {name: module.training for name, module in self.modules.items()}
-        graph = Tracer().trace(self.body.eval())
-        for name, module in self.modules.items():
-            module.training = training[name]
+        graph = followed(view(self.body).eval())
         self.calls = Counter(id(self.modules[str(n.target)]) for n in graph.nodes if n.op == "call_module")
         self.tensors = Counter(id(p) for m in set(self.modules.values()) for p in m._parameters.values() if p is not None)
         for node in graph.nodes:

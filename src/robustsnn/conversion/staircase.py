@@ -30,11 +30,9 @@ def staircase(
     along: for many levels and percentile 100 the copy computes what the ANN does on these images.
 
     Arguments:
-        ann: any module that `robustsnn.convert` takes, trained; left untouched.
-        data: batches or samples, as `convert` takes them; the first ``limit`` batches are used.
+        ann, data, allow, limit: as `robustsnn.convert` takes them; the ANN is trained, and left untouched.
         levels: of every staircase, the T that the spiking network will have.
         percentile: in (0, 100].
-        allow: ``{"max_pool"}`` admits max-pooling.
 
     Raises:
         ValueError: what `convert` refuses, or a network whose layers cannot take the scale in.

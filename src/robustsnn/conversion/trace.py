@@ -15,10 +15,9 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import followed
 from robustsnn.conversion.layers import judge_function, judge_module, owner
 from robustsnn.models import QCFS
-from robustsnn.names import one_line
 
 CHECKS: set[Any] = {
     torch._assert, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.getitem, getattr,
@@ -59,14 +58,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))
     evaluated = view(ann).eval()
-    tracer = Tracer()
-    try:
-        graph = tracer.trace(evaluated)
-    except Exception as error:
-        raise ValueError(
-            f"cannot follow the forward pass of {type(ann).__name__}: {one_line(error)}; write it without branches or "
-            "loops that depend on the data"
-        ) from error
+    graph = followed(evaluated)
     uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
     tree = view(ann)
     seen: set[str] = set()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from robustsnn.conversion import folded
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import followed
 from robustsnn.deploy.layers import Channelwise, End, Flat, Kind, Layer, Pool, Shape
 from robustsnn.deploy.modules import layer_of
 from robustsnn.names import one_line
@@ -30,26 +30,16 @@ Terms = dict[str, float]
 
 
 def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
-    """The layers of a network, batch norms folded, dropout dropped, by module path with ``_`` for ``.``.
+    """The layers of a network in eval mode, batch norms folded, dropout dropped, for images ``(C, H, W)``.
 
-    Arguments:
-        net: in any mode; left as it is. Its layers compute as in eval mode.
-        shape: of one image, ``(C, H, W)``.
-
-    Returns:
-        The layers from ``"input"`` to ``"output"``; what is added becomes several inputs of one layer.
+    By module path with ``_`` for ``.``, from ``"input"`` to ``"output"``; what is added becomes several inputs of one layer.
 
     Raises:
         ValueError: an operation that other simulators do not know, named with its module, or a shape that does not fit.
     """
     view = folded(deepcopy(net).cpu())
     assert isinstance(view, SpikingNetwork)
-    try:
-        graph = Tracer().trace(view.body)
-    except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
-        raise ValueError(
-            f"the forward pass cannot be followed ({one_line(error)}): make it one without branches on tensors"
-        ) from None
+    graph = followed(view.body)
     image = view.begun(torch.zeros(1, *shape, dtype=next(view.body.parameters()).dtype))
     steps = _Follow(view.body, graph, image.numpy().dtype)
     with torch.no_grad():

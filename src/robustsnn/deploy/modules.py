@@ -14,11 +14,8 @@ from robustsnn.spiking import NeuronLayer
 
 
 def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    """The layer that a module is, which takes and gives these shapes, without the batch.
-
-    Raises:
-        ValueError: other simulators do not know it.
-    """
+    """The layer that a module is, which takes and gives these shapes, without the batch. Raises ValueError: other simulators
+    do not know it."""
     match module:
         case Normalize():
             mean, std = array(module.mean).ravel(), array(module.std).ravel()

@@ -75,11 +75,8 @@ def remarks(graph: nir.NIRGraph) -> tuple[str, ...]:
 
 
 def export(net: SpikingNetwork, path: Path | str, target: str, shape: Shape) -> tuple[str, ...]:
-    """Write the network as a NIR file, whole or not at all, and return the `remarks`.
-
-    Raises:
-        ValueError: as `to_nir`; a file that cannot be written.
-    """
+    """Write the network as a NIR file, whole or not at all, and return the `remarks`. Raises ValueError: as `to_nir`; a file
+    that cannot be written."""
     graph, content = to_nir(net, shape, target), io.BytesIO()
     _nir().write(content, graph)
     write_atomic(Path(path), content.getvalue())

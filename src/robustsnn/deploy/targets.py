@@ -108,11 +108,8 @@ TARGETS: dict[str, Target] = {
 
 
 def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ...]]:
-    """The layers as a simulator can read them, and every way in which they are no longer exactly the network's.
-
-    Raises:
-        ValueError: neurons or sums that it does not have.
-    """
+    """The layers as a simulator can read them, and every way in which they are no longer exactly the network's. Raises
+    ValueError: neurons or sums that it does not have."""
     remarks = ["rounding: norms and branch weights are folded into weights, and sums are taken in another order"]
     fitted = dict(layers)
     if not target.branches and (sums := [name for name, layer in layers.items() if len(layer.inputs) > 1]):

@@ -1,6 +1,6 @@
 """Spiking networks: neurons, the networks they make, and the ways a gradient gets through them."""
 
-from robustsnn.spiking.adaptive import Adaptive
+from robustsnn.spiking.adaptive import Adaptive, PotentialDependent
 from robustsnn.spiking.dynamics import Dynamics, unrolled, walk
 from robustsnn.spiking.foreign import ForeignNetwork, Library
 from robustsnn.spiking.kernels import Firing, Through
@@ -8,7 +8,6 @@ from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.neurons import LIF, NEURONS, PLIF, MultiSpike, Neuron
 from robustsnn.spiking.paths import PATHS, Analog, Hybrid, Plain, Rate, RateApproximation, Scaled, Surrogate
-from robustsnn.spiking.potential_dependent import PotentialDependent
 from robustsnn.spiking.signal import SIGNALS, Constant, Frames, Signal
 from robustsnn.spiking.spiking import Spiking
 from robustsnn.spiking.surrogate import SURROGATES, Exponential, Rectangle, StraightThrough, Triangle

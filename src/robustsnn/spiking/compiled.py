@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -65,42 +65,6 @@ def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tenso
     return first, *(found[name][None] for name in tensors)
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """A layer as a compiler likes it: dimensions in the order of memory, and those that share all tensors as one."""
-
-    order: tuple[int, ...]
-    sizes: tuple[int, ...]
-    folded: tuple[int, ...]
-    tensors: dict[str, Tensor]
-
-    @staticmethod
-    def of(current: Tensor, tensors: Tensors) -> _Fold:
-        shape, strides = current.shape[1:], current.stride()[1:]
-        order = sorted(range(len(shape)), key=lambda d: -strides[d])
-        whole = {name: x.reshape((1,) * (len(shape) - x.dim()) + x.shape).permute(order) for name, x in tensors.items()}
-        folded: list[int] = []
-        shared: list[bool] = []
-        places: list[int] = []
-        for place, d in enumerate(order):
-            alike = all(x.shape[place] == 1 for x in whole.values())
-            if folded and shared[-1] and alike:
-                folded[-1] *= shape[d]
-            else:
-                folded.append(shape[d])
-                shared.append(alike)
-                places.append(place)
-        own = {name: x.reshape([x.shape[place] for place in places]) for name, x in whole.items()}
-        return _Fold(tuple(order), tuple(shape[d] for d in order), tuple(folded), own)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.permute(0, *(d + 1 for d in self.order)).reshape(len(x), *self.folded)
-
-    def back(self, x: Tensor) -> Tensor:
-        places = sorted(range(len(self.order)), key=lambda i: self.order[i])
-        return x.reshape(len(x), *self.sizes).permute(0, *(i + 1 for i in places))
-
-
 def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
     return (
         current.numel() >= machine_code.SMALLEST
@@ -113,17 +77,24 @@ def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
 def _run(
     equations: Callable[..., tuple[Tensor, ...]], current: Tensor, tensors: Tensors, dynamics: Dynamics, *more: Tensor
 ) -> tuple[Tensor, ...] | None:
-    """What the equations give, all of it laid out like the current; None where machine code is not worth it."""
+    """What the equations give, laid out like the current; None where machine code is not worth it."""
     if not _worthwhile(current, tensors):
         return None
-    fold = _Fold.of(current, tensors)
-    kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype)
+    neurons, strides = current.shape[1:], current.stride()[1:]
+    order = sorted(range(len(neurons)), key=lambda d: -strides[d])
+    ways, places = [0, *(d + 1 for d in order)], [0, *(order.index(d) + 1 for d in range(len(order)))]
+
+    def row(x: Tensor) -> Tensor:
+        """The neurons ``[T, N, ...]`` as a compiler likes them: one dimension, in the order of memory."""
+        return machine_code.bare(x.permute(ways).reshape(len(x), -1))
+
+    own = {name: x.view(()) if x.numel() == 1 else row(x.expand(1, *neurons))[0] for name, x in tensors.items()}
+    kind = (len(current), tuple(x.dim() for x in own.values()), current.stride(0) == 0, current.dtype)
     alike, fluid = _forms(dynamics)
     code = machine_code.code_for(equations, current.device, type(dynamics.surrogate), alike, *kind)
-    own = {name: machine_code.bare(x) for name, x in fold.tensors.items()}
     with torch.no_grad():
-        found = code(machine_code.bare(fold(current)), own, fluid, *(machine_code.bare(fold(x)) for x in more))
-    return tuple(fold.back(x) for x in found)
+        found = code(row(current), {name: machine_code.bare(x) for name, x in own.items()}, fluid, *map(row, more))
+    return tuple(x.reshape(len(x), *(neurons[d] for d in order)).permute(places) for x in found)
 
 
 @cache

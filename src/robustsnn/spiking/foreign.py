@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
+from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.neurons.neuron import Spiked
 from robustsnn.spiking.spiking import Spiking
 from robustsnn.types import Images, StepLogits
@@ -49,22 +50,14 @@ class ForeignNetwork(Spiking):
     Every call runs a fresh copy of the module tree over the same tensors for T steps on a constant input, so no state
     survives it, and the wrapped network is never touched. Forward passes are the library's own, along every gradient path.
 
-    Arguments:
-        net: the network.
-        timesteps: ``T >= 1``.
-        library: what it is made with.
-        run: how to run it.
-
     Raises:
         ValueError: no neuron of the library in the network, or ``timesteps < 1``.
     """
 
     def __init__(self, net: nn.Module, timesteps: int, library: Library, run: Run) -> None:
         super().__init__()
-        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
-            raise ValueError(f"timesteps must be a whole number of at least 1, not {timesteps!r}")
         self.net = net
-        self.T = timesteps
+        self.T = Dynamics(timesteps).timesteps  # which refuses other numbers
         self.library = library
         self.run = run
         self.change: Callable[[str, nn.Module], None] = lambda name, neuron: None
@@ -85,11 +78,7 @@ class ForeignNetwork(Spiking):
         return {name: module for name, module in self.net.named_modules() if hasattr(module, self.library.spike)}
 
     def steps(self, x: Images) -> StepLogits:
-        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``.
-
-        Raises:
-            ValueError: the network gives anything else.
-        """
+        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``. Raises ValueError: the network gives anything else."""
         fresh = view(self.net)
         for module in fresh.modules():
             self.library.reset(module)

@@ -41,8 +41,7 @@ class SpikingNetwork(Spiking):
         signal: how an input becomes T steps: `Constant` or `Frames`.
         slots: the places of neurons in firing order, with those that see a constant input before time begins. None takes every
             ``nn.ReLU`` in module order and repeats a constant input T times.
-        conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
-            network comes from elsewhere, such as a checkpoint.
+        conversion_report: a `robustsnn.conversion.ConversionReport`; None where the network comes from a checkpoint.
 
     Raises:
         ValueError: the body has no slot, or a slot is no ReLU.
@@ -105,8 +104,7 @@ class SpikingNetwork(Spiking):
     @property
     def neurons(self) -> dict[str, NeuronLayer]:
         """The layers of neurons by module path, in firing order."""
-        found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
-        return {name: module for name, module in found.items() if isinstance(module, NeuronLayer)}
+        return {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}  # type: ignore[misc]
 
     @property
     def timesteps(self) -> int:
@@ -138,11 +136,7 @@ class SpikingNetwork(Spiking):
 
     def begun(self, x: Tensor) -> Tensor:
         """What the body is given for inputs ``[N, ...]``: these where neurons see them before time begins, else all T steps,
-        ``[T*N, ...]``.
-
-        Raises:
-            ValueError: inputs that are not what the signal shows.
-        """
+        ``[T*N, ...]``. Raises ValueError: inputs that are not what the signal shows."""
         if self.signal.once and any(slot.first for slot in self.slots):
             return x
         return self.signal.shown(x, self.timesteps)
@@ -219,11 +213,7 @@ def _like(body: nn.Module, value: float | Tensor) -> Tensor:
 
 
 def spiking_only(path: object, net: nn.Module) -> SpikingNetwork:
-    """The network, for a gradient path that goes through neurons.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """The network, for a gradient path that goes through neurons. Raises ValueError: it has none."""
     if not isinstance(net, SpikingNetwork):
         raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of any other is Plain()")
     return net

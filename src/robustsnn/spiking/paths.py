@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
-from robustsnn.spiking.adaptive import Adaptive
+from robustsnn.spiking.adaptive import Adaptive, PotentialDependent
 from robustsnn.spiking.foreign import Around, ForeignNetwork, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused
 from robustsnn.spiking.network import SpikingNetwork, spiking_only
 from robustsnn.spiking.neurons import LIF, Neuron
-from robustsnn.spiking.potential_dependent import PotentialDependent
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 from robustsnn.types import GradientPath
 
@@ -37,11 +36,8 @@ class Plain:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset.
-
-    Raises:
-        ValueError: ``derivative`` is no function of ``u``.
-    """
+    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset. Raises
+    ValueError: ``derivative`` is no function of ``u``."""
 
     foreign: ClassVar[bool] = True
 
@@ -66,10 +62,8 @@ class Scaled:
     """`Surrogate` with the threshold as the unit of potentials: the derivative is ``g(u / threshold) / threshold``.
 
     A network computes the same if a layer's threshold, and all that flows into it, are multiplied by ``c > 0``; along this
-    path its gradient stays the same too, whatever surrogates of a fixed width make of it.
-
-    Raises:
-        ValueError: ``derivative`` is not a function of ``u``.
+    path its gradient stays the same too, whatever surrogates of a fixed width make of it. Raises ValueError: ``derivative`` is
+    not a function of ``u``.
     """
 
     derivative: SurrogateDerivative = Triangle()
@@ -157,11 +151,8 @@ class RateApproximation:
 @dataclass(frozen=True)
 class Hybrid:
     """Hybrid adversarial attack with rate-averaged gradients (HART): surrogate times gradient, averaged over time at the
-    current of every neuron, and nothing through the potential from step to step.
-
-    Raises:
-        ValueError: a ``width`` that is not above 0.
-    """
+    current of every neuron, and nothing through the potential from step to step. Raises ValueError: a ``width`` that is not
+    above 0."""
 
     width: float = 1.0
 
@@ -191,15 +182,8 @@ class Analog:
         return view.body
 
 
-PATHS: dict[str, Callable[..., GradientPath]] = {
-    "Surrogate": Surrogate,
-    "Scaled": Scaled,
-    "Rate": Rate,
-    "Analog": Analog,
-    "RateApproximation": RateApproximation,
-    "Hybrid": Hybrid,
-    "PotentialDependent": PotentialDependent,
-    "Adaptive": Adaptive,
-    "Plain": Plain,
-}
+_KINDS: tuple[type[GradientPath], ...] = (
+    Surrogate, Scaled, Rate, Analog, RateApproximation, Hybrid, PotentialDependent, Adaptive, Plain,
+)  # fmt: skip
+PATHS: dict[str, Callable[..., GradientPath]] = {kind.__name__: kind for kind in _KINDS}
 """Gradient paths by name."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neurons.neuron import Derivative, Neuron, Relayed, Tensors
+from robustsnn.spiking.neurons.neuron import Derivative, Neuron, Relayed, Seen, Tensors
 
 Reset = Literal["zero", "subtract"]
 
@@ -68,13 +67,7 @@ class LIF(Neuron):
         return spikes
 
     def gradients(
-        self,
-        grad: Tensor,
-        current: Tensor,
-        tensors: Tensors,
-        derivative: Derivative,
-        detach_reset: bool,
-        seen: Callable[[], tuple[Any, Any]],
+        self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Back-propagation through time by hand."""
         potentials, spikes = seen()

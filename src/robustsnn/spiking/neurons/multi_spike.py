@@ -19,9 +19,7 @@ class MultiSpike(Neuron):
         v[t]     = v_pre[t] - s[t] * threshold
 
     A spike's derivative is the sum of the surrogate's at all of these thresholds. Every spike of a burst costs accumulates.
-
-    Raises:
-        ValueError: a value outside its range.
+    Raises ValueError: a value outside its range.
     """
 
     levels: int = 4

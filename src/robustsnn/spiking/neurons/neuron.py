@@ -19,6 +19,9 @@ Spike = Callable[[Tensor], tuple[Tensor, Tensor]]
 Derivative = Callable[[int, Tensor], Tensor]
 """``derivative(t, u)``: the derivative of a spike at step ``t``, where the potential is ``u`` above the threshold."""
 
+Seen = Callable[[], tuple[Any, Any]]
+"""Gives the potentials before the reset and the spikes, ``[T, N, ...]``, to whom they spare work."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -42,10 +45,8 @@ class Neuron(ABC):
     """How currents become spikes. A kind of neuron is a frozen dataclass that says `reset_by`, and what differs from one
     threshold, one spike and a leaking potential: `begin`, `charge`, `distances`, `emitted`.
 
-    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments.
-
-    Raises:
-        ValueError: a ``leak`` outside ``(0, 1]`` or a ``start`` outside ``[0, 1)``.
+    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments. Raises ValueError: a ``leak``
+    outside ``(0, 1]`` or a ``start`` outside ``[0, 1)``.
     """
 
     leak: float = 1.0
@@ -111,11 +112,7 @@ class Neuron(ABC):
         return Course(potentials, spikes, left)
 
     def relayed(self, tensors: Tensors) -> Relayed:
-        """What it is to other simulators.
-
-        Raises:
-            ValueError: they have no such neuron.
-        """
+        """What it is to other simulators. Raises ValueError: they have no such neuron."""
         raise ValueError(
             f"{self} emits other spikes than 0 and 1, and neurons of NIR do not: use LIF() or PLIF(), or export as onnx"
         )
@@ -141,20 +138,10 @@ class Neuron(ABC):
     """Whether `gradients` is written by hand, and so can be compiled; else it is autograd through `walk`."""
 
     def gradients(
-        self,
-        grad: Tensor,
-        current: Tensor,
-        tensors: Tensors,
-        derivative: Derivative,
-        detach_reset: bool,
-        seen: Callable[[], tuple[Any, Any]],
+        self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gradients of the current ``[T, N, ...]`` and of the tensors, these summed or at every neuron ``[N, ...]``.
-
-        Arguments:
-            grad: that of the spikes, ``[T, N, ...]``.
-            seen: gives the potentials before the reset and the spikes, ``[T, N, ...]``, to whom they spare work.
-        """
+        """Gradients of the current ``[T, N, ...]`` and of the tensors, these summed or at every neuron ``[N, ...]``, from that
+        of the spikes ``[T, N, ...]``."""
         with torch.enable_grad():
             given = current.detach().requires_grad_()
             own = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
