@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
-from robustsnn.conversion.batches import first_batches
-from robustsnn.conversion.calibrate import calibrate
+from robustsnn.conversion.calibrate import calibrate, first_batches
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import BatchNorm, Granularity, one_line

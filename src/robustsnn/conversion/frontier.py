@@ -58,7 +58,7 @@ class Frontier:
         room = STORE / sum(len(images) for images in self.batches)
         for batch, images in enumerate(self.batches):
             kept = _packed(self._reach(net, batch, stop))
-            if batch == 0 and _bytes(kept) > room * len(images):
+            if batch == 0 and sum(dict(_storages(kept)).values()) > room * len(images):
                 return
             self.kept[batch] = kept
         self.done = stop
@@ -110,7 +110,8 @@ class Sparing(fx.Interpreter):
             return by_parts(lambda part, _: module(part), x, 0)
         if plain and self._owned(n):
             if type(module) in BATCH_NORMS and module.affine and module.running_mean is None:
-                return by_parts(lambda part, channels: _normed(module, part, channels), x, 1, x)
+                scale, shift, eps = module.weight, module.bias, module.eps
+                return by_parts(lambda part, c: F.batch_norm(part, None, None, scale[c], shift[c], True, 0.0, eps), x, 1, x)
             if isinstance(module, NeuronLayer) and not module.first:
                 steps = x.unflatten(0, (module.dynamics.timesteps, -1))
                 by_parts(lambda part, _: module(part.flatten(0, 1)).unflatten(0, (len(steps), -1)), steps, 1, steps)
@@ -123,11 +124,6 @@ class Sparing(fx.Interpreter):
         if source.op != "call_module" or len(source.users) != 1:
             return False
         return isinstance(self.fetch_attr(str(source.target)), (_ConvNd, nn.Linear, *BATCH_NORMS))
-
-
-def _normed(norm: Any, part: Tensor, channels: slice) -> Tensor:
-    """Some of the channels, by their own statistics."""
-    return F.batch_norm(part, None, None, norm.weight[channels], norm.bias[channels], True, 0.0, norm.eps)
 
 
 def by_parts(function: Callable[[Tensor, slice], Tensor], x: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
@@ -179,7 +175,7 @@ def pack(x: Tensor) -> Bits | None:
 
 def _packed(values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
     """The same with spikes as bits, where no other value is a view of them."""
-    owners = Counter(tensor.untyped_storage().data_ptr() for tensor in _tensors(values))
+    owners = Counter(place for place, _ in _storages(values))
 
     def packed(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point() or not value.is_contiguous():
@@ -195,14 +191,14 @@ def _unpacked(kept: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
     return {node: value.unpacked() if isinstance(value, Bits) else value for node, value in copied}
 
 
-def _bytes(values: dict[fx.Node, Any]) -> int:
-    return sum({s.data_ptr(): s.nbytes() for s in (tensor.untyped_storage() for tensor in _tensors(values))}.values())
+def _storages(values: dict[fx.Node, Any]) -> list[tuple[int, int]]:
+    """Where the memory of every tensor in them is, also in lists and tuples, and how many bytes it has."""
+    found: list[tuple[int, int]] = []
 
+    def note(leaf: Any) -> None:
+        held = leaf.bits if isinstance(leaf, Bits) else leaf
+        if isinstance(held, Tensor):
+            found.append((held.untyped_storage().data_ptr(), held.untyped_storage().nbytes()))
 
-def _tensors(values: dict[fx.Node, Any]) -> list[Tensor]:
-    """Every tensor in them, also in lists and tuples."""
-    found: list[Tensor] = []
-    for value in values.values():
-        leaves = value.bits if isinstance(value, Bits) else value
-        map_aggregate(leaves, lambda leaf: found.append(leaf) if isinstance(leaf, Tensor) else None)
+    map_aggregate(list(values.values()), note)
     return found

@@ -11,7 +11,6 @@ import copy
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,26 +28,6 @@ PRODUCTS: set[Any] = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 SHAPES: set[Any] = {getattr, "size", "dim"}
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """A body in the units of its neurons.
-
-    Arguments:
-        body: a copy of the body whose weights and statistics fit activations of height 1.
-        heights: of every activation, as they were given, or larger where activations that are added have to share one.
-        units: by activation, what its input has to be multiplied by to be that of the ANN; 1 almost everywhere.
-    """
-
-    body: nn.Module
-    heights: dict[str, float]
-    units: dict[str, float]
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """Of neurons, or of a staircase, in the units of what they receive."""
-        return {name: height / self.units[name] for name, height in self.heights.items()}
-
-
 def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
     """A body that computes the same when each activation ``name`` gives ``1 / heights[name]`` times what it gave.
 
@@ -63,9 +42,7 @@ def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
     while True:
         groups = {name: max(heights[other] for other in heights if shared[other] == shared[name]) for name in heights}
         try:
-            walk = _Walk(copy.deepcopy(body), groups)
-            walk.run()
-            return Scaled(walk.body, groups, walk.units)
+            return Scaled(copy.deepcopy(body), groups)
         except _Together as two:
             kept, gone = (shared[name] for name in two.names)
             shared = {name: kept if group == gone else group for name, group in shared.items()}
@@ -96,21 +73,20 @@ class _Together(Exception):
         self.names = names
 
 
-@dataclass
-class _Walk:
-    """One walk over the graph of a body, which is changed on the way."""
+class Scaled:
+    """A body in the units of its neurons, which a walk over its graph changes on the way.
 
-    body: nn.Module
-    heights: dict[str, float]
-    units: dict[str, float] = field(default_factory=dict)
-    found: dict[fx.Node, float] = field(default_factory=dict)
-    """What a value has to be multiplied by to be that of the ANN."""
-    taken: dict[int, tuple[float, str]] = field(default_factory=dict)
-    """By layer, what it took in at its first place, and whose height that is."""
+    Arguments:
+        body: whose weights and statistics are made to fit activations of height 1.
+        heights: of every activation; of those that are added, the same.
+    """
 
     @torch.no_grad()
-    def run(self) -> None:
-        """Visit every operation in the order of execution."""
+    def __init__(self, body: nn.Module, heights: dict[str, float]) -> None:
+        self.body, self.heights = body, heights
+        self.units: dict[str, float] = {}  # by activation, what its input has to be multiplied by to be that of the ANN
+        self.found: dict[fx.Node, float] = {}  # likewise of every value
+        self.taken: dict[int, tuple[float, str]] = {}  # by layer, what it took in at its first place, and whose height it is
         self.modules = dict(self.body.named_modules(remove_duplicate=False))
         graph = followed(view(self.body).eval())
         self.calls = Counter(id(self.modules[str(n.target)]) for n in graph.nodes if n.op == "call_module")
@@ -122,6 +98,11 @@ class _Walk:
                 self._plain(node, *(source for source in node.all_input_nodes if source in self.found))
             elif node.target not in SHAPES and any(source in self.found for source in node.all_input_nodes):
                 self.found[node] = self._visit(node)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Of neurons, or of a staircase, in the units of what they receive; these are the ANN's almost everywhere."""
+        return {name: height / self.units[name] for name, height in self.heights.items()}
 
     def _visit(self, node: fx.Node) -> float:
         active = [source for source in node.all_input_nodes if source in self.found]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from robustsnn.compute import rewire
-from robustsnn.conversion.batches import first_batches
+from robustsnn.conversion.calibrate import first_batches
 from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import trace
 from robustsnn.models import QCFS
