@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.calibrate import calibrate, first_batches
+from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import BatchNorm, Granularity, one_line
@@ -70,7 +71,9 @@ def convert(
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
         batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
-            to (0, 1), as published; ``"keep"`` leaves those of the ANN.
+            to (0, 1), as published; ``"keep"`` leaves those of the ANN, takes percentiles of what its own layers receive as
+            thresholds, and multiplies the weights behind by these. Then neurons with soft reset compute in many time steps
+            what the ANN does, activations cut off at ``scale`` times the percentile.
         signal: `Constant` images, or `Frames` ``[N,T,C,H,W]``.
         granularity: one threshold per ``"layer"`` or per ``"channel"``.
         allow: ``{"max_pool"}`` admits max-pooling.
@@ -93,10 +96,19 @@ def convert(
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     used = first_batches(data, limit, ann)
-    net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow, signal=signal)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
-    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
+    body, layers = trace(copy.deepcopy(ann), allow)
     found: dict[str, Tensor] = {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
+    if batch_norm == "keep" and not learned:
+        if granularity != "layer":
+            raise ValueError("batch_norm='keep' gives all channels of a layer one threshold: use granularity='layer'")
+        heights = heights_of(body, map(signal.stills, used), percentile)
+        units = scaled(body, {name: scale * height for name, height in heights.items()})
+        body, found = units.body, {name: used[0].new_tensor(value / scale) for name, value in units.thresholds.items()}
+        for name, threshold in found.items():
+            on_layer(name, float(threshold))
+    net = spiking(body, used[0], dynamics, allow=allow, signal=signal)
+    runs_once = net.conversion_report.runs_once
     if set(found) != set(net.thresholds):
         settings: Any = {"limit": limit, "on_layer": on_layer, "granularity": granularity}
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)

@@ -86,6 +86,7 @@ class Scaled:
         self.body, self.heights = body, heights
         self.units: dict[str, float] = {}  # by activation, what its input has to be multiplied by to be that of the ANN
         self.found: dict[fx.Node, float] = {}  # likewise of every value
+        self.sizes: set[fx.Node] = set()  # what follows from shapes alone
         self.taken: dict[int, tuple[float, str]] = {}  # by layer, what it took in at its first place, and whose height it is
         self.modules = dict(self.body.named_modules(remove_duplicate=False))
         graph = followed(view(self.body).eval())
@@ -96,7 +97,9 @@ class Scaled:
                 self.found[node] = 1.0
             elif node.op == "output":
                 self._plain(node, *(source for source in node.all_input_nodes if source in self.found))
-            elif node.target not in SHAPES and any(source in self.found for source in node.all_input_nodes):
+            elif node.target in SHAPES or (node.all_input_nodes and self.sizes.issuperset(node.all_input_nodes)):
+                self.sizes.add(node)
+            elif any(source in self.found for source in node.all_input_nodes):
                 self.found[node] = self._visit(node)
 
     @property
@@ -108,7 +111,7 @@ class Scaled:
         active = [source for source in node.all_input_nodes if source in self.found]
         if node.op == "call_module":
             return self._module(node, self.modules[str(node.target)], active[0])
-        own = len(active) < len(node.all_input_nodes)
+        own = len(active) < len(set(node.all_input_nodes) - self.sizes)
         if node.target in PRODUCTS and len(active) == 1:
             return self._product(node, active[0]) if own else self.found[active[0]]
         moved = node.target in SUMS and any(isinstance(a, int | float) and a for a in node.args)

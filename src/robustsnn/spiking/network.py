@@ -62,11 +62,8 @@ class SpikingNetwork(Spiking):
         super().__init__()
         modules = dict(body.named_modules())
         if slots is None:
-            slots = [
-                Slot(name, getattr(module, "first", False))
-                for name, module in modules.items()
-                if isinstance(module, nn.ReLU | NeuronLayer)
-            ]
+            fit = {name: module for name, module in modules.items() if isinstance(module, nn.ReLU | NeuronLayer)}
+            slots = [Slot(name, getattr(module, "first", False)) for name, module in fit.items()]
         if not slots:
             raise ValueError(
                 f"{type(body).__name__} has no nn.ReLU for neurons to take the place of: "
