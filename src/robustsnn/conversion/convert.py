@@ -97,18 +97,20 @@ def convert(
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     used = first_batches(data, limit, ann)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
-    body, layers = trace(copy.deepcopy(ann), allow)
-    found: dict[str, Tensor] = {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
+    body, kept = copy.deepcopy(ann), dict[str, Tensor]()
     if batch_norm == "keep" and not learned:
         if granularity != "layer":
             raise ValueError("batch_norm='keep' gives all channels of a layer one threshold: use granularity='layer'")
-        heights = heights_of(body, map(signal.stills, used), percentile)
-        units = scaled(body, {name: scale * height for name, height in heights.items()})
-        body, found = units.body, {name: used[0].new_tensor(value / scale) for name, value in units.thresholds.items()}
-        for name, threshold in found.items():
+        traced, _ = trace(body, allow)
+        _check_same(rectified(body), traced, signal.stills(used[0]))
+        heights = heights_of(traced, map(signal.stills, used), percentile, dynamics.timesteps if signal.once else 1)
+        units = scaled(traced, {name: scale * height for name, height in heights.items()})
+        body, kept = units.body, {name: used[0].new_tensor(value / scale) for name, value in units.thresholds.items()}
+        for name, threshold in kept.items():
             on_layer(name, float(threshold))
     net = spiking(body, used[0], dynamics, allow=allow, signal=signal)
-    runs_once = net.conversion_report.runs_once
+    layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
+    found = kept | {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
     if set(found) != set(net.thresholds):
         settings: Any = {"limit": limit, "on_layer": on_layer, "granularity": granularity}
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)

@@ -78,9 +78,8 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     """The frontier at the images; None where the forward pass cannot be followed (or only by a graph that computes something
     else, as for branches on types) or does not go through the neurons in their order."""
     few = net.signal.stills(batches[0][torch.arange(2) % len(batches[0])])
-    analog = rewire(
-        net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None
-    )  # spikes would hide much
+    # by ReLU, since spikes would hide much
+    analog = rewire(net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None)
     run = faithful(net.body, few, lambda graph: Sparing(analog, graph=graph))
     if run is None:
         return None

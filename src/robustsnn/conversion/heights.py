@@ -49,16 +49,16 @@ def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
 
 
 @torch.no_grad()
-def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float) -> dict[str, float]:
-    """By activation of a traced body, the largest over the batches of the percentile of what it receives; 1 for one that
-    receives nothing above 0."""
+def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float, repeats: int = 1) -> dict[str, float]:
+    """By activation of a traced body, the largest over the batches of the percentile of what it receives, each sample shown
+    ``repeats`` times; 1 for one that receives nothing above 0."""
     found: dict[str, float] = {}
     fresh = view(body).eval()
     for name, module in fresh.named_modules():
         if isinstance(module, nn.ReLU):
 
             def look(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
-                found[name] = max(found.get(name, 0.0), exact_percentile(given[0].flatten(), percentile))
+                found[name] = max(found.get(name, 0.0), exact_percentile(given[0].flatten(), percentile, repeats))
 
             module.register_forward_pre_hook(look)
     for images in batches:
