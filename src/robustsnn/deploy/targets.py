@@ -117,7 +117,8 @@ def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ..
             f"layer {sums[0]!r} sums branches, and {target.label} runs the layer before all of them are there: export for "
             "generic, snntorch or spikingjelly"
         )
-    if target.uniform and (mixed := [name for name, layer in layers.items() if _mixed(layer)]):
+    thresholds = {name: layer.what.threshold for name, layer in layers.items() if isinstance(layer.what, Fire)}
+    if target.uniform and (mixed := [name for name, values in thresholds.items() if np.unique(values).size > 1]):
         remarks.append(f"thresholds: one per layer; {', '.join(mixed)} have their weights divided by theirs")
         fitted = _with_one_threshold(fitted, mixed)
     if not target.averages and any(isinstance(layer.what, Pool) for layer in layers.values()):
@@ -140,10 +141,6 @@ def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ..
 def lowered(threshold: Array) -> Array:
     """The next number below: above it is at or above the threshold."""
     return np.asarray(np.nextafter(threshold, threshold.dtype.type(-np.inf)))
-
-
-def _mixed(layer: Layer) -> bool:
-    return isinstance(layer.what, Fire) and np.unique(layer.what.threshold).size > 1
 
 
 def _with_one_threshold(layers: Layers, mixed: Sequence[str]) -> dict[str, Layer]:
