@@ -51,8 +51,14 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any] = {}, metri
     """
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
-    if "name" in recipe.get("model", {}):
-        _check_body(recipe["model"], net)
+    if "name" in recipe.get("model", {}):  # which `load` is to fill with the tensors
+        try:
+            _check_shapes(recipe["model"], net.state_dict(), "body." if isinstance(net, SpikingNetwork) else "")
+        except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
+            raise ValueError(
+                f"recipe['model'] does not make the body of this network ({one_line(error)}): give the arguments of "
+                "models.create that made it, or leave 'model' out and give load(path, body) one"
+            ) from None
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
         blueprint = asdict(Blueprint.of(net))
@@ -68,11 +74,8 @@ def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any] = {}, metri
 
 
 def read_header(path: Path | str) -> Header:
-    """What a checkpoint says of itself, without building its network.
-
-    Raises:
-        ValueError: no such file, or no checkpoint of this project.
-    """
+    """What a checkpoint says of itself, without building its network. Raises ValueError: no such file, or no checkpoint of
+    this project."""
     return _header(Path(path), read_tensors(located(path))[1])
 
 
@@ -127,11 +130,8 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """The named tensors of a weights file from anywhere: safetensors, or a ``.pt`` or ``.pth`` state dict.
 
-    A state dict inside another one (under one of `WRAPPINGS`) and the prefix ``module.`` are unwrapped. Nothing in
-    the file is executed.
-
-    Raises:
-        ValueError: no such file, or one that holds anything but tensors.
+    A state dict inside another one (under one of `WRAPPINGS`) and the prefix ``module.`` are unwrapped. Nothing in the file is
+    executed. Raises ValueError: no such file, or one that holds anything but tensors.
     """
     path = Path(path)
     found: Any = read_tensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
@@ -156,14 +156,10 @@ def _unpickled(path: Path) -> Any:
 
 
 def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Fill a network in place from the layout of the published code, and return it.
+    """Fill a network, a body of this package or a `SpikingNetwork` of one, in place from the layout of the published code.
 
     There, tensors are named ``features.N`` and ``classifier.N`` by position, as in this project's bodies, and a layer's
     threshold is ``v_th``; normalisation is not part of the network.
-
-    Arguments:
-        net: an ANN body (``create("resnet20", ...)``), or a `SpikingNetwork` made of one.
-        tensors: by published name.
 
     Raises:
         ValueError: names or shapes that do not fit.
@@ -185,27 +181,18 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
 
 
 def _written(dynamics: Dynamics) -> dict[str, Any]:
-    """Dynamics as a header holds them.
-
-    Raises:
-        ValueError: `load` could not read them.
-    """
-    neuron, surrogate = repr(dynamics.neuron), repr(dynamics.surrogate)
-    try:
-        build("surrogate", SURROGATES, surrogate)
-    except ValueError:
-        raise ValueError(
-            f"a network with the surrogate {surrogate[:80]} could be saved, but not loaded: put its dataclass into "
-            "robustsnn.spiking.SURROGATES, or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same"
-        ) from None
-    try:
-        build("neuron", NEURONS, neuron)
-    except ValueError:
-        raise ValueError(
-            f"a network with the neuron {neuron[:80]} could be saved, but not loaded: put its dataclass into "
-            "robustsnn.spiking.NEURONS"
-        ) from None
-    return {**vars(dynamics), "neuron": neuron, "surrogate": surrogate}
+    """Dynamics as a header holds them. Raises ValueError: `load` could not read them."""
+    texts = {"surrogate": repr(dynamics.surrogate), "neuron": repr(dynamics.neuron)}
+    otherwise = {"surrogate": ", or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same", "neuron": ""}
+    for kind, known in (("surrogate", SURROGATES), ("neuron", NEURONS)):
+        try:
+            build(kind, known, texts[kind])
+        except ValueError:
+            raise ValueError(
+                f"a network with the {kind} {texts[kind][:80]} could be saved, but not loaded: put its dataclass into "
+                f"robustsnn.spiking.{kind.upper()}S{otherwise[kind]}"
+            ) from None
+    return {**vars(dynamics), **texts}
 
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
@@ -221,17 +208,6 @@ def _header(path: Path, texts: Mapping[str, str]) -> Header:
         return Header(json.loads(texts["kind"]), **values)
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"the header of {path} is damaged ({error}): restore the file from where it came") from None
-
-
-def _check_body(model: Mapping[str, Any], net: nn.Module) -> None:
-    """Refuse to save a network with a model that `load` could not fill with its tensors."""
-    try:
-        _check_shapes(model, net.state_dict(), "body." if isinstance(net, SpikingNetwork) else "")
-    except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
-        raise ValueError(
-            f"recipe['model'] does not make the body of this network ({one_line(error)}): give the arguments of models.create "
-            "that made it, or leave 'model' out and give load(path, body) one"
-        ) from None
 
 
 def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head: str) -> None:

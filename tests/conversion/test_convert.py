@@ -7,10 +7,12 @@ from bodies import BODIES, FromInput, Reused, trained
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from robustsnn.compute import rewire
 from robustsnn.conversion import calibrate, convert, reestimate, spiking
 from robustsnn.data import Samples
+from robustsnn.models import create
 from robustsnn.seeds import generator
-from robustsnn.spiking import Analog, Dynamics, SpikingNetwork
+from robustsnn.spiking import LIF, Analog, Dynamics, SpikingNetwork
 
 FAST = {"calibration_timesteps": 5, "dynamics": Dynamics(3)}
 modes = pytest.mark.parametrize("batch_norm", ["reestimate", "reset"])
@@ -18,6 +20,10 @@ modes = pytest.mark.parametrize("batch_norm", ["reestimate", "reset"])
 
 def batches(count=3, size=8):
     return list(torch.rand(count, size, 2, 8, 8, generator=generator(0, "calibration")))
+
+
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
 def with_statistics_of(ann, net):
@@ -246,3 +252,37 @@ def test_every_channel_gets_a_threshold_of_its_own_where_asked_for(ann, images):
         torch.testing.assert_close(value.detach(), 0.5 * found[name])
     with pytest.raises(ValueError, match="granularity"):
         convert(ann, [images], granularity="pixel")
+
+
+LAYERS = {"vgg": lambda: create("vgg", 4, size=8, channels=2, plan=[8, "A", 16], hidden=[16], conv_bias=True), "mlp": mlp}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+def test_with_batch_norms_kept_many_time_steps_are_the_ann(make, scale):
+    """Its activations are cut off at the thresholds; at the largest values of the images, nothing is."""
+    torch.manual_seed(0)
+    ann, x = make(), batches(1, 32)[0]
+    for name, parameter in ann.named_parameters():
+        if name.endswith("bias"):
+            nn.init.uniform_(parameter, -0.3, 0.3)
+    ann.train()(x)
+    ann.eval()
+    heights = {"percentile": 100.0, "scale": scale, "batch_norm": "keep"}
+    net = convert(ann, [x], Dynamics(64, neuron=LIF(reset="subtract", start=0.5)), **heights).eval()
+    off = []
+    for steps in (64, 256):
+        expected = cut(ann, net.conversion_report.calibrated, scale)(x).detach()
+        off.append(float((net.replace(timesteps=steps)(x) - expected).norm() / expected.norm()))
+    assert off[0] < 0.02
+    assert off[1] < off[0] / 2
+
+
+def cut(ann, heights, scale):
+    """The ANN, its activations not above ``scale`` times their largest values."""
+    return rewire(ann, lambda name, _: nn.Hardtanh(0.0, scale * heights[name]) if name in heights else None)
+
+
+def test_batch_norms_kept_take_one_threshold_a_layer(ann):
+    with pytest.raises(ValueError, match="granularity='layer'"):
+        convert(ann, batches(), batch_norm="keep", granularity="channel", **FAST)

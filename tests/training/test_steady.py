@@ -25,7 +25,7 @@ def test_it_is_its_equation_in_units_of_the_threshold(threshold):
     steps = torch.tensor([1.0, 1.5, 1.75])
     expected = (0.3 * steps.mean() + 0.6 * steps.mean()) / 2 / threshold
     found = perturbation(net([1.0, -2.0], threshold, leak=0.5), X, ADV)
-    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    assert found.item() == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_networks_that_compute_the_same_are_as_steady():

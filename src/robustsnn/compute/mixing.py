@@ -20,7 +20,7 @@ def mixed(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
     It keeps for the way back only what a gradient of the weights needs. torch.compile and torch.export see the definition.
     """
-    if torch.compiler.is_compiling() or machine_code.order(weights, one, other) is None:
+    if torch.compiler.is_compiling() or _order(weights, one, other) is None:
         return mixture(weights, one, other)
     return _Mixed.apply(weights, one, other)  # type: ignore[no-untyped-call, no-any-return]
 
@@ -38,9 +38,28 @@ class _Mixed(torch.autograd.Function):
 
 
 def _at_once(equations: Any, weights: Tensor, *alike: Tensor) -> Any:
-    """The equations in one pass, unless their own graph is asked for or layouts differ."""
-    found = None if torch.is_grad_enabled() else machine_code.pointwise(equations, weights, *alike)
-    return equations(weights, *alike) if found is None else found
+    """The equations, whose results are like ``alike`` or a few numbers, in one pass, unless their own graph is asked for."""
+    dimensions = None if torch.is_grad_enabled() else _order(weights, *alike)
+    if dimensions is None:
+        return equations(weights, *alike)
+    rows = [machine_code.bare(x.permute(dimensions).reshape(-1)) for x in alike]
+    code = machine_code.code_for(equations, weights.device, weights.dtype)
+    with torch.no_grad():
+        found = code(machine_code.bare(weights), *rows)
+
+    def back(x: Tensor) -> Tensor:
+        return x.as_strided(alike[0].shape, alike[0].stride()) if len(x) == len(rows[0]) else x
+
+    return back(found) if isinstance(found, Tensor) else tuple(map(back, found))
+
+
+def _order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
+    """Dimensions as they lie in memory; None where tensors differ in that, have gaps, or do not repay machine code."""
+    first, strides = alike[0], alike[0].stride()
+    dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
+    same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)
+    worthwhile = same and first.numel() >= machine_code.SMALLEST and first.permute(dimensions).is_contiguous()
+    return dimensions if worthwhile and machine_code.compiles(first.device.type) else None
 
 
 def _shares(weights: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:

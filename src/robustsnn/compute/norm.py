@@ -6,7 +6,6 @@ layout), and rounding that large flips spikes.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from robustsnn.compute import machine_code
 from robustsnn.compute.recall import known
+from robustsnn.compute.rewire import view
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -40,26 +40,15 @@ class BatchNorm2d(nn.BatchNorm2d):
         running_var.data.lerp_(variance * (count / (count - 1)), share)
 
 
-def exact(norm: nn.BatchNorm2d) -> BatchNorm2d:
+def exact(norm: nn.BatchNorm2d, kind: type[BatchNorm2d] = BatchNorm2d) -> BatchNorm2d:
     """The same layer over the same tensors with exact statistics."""
-    same = copy(norm)
-    same.__class__ = BatchNorm2d
-    assert isinstance(same, BatchNorm2d)
-    for containers in ("_parameters", "_buffers"):
-        same.__dict__[containers] = norm.__dict__[containers].copy()
-    return same
+    same: Any = view(norm)
+    same.__class__ = kind
+    return same  # type: ignore[no-any-return]
 
 
 class Synchronised(BatchNorm2d):
     """Batch norm whose batch statistics are those of the images of all processes together."""
-
-    @classmethod
-    def of(cls, norm: nn.BatchNorm2d) -> Synchronised:
-        """The same layer over the same tensors."""
-        same = exact(norm)
-        same.__class__ = cls
-        assert isinstance(same, Synchronised)
-        return same
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -75,10 +64,6 @@ class Synchronised(BatchNorm2d):
         return y if self.bias is None else y + self.bias.view(-1, 1, 1)
 
 
-def _everyones(x: Tensor) -> Tensor:
-    return _Sum.apply(x)  # type: ignore[no-untyped-call, no-any-return]
-
-
 class _Sum(torch.autograd.Function):
     """The sum over all processes; each one's gradient is the sum of what all make of it."""
 
@@ -89,11 +74,12 @@ class _Sum(torch.autograd.Function):
         return summed
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        summed = grad.clone()
-        torch.distributed.all_reduce(summed)
-        return summed
+        return _everyones(grad)
+
+
+def _everyones(x: Tensor) -> Tensor:
+    return _Sum.apply(x)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _Normalize(torch.autograd.Function):
@@ -126,6 +112,13 @@ def _detached(x: Tensor | None) -> Tensor | None:
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance ``[C]`` of ``x [N,C,H,W]``: those of the images' own, put together."""
     rows = x.detach().permute(0, 2, 3, 1).flatten(1, 2)
-    variances, means = machine_code.moments(rows)
+    worthwhile = rows.numel() >= machine_code.SMALLEST and machine_code.compiles(rows.device.type)
+    moments = machine_code.code_for(_moments, rows.device, rows.dtype) if worthwhile else _moments
+    variances, means = moments(machine_code.bare(rows))
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    variances, means = torch.var_mean(rows, 1, correction=0)
+    return variances, means

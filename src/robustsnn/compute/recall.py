@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +13,8 @@ from torch import Tensor, nn
 Again = Callable[[], Tensor]
 
 
-@dataclass(frozen=True)
-class _Known:
-    tensor: weakref.ref[Tensor]
-    version: int
-    make: Again
-
+_Known = tuple[weakref.ref[Tensor], int, Again]
+"""A tensor, its version, and how to make it anew."""
 
 _now: ContextVar[dict[int, _Known] | None] = ContextVar("recall", default=None)
 _scale: ContextVar[dict[int, int] | None] = ContextVar("scale", default=None)
@@ -83,17 +78,20 @@ def known(x: Tensor, make: Again) -> Tensor:
     """The same tensor, of which `recalling` knows from now on how to make it anew: to the bit, in the same layout."""
     made = _now.get()
     if made is not None:
-        made[x.data_ptr()] = _Known(weakref.ref(x), x._version, make)
+        made[x.data_ptr()] = weakref.ref(x), x._version, make
     return x
 
 
 def again(x: Tensor) -> Again | None:
     """How to make anew what is known, or a view of it; None for what is not known, or was written to since."""
     found = (_now.get() or {}).get(x.data_ptr())
-    alive = None if found is None else found.tensor()
-    if found is None or alive is None or alive._version != found.version or alive.dtype != x.dtype:
+    if found is None:
         return None
-    shape, stride, layout, make = x.shape, x.stride(), alive.stride(), found.make
+    reference, version, make = found
+    alive = reference()
+    if alive is None or alive._version != version or alive.dtype != x.dtype:
+        return None
+    shape, stride, layout = x.shape, x.stride(), alive.stride()
 
     def view() -> Tensor:
         anew = make()

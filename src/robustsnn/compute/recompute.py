@@ -19,11 +19,8 @@ from robustsnn.compute.recall import check_unwritten
 
 
 def recomputing(net: nn.Module) -> nn.Module:
-    """A view of a network whose ``nn.Sequential`` parts keep the inputs of about as many segments as these have layers.
-
-    Raises:
-        ValueError: no part is a sequence of more than two layers.
-    """
+    """A view of a network whose ``nn.Sequential`` parts keep the inputs of about as many segments as these have layers. Raises
+    ValueError: no part is a sequence of more than two layers."""
     chosen: list[str] = []
 
     def swap(name: str, module: nn.Module) -> nn.Module | None:
@@ -51,12 +48,12 @@ class _Segments(nn.Sequential):
             return reduce(lambda given, layer: layer(given), layers, x)  # torch.fx follows the layers themselves
         for start in range(0, len(layers), size):
             segment = nn.Sequential(*layers[start : start + size])
-            x = checkpoint(segment, x, use_reentrant=False, context_fn=lambda part=segment: _contexts(part))  # type: ignore[misc]
+
+            def contexts(part: nn.Module = segment) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+                return nullcontext(), _Leaving(part)
+
+            x = checkpoint(segment, x, use_reentrant=False, context_fn=contexts)
         return x
-
-
-def _contexts(segment: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _Leaving(segment)
 
 
 class _Leaving(AbstractContextManager[None]):

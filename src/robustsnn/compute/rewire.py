@@ -60,10 +60,8 @@ def view(net: Net) -> Net:
 def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A view of ``net`` in which some parameters or buffers, by their names, are other tensors.
 
-    They may depend on the parameters of ``net``: gradients then flow back to those.
-
-    Raises:
-        ValueError: a name that ``net`` does not have.
+    They may depend on the parameters of ``net``: gradients then flow back to those. Raises ValueError: a name that ``net``
+    does not have.
     """
     changed = view(net)
     for name, tensor in tensors.items():

@@ -8,17 +8,6 @@ from robustsnn.conversion.staircase import climbing, staircase
 from robustsnn.conversion.trace import Layer, trace
 
 __all__ = [
-    "Blueprint",
-    "ConversionReport",
-    "Layer",
-    "bfloat16",
-    "calibrate",
-    "climbing",
-    "convert",
-    "folded",
-    "reestimate",
-    "renew",
-    "spiking",
-    "staircase",
-    "trace",
-]
+    "Blueprint", "ConversionReport", "Layer", "bfloat16", "calibrate", "climbing", "convert", "folded", "reestimate",
+    "renew", "spiking", "staircase", "trace",
+]  # fmt: skip

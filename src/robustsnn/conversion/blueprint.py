@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import view
 from robustsnn.conversion.layers import DROPOUTS, KEPT_FUNCTIONS, KEPT_METHODS, MAX_FUNCTIONS
-from robustsnn.conversion.trace import module_of, rectified
+from robustsnn.conversion.trace import module_of, put_at, rectified
 from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Signal
@@ -59,11 +59,7 @@ class Blueprint:
 
     @staticmethod
     def of(net: SpikingNetwork) -> Blueprint:
-        """That of a network.
-
-        Raises:
-            ValueError: a step of its forward pass that could not be read again.
-        """
+        """That of a network. Raises ValueError: a step of its forward pass that could not be read again."""
         body = net.body
         shapes = {f"{n}.{key}": list(x.shape) for n, layer in net.neurons.items() for key, x in layer.tensors.items()}
         biases = [name for name, module in body.named_modules() if isinstance(module, nn.Linear) and module.bias is not None]
@@ -88,10 +84,7 @@ class Blueprint:
 
     def built(self, ann: nn.Module, dynamics: Dynamics, signal: Signal) -> SpikingNetwork:
         """The network over copies of the modules of ``ann``, its neurons' tensors of the right shapes and not yet filled.
-
-        Raises:
-            ValueError: a body that does not fit, or steps that no conversion writes.
-        """
+        Raises ValueError: a body that does not fit, or steps that no conversion writes."""
         body = view(rectified(ann))
         for name in self.biases:
             linear = body.get_submodule(name)
@@ -133,10 +126,9 @@ class Blueprint:
 
 def _put(body: nn.Module, place: str, module: nn.Module) -> None:
     parent, _, name = place.rpartition(".")
-    holder = body.get_submodule(parent)
-    if not name.isidentifier() and name not in holder._modules:
+    if not name.isidentifier() and name not in body.get_submodule(parent)._modules:
         raise ValueError(f"{place!r} is no place for a layer")
-    holder._modules[name] = module.train(holder.training)
+    put_at(body, place, module)
 
 
 def _attribute(body: nn.Module, place: str) -> Tensor:

@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, Literal, get_args, overload
+from itertools import islice
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
-from robustsnn.conversion.batches import first_batches
 from robustsnn.conversion.frontier import CHUNK, frontier
+from robustsnn.data import as_samples
 from robustsnn.names import Granularity
+from robustsnn.seeds import generator
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork
 
 CONSTANT = 100
 """Time steps of calibration on a constant input."""
-OnLayer = Callable[[str, float], None]
-
-
-@overload
-def calibrate(
-    net: SpikingNetwork,
-    data: Any,
-    percentile: float = ...,
-    timesteps: int | None = ...,
-    *,
-    granularity: Literal["layer"] = ...,
-    limit: int = ...,
-    on_layer: OnLayer = ...,
-) -> dict[str, float]: ...
-
-
-@overload
-def calibrate(
-    net: SpikingNetwork,
-    data: Any,
-    percentile: float = ...,
-    timesteps: int | None = ...,
-    *,
-    granularity: Literal["channel"],
-    limit: int = ...,
-    on_layer: OnLayer = ...,
-) -> dict[str, Tensor]: ...
-
-
-@overload
-def calibrate(
-    net: SpikingNetwork,
-    data: Any,
-    percentile: float = ...,
-    timesteps: int | None = ...,
-    *,
-    granularity: Granularity,
-    limit: int = ...,
-    on_layer: OnLayer = ...,
-) -> dict[str, float] | dict[str, Tensor]: ...
+BATCH = 64
+"""How many samples make a batch, where the data come without batches."""
 
 
 @ieee()
@@ -71,8 +37,8 @@ def calibrate(
     *,
     granularity: Granularity = "layer",
     limit: int = 11,
-    on_layer: OnLayer = lambda name, threshold: None,
-) -> dict[str, float] | dict[str, Tensor]:
+    on_layer: Callable[[str, float], None] = lambda name, threshold: None,
+) -> dict[str, Any]:
     """Thresholds at scale 1, by module path in firing order.
 
     One layer at a time: the network runs ``timesteps`` steps with batch statistics in its batch norms, layers already
@@ -144,22 +110,16 @@ def batch_statistics(norm: nn.Module) -> nn.Module:
     return copy
 
 
-class _Received(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
     """The percentile of everything the neurons ``name`` receive on a batch ``[N,C,H,W]``; nothing behind them is computed.
-
-    Raises:
-        ValueError: the forward pass never gets there.
-    """
+    Raises ValueError: the forward pass never gets there."""
     neuron = net.neurons[name]
     (value,) = _from_the_images([images], net, name, lambda x: percentiles(neuron.spent(x), percentile, neuron.repeats))
     return float(value)
+
+
+class _Received(Exception):
+    """Ends a forward pass at the layer whose input was wanted."""
 
 
 @torch.no_grad()
@@ -167,19 +127,16 @@ def _from_the_images(
     batches: Sequence[Tensor], net: SpikingNetwork, name: str, look: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
     """As `Frontier.receive`, whatever the body is: every batch runs from the images to the neurons ``name``."""
+    fresh, seen = view(net), []
 
-    class Record(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            raise _Received(look(x))
+    def record(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(look(given[0]))
+        raise _Received
 
-    view = net.rewired(lambda path, neuron: Record() if path == name else neuron.changed())
-    seen = []
+    fresh.neurons[name].register_forward_pre_hook(record)
     for images in batches:
-        try:
-            view(images)
-        except _Received as received:
-            seen.append(received.value)
-        else:
+        with suppress(_Received):
+            fresh(images)
             raise ValueError(f"the neurons of {name!r} are never reached: remove the layer from the network")
     return seen
 
@@ -213,3 +170,44 @@ def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> flo
         merged = torch.cat([tail, chunk])
         tail = merged.topk(min(keep, len(merged)), largest=largest, sorted=False).values
     return float(tail.min() if largest else tail.max())
+
+
+def first_batches(data: Any, limit: int, net: nn.Module) -> list[Tensor]:
+    """Inputs of the first ``limit`` batches, on the device of ``net``.
+
+    Arguments:
+        data: batches, as a list, an iterator or a ``DataLoader`` gives them: tensors ``[N, ...]`` or tuples that begin with
+            those. Or samples as `as_samples` takes them: batches of `BATCH` are then drawn from all of them, always the same.
+
+    Raises:
+        ValueError: no batches, or inputs that are no floats in ``[0, 1]``.
+    """
+    if isinstance(data, Tensor):
+        raise ValueError(f"calibration takes batches of images, not one tensor {list(data.shape)}: put it into a list")
+    if isinstance(data, list | Iterator | DataLoader):
+        used = [_checked(batch[0] if isinstance(batch, list | tuple) and batch else batch) for batch in islice(data, limit)]
+    else:
+        samples = as_samples(data)
+        used = [x for x, _, _ in islice(samples.batches(BATCH, generator(0, "calibration")), limit)]
+    if not used:
+        raise ValueError("calibration needs at least one batch of images")
+    device = next((parameter.device for parameter in net.parameters()), used[0].device)
+    return [x.to(device) for x in used]
+
+
+def _checked(x: Any) -> Tensor:
+    """A batch, if it is one."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"a batch for calibration must be a tensor of images, or begin with one, not {type(x).__name__}")
+    if not len(x):
+        raise ValueError("calibration needs at least one batch of images, and none that is empty")
+    if not x.is_floating_point():
+        raise ValueError(f"calibration images must be floats in [0, 1], not {x.dtype}: divide by 255")
+    if not x.isfinite().all():
+        raise ValueError("calibration images hold NaN or infinity: clean them first")
+    if not 0 <= float(x.min()) <= float(x.max()) <= 1:
+        raise ValueError(
+            f"calibration images must be in [0, 1], but range over {float(x.min()):.4g} .. {float(x.max()):.4g}: "
+            "divide by 255, and leave normalisation to the network"
+        )
+    return x

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
-from robustsnn.conversion.batches import first_batches
-from robustsnn.conversion.calibrate import calibrate
+from robustsnn.conversion.calibrate import calibrate, first_batches
+from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import Layer, rectified, trace
 from robustsnn.models import QCFS
 from robustsnn.names import BatchNorm, Granularity, one_line
@@ -71,7 +71,9 @@ def convert(
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
         batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
-            to (0, 1), as published; ``"keep"`` leaves those of the ANN.
+            to (0, 1), as published; ``"keep"`` leaves those of the ANN, takes percentiles of what its own layers receive as
+            thresholds, and multiplies the weights behind by these. Then neurons with soft reset compute in many time steps
+            what the ANN does, activations cut off at ``scale`` times the percentile.
         signal: `Constant` images, or `Frames` ``[N,T,C,H,W]``.
         granularity: one threshold per ``"layer"`` or per ``"channel"``.
         allow: ``{"max_pool"}`` admits max-pooling.
@@ -94,10 +96,21 @@ def convert(
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     used = first_batches(data, limit, ann)
-    net = spiking(copy.deepcopy(ann), used[0], dynamics, allow=allow, signal=signal)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
+    body, kept = copy.deepcopy(ann), dict[str, Tensor]()
+    if batch_norm == "keep" and not learned:
+        if granularity != "layer":
+            raise ValueError("batch_norm='keep' gives all channels of a layer one threshold: use granularity='layer'")
+        traced, _ = trace(body, allow)
+        _check_same(rectified(body), traced, signal.stills(used[0]))
+        heights = heights_of(traced, map(signal.stills, used), percentile, dynamics.timesteps if signal.once else 1)
+        units = scaled(traced, {name: scale * height for name, height in heights.items()})
+        body, kept = units.body, {name: used[0].new_tensor(value / scale) for name, value in units.thresholds.items()}
+        for name, threshold in kept.items():
+            on_layer(name, float(threshold))
+    net = spiking(body, used[0], dynamics, allow=allow, signal=signal)
     layers, runs_once = net.conversion_report.layers, net.conversion_report.runs_once
-    found: dict[str, Tensor] = {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
+    found = kept | {layer.place: learned[layer.origin] for layer in layers if layer.origin in learned}
     if set(found) != set(net.thresholds):
         settings: Any = {"limit": limit, "on_layer": on_layer, "granularity": granularity}
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)
@@ -119,14 +132,15 @@ def spiking(
 ) -> SpikingNetwork:
     """The architecture of ``ann``, over its very tensors, as a spiking network with every threshold the same.
 
-    Linear layers without a bias get a zero, trainable one. A dry run on a few of the ``images`` finds the firing order and
-    the neurons that see the constant input; only where the result is proved equal does that part run once.
-
-    Raises:
-        ValueError: a layer that cannot be converted, or a body that mixes the images of a batch.
+    Linear layers without a bias get a zero, trainable one. A dry run on a few of the ``images`` finds the firing order and the
+    neurons that see the constant input; only where the result is proved equal does that part run once. Raises ValueError: a
+    layer that cannot be converted, or a body that mixes the images of a batch.
     """
     traced, layers = trace(ann, allow)
-    body = rewire(traced, lambda _, m: _with_bias(m) if isinstance(m, nn.Linear) and m.bias is None else None)
+    body = view(traced)
+    for linear in body.modules():
+        if isinstance(linear, nn.Linear) and linear._parameters["bias"] is None:
+            linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
     stills = signal.stills(images)
     slots = _slots(body, stills)
     _check_same(rectified(ann), body, stills)
@@ -138,12 +152,6 @@ def spiking(
     return net
 
 
-def _with_bias(linear: nn.Linear) -> nn.Module:
-    copy = view(linear)
-    copy._parameters["bias"] = nn.Parameter(linear.weight.new_zeros(linear.out_features))
-    return copy
-
-
 @torch.no_grad()
 def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
     few = images[:3]
@@ -153,19 +161,6 @@ def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
             f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a tensor that is "
             "read under another name (a view); use out-of-place operations"
         )
-
-
-class _Probe(nn.Module):
-    """A ReLU that notes when it was reached and whether it saw the images before time began; it then repeats them twice."""
-
-    def __init__(self, name: str, images: int, reached: list[Slot]) -> None:
-        super().__init__()
-        self.name, self.images, self.reached = name, images, reached
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = len(x) == self.images
-        self.reached.append(Slot(self.name, first))
-        return (torch.cat([x, x]) if first else x).relu()
 
 
 @torch.no_grad()
@@ -192,12 +187,19 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     expected = torch.cat([once, once])
     for at_input in (False, True):
         reached: list[Slot] = []
+        probed = view(body).eval()
+        for name, module in probed.named_modules():
+            if isinstance(module, nn.ReLU):
 
-        def probe(name: str, module: nn.Module, reached: list[Slot] = reached) -> nn.Module | None:
-            return _Probe(name, len(few), reached) if isinstance(module, nn.ReLU) else None
+                def note(_: nn.Module, given: tuple[Tensor, ...], name: str = name, reached: list[Slot] = reached) -> Any:
+                    """Where images come before time has begun, two time steps begin here."""
+                    (x,) = given
+                    reached.append(Slot(name, len(x) == len(few)))
+                    return torch.cat([x, x]) if reached[-1].first else x
 
+                module.register_forward_pre_hook(note)
         try:
-            out = rewire(body, probe).eval()(torch.cat([few, few]) if at_input else few)
+            out = probed(torch.cat([few, few]) if at_input else few)
         except (RuntimeError, ValueError):  # parts with and without time do not fit together
             continue
         if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
@@ -207,32 +209,23 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
 
 def renew(net: SpikingNetwork, batch_norm: BatchNorm, batches: Iterable[Tensor]) -> None:
     """Make of the running statistics that an ANN left in ``net`` what ``batch_norm`` says: see `convert`."""
-    if batch_norm == "reset":
-        for module in net.modules():
-            if isinstance(module, _BatchNorm):
-                module.reset_running_stats()
-    elif batch_norm == "reestimate":
-        reestimate(net, batches)
+    if batch_norm != "keep":
+        reestimate(net, batches if batch_norm == "reestimate" else ())
 
 
 @torch.no_grad()
 def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps."""
+    """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps; to
+    (0, 1) where there are none."""
 
-    def counting(name: str, module: nn.Module) -> nn.Module | None:
+    def counting(_: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, _BatchNorm):
             return None
-        copy = view(module)
-        assert isinstance(copy, _BatchNorm)
-        copy.momentum = None  # a plain mean of all batches
-        return copy
+        module.reset_running_stats()
+        fresh = view(module).train()
+        fresh.momentum = None  # a plain mean of all batches
+        return fresh
 
-    for module in net.modules():
-        if isinstance(module, _BatchNorm):
-            module.reset_running_stats()
-    fresh = rewire(net, counting).eval()
-    for module in fresh.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
+    fresh = rewire(view(net).eval(), counting)
     for images in batches:
         fresh(images)

@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.norm import BatchNorm2d, Synchronised
-from robustsnn.models import Normalize, weight_layers
+from robustsnn.models import QCFS, Normalize, weight_layers
+from robustsnn.names import one_line
 from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
 
@@ -35,12 +36,17 @@ def folded(net: nn.Module) -> nn.Module:
 
     view = rewire(net, swap).eval()
     for part in view.modules():
-        for key, parameter in part._parameters.items():
-            if parameter is not None:
-                part._parameters[key] = nn.Parameter(parameter.detach(), requires_grad=False)
+        _fix(part, lambda parameter: parameter)
         if type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
             part.__class__ = _Frozen
     return view
+
+
+def _fix(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """Let a module hold what ``change`` makes of its parameters, none of them to be learnt."""
+    for key, parameter in module._parameters.items():
+        if parameter is not None:
+            module._parameters[key] = nn.Parameter(change(parameter.detach()), requires_grad=False)
 
 
 def _both(layer: nn.Module, norm: nn.Module) -> nn.Module:
@@ -93,11 +99,8 @@ def bfloat16(net: nn.Module) -> nn.Module:
 class _Half(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        with torch.no_grad():
-            self.layer = view(layer)
-            for key, parameter in self.layer._parameters.items():
-                if parameter is not None:
-                    self.layer._parameters[key] = nn.Parameter(parameter.bfloat16(), requires_grad=False)
+        self.layer = view(layer)
+        _fix(self.layer, Tensor.bfloat16)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x.bfloat16()).float()  # type: ignore[no-any-return]
@@ -126,8 +129,8 @@ def _hooked(module: nn.Module) -> bool:
 
 def _pairs(body: nn.Module) -> dict[str, str]:
     try:
-        graph = Tracer().trace(body)
-    except Exception:  # whatever a foreign forward pass may raise when it is given no tensor
+        graph = followed(body)
+    except ValueError:
         return {}
     modules = dict(body.named_modules(remove_duplicate=False))
     calls = Counter(id(modules[str(node.target)]) for node in graph.nodes if node.op == "call_module")
@@ -151,9 +154,19 @@ class Tracer(fx.Tracer):
     """Follows a body down to the layers that this package defines and torch's own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, NeuronLayer | Normalize | BatchNorm2d | _Frozen) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        own = isinstance(m, NeuronLayer | Normalize | BatchNorm2d | QCFS | _Frozen)
+        return own or super().is_leaf_module(m, module_qualified_name)
+
+
+def followed(body: nn.Module) -> fx.Graph:
+    """The steps of a forward pass. Raises ValueError: torch.fx cannot follow it."""
+    try:
+        return Tracer().trace(body)
+    except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
+        raise ValueError(
+            f"cannot follow the forward pass of {type(body).__name__}: {one_line(error)}; write it without branches or "
+            "loops that depend on the data"
+        ) from error
 
 
 Interpreter = TypeVar("Interpreter", bound=fx.Interpreter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +33,7 @@ class Frontier:
     From there to the next neurons everything runs once to look at what they receive and once more, when their threshold is
     known, to fire them. Only where more than `STORE` bytes would be alive (a residual stream that is no spikes) does the
     frontier stay behind for a while, and what lies in between is computed for every layer again.
-
-    Arguments:
-        net: as calibration runs it; only its thresholds may change later.
-        nodes: the steps of its body in order of execution.
-        batches: images ``[N,C,H,W]``.
+    Of the network, which is as calibration runs it, only the thresholds may change later.
     """
 
     def __init__(self, net: SpikingNetwork, nodes: Sequence[fx.Node], batches: Sequence[Tensor]) -> None:
@@ -45,15 +42,7 @@ class Frontier:
         for i, node in enumerate(nodes):
             if node.op == "call_module" and (name := names.get(id(net.body.get_submodule(str(node.target))))) is not None:
                 self.places.setdefault(name, i)
-        self.nodes = nodes[: max(self.places.values(), default=-1) + 1]
-        self.constants = [node for node in self.nodes if node.op == "get_attr"]
-        last_use = {node: i for i, step in enumerate(self.nodes) for node in (step, *step.all_input_nodes)}
-        self.spent: list[list[fx.Node]] = [[] for _ in self.nodes]  # what no one reads after each step
-        for node, i in last_use.items():
-            if node.op != "get_attr":
-                self.spent[i].append(node)
-        self.batches = batches
-        self.done = 0
+        self.nodes, self.batches, self.done = nodes, batches, 0
         self.kept: list[dict[fx.Node, Any]] = [{} for _ in batches]
 
     @torch.no_grad()
@@ -69,26 +58,19 @@ class Frontier:
         room = STORE / sum(len(images) for images in self.batches)
         for batch, images in enumerate(self.batches):
             kept = _packed(self._reach(net, batch, stop))
-            if batch == 0 and _bytes(kept) > room * len(images):
+            if batch == 0 and sum(dict(_storages(kept)).values()) > room * len(images):
                 return
             self.kept[batch] = kept
         self.done = stop
 
     def _reach(self, net: SpikingNetwork, batch: int, stop: int) -> dict[fx.Node, Any]:
-        """What is alive before step ``stop``."""
-        run = Sparing(net.body, garbage_collect_values=False, graph=self.nodes[0].graph)
-        values = run.env = _unpacked(self.kept[batch])
-        constants = {node: run.run_node(node) for node in self.constants}
-        values |= constants
-        for i in range(self.done, stop):
-            node = self.nodes[i]
-            if node.op == "placeholder":
-                values[node] = net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format))
-            elif node.op != "get_attr":
-                values[node] = run.run_node(node)
-            for spent in self.spent[i]:
-                del values[spent]
-        return {node: value for node, value in values.items() if node not in constants}
+        """What is alive before step ``stop``; None for steps whose values no one reads any more."""
+        run = Sparing(net.body, graph=self.nodes[0].graph)
+        run.stop = self.nodes[stop]
+        images = () if self.done else (net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format)),)
+        with suppress(_Stopped):
+            run.run(*images, initial_env=_unpacked(self.kept[batch]), enable_io_processing=False)
+        return {node: run.env.get(node) for node in self.nodes[:stop] if node.op != "get_attr"}
 
 
 @torch.no_grad()
@@ -96,9 +78,8 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     """The frontier at the images; None where the forward pass cannot be followed (or only by a graph that computes something
     else, as for branches on types) or does not go through the neurons in their order."""
     few = net.signal.stills(batches[0][torch.arange(2) % len(batches[0])])
-    analog = rewire(
-        net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None
-    )  # spikes would hide much
+    # by ReLU, since spikes would hide much
+    analog = rewire(net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None)
     run = faithful(net.body, few, lambda graph: Sparing(analog, graph=graph))
     if run is None:
         return None
@@ -106,11 +87,20 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
     return start if list(start.places) == list(net.neurons) else None
 
 
+class _Stopped(Exception):
+    """Ends a run at the step that it was to reach."""
+
+
 class Sparing(fx.Interpreter):
     """Runs a body step by step, the same to the bit, with less memory: convolutions slice by slice; batch norms and neurons
     in place of an input that no one else reads."""
 
+    stop: fx.Node | None = None
+    """Before which step to end by `_Stopped`."""
+
     def run_node(self, n: fx.Node) -> Any:
+        if n is self.stop:
+            raise _Stopped
         if n.op != "call_module" or len(n.args) != 1 or n.kwargs:
             return super().run_node(n)
         module, x = self.fetch_attr(str(n.target)), self.fetch_args_kwargs_from_env(n)[0][0]
@@ -119,7 +109,8 @@ class Sparing(fx.Interpreter):
             return by_parts(lambda part, _: module(part), x, 0)
         if plain and self._owned(n):
             if type(module) in BATCH_NORMS and module.affine and module.running_mean is None:
-                return by_parts(lambda part, channels: _normed(module, part, channels), x, 1, x)
+                scale, shift, eps = module.weight, module.bias, module.eps
+                return by_parts(lambda part, c: F.batch_norm(part, None, None, scale[c], shift[c], True, 0.0, eps), x, 1, x)
             if isinstance(module, NeuronLayer) and not module.first:
                 steps = x.unflatten(0, (module.dynamics.timesteps, -1))
                 by_parts(lambda part, _: module(part.flatten(0, 1)).unflatten(0, (len(steps), -1)), steps, 1, steps)
@@ -132,11 +123,6 @@ class Sparing(fx.Interpreter):
         if source.op != "call_module" or len(source.users) != 1:
             return False
         return isinstance(self.fetch_attr(str(source.target)), (_ConvNd, nn.Linear, *BATCH_NORMS))
-
-
-def _normed(norm: Any, part: Tensor, channels: slice) -> Tensor:
-    """Some of the channels, by their own statistics."""
-    return F.batch_norm(part, None, None, norm.weight[channels], norm.bias[channels], True, 0.0, norm.eps)
 
 
 def by_parts(function: Callable[[Tensor, slice], Tensor], x: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
@@ -188,7 +174,7 @@ def pack(x: Tensor) -> Bits | None:
 
 def _packed(values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
     """The same with spikes as bits, where no other value is a view of them."""
-    owners = Counter(tensor.untyped_storage().data_ptr() for tensor in _tensors(values))
+    owners = Counter(place for place, _ in _storages(values))
 
     def packed(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point() or not value.is_contiguous():
@@ -204,14 +190,14 @@ def _unpacked(kept: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
     return {node: value.unpacked() if isinstance(value, Bits) else value for node, value in copied}
 
 
-def _bytes(values: dict[fx.Node, Any]) -> int:
-    return sum({s.data_ptr(): s.nbytes() for s in (tensor.untyped_storage() for tensor in _tensors(values))}.values())
+def _storages(values: dict[fx.Node, Any]) -> list[tuple[int, int]]:
+    """Where the memory of every tensor in them is, also in lists and tuples, and how many bytes it has."""
+    found: list[tuple[int, int]] = []
 
+    def note(leaf: Any) -> None:
+        held = leaf.bits if isinstance(leaf, Bits) else leaf
+        if isinstance(held, Tensor):
+            found.append((held.untyped_storage().data_ptr(), held.untyped_storage().nbytes()))
 
-def _tensors(values: dict[fx.Node, Any]) -> list[Tensor]:
-    """Every tensor in them, also in lists and tuples."""
-    found: list[Tensor] = []
-    for value in values.values():
-        leaves = value.bits if isinstance(value, Bits) else value
-        map_aggregate(leaves, lambda leaf: found.append(leaf) if isinstance(leaf, Tensor) else None)
+    map_aggregate(list(values.values()), note)
     return found

@@ -11,7 +11,6 @@ import copy
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,33 +19,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import view
 from robustsnn.conversion.calibrate import exact_percentile
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import followed
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 INVARIANT = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 SUMS: set[Any] = {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_"}
 PRODUCTS: set[Any] = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 SHAPES: set[Any] = {getattr, "size", "dim"}
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A body in the units of its neurons.
-
-    Arguments:
-        body: a copy of the body whose weights and statistics fit activations of height 1.
-        heights: of every activation, as they were given, or larger where activations that are added have to share one.
-        units: by activation, what its input has to be multiplied by to be that of the ANN; 1 almost everywhere.
-    """
-
-    body: nn.Module
-    heights: dict[str, float]
-    units: dict[str, float]
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """Of neurons, or of a staircase, in the units of what they receive."""
-        return {name: height / self.units[name] for name, height in self.heights.items()}
 
 
 def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
@@ -63,25 +42,23 @@ def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
     while True:
         groups = {name: max(heights[other] for other in heights if shared[other] == shared[name]) for name in heights}
         try:
-            walk = _Walk(copy.deepcopy(body), groups)
-            walk.run()
-            return Scaled(walk.body, groups, walk.units)
+            return Scaled(copy.deepcopy(body), groups)
         except _Together as two:
             kept, gone = (shared[name] for name in two.names)
             shared = {name: kept if group == gone else group for name, group in shared.items()}
 
 
 @torch.no_grad()
-def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float) -> dict[str, float]:
-    """By activation of a traced body, the largest over the batches of the percentile of what it receives; 1 for one that
-    receives nothing above 0."""
+def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float, repeats: int = 1) -> dict[str, float]:
+    """By activation of a traced body, the largest over the batches of the percentile of what it receives, each sample shown
+    ``repeats`` times; 1 for one that receives nothing above 0."""
     found: dict[str, float] = {}
     fresh = view(body).eval()
     for name, module in fresh.named_modules():
         if isinstance(module, nn.ReLU):
 
             def look(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
-                found[name] = max(found.get(name, 0.0), exact_percentile(given[0].flatten(), percentile))
+                found[name] = max(found.get(name, 0.0), exact_percentile(given[0].flatten(), percentile, repeats))
 
             module.register_forward_pre_hook(look)
     for images in batches:
@@ -96,26 +73,23 @@ class _Together(Exception):
         self.names = names
 
 
-@dataclass
-class _Walk:
-    """One walk over the graph of a body, which is changed on the way."""
+class Scaled:
+    """A body in the units of its neurons, which a walk over its graph changes on the way.
 
-    body: nn.Module
-    heights: dict[str, float]
-    units: dict[str, float] = field(default_factory=dict)
-    found: dict[fx.Node, float] = field(default_factory=dict)
-    """What a value has to be multiplied by to be that of the ANN."""
-    taken: dict[int, tuple[float, str]] = field(default_factory=dict)
-    """By layer, what it took in at its first place, and whose height that is."""
+    Arguments:
+        body: whose weights and statistics are made to fit activations of height 1.
+        heights: of every activation; of those that are added, the same.
+    """
 
     @torch.no_grad()
-    def run(self) -> None:
-        """Visit every operation in the order of execution."""
+    def __init__(self, body: nn.Module, heights: dict[str, float]) -> None:
+        self.body, self.heights = body, heights
+        self.units: dict[str, float] = {}  # by activation, what its input has to be multiplied by to be that of the ANN
+        self.found: dict[fx.Node, float] = {}  # likewise of every value
+        self.sizes: set[fx.Node] = set()  # what follows from shapes alone
+        self.taken: dict[int, tuple[float, str]] = {}  # by layer, what it took in at its first place, and whose height it is
         self.modules = dict(self.body.named_modules(remove_duplicate=False))
-        training = {name: module.training for name, module in self.modules.items()}
-        graph = Tracer().trace(self.body.eval())
-        for name, module in self.modules.items():
-            module.training = training[name]
+        graph = followed(view(self.body).eval())
         self.calls = Counter(id(self.modules[str(n.target)]) for n in graph.nodes if n.op == "call_module")
         self.tensors = Counter(id(p) for m in set(self.modules.values()) for p in m._parameters.values() if p is not None)
         for node in graph.nodes:
@@ -123,14 +97,21 @@ class _Walk:
                 self.found[node] = 1.0
             elif node.op == "output":
                 self._plain(node, *(source for source in node.all_input_nodes if source in self.found))
-            elif node.target not in SHAPES and any(source in self.found for source in node.all_input_nodes):
+            elif node.target in SHAPES or (node.all_input_nodes and self.sizes.issuperset(node.all_input_nodes)):
+                self.sizes.add(node)
+            elif any(source in self.found for source in node.all_input_nodes):
                 self.found[node] = self._visit(node)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Of neurons, or of a staircase, in the units of what they receive; these are the ANN's almost everywhere."""
+        return {name: height / self.units[name] for name, height in self.heights.items()}
 
     def _visit(self, node: fx.Node) -> float:
         active = [source for source in node.all_input_nodes if source in self.found]
         if node.op == "call_module":
             return self._module(node, self.modules[str(node.target)], active[0])
-        own = len(active) < len(node.all_input_nodes)
+        own = len(active) < len(set(node.all_input_nodes) - self.sizes)
         if node.target in PRODUCTS and len(active) == 1:
             return self._product(node, active[0]) if own else self.found[active[0]]
         moved = node.target in SUMS and any(isinstance(a, int | float) and a for a in node.args)

@@ -41,20 +41,13 @@ KEPT_METHODS = {
     "expand_as", "view_as",
 }  # fmt: skip
 DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-    F.dropout3d: nn.Dropout3d,
-}
+    F.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d, F.dropout2d: nn.Dropout2d, F.dropout3d: nn.Dropout3d,
+}  # fmt: skip
 MAX_FUNCTIONS = {F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, torch.max_pool2d}
 
 
 def judge_module(place: Any, module: nn.Module, allow: Collection[str]) -> str:
-    """What becomes of a module.
-
-    Raises:
-        ValueError: it cannot be converted; the line names it and the remedy.
-    """
+    """What becomes of a module. Raises ValueError: it cannot be converted; the line names it and the remedy."""
     if isinstance(module, nn.ReLU):
         return "spiking neurons"
     if isinstance(module, MAX_POOLS):
@@ -69,11 +62,7 @@ def judge_module(place: Any, module: nn.Module, allow: Collection[str]) -> str:
 
 
 def judge_function(node: fx.Node, allow: Collection[str]) -> tuple[str, nn.Module | None]:
-    """What becomes of an operation, and the module that takes its place, if any.
-
-    Raises:
-        ValueError: it cannot be converted.
-    """
+    """What becomes of an operation, and the module that takes its place, if any. Raises ValueError: it cannot be converted."""
     target: Any = node.target
     if target in RELU_METHODS if node.op == "call_method" else target in RELU_FUNCTIONS:
         return "spiking neurons, made a module from a functional activation", nn.ReLU()

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from robustsnn.compute import rewire
-from robustsnn.conversion.batches import first_batches
+from robustsnn.conversion.calibrate import first_batches
 from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import trace
 from robustsnn.models import QCFS
@@ -30,11 +30,9 @@ def staircase(
     along: for many levels and percentile 100 the copy computes what the ANN does on these images.
 
     Arguments:
-        ann: any module that `robustsnn.convert` takes, trained; left untouched.
-        data: batches or samples, as `convert` takes them; the first ``limit`` batches are used.
+        ann, data, allow, limit: as `robustsnn.convert` takes them; the ANN is trained, and left untouched.
         levels: of every staircase, the T that the spiking network will have.
         percentile: in (0, 100].
-        allow: ``{"max_pool"}`` admits max-pooling.
 
     Raises:
         ValueError: what `convert` refuses, or a network whose layers cannot take the scale in.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,15 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
-from robustsnn.conversion.fold import Tracer
+from robustsnn.conversion.fold import followed
 from robustsnn.conversion.layers import judge_function, judge_module, owner
 from robustsnn.models import QCFS
-from robustsnn.names import one_line
 
-CHECKS: set[Callable[..., Any]] = {
+CHECKS: set[Any] = {
     torch._assert, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.getitem, getattr,
+    "dim", "size",
 }  # fmt: skip
+"""What is no part of the computation where only an assertion reads it."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,12 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))
     evaluated = view(ann).eval()
-    tracer = Tracer()
-    try:
-        graph = tracer.trace(evaluated)
-    except Exception as error:
-        raise ValueError(
-            f"cannot follow the forward pass of {type(ann).__name__}: {one_line(error)}; write it without branches or "
-            "loops that depend on the data"
-        ) from error
+    graph = followed(evaluated)
     uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
     tree = view(ann)
     seen: set[str] = set()
     layers: list[Layer] = []
-    _drop_checks(graph)
+    graph.eliminate_dead_code(lambda node: node.op not in ("call_function", "call_method") or node.target not in CHECKS)
     changed = _read_in_place(graph, modules) | _call_norms(graph, tree)
     for node in list(graph.nodes):
         if node.op == "call_module":
@@ -130,8 +124,7 @@ def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, n
         if isinstance(module, nn.ReLU) and name not in called and id(modules.get(name)) in used
     ]
     for name in spare:
-        parent, _, child = name.rpartition(".")
-        tree.get_submodule(parent)._modules[child] = nn.Identity().train(tree.training)
+        put_at(tree, name, nn.Identity())
     return bool(spare)
 
 
@@ -149,16 +142,6 @@ def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:
                 reader.replace_input_with(source, node)
                 changed = True
     return changed
-
-
-def _drop_checks(graph: fx.Graph) -> None:
-    """What only an assertion reads is no part of the computation."""
-    for node in reversed(graph.nodes):
-        checks = (node.op == "call_function" and node.target in CHECKS) or (
-            node.op == "call_method" and node.target in ("dim", "size")
-        )
-        if checks and not node.users:
-            graph.erase_node(node)
 
 
 def _call_norms(graph: fx.Graph, tree: nn.Module) -> bool:
@@ -189,6 +172,13 @@ def _hold_constants(graph: fx.Graph, traced: nn.Module, tree: nn.Module) -> None
             own.register_buffer(name, value, persistent=False)
 
 
+def put_at(tree: nn.Module, place: str, module: nn.Module) -> None:
+    """Let a module stand at a path, with the flag of the module that it belongs to."""
+    parent, _, name = place.rpartition(".")
+    holder = tree.get_submodule(parent)
+    holder._modules[name] = module.train(holder.training)
+
+
 def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = None) -> None:
     """Let ``node`` call ``module`` at ``place``, or under a fresh name in or beside its owner."""
     if place is None:
@@ -196,8 +186,6 @@ def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = 
         taken = {name for name, _ in tree.named_modules(remove_duplicate=False)}
         kind = type(module).__name__.lower()
         place = next(name for i in range(1, len(taken) + 2) if (name := f"{beside}{kind}_{i}") not in taken)
-    parent, _, name = place.rpartition(".")
-    holder = tree.get_submodule(parent)
-    holder._modules[name] = module.train(holder.training)
+    put_at(tree, place, module)
     node.args = node.args[:1] or (node.kwargs["input"],)
     node.op, node.target, node.kwargs = "call_module", place, {}

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from robustsnn.conversion import folded
-from robustsnn.conversion.fold import Tracer
-from robustsnn.deploy.layers import Channelwise, End, Flat, Kind, Layer, Pool, Shape
-from robustsnn.deploy.modules import KINDS, pool
+from robustsnn.conversion.fold import followed
+from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, End, Fire, Flat, Kind, Layer, Pool, Shape
+from robustsnn.models import Normalize
 from robustsnn.names import one_line
-from robustsnn.spiking import SpikingNetwork
+from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
 ADDED = {"add": 1.0, "add_": 1.0, "iadd": 1.0, "sub": -1.0, "sub_": -1.0, "isub": -1.0}
 MULTIPLIED = {"mul", "mul_", "imul", "truediv", "div", "div_", "itruediv"}
+IN_PLACE = {"iadd", "add_", "isub", "sub_", "imul", "mul_", "div_", "itruediv"}
 RESHAPED = {"flatten", "view", "reshape", "squeeze"}
 SAME = {"contiguous", "to", "float", "type_as", "dropout", "dropout1d", "dropout2d", "dropout3d"}
 POOLED: dict[str, Callable[..., nn.Module]] = {"avg_pool2d": nn.AvgPool2d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d}
@@ -29,26 +30,16 @@ Terms = dict[str, float]
 
 
 def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
-    """The layers of a network, batch norms folded, dropout dropped, by module path with ``_`` for ``.``.
+    """The layers of a network in eval mode, batch norms folded, dropout dropped, for images ``(C, H, W)``.
 
-    Arguments:
-        net: in any mode; left as it is. Its layers compute as in eval mode.
-        shape: of one image, ``(C, H, W)``.
-
-    Returns:
-        The layers from ``"input"`` to ``"output"``; what is added becomes several inputs of one layer.
+    By module path with ``_`` for ``.``, from ``"input"`` to ``"output"``; what is added becomes several inputs of one layer.
 
     Raises:
         ValueError: an operation that other simulators do not know, named with its module, or a shape that does not fit.
     """
     view = folded(deepcopy(net).cpu())
     assert isinstance(view, SpikingNetwork)
-    try:
-        graph = Tracer().trace(view.body)
-    except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
-        raise ValueError(
-            f"the forward pass cannot be followed ({one_line(error)}): make it one without branches on tensors"
-        ) from None
+    graph = followed(view.body)
     image = view.begun(torch.zeros(1, *shape, dtype=next(view.body.parameters()).dtype))
     steps = _Follow(view.body, graph, image.numpy().dtype)
     with torch.no_grad():
@@ -83,7 +74,7 @@ class _Follow(fx.Interpreter):
         elif isinstance(result, Tensor) and any(source in self.sums for source in n.all_input_nodes):
             shape = tuple(result.shape[1:])
             self.sums[n] = self._module(n, shape) if n.op == "call_module" else self._operation(n, shape)
-            if str(_named(n)) in {"iadd", "add_", "isub", "sub_", "imul", "mul_", "div_", "itruediv"}:
+            if _named(n) in IN_PLACE:
                 self.sums[n.all_input_nodes[0]] = self.sums[n]  # in place: whoever reads it later reads the result
         return result
 
@@ -96,13 +87,7 @@ class _Follow(fx.Interpreter):
         takes = self.layers[next(iter(terms))].gives
         if isinstance(module, nn.Flatten) and takes == gives:
             return terms
-        for kind, make in KINDS.items():
-            if isinstance(module, kind):
-                return self._add(n.name, make(str(n.target), module, takes, gives), terms, gives)
-        raise ValueError(
-            f"layer {str(n.target)!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions, "
-            "linear layers, norms behind them, average pools and neurons"
-        )
+        return self._add(n.name, layer_of(str(n.target), module, takes, gives), terms, gives)
 
     def _operation(self, n: fx.Node, gives: Shape) -> Terms:
         name, tracked = _named(n), [a for a in n.args if isinstance(a, fx.Node) and a in self.sums]
@@ -125,7 +110,7 @@ class _Follow(fx.Interpreter):
             return self._add(n.name, Flat(), first, gives)
         if name in POOLED and n.args[0] is tracked[0]:
             arguments, options = self.fetch_args_kwargs_from_env(n)
-            return self._add(n.name, pool(n.name, POOLED[name](*arguments[1:], **options), takes, gives), first, gives)
+            return self._add(n.name, layer_of(n.name, POOLED[name](*arguments[1:], **options), takes, gives), first, gives)
         if name == "mean" and len(takes) == 3 and _axes(n) == {2, 3}:
             pooled = self._add(n.name, Pool((takes[1], takes[2]), (takes[1], takes[2]), (0, 0)), first, (takes[0], 1, 1))
             return pooled if len(gives) == 3 else self._add(f"{n.name}_flat", Flat(), pooled, gives)
@@ -169,3 +154,75 @@ def _axes(n: fx.Node) -> set[int]:
 
 def _named(n: fx.Node) -> str:
     return n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+
+
+def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
+    """The layer that a module is, which takes and gives these shapes, without the batch. Raises ValueError: other simulators
+    do not know it."""
+    match module:
+        case Normalize():
+            mean, std = array(module.mean).ravel(), array(module.std).ravel()
+            return Channelwise(1 / std, -mean / std)
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            if module.running_mean is None or module.running_var is None:
+                raise ValueError(f"layer {path!r} normalises by the batch itself: let it keep running statistics")
+            scale = 1 / torch.sqrt(module.running_var + module.eps)
+            if module.weight is not None:
+                scale = scale * module.weight
+            return Channelwise(array(scale), array((0 if module.bias is None else module.bias) - module.running_mean * scale))
+        case nn.Conv2d():
+            return _conv(path, module)
+        case nn.Linear():
+            if len(takes) != 1:
+                raise ValueError(f"layer {path!r} maps the last axis of {takes}: flatten before it")
+            return Dense(array(module.weight), _bias(module))
+        case nn.AdaptiveAvgPool2d():
+            if takes[1] % gives[1] or takes[2] % gives[2]:
+                raise ValueError(f"pool {path!r} takes windows of different sizes, {takes} to {gives}: let it divide evenly")
+            kernel = takes[1] // gives[1], takes[2] // gives[2]
+            return Pool(kernel, kernel, (0, 0))
+        case nn.AvgPool2d():
+            uneven = _pair(module.padding) != (0, 0) and not module.count_include_pad
+            if module.ceil_mode or module.divisor_override or uneven:
+                raise ValueError(f"pool {path!r} divides by other numbers at the border: leave its options as they are")
+            return Pool(_pair(module.kernel_size), _pair(module.stride), _pair(module.padding))
+        case nn.Flatten():
+            if len(gives) != 1:
+                raise ValueError(f"layer {path!r} flattens {takes} to {gives}: flatten to one axis")
+            return Flat()
+        case NeuronLayer():
+            return Fire(array(module.threshold), module.dynamics.neuron.relayed(module.tensors).leak)
+    raise ValueError(
+        f"layer {path!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions, "
+        "linear layers, norms behind them, average pools and neurons"
+    )
+
+
+def array(tensor: Tensor) -> Array:
+    """A tensor as an array of its own."""
+    return np.array(tensor.detach().cpu().numpy(), order="C")
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _bias(module: nn.Conv2d | nn.Linear) -> Array:
+    return array(module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias)
+
+
+def _conv(path: str, module: nn.Conv2d) -> Conv:
+    weight, groups = array(module.weight), module.groups
+    if module.padding_mode != "zeros" or weight.shape[2] != weight.shape[3]:
+        raise ValueError(f"layer {path!r}: NIR describes convolutions with square kernels and zero padding only")
+    padding = module.padding
+    if isinstance(padding, str):
+        reach = [dilation * (weight.shape[2] - 1) for dilation in _pair(module.dilation)]
+        if padding == "same" and any(r % 2 for r in reach):
+            raise ValueError(f"layer {path!r} pads unevenly: give its padding in numbers")
+        padding = (reach[0] // 2, reach[1] // 2) if padding == "same" else (0, 0)
+    dense = np.zeros((weight.shape[0], weight.shape[1] * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):  # other simulators know no groups
+        outs, ins = (slice(group * n // groups, (group + 1) * n // groups) for n in dense.shape[:2])
+        dense[outs, ins] = weight[outs]
+    return Conv(dense, _bias(module), _pair(module.stride), _pair(padding), _pair(module.dilation))

@@ -1,7 +1,7 @@
 """Come in from other code: networks of SpikingJelly, of snnTorch and of one's own neurons as victims of every gradient path
 and attack.
 
-Another library is one more function: a `Library`, and how its networks are run.
+Another library is one more function: a `Library`, and how its networks are run, ``run(net, x, timesteps) -> [T,N,K]``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ def from_spikingjelly(net: nn.Module, timesteps: int, run: Run | None = None) ->
     Arguments:
         net: in single-step mode (``[N,...]`` a step) or multi-step mode (``[T,N,...]``); untouched. Normalisation belongs
             inside it.
-        timesteps: for how many steps the image is shown.
-        run: ``run(net, x, timesteps) -> [T,N,K]`` for a network that is run in another way, for example
-            ``lambda net, x, timesteps: net(x).unsqueeze(0)`` for one that repeats the image and averages by itself.
+        timesteps, run: for how many steps the image is shown, and how; ``lambda net, x, timesteps: net(x).unsqueeze(0)`` is
+            for one that repeats the image and averages by itself.
 
     Raises:
         ValueError: no such neuron in the network.
@@ -39,9 +38,8 @@ def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> For
     Arguments:
         net: called once a step, with neurons that keep their state (``init_hidden=True``); untouched. Of several outputs the
             first one counts: the spikes. Normalisation belongs inside it.
-        timesteps: for how many steps the image is shown.
-        run: ``run(net, x, timesteps) -> [T,N,K]`` for a network that is run in another way, for example
-            ``lambda net, x, timesteps: net(x)[1]`` for one that loops over time by itself and whose potentials count.
+        timesteps, run: for how many steps the image is shown, and how; ``lambda net, x, timesteps: net(x)[1]`` is for one
+            that loops over time by itself and whose potentials count.
 
     Raises:
         ValueError: no such neuron in the network.
@@ -60,13 +58,11 @@ def from_neurons(
 
     Arguments:
         net: called once a step; untouched. Of several outputs the first one counts. Normalisation belongs inside it.
-        timesteps: for how many steps the image is shown.
+        timesteps, run: as for `from_spikingjelly`.
         spike: the attribute's name; its value takes how far potentials are above the threshold to spikes, 0 or 1. Having it
             makes a module a neuron.
         reset: the method by which modules forget, assigning new values and writing to no old ones; called on every module
             that has it before every run. None where nothing outlives a run.
-        run: ``run(net, x, timesteps) -> [T,N,K]`` for a network that is run in another way, for example
-            ``lambda net, x, timesteps: net(x).unsqueeze(0)`` for one that loops over time and averages by itself.
 
     Raises:
         ValueError: no module with such an attribute, one whose value is no function, or no module with such a method.
@@ -118,26 +114,24 @@ def _multi_step(module: nn.Module) -> bool:
     return getattr(module, "step_mode", "s") == "m"
 
 
+def _call(module: nn.Module, method: str) -> None:
+    found = getattr(module, method, None)
+    if callable(found):
+        found()
+
+
 def _reset_spikingjelly(module: nn.Module) -> None:
     memories = getattr(module, "named_memories", None)
     for name, value in list(memories()) if callable(memories) else ():
         if isinstance(value, Tensor):
             setattr(module, name, value.clone())  # `reset` may write to it, and it is the wrapped network's
-    reset = getattr(module, "reset", None)
-    if callable(reset):
-        reset()
+    _call(module, "reset")
 
 
 def _replace_spikingjelly(neuron: nn.Module, spike: nn.Module, detach_reset: bool) -> None:
     neuron.surrogate_function = spike
     if hasattr(neuron, "detach_reset"):
         neuron.__dict__["detach_reset"] = detach_reset
-
-
-def _reset_snntorch(module: nn.Module) -> None:
-    reset = getattr(module, "reset_mem", None)
-    if callable(reset):
-        reset()
 
 
 def _replace_snntorch(neuron: nn.Module, spike: nn.Module, detach_reset: bool) -> None:
@@ -158,7 +152,7 @@ SPIKINGJELLY = Library("SpikingJelly", "surrogate_function", _reset_spikingjelly
 SNNTORCH = Library(
     "snnTorch",
     "spike_grad",
-    _reset_snntorch,
+    lambda module: _call(module, "reset_mem"),
     _replace_snntorch,
     lambda neuron: not hasattr(neuron, "reset_mem"),  # without state from step to step: all steps in parallel
 )

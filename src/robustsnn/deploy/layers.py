@@ -19,25 +19,6 @@ class End:
 
 
 @dataclass(frozen=True)
-class Conv:
-    """A convolution, zero-padded: weight ``[out, in, kernel, kernel]``, bias ``[out]``."""
-
-    weight: Array
-    bias: Array
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-
-    def times(self, scale: Array, bias: Array) -> Conv:
-        """Followed by ``y = scale * x + bias`` per channel."""
-        return replace(self, weight=self.weight * scale[:, None, None, None], bias=self.bias * scale + bias)
-
-    def after(self, factor: float) -> Conv:
-        """Preceded by a multiplication with a number."""
-        return replace(self, weight=self.weight * factor)
-
-
-@dataclass(frozen=True)
 class Dense:
     """A linear layer: weight ``[out, in]``, bias ``[out]``."""
 
@@ -45,12 +26,22 @@ class Dense:
     bias: Array
 
     def times(self, scale: Array, bias: Array) -> Dense:
-        """Followed by ``y = scale * x + bias`` per unit."""
-        return Dense(self.weight * scale[:, None], self.bias * scale + bias)
+        """Followed by ``y = scale * x + bias`` per unit, or channel."""
+        each = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return replace(self, weight=self.weight * each, bias=self.bias * scale + bias)
 
     def after(self, factor: float) -> Dense:
         """Preceded by a multiplication with a number."""
         return replace(self, weight=self.weight * factor)
+
+
+@dataclass(frozen=True)
+class Conv(Dense):
+    """A convolution, zero-padded: weight ``[out, in, kernel, kernel]``, bias ``[out]``."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ class Fire:
     leak: float
 
 
-Kind = End | Conv | Dense | Channelwise | Pool | Flat | Fire
+Kind = End | Dense | Channelwise | Pool | Flat | Fire
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ def absorb(layers: Layers) -> dict[str, Layer]:
 def _backward(left: dict[str, Layer], name: str, what: Channelwise) -> bool:
     source = left[name].inputs[0]
     before = left[source].what
-    if len(left[name].inputs) > 1 or readers(left, source) != [name] or not isinstance(before, Conv | Dense | Channelwise):
+    if len(left[name].inputs) > 1 or readers(left, source) != [name] or not isinstance(before, Dense | Channelwise):
         return False
     left[source] = replace(left[source], what=before.times(what.scale, what.bias))
     _skip(left, name, source)
@@ -137,7 +128,7 @@ def _forward(left: dict[str, Layer], name: str, what: Channelwise) -> None:
     if all(ends):
         for end in filter(None, ends):
             weights = left[end].what
-            assert isinstance(weights, Conv | Dense)
+            assert isinstance(weights, Dense)
             left[end] = replace(left[end], what=weights.after(float(what.scale[0])))
         _skip(left, name, left[name].inputs[0])
 
@@ -146,7 +137,7 @@ def _weights_behind(left: Layers, name: str, reader: str) -> str | None:
     """The weights that ``reader``, which reads ``name``, is or is flattened for, where they read nothing else."""
     while isinstance(left[reader].what, Flat) and left[reader].inputs == (name,) and len(readers(left, reader)) == 1:
         name, (reader,) = reader, readers(left, reader)
-    return reader if isinstance(left[reader].what, Conv | Dense) and left[reader].inputs == (name,) else None
+    return reader if isinstance(left[reader].what, Dense) and left[reader].inputs == (name,) else None
 
 
 def _skip(left: dict[str, Layer], name: str, source: str) -> None:

@@ -75,11 +75,8 @@ def remarks(graph: nir.NIRGraph) -> tuple[str, ...]:
 
 
 def export(net: SpikingNetwork, path: Path | str, target: str, shape: Shape) -> tuple[str, ...]:
-    """Write the network as a NIR file, whole or not at all, and return the `remarks`.
-
-    Raises:
-        ValueError: as `to_nir`; a file that cannot be written.
-    """
+    """Write the network as a NIR file, whole or not at all, and return the `remarks`. Raises ValueError: as `to_nir`; a file
+    that cannot be written."""
     graph, content = to_nir(net, shape, target), io.BytesIO()
     _nir().write(content, graph)
     write_atomic(Path(path), content.getvalue())
@@ -101,7 +98,7 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
         case End():
             return nir.Output({"output": gives}) if layer.inputs else nir.Input({"input": gives})
         case Conv():
-            return _conv(nir, what, takes)
+            return nir.Conv2d(takes[1:], what.weight, what.stride, what.padding, what.dilation, groups=1, bias=what.bias)
         case Dense():
             return nir.Affine(weight=what.weight, bias=what.bias)
         case Channelwise() if target.scale and not what.bias.any():
@@ -109,7 +106,9 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
         case Channelwise() if len(takes) == 1:
             return nir.Affine(weight=np.diag(what.scale), bias=what.bias)
         case Channelwise():
-            return _conv(nir, Conv(np.diag(what.scale)[:, :, None, None], what.bias, (1, 1), (0, 0), (1, 1)), takes)
+            return nir.Conv2d(
+                takes[1:], np.diag(what.scale)[:, :, None, None], (1, 1), (0, 0), (1, 1), groups=1, bias=what.bias
+            )
         case Pool():
             node = nir.SumPool2d if what.sums else nir.AvgPool2d
             return node(np.array(what.kernel), np.array(what.stride), np.array(what.padding))
@@ -117,18 +116,6 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
             return nir.Flatten({"input": np.array(takes)}, start_dim=-len(takes), end_dim=-1)
         case Fire():
             return _neurons(nir, what, layer.gives, target)
-
-
-def _conv(nir: Any, conv: Conv, takes: Shape) -> Any:
-    return nir.Conv2d(
-        input_shape=takes[1:],
-        weight=conv.weight,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        groups=1,
-        bias=conv.bias,
-    )
 
 
 def _neurons(nir: Any, fire: Fire, shape: Shape, target: Target) -> Any:

@@ -19,14 +19,9 @@ from robustsnn.spiking import SpikingNetwork, unrolled
 
 
 def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
-    """The network by ``torch.export``: ``[N,C,H,W] -> [N,K]`` for any N, logits averaged over its T steps.
+    """The network in eval mode by ``torch.export``: ``[N,C,H,W] -> [N,K]`` for any N, logits averaged over its T steps.
 
-    Arguments:
-        net: in any mode; left as it is, read as in eval mode.
-        shape: of one image, ``(C, H, W)``, pixels in ``[0, 1]``.
-
-    Raises:
-        ValueError: a forward pass that torch.export cannot follow, or images that do not fit.
+    Raises ValueError: a forward pass that torch.export cannot follow, or a shape ``(C, H, W)`` of images that do not fit.
     """
     fresh = view(net).eval()
     assert isinstance(fresh, SpikingNetwork)
@@ -41,11 +36,8 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
 
 
 def to_onnx(net: SpikingNetwork, shape: tuple[int, ...]) -> bytes:
-    """The content of an ONNX file with input ``images`` and output ``logits``, weights inside.
-
-    Raises:
-        ValueError: as `exported`; the packages that write ONNX are not there.
-    """
+    """The content of an ONNX file with input ``images`` and output ``logits``, weights inside. Raises ValueError: as
+    `exported`; the packages that write ONNX are not there."""
     try:
         import onnx
         import onnxscript  # noqa: F401
@@ -61,11 +53,8 @@ def to_onnx(net: SpikingNetwork, shape: tuple[int, ...]) -> bytes:
 
 
 def export(net: SpikingNetwork, path: Path | str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Write the network as an ONNX file, whole or not at all, and return in what it differs from the network.
-
-    Raises:
-        ValueError: as `to_onnx`; a file that cannot be written.
-    """
+    """Write the network as an ONNX file, whole or not at all, and return in what it differs from the network. Raises
+    ValueError: as `to_onnx`; a file that cannot be written."""
     write_atomic(Path(path), to_onnx(net, shape))
     return ("rounding: the runtime may fold norms into weights and take sums in another order",)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, Fire, Layer, Layers, Pool, absorb, readers
+from robustsnn.deploy.layers import Array, Channelwise, Dense, Fire, Layer, Layers, Pool, absorb, readers
 
 DT = 1e-4
 """Seconds in a time step: what snnTorch, which is not told, takes it to be."""
@@ -108,11 +108,8 @@ TARGETS: dict[str, Target] = {
 
 
 def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ...]]:
-    """The layers as a simulator can read them, and every way in which they are no longer exactly the network's.
-
-    Raises:
-        ValueError: neurons or sums that it does not have.
-    """
+    """The layers as a simulator can read them, and every way in which they are no longer exactly the network's. Raises
+    ValueError: neurons or sums that it does not have."""
     remarks = ["rounding: norms and branch weights are folded into weights, and sums are taken in another order"]
     fitted = dict(layers)
     if not target.branches and (sums := [name for name, layer in layers.items() if len(layer.inputs) > 1]):
@@ -120,7 +117,8 @@ def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ..
             f"layer {sums[0]!r} sums branches, and {target.label} runs the layer before all of them are there: export for "
             "generic, snntorch or spikingjelly"
         )
-    if target.uniform and (mixed := [name for name, layer in layers.items() if _mixed(layer)]):
+    thresholds = {name: layer.what.threshold for name, layer in layers.items() if isinstance(layer.what, Fire)}
+    if target.uniform and (mixed := [name for name, values in thresholds.items() if np.unique(values).size > 1]):
         remarks.append(f"thresholds: one per layer; {', '.join(mixed)} have their weights divided by theirs")
         fitted = _with_one_threshold(fitted, mixed)
     if not target.averages and any(isinstance(layer.what, Pool) for layer in layers.values()):
@@ -145,10 +143,6 @@ def lowered(threshold: Array) -> Array:
     return np.asarray(np.nextafter(threshold, threshold.dtype.type(-np.inf)))
 
 
-def _mixed(layer: Layer) -> bool:
-    return isinstance(layer.what, Fire) and np.unique(layer.what.threshold).size > 1
-
-
 def _with_one_threshold(layers: Layers, mixed: Sequence[str]) -> dict[str, Layer]:
     """Thresholds of 1 behind inputs divided by the thresholds."""
     left: dict[str, Layer] = {}
@@ -168,7 +162,7 @@ def _with_one_threshold(layers: Layers, mixed: Sequence[str]) -> dict[str, Layer
 def _with_sums(layers: Layers) -> dict[str, Layer]:
     left: dict[str, Layer] = {}
     renamed: dict[str, str] = {}
-    like = next(layer.what.bias for layer in layers.values() if isinstance(layer.what, Conv | Dense))
+    like = next(layer.what.bias for layer in layers.values() if isinstance(layer.what, Dense))
     for name, layer in layers.items():
         layer = replace(layer, inputs=tuple(renamed.get(source, source) for source in layer.inputs))
         left[name] = layer

@@ -12,9 +12,8 @@ from torch import nn
 from robustsnn.models.layers import Normalize, initialise, weight_layers
 from robustsnn.models.outside import outside
 from robustsnn.models.qcfs import QCFS
-from robustsnn.models.resnet import resnet
+from robustsnn.models.resnet import resnet, wideresnet
 from robustsnn.models.vgg import Plan, vgg
-from robustsnn.models.wideresnet import wideresnet
 from robustsnn.names import build, find, nearest
 from robustsnn.seeds import randomness
 

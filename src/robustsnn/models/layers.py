@@ -16,10 +16,7 @@ WIDEST, DEEPEST = 2**16, 2000
 
 class Normalize(nn.Module):
     """``(x - mean) / std`` per channel, so that everyone outside the network, attacks included, sees pixels in ``[0, 1]``.
-
-    Raises:
-        ValueError: statistics of another length than the images' channels, or a standard deviation that is not positive.
-    """
+    Raises ValueError: statistics of another length than the images' channels, or a standard deviation that is not positive."""
 
     mean: Tensor
     std: Tensor
@@ -54,11 +51,8 @@ class Body(nn.Module):
 
 
 def normalization(classes: int, size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalize:
-    """The normalisation of a body, once its arguments make sense; single statistics hold for all channels.
-
-    Raises:
-        ValueError: fewer than two classes, no channels or pixels, or statistics that do not fit the channels.
-    """
+    """The normalisation of a body, once its arguments make sense; single statistics hold for all channels. Raises ValueError:
+    fewer than two classes, no channels or pixels, or statistics that do not fit the channels."""
     if classes < 2 or channels < 1 or size < 1:
         raise ValueError(f"a network needs classes >= 2, channels and size >= 1, not {classes}, {channels}, {size}")
     if max(classes, channels, size) > WIDEST:
@@ -85,28 +79,12 @@ def initialise(body: nn.Module, seed: int) -> None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """A number of channels times a width factor, at least 1.
-
-    Raises:
-        ValueError: a width that is not positive.
-    """
+    """A number of channels times a width factor, at least 1. Raises ValueError: a width that is not positive."""
     if not width > 0:
         raise ValueError(f"width must be greater than 0, not {width}; 1 is the published size")
     if channels * width > WIDEST:
         raise ValueError(f"a layer may be {WIDEST} wide at most, not {channels} * {width:g}: use a smaller width")
     return max(1, round(channels * width))
-
-
-def layered(what: str, depth: int, rest: int) -> int:
-    """The number of blocks per stage of a residual network of ``6 n + rest`` layers.
-
-    Raises:
-        ValueError: another depth, or one beyond `DEEPEST`.
-    """
-    if not 6 + rest <= depth <= DEEPEST or (depth - rest) % 6:
-        fits = ", ".join(str(6 * n + rest) for n in (1, 2, 3, 5))
-        raise ValueError(f"depth of a {what} must be 6 n + {rest} ({fits}, ...) and at most {DEEPEST}, not {depth}")
-    return (depth - rest) // 6
 
 
 WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d

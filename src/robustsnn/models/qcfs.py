@@ -9,15 +9,8 @@ import torch
 from torch import Tensor, nn
 
 
-def stairs(x: Tensor, threshold: Tensor, levels: int) -> Tensor:
-    """``clip(floor(x * levels / threshold + 1/2) / levels, 0, 1)``, whose gradient passes the floor: the definition."""
-    steps = x * levels / threshold + 0.5
-    floored = steps + (steps.floor() - steps).detach()
-    return (floored / levels).clamp(0, 1)
-
-
 class _Stairs(torch.autograd.Function):
-    """`stairs` in half the time: only its input is kept, and every pass over memory is made once."""
+    """The equation of `QCFS`: only its input is kept, and every pass over memory is made once, which takes half the time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, threshold: Tensor, levels: int) -> Tensor:
@@ -40,8 +33,7 @@ class QCFS(nn.Module):
 
     A neuron with this threshold, soft reset and half a threshold at the start fires at exactly this rate over ``levels``
     steps of constant input. The published output has height ``threshold``, this one, like a spike, 1: the layer behind makes
-    up for it. The gradient passes the floor as it is. Where training takes the
-    threshold below 0.001, that counts instead.
+    up for it. The gradient passes the floor as it is. Where training takes the threshold below 0.001, that counts instead.
 
     Arguments:
         levels: number of steps of the staircase, at least 1.
@@ -67,9 +59,6 @@ class QCFS(nn.Module):
         return self.threshold.clamp_min(1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        given: Any = x
-        if not isinstance(given, Tensor):  # torch.fx, which is to see the equation
-            return stairs(given, self.lifted, self.levels)
         return _Stairs.apply(x, self.lifted, self.levels)  # type: ignore[no-untyped-call, no-any-return]
 
     def extra_repr(self) -> str:

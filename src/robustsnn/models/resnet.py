@@ -1,4 +1,4 @@
-"""ResNet bodies for small images, whose residual branches are mixed by two learned weights."""
+"""ResNets and Wide ResNets (pre-activation) for small images, whose residual branches are mixed by two learned weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute.mixing import mixed
-from robustsnn.models.layers import Body, layered, normalization, scaled
+from robustsnn.models.layers import DEEPEST, Body, normalization, scaled
 
 
 class Mix(nn.Module):
@@ -49,6 +49,30 @@ class Block(nn.Module):
         return self.act2(self.convex(self.shortcut(x), residual))  # type: ignore[no-any-return]
 
 
+class PreactivationBlock(nn.Module):
+    """bn-ReLU-conv-bn-ReLU-conv, mixed with the shortcut (Zagoruyko & Komodakis 2016).
+
+    Where shapes change, the shortcut is a 1x1 convolution of the first activation.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.act1 = nn.ReLU()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.act2 = nn.ReLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        changes = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
+        self.convex = Mix()
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.act1(self.bn1(x))
+        residual = self.conv2(self.act2(self.bn2(self.conv1(activated))))
+        return self.convex(x if self.shortcut is None else self.shortcut(activated), residual)  # type: ignore[no-any-return]
+
+
 def resnet(
     depth: int,
     classes: int,
@@ -69,15 +93,52 @@ def resnet(
     Raises:
         ValueError: a depth that is not ``6 n + 2``, or arguments out of range.
     """
-    blocks = layered("ResNet", depth, rest=2)
-    normalize = normalization(classes, size, channels, mean, std)
-    stages = [scaled(c, width) for c in (16, 32, 64)]
-    features: list[nn.Module] = [nn.Conv2d(channels, stages[0], 3, padding=1, bias=False)]
-    features += [nn.BatchNorm2d(stages[0]), nn.ReLU()]
-    inputs = stages[0]
+    normalize, stages = normalization(classes, size, channels, mean, std), [scaled(c, width) for c in (16, 32, 64)]
+    stem = [nn.Conv2d(channels, stages[0], 3, padding=1, bias=False), nn.BatchNorm2d(stages[0]), nn.ReLU()]
+    blocks = _blocks(Block, stages[0], stages, "ResNet", depth, rest=2)
+    features = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1))
+    return Body(normalize, features, nn.Sequential(nn.Flatten(), nn.Linear(stages[-1], classes)))
+
+
+def wideresnet(
+    depth: int,
+    widen: int,
+    classes: int,
+    size: int = 32,
+    channels: int = 3,
+    mean: Sequence[float] = (0.5,),
+    std: Sequence[float] = (0.5,),
+    width: float = 1.0,
+) -> Body:
+    """A WideResNet of three stages of ``16, 32, 64`` times ``widen`` channels.
+
+    Arguments:
+        depth: ``6 n + 4`` layers for ``n`` blocks per stage.
+        widen: the widening factor of its name, as in WideResNet-16-4.
+        others: as of `resnet`.
+
+    Raises:
+        ValueError: a depth that is not ``6 n + 4``, or arguments out of range.
+    """
+    normalize, stages = normalization(classes, size, channels, mean, std), [scaled(c * widen, width) for c in (16, 32, 64)]
+    first, last = scaled(16, width), stages[-1]
+    stem = nn.Conv2d(channels, first, 3, padding=1, bias=False)
+    blocks = _blocks(PreactivationBlock, first, stages, "WideResNet", depth, rest=4)
+    features = nn.Sequential(stem, *blocks, nn.BatchNorm2d(last), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return Body(normalize, features, nn.Sequential(nn.Flatten(), nn.Linear(last, classes)))
+
+
+def _blocks(
+    kind: type[Block] | type[PreactivationBlock], inputs: int, stages: Sequence[int], what: str, depth: int, rest: int
+) -> list[nn.Module]:
+    """The blocks of a residual network of ``6 n + rest`` layers, n in every stage; all stages but the first begin with a
+    stride of 2."""
+    if not 6 + rest <= depth <= DEEPEST or (depth - rest) % 6:
+        fits = ", ".join(str(6 * n + rest) for n in (1, 2, 3, 5))
+        raise ValueError(f"depth of a {what} must be 6 n + {rest} ({fits}, ...) and at most {DEEPEST}, not {depth}")
+    blocks: list[nn.Module] = []
     for stage, outputs in enumerate(stages):
-        for block in range(blocks):
-            features.append(Block(inputs, outputs, stride=2 if stage and not block else 1))
+        for i in range((depth - rest) // 6):
+            blocks.append(kind(inputs, outputs, stride=2 if stage and not i else 1))
             inputs = outputs
-    features.append(nn.AdaptiveAvgPool2d(1))
-    return Body(normalize, nn.Sequential(*features), nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes)))
+    return blocks

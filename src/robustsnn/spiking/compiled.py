@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,42 +24,36 @@ LONGEST = 64
 
 def spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> Tensor | None:
     """Spikes ``[T, N, ...]``."""
-    if not _worthwhile(current, tensors):
-        return None
-    fold = _Fold.of(current, tensors)
-    return fold.back(_run(_spikes, fold, fold(current), _forward(dynamics)))
+    found = _run(_spikes, current, tensors, _forward(dynamics))
+    return found[0] if found else None
 
 
 def membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, Tensor] | None:
     """Potentials before the reset, and spikes, ``[T, N, ...]``."""
-    if not _worthwhile(current, tensors):
-        return None
-    fold = _Fold.of(current, tensors)
-    potentials, fired = _run(_membrane, fold, fold(current), _forward(dynamics))
-    return fold.back(potentials), fold.back(fired)
+    found = _run(_membrane, current, tensors, _forward(dynamics))
+    return (found[0], found[1]) if found else None
 
 
 def gradients(grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, dict[str, Tensor]] | None:
     """Gradients of the current ``[T, N, ...]`` and of the tensors at every neuron ``[N, ...]``, where written by hand."""
-    known = dynamics.neuron.by_hand and type(dynamics.surrogate) in SURROGATES.values()
-    if not known or not _worthwhile(current, tensors):
+    if not dynamics.neuron.by_hand or type(dynamics.surrogate) not in SURROGATES.values():
         return None
-    fold = _Fold.of(current, tensors)
-    of_current, of_tensors = _run(_backward, fold, fold(current), dynamics, fold(grad))
-    return fold.back(of_current), {name: fold.back(each[None])[0] for name, each in of_tensors.items()}
+    found = _run(_backward, current, tensors, dynamics, grad)
+    return (found[0], {name: each[0] for name, each in zip(tensors, found[1:], strict=True)}) if found else None
 
 
-def _spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> Tensor:
-    return _membrane(current, tensors, dynamics)[1]
+def _spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor]:
+    return (_membrane(current, tensors, dynamics)[1],)
 
 
 def _membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, Tensor]:
-    course = dynamics.neuron.walk(current, tensors, lambda _, u: u)
+    course = dynamics.neuron.walk(current, tensors)
     return torch.stack(course.potentials), torch.stack(course.spikes)
 
 
-def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    course = dynamics.neuron.walk(current, tensors, lambda _, u: u)
+def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, ...]:
+    """The gradient of the current and, each with a first dimension of 1, those of the tensors in their order."""
+    course = dynamics.neuron.walk(current, tensors)
 
     def derivative(t: int, u: Tensor) -> Tensor:
         return dynamics.surrogate(u)
@@ -67,43 +61,8 @@ def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tenso
     def seen() -> tuple[list[Tensor], list[Tensor]]:
         return course.potentials, course.spikes
 
-    return dynamics.neuron.gradients(grad, current, tensors, derivative, dynamics.detach_reset, seen)
-
-
-@dataclass(frozen=True)
-class _Fold:
-    """A layer as a compiler likes it: dimensions in the order of memory, and those that share all tensors as one."""
-
-    order: tuple[int, ...]
-    sizes: tuple[int, ...]
-    folded: tuple[int, ...]
-    tensors: dict[str, Tensor]
-
-    @staticmethod
-    def of(current: Tensor, tensors: Tensors) -> _Fold:
-        shape, strides = current.shape[1:], current.stride()[1:]
-        order = sorted(range(len(shape)), key=lambda d: -strides[d])
-        whole = {name: x.reshape((1,) * (len(shape) - x.dim()) + x.shape).permute(order) for name, x in tensors.items()}
-        folded: list[int] = []
-        shared: list[bool] = []
-        places: list[int] = []
-        for place, d in enumerate(order):
-            alike = all(x.shape[place] == 1 for x in whole.values())
-            if folded and shared[-1] and alike:
-                folded[-1] *= shape[d]
-            else:
-                folded.append(shape[d])
-                shared.append(alike)
-                places.append(place)
-        own = {name: x.reshape([x.shape[place] for place in places]) for name, x in whole.items()}
-        return _Fold(tuple(order), tuple(shape[d] for d in order), tuple(folded), own)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.permute(0, *(d + 1 for d in self.order)).reshape(len(x), *self.folded)
-
-    def back(self, x: Tensor) -> Tensor:
-        places = sorted(range(len(self.order)), key=lambda i: self.order[i])
-        return x.reshape(len(x), *self.sizes).permute(0, *(i + 1 for i in places))
+    first, found = dynamics.neuron.gradients(grad, current, tensors, derivative, dynamics.detach_reset, seen)
+    return first, *(found[name][None] for name in tensors)
 
 
 def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
@@ -115,40 +74,41 @@ def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
     )
 
 
-def _run(equations: Callable[..., Any], fold: _Fold, current: Tensor, dynamics: Dynamics, *more: Tensor) -> Any:
-    kind = (len(current), len(fold.folded), current.stride(0) == 0, current.dtype)
-    dynamics = _anywhere(dynamics)
-    code = machine_code.code_for(equations, current.device, type(dynamics.surrogate), _any_width(dynamics), *kind)
-    tensors = {name: machine_code.bare(x) for name, x in fold.tensors.items()}
+def _run(
+    equations: Callable[..., tuple[Tensor, ...]], current: Tensor, tensors: Tensors, dynamics: Dynamics, *more: Tensor
+) -> tuple[Tensor, ...] | None:
+    """What the equations give, laid out like the current; None where machine code is not worth it."""
+    if not _worthwhile(current, tensors):
+        return None
+    neurons, strides = current.shape[1:], current.stride()[1:]
+    order = sorted(range(len(neurons)), key=lambda d: -strides[d])
+    ways, places = [0, *(d + 1 for d in order)], [0, *(order.index(d) + 1 for d in range(len(order)))]
+
+    def row(x: Tensor) -> Tensor:
+        """The neurons ``[T, N, ...]`` as a compiler likes them: one dimension, in the order of memory."""
+        return machine_code.bare(x.permute(ways).reshape(len(x), -1))
+
+    own = {name: x.view(()) if x.numel() == 1 else row(x.expand(1, *neurons))[0] for name, x in tensors.items()}
+    kind = (len(current), tuple(x.dim() for x in own.values()), current.stride(0) == 0, current.dtype)
+    alike, fluid = _forms(dynamics)
+    code = machine_code.code_for(equations, current.device, type(dynamics.surrogate), alike, *kind)
     with torch.no_grad():
-        return code(machine_code.bare(current), tensors, _fluid(dynamics), *map(machine_code.bare, more))
-
-
-_ANY = Triangle()
+        found = code(row(current), {name: machine_code.bare(x) for name, x in own.items()}, fluid, *map(row, more))
+    return tuple(x.reshape(len(x), *(neurons[d] for d in order)).permute(places) for x in found)
 
 
 @cache
 def _forward(dynamics: Dynamics) -> Dynamics:
     """The dynamics without what only a gradient needs."""
-    return replace(dynamics, surrogate=_ANY, detach_reset=False)
+    return replace(dynamics, surrogate=Triangle(), detach_reset=False)
 
 
 @cache
-def _anywhere(dynamics: Dynamics) -> Dynamics:
-    """The dynamics without what trained tensors begin at, so that these share one machine code."""
-    return replace(dynamics, neuron=replace(dynamics.neuron, **dict.fromkeys(dynamics.neuron.trained, 1.0)))  # type: ignore[type-var]
-
-
-@cache
-def _any_width(dynamics: Dynamics) -> Dynamics:
-    """The dynamics without their surrogate."""
-    return replace(dynamics, surrogate=_ANY)
-
-
-@cache
-def _fluid(dynamics: Dynamics) -> Dynamics:
-    """The dynamics with the numbers of its surrogate as tensors, so that all its widths share one machine code."""
+def _forms(dynamics: Dynamics) -> tuple[Dynamics, Dynamics]:
+    """The dynamics as one machine code stands for them, whatever trained tensors begin at and the surrogate is; and as it is
+    given them, the numbers of the surrogate as tensors, so that it serves all widths."""
+    anywhere: Any = replace(dynamics.neuron, **dict.fromkeys(dynamics.neuron.trained, 1.0))  # type: ignore[type-var]
     surrogate: SurrogateDerivative = object.__new__(type(dynamics.surrogate))
     for name, number in vars(dynamics.surrogate).items():
         object.__setattr__(surrogate, name, torch.tensor(number, dtype=torch.float64))
-    return replace(dynamics, surrogate=surrogate)
+    return tuple(replace(dynamics, neuron=anywhere, surrogate=each) for each in (Triangle(), surrogate))  # type: ignore[return-value]

@@ -60,13 +60,9 @@ def unrolled(current: Tensor, threshold: Tensor | float, dynamics: Dynamics, **t
     """Spikes of the neurons, by autograd through every step.
 
     Arguments:
-        current: ``[T, N, ...]``.
+        current: ``[T, N, ...]``, as are the spikes; T is its own, whatever the dynamics say.
         threshold: a scalar, or anything that broadcasts to ``[N, ...]``.
-        dynamics: neuron and surrogate; the number of steps is that of ``current``.
         trained: what the neuron trains besides, such as ``leak``.
-
-    Returns:
-        Spikes, ``[T, N, ...]``.
 
     >>> unrolled(torch.tensor([[0.6], [0.6], [0.6]]), 1.0, Dynamics()).flatten()
     tensor([0., 1., 0.])

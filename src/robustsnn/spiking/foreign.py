@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
+from robustsnn.spiking.dynamics import Dynamics
+from robustsnn.spiking.neurons.neuron import Spiked
 from robustsnn.spiking.spiking import Spiking
-from robustsnn.types import Images, Logits, StepLogits
+from robustsnn.types import Images, StepLogits
 
 Spike = Callable[[Tensor], Tensor]
 """How far potentials are above the threshold, ``u [n, ...]``, to spikes of the same shape."""
@@ -48,25 +50,17 @@ class ForeignNetwork(Spiking):
     Every call runs a fresh copy of the module tree over the same tensors for T steps on a constant input, so no state
     survives it, and the wrapped network is never touched. Forward passes are the library's own, along every gradient path.
 
-    Arguments:
-        net: the network.
-        timesteps: ``T >= 1``.
-        library: what it is made with.
-        run: how to run it.
-
     Raises:
         ValueError: no neuron of the library in the network, or ``timesteps < 1``.
     """
 
     def __init__(self, net: nn.Module, timesteps: int, library: Library, run: Run) -> None:
         super().__init__()
-        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
-            raise ValueError(f"timesteps must be a whole number of at least 1, not {timesteps!r}")
         self.net = net
-        self.T = timesteps
+        self.T = Dynamics(timesteps).timesteps  # which refuses other numbers
         self.library = library
         self.run = run
-        self.change: Callable[[str, nn.Module], None] = _nothing
+        self.change: Callable[[str, nn.Module], None] = lambda name, neuron: None
         self.training = net.training
         if not self.neurons:
             raise ValueError(
@@ -84,11 +78,7 @@ class ForeignNetwork(Spiking):
         return {name: module for name, module in self.net.named_modules() if hasattr(module, self.library.spike)}
 
     def steps(self, x: Images) -> StepLogits:
-        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``.
-
-        Raises:
-            ValueError: the network gives anything else.
-        """
+        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``. Raises ValueError: the network gives anything else."""
         fresh = view(self.net)
         for module in fresh.modules():
             self.library.reset(module)
@@ -103,10 +93,6 @@ class ForeignNetwork(Spiking):
                 "pass run=lambda net, x, timesteps: ... that returns them"
             )
         return logits
-
-    def forward(self, x: Images) -> Logits:
-        """Logits averaged over time, ``[N,C,H,W] -> [N,K]``."""
-        return self.steps(x).mean(0)
 
     @torch.no_grad()
     def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
@@ -159,7 +145,8 @@ class ForeignNetwork(Spiking):
                         f"{list(spikes.shape)} neurons: attack it along Surrogate paths, in a protocol of your own"
                     )
                 found = around(current, spikes) if whole else around(current.unsqueeze(0), spikes.unsqueeze(0)).squeeze(0)
-                others = [_straight(current, other) for other in others]
+                through = current - current.detach()
+                others = [x + through if isinstance(x, Tensor) and x.shape == through.shape else x for x in others]
                 return (found, *others) if isinstance(given, tuple) else found
 
             neuron.__dict__["forward"] = forward
@@ -175,7 +162,7 @@ class ForeignNetwork(Spiking):
 
 def surrogate(own: Spike, derivative: Callable[[Tensor], Tensor]) -> Spike:
     """The spikes of another function with a derivative of one's choice."""
-    return lambda u: _Surrogate.apply(u, own, derivative)  # type: ignore[no-untyped-call]
+    return lambda u: Spiked.apply(u, own, derivative)  # type: ignore[no-untyped-call]
 
 
 class _Spiking(nn.Module):
@@ -187,40 +174,3 @@ class _Spiking(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         return self.spike(u)
-
-
-class _Surrogate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, own: Spike, derivative: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.derivative = derivative
-        return own(u)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (u,) = ctx.saved_tensors
-        return grad * ctx.derivative(u), None, None
-
-
-class Masked(torch.autograd.Function):
-    """Spikes whose gradient reaches the current where a mask, asked for on the way back, lets it."""
-
-    @staticmethod
-    def forward(ctx: Any, current: Tensor, spikes: Tensor, mask: Callable[[], Tensor]) -> Tensor:
-        ctx.mask = mask
-        return spikes.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad * ctx.mask(), None, None
-
-
-def _straight(current: Tensor, other: Any) -> Any:
-    like = isinstance(other, Tensor) and other.shape == current.shape
-    return other + (current - current.detach()) if like else other
-
-
-def _nothing(name: str, neuron: nn.Module) -> None:
-    """Leave a neuron as it is."""

@@ -19,11 +19,6 @@ from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.neurons import Derivative, Tensors
 
 
-def spikes_of(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
-    """Spikes ``[T, N, ...]``, no gradient."""
-    return Firing(current, {"threshold": threshold, **trained}, dynamics).spikes
-
-
 @dataclass(frozen=True)
 class Firing:
     """What a backward rule sees of a layer's forward pass, all ``[T, N, ...]`` but the tensors of the layer."""
@@ -65,25 +60,18 @@ class Firing:
         """The gradient of the current by back-propagation through time, ``derivative(t, u)`` being that of a spike."""
         return self._gradients(grad, derivative)[0]
 
-    def _gradients(self, grad: Tensor, derivative: Derivative) -> tuple[Tensor, dict[str, Tensor]]:
-        dynamics = self.dynamics
-        return dynamics.neuron.gradients(
-            grad, self.current, self.tensors, derivative, dynamics.detach_reset, lambda: (self.v_pre, self.spikes)
-        )
-
     def gradients(self, grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the current, and of the tensors at every neuron ``[N, ...]``, by the surrogate of the dynamics."""
         found = compiled.gradients(grad, self.current, self.tensors, self.dynamics)
         return self._gradients(grad, lambda _, u: self.dynamics.surrogate(u)) if found is None else found
 
+    def _gradients(self, grad: Tensor, derivative: Derivative) -> tuple[Tensor, dict[str, Tensor]]:
+        dynamics, seen = self.dynamics, lambda: (self.v_pre, self.spikes)
+        return dynamics.neuron.gradients(grad, self.current, self.tensors, derivative, dynamics.detach_reset, seen)
+
 
 Rule = Callable[[Tensor, Firing], Tensor]
 """``rule(gradient of the spikes, firing) -> gradient of the current``, both ``[T, N, ...]``."""
-
-
-def through_time(grad: Tensor, firing: Firing) -> Tensor:
-    """The rule of `fused`: back-propagation through time with the surrogate of the dynamics."""
-    return firing.gradients(grad)[0]
 
 
 class _Fused(torch.autograd.Function):
@@ -105,18 +93,16 @@ class _Fused(torch.autograd.Function):
         return of_current, None, None, None, *(found[name].sum_to_size(x.shape) if need else None for name, x, need in needed)
 
 
-def fused(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
-    """`unrolled` by recomputation: same arguments, same spikes, same gradients, far less memory."""
-    names = ("threshold", *trained)
-    return _Fused.apply(current, dynamics, None, names, threshold, *trained.values())  # type: ignore[no-untyped-call, no-any-return]
-
-
 @dataclass(frozen=True)
 class Through:
-    """The spikes of `fused` with another gradient of the current, and none of threshold and other tensors."""
+    """The spikes of `fused`; with a rule, another gradient of the current, and none of threshold and other tensors."""
 
-    rule: Rule
+    rule: Rule | None = None
 
     def __call__(self, current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
         names = ("threshold", *trained)
         return _Fused.apply(current, dynamics, self.rule, names, threshold, *trained.values())  # type: ignore[no-untyped-call, no-any-return]
+
+
+fused = Through()
+"""`unrolled` by recomputation: same arguments, same spikes, same gradients, far less memory."""

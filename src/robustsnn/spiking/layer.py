@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustsnn.compute.recall import again, known
 from robustsnn.spiking.dynamics import Dynamics, Fire
-from robustsnn.spiking.kernels import fused, spikes_of
+from robustsnn.spiking.kernels import Firing, fused
 
 
 class NeuronLayer(nn.Module):
@@ -77,11 +77,11 @@ class NeuronLayer(nn.Module):
         current = self.spent(x.to(self.threshold.dtype)).unflatten(0, (steps // self.repeats, -1))
         current = current.expand(steps, *current.shape[1:])
         spikes = self.fire(current, dynamics=self.dynamics, **self.tensors).flatten(0, 1)
-        if self.fire is not fused or not spikes.requires_grad:
+        if self.fire != fused or not spikes.requires_grad:
             return spikes
         given, dynamics = again(current) or current.detach, self.dynamics
         tensors = {name: value.detach() for name, value in self.tensors.items()}
-        return known(spikes, lambda: spikes_of(given(), dynamics=dynamics, **tensors).flatten(0, 1))
+        return known(spikes, lambda: Firing(given(), tensors, dynamics).spikes.flatten(0, 1))
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold.detach().mean():.4g}, first={self.first}"

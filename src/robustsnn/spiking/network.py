@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from robustsnn.compute.layout import layout
 from robustsnn.compute.norm import exact
 from robustsnn.compute.recall import recalling
-from robustsnn.compute.rewire import rewire
+from robustsnn.compute.rewire import rewire, view
 from robustsnn.names import nearest
 from robustsnn.spiking.dynamics import Dynamics, Fire
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.neurons import Neuron
 from robustsnn.spiking.signal import Constant, Signal
 from robustsnn.spiking.spiking import Spiking
-from robustsnn.types import Inputs, Logits, StepLogits
+from robustsnn.types import Inputs, StepLogits
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class SpikingNetwork(Spiking):
         signal: how an input becomes T steps: `Constant` or `Frames`.
         slots: the places of neurons in firing order, with those that see a constant input before time begins. None takes every
             ``nn.ReLU`` in module order and repeats a constant input T times.
-        conversion_report: what conversion did with every layer, a `robustsnn.conversion.ConversionReport`; None where the
-            network comes from elsewhere, such as a checkpoint.
+        conversion_report: a `robustsnn.conversion.ConversionReport`; None where the network comes from a checkpoint.
 
     Raises:
         ValueError: the body has no slot, or a slot is no ReLU.
@@ -63,11 +62,8 @@ class SpikingNetwork(Spiking):
         super().__init__()
         modules = dict(body.named_modules())
         if slots is None:
-            slots = [
-                Slot(name, getattr(module, "first", False))
-                for name, module in modules.items()
-                if isinstance(module, nn.ReLU | NeuronLayer)
-            ]
+            fit = {name: module for name, module in modules.items() if isinstance(module, nn.ReLU | NeuronLayer)}
+            slots = [Slot(name, getattr(module, "first", False)) for name, module in fit.items()]
         if not slots:
             raise ValueError(
                 f"{type(body).__name__} has no nn.ReLU for neurons to take the place of: "
@@ -105,8 +101,7 @@ class SpikingNetwork(Spiking):
     @property
     def neurons(self) -> dict[str, NeuronLayer]:
         """The layers of neurons by module path, in firing order."""
-        found = {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}
-        return {name: module for name, module in found.items() if isinstance(module, NeuronLayer)}
+        return {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}  # type: ignore[misc]
 
     @property
     def timesteps(self) -> int:
@@ -119,16 +114,16 @@ class SpikingNetwork(Spiking):
 
     @torch.no_grad()
     def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
-        view, images = self.rewired(lambda _, neuron: neuron.changed()).eval(), 0
-        total = dict.fromkeys(view.thresholds, 0.0)
-        for name, neuron in view.neurons.items():
+        fresh, images = view(self).eval(), 0
+        total = dict.fromkeys(self.neurons, 0.0)
+        for name, neuron in fresh.neurons.items():
 
             def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
                 total[name] += float(spikes.mean(dtype=torch.float64)) * len(spikes) / self.timesteps
 
             neuron.register_forward_hook(count)
         for x in batches:
-            view(x)
+            fresh(x)
             images += len(x)
         return {name: value / images for name, value in total.items()}
 
@@ -138,11 +133,7 @@ class SpikingNetwork(Spiking):
 
     def begun(self, x: Tensor) -> Tensor:
         """What the body is given for inputs ``[N, ...]``: these where neurons see them before time begins, else all T steps,
-        ``[T*N, ...]``.
-
-        Raises:
-            ValueError: inputs that are not what the signal shows.
-        """
+        ``[T*N, ...]``. Raises ValueError: inputs that are not what the signal shows."""
         if self.signal.once and any(slot.first for slot in self.slots):
             return x
         return self.signal.shown(x, self.timesteps)
@@ -154,10 +145,6 @@ class SpikingNetwork(Spiking):
             x = x.contiguous(memory_format=self.memory_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
             return self.body(x).unflatten(0, (self.timesteps, -1))  # type: ignore[no-any-return]
-
-    def forward(self, x: Inputs) -> Logits:
-        """Logits averaged over time, ``[N, ...] -> [N,K]``."""
-        return self.steps(x).mean(0)
 
     def rewired(self, change: Callable[[str, NeuronLayer], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
         """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""
@@ -223,11 +210,7 @@ def _like(body: nn.Module, value: float | Tensor) -> Tensor:
 
 
 def spiking_only(path: object, net: nn.Module) -> SpikingNetwork:
-    """The network, for a gradient path that goes through neurons.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """The network, for a gradient path that goes through neurons. Raises ValueError: it has none."""
     if not isinstance(net, SpikingNetwork):
         raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of any other is Plain()")
     return net

@@ -14,14 +14,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustsnn.compute import rewire, view
-from robustsnn.spiking.adaptive import Adaptive
-from robustsnn.spiking.foreign import Around, ForeignNetwork, Masked, surrogate
+from robustsnn.compute import view
+from robustsnn.spiking.adaptive import Adaptive, PotentialDependent
+from robustsnn.spiking.foreign import Around, ForeignNetwork, surrogate
 from robustsnn.spiking.kernels import Firing, Through, fused
-from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork, spiking_only
 from robustsnn.spiking.neurons import LIF, Neuron
-from robustsnn.spiking.potential_dependent import PotentialDependent
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 from robustsnn.types import GradientPath
 
@@ -38,11 +36,8 @@ class Plain:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset.
-
-    Raises:
-        ValueError: ``derivative`` is no function of ``u``.
-    """
+    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset. Raises
+    ValueError: ``derivative`` is no function of ``u``."""
 
     foreign: ClassVar[bool] = True
 
@@ -67,10 +62,8 @@ class Scaled:
     """`Surrogate` with the threshold as the unit of potentials: the derivative is ``g(u / threshold) / threshold``.
 
     A network computes the same if a layer's threshold, and all that flows into it, are multiplied by ``c > 0``; along this
-    path its gradient stays the same too, whatever surrogates of a fixed width make of it.
-
-    Raises:
-        ValueError: ``derivative`` is not a function of ``u``.
+    path its gradient stays the same too, whatever surrogates of a fixed width make of it. Raises ValueError: ``derivative`` is
+    not a function of ``u``.
     """
 
     derivative: SurrogateDerivative = Triangle()
@@ -121,7 +114,7 @@ def _where_it_fired() -> Around:
 
     def around(current: Tensor, spikes: Tensor) -> Tensor:
         fired.append((spikes != 0).any(0))
-        return Masked.apply(current, spikes, lambda: torch.stack(fired).any(0))  # type: ignore[no-untyped-call, no-any-return]
+        return surrogate(lambda _: spikes.clone(), lambda _: torch.stack(fired).any(0))(current)
 
     return around
 
@@ -158,11 +151,8 @@ class RateApproximation:
 @dataclass(frozen=True)
 class Hybrid:
     """Hybrid adversarial attack with rate-averaged gradients (HART): surrogate times gradient, averaged over time at the
-    current of every neuron, and nothing through the potential from step to step.
-
-    Raises:
-        ValueError: a ``width`` that is not above 0.
-    """
+    current of every neuron, and nothing through the potential from step to step. Raises ValueError: a ``width`` that is not
+    above 0."""
 
     width: float = 1.0
 
@@ -188,24 +178,12 @@ class Analog:
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
             return net.around(lambda: lambda current, _: current.relu(), timesteps=1)
-        return rewire(
-            spiking_only(self, net).body, lambda _, module: _relu(module) if isinstance(module, NeuronLayer) else None
-        )
+        view = spiking_only(self, net).rewired(lambda _, __: nn.ReLU())
+        return view.body
 
 
-def _relu(neuron: NeuronLayer) -> nn.Module:
-    return nn.ReLU().train(neuron.training)
-
-
-PATHS: dict[str, Callable[..., GradientPath]] = {
-    "Surrogate": Surrogate,
-    "Scaled": Scaled,
-    "Rate": Rate,
-    "Analog": Analog,
-    "RateApproximation": RateApproximation,
-    "Hybrid": Hybrid,
-    "PotentialDependent": PotentialDependent,
-    "Adaptive": Adaptive,
-    "Plain": Plain,
-}
+_KINDS: tuple[type[GradientPath], ...] = (
+    Surrogate, Scaled, Rate, Analog, RateApproximation, Hybrid, PotentialDependent, Adaptive, Plain,
+)  # fmt: skip
+PATHS: dict[str, Callable[..., GradientPath]] = {kind.__name__: kind for kind in _KINDS}
 """Gradient paths by name."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from robustsnn.types import Inputs, Logits
+
 
 class Spiking(nn.Module, ABC):
     """A network that runs for some time steps, whose logits ``[N,K]`` are the mean over these."""
@@ -19,6 +21,10 @@ class Spiking(nn.Module, ABC):
     @abstractmethod
     def steps(self, x: Tensor) -> Tensor:
         """Logits of every time step, ``[T,N,K]``."""
+
+    def forward(self, x: Inputs) -> Logits:
+        """Logits averaged over time, ``[N, ...] -> [N,K]``."""
+        return self.steps(x).mean(0)
 
     @abstractmethod
     def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:

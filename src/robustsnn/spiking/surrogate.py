@@ -74,9 +74,6 @@ class StraightThrough:
         return torch.ones_like(u)
 
 
-SURROGATES: dict[str, type[SurrogateDerivative]] = {
-    "Triangle": Triangle,
-    "Exponential": Exponential,
-    "Rectangle": Rectangle,
-    "StraightThrough": StraightThrough,
-}
+_KINDS: tuple[type[SurrogateDerivative], ...] = Triangle, Exponential, Rectangle, StraightThrough
+SURROGATES = {kind.__name__: kind for kind in _KINDS}
+"""Surrogates by name, as recipes and checkpoints spell them."""

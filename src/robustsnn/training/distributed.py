@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from robustsnn.compute import rewire
-from robustsnn.compute.norm import Synchronised
+from robustsnn.compute.norm import Synchronised, exact
 from robustsnn.training.objectives import Pass
 
 
@@ -30,6 +30,6 @@ def synchronised(net: nn.Module) -> nn.Module:
             return None
         if not isinstance(module, nn.BatchNorm2d):
             raise ValueError(f"{name} is a {type(module).__name__}: several processes can train nn.BatchNorm2d only; use one")
-        return Synchronised.of(module)
+        return exact(module, Synchronised)
 
     return rewire(net, swap)

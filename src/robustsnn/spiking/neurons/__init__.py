@@ -8,15 +8,5 @@ NEURONS: dict[str, type[Neuron]] = {"LIF": LIF, "PLIF": PLIF, "MultiSpike": Mult
 """Kinds of neuron by name, as recipes and checkpoints spell them."""
 
 __all__ = [
-    "LIF",
-    "NEURONS",
-    "PLIF",
-    "Course",
-    "Derivative",
-    "MultiSpike",
-    "Neuron",
-    "Relayed",
-    "Reset",
-    "Spike",
-    "Tensors",
-]
+    "LIF", "NEURONS", "PLIF", "Course", "Derivative", "MultiSpike", "Neuron", "Relayed", "Reset", "Spike", "Tensors",
+]  # fmt: skip

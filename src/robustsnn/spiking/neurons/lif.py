@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neurons.neuron import Derivative, Neuron, Relayed, Tensors, in_range
+from robustsnn.spiking.neurons.neuron import Derivative, Neuron, Relayed, Seen, Tensors
 
 Reset = Literal["zero", "subtract"]
 
@@ -39,19 +38,9 @@ class LIF(Neuron):
     by_hand = True
 
     def __post_init__(self) -> None:
-        in_range(self.leak, self.start)
+        super().__post_init__()
         if self.reset not in get_args(Reset):
             raise ValueError(f"reset must be 'zero' or 'subtract', not {self.reset!r}")
-
-    def kept(self, tensors: Tensors) -> float | Tensor:
-        """The leak."""
-        return self.leak
-
-    def begin(self, current: Tensor, tensors: Tensors) -> Tensor:
-        return torch.zeros_like(current) + self.start * tensors["threshold"]
-
-    def charge(self, left: Tensor, current: Tensor, tensors: Tensors) -> Tensor:
-        return self.kept(tensors) * left + current
 
     def reset_by(self, potential: Tensor, spikes: Tensor, tensors: Tensors) -> Tensor:
         return (1 - spikes) * potential if self.reset == "zero" else potential - spikes * tensors["threshold"]
@@ -77,17 +66,8 @@ class LIF(Neuron):
             v.addcmul_(v if self.reset == "zero" else threshold, spikes[t], value=-1)
         return spikes
 
-    def slope(self, potential: Tensor, tensors: Tensors, derivative: Callable[[Tensor], Tensor]) -> Tensor:
-        return derivative(self.distances(potential, tensors))
-
     def gradients(
-        self,
-        grad: Tensor,
-        current: Tensor,
-        tensors: Tensors,
-        derivative: Derivative,
-        detach_reset: bool,
-        seen: Callable[[], tuple[Any, Any]],
+        self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Back-propagation through time by hand."""
         potentials, spikes = seen()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neurons.neuron import Neuron, Tensors, in_range
+from robustsnn.spiking.neurons.neuron import Neuron, Tensors
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,7 @@ class MultiSpike(Neuron):
         v[t]     = v_pre[t] - s[t] * threshold
 
     A spike's derivative is the sum of the surrogate's at all of these thresholds. Every spike of a burst costs accumulates.
-
-    Raises:
-        ValueError: a value outside its range.
+    Raises ValueError: a value outside its range.
     """
 
     levels: int = 4
@@ -29,15 +27,9 @@ class MultiSpike(Neuron):
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        in_range(self.leak, self.start)
+        super().__post_init__()
         if isinstance(self.levels, bool) or not isinstance(self.levels, int) or self.levels < 1:
             raise ValueError(f"levels must be a whole number of at least 1, not {self.levels!r}")
-
-    def begin(self, current: Tensor, tensors: Tensors) -> Tensor:
-        return torch.zeros_like(current) + self.start * tensors["threshold"]
-
-    def charge(self, left: Tensor, current: Tensor, tensors: Tensors) -> Tensor:
-        return self.leak * left + current
 
     def distances(self, potential: Tensor, tensors: Tensors) -> Tensor:
         levels = torch.arange(1, self.levels + 1, device=potential.device, dtype=potential.dtype)

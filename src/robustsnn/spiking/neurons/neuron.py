@@ -19,6 +19,9 @@ Spike = Callable[[Tensor], tuple[Tensor, Tensor]]
 Derivative = Callable[[int, Tensor], Tensor]
 """``derivative(t, u)``: the derivative of a spike at step ``t``, where the potential is ``u`` above the threshold."""
 
+Seen = Callable[[], tuple[Any, Any]]
+"""Gives the potentials before the reset and the spikes, ``[T, N, ...]``, to whom they spare work."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -39,24 +42,39 @@ class Relayed:
 
 
 class Neuron(ABC):
-    """How currents become spikes. A kind of neuron is a frozen dataclass that says `begin`, `charge`, `reset_by`, and what
-    differs from one threshold and one spike: `distances`, `emitted`.
+    """How currents become spikes. A kind of neuron is a frozen dataclass that says `reset_by`, and what differs from one
+    threshold, one spike and a leaking potential: `begin`, `charge`, `distances`, `emitted`.
 
-    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments.
+    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments. Raises ValueError: a ``leak``
+    outside ``(0, 1]`` or a ``start`` outside ``[0, 1)``.
     """
+
+    leak: float = 1.0
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        leak: Any = self.leak
+        if not isinstance(leak, int | float) or not 0 < leak <= 1:
+            raise ValueError(f"leak must be a number in (0, 1], not {leak}; 1 is integrate-and-fire")
+        if not 0 <= self.start < 1:
+            raise ValueError(f"start is the first potential in units of the threshold, in [0, 1), not {self.start}")
 
     @property
     def trained(self) -> dict[str, float]:
         """What every layer trains besides its threshold, by the name of a field, and what it begins at."""
         return {}
 
-    @abstractmethod
+    def kept(self, tensors: Tensors) -> float | Tensor:
+        """The leak."""
+        return self.leak
+
     def begin(self, current: Tensor, tensors: Tensors) -> Tensor:
         """The potential before the first step, of the shape of ``current [N, ...]``."""
+        return torch.zeros_like(current) + self.start * tensors["threshold"]
 
-    @abstractmethod
     def charge(self, left: Tensor, current: Tensor, tensors: Tensors) -> Tensor:
         """The potential before the reset; what was left adds to the current, and nothing left adds nothing."""
+        return self.kept(tensors) * left + current
 
     def distances(self, potential: Tensor, tensors: Tensors) -> Tensor:
         """How far the potential is above the threshold, ``[..., K]`` where a neuron has K of them."""
@@ -76,14 +94,16 @@ class Neuron(ABC):
         fired, felt = fire(self.distances(potential, tensors))
         return self.reset_by(potential, self.emitted(felt), tensors), self.emitted(fired), potential
 
-    def walk(self, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool = False) -> Course:
-        """All steps of ``current [T, N, ...]`` one after the other, differentiable."""
+    def walk(
+        self, current: Tensor, tensors: Tensors, derivative: Derivative = lambda t, u: u, detach_reset: bool = False
+    ) -> Course:
+        """All steps of ``current [T, N, ...]`` one after the other; differentiable where a derivative is given."""
         left = self.begin(current[0], tensors)
         potentials, spikes = [], []
         for t, given in enumerate(current):
 
             def fire(u: Tensor, t: int = t) -> tuple[Tensor, Tensor]:
-                fired: Tensor = _Spike.apply(u, derivative, t)  # type: ignore[no-untyped-call]
+                fired: Tensor = Spiked.apply(u, _heaviside, lambda u: derivative(t, u))  # type: ignore[no-untyped-call]
                 return fired, fired.detach() if detach_reset else fired
 
             left, emitted, potential = self.step(left, given, tensors, fire)
@@ -92,11 +112,7 @@ class Neuron(ABC):
         return Course(potentials, spikes, left)
 
     def relayed(self, tensors: Tensors) -> Relayed:
-        """What it is to other simulators.
-
-        Raises:
-            ValueError: they have no such neuron.
-        """
+        """What it is to other simulators. Raises ValueError: they have no such neuron."""
         raise ValueError(
             f"{self} emits other spikes than 0 and 1, and neurons of NIR do not: use LIF() or PLIF(), or export as onnx"
         )
@@ -106,7 +122,7 @@ class Neuron(ABC):
     def fast(self, current: Tensor, tensors: Tensors, potentials: Tensor | None = None) -> Tensor:
         """Spikes ``[T, N, ...]`` without gradient; ``potentials`` receives those before the reset."""
         with torch.no_grad():
-            course = self.walk(current, tensors, _unasked)
+            course = self.walk(current, tensors)
             if potentials is not None:
                 torch.stack(course.potentials, out=potentials)
             return torch.stack(course.spikes)
@@ -115,27 +131,17 @@ class Neuron(ABC):
         """The derivative of the spikes by the potential at the same step, nothing else being moved."""
         with torch.enable_grad():
             moved = potential.detach().requires_grad_()
-            fired: Tensor = _Spike.apply(self.distances(moved, tensors), lambda _, u: derivative(u), 0)  # type: ignore[no-untyped-call]
+            fired: Tensor = Spiked.apply(self.distances(moved, tensors), _heaviside, derivative)  # type: ignore[no-untyped-call]
             return torch.autograd.grad(self.emitted(fired).sum(), moved)[0]
 
     by_hand = False
     """Whether `gradients` is written by hand, and so can be compiled; else it is autograd through `walk`."""
 
     def gradients(
-        self,
-        grad: Tensor,
-        current: Tensor,
-        tensors: Tensors,
-        derivative: Derivative,
-        detach_reset: bool,
-        seen: Callable[[], tuple[Any, Any]],
+        self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gradients of the current ``[T, N, ...]`` and of the tensors, these summed or at every neuron ``[N, ...]``.
-
-        Arguments:
-            grad: that of the spikes, ``[T, N, ...]``.
-            seen: gives the potentials before the reset and the spikes, ``[T, N, ...]``, to whom they spare work.
-        """
+        """Gradients of the current ``[T, N, ...]`` and of the tensors, these summed or at every neuron ``[N, ...]``, from that
+        of the spikes ``[T, N, ...]``."""
         with torch.enable_grad():
             given = current.detach().requires_grad_()
             own = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
@@ -144,30 +150,20 @@ class Neuron(ABC):
         return found[0], dict(zip(own, found[1:], strict=True))
 
 
-class _Spike(torch.autograd.Function):
+class Spiked(torch.autograd.Function):
+    """``own(u)`` with a derivative of one's choice."""
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor, derivative: Derivative, t: int) -> Tensor:
+    def forward(ctx: Any, u: Tensor, own: Callable[[Tensor], Tensor], derivative: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.save_for_backward(u)
-        ctx.derivative, ctx.t = derivative, t
-        return (u >= 0).to(u.dtype)
+        ctx.derivative = derivative
+        return own(u)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
-        return grad * ctx.derivative(ctx.t, u), None, None
+        return grad * ctx.derivative(u), None, None
 
 
-def _unasked(t: int, u: Tensor) -> Tensor:
-    return u
-
-
-def in_range(leak: Any, start: float) -> None:
-    """Refuse a leak outside ``(0, 1]`` and a start outside ``[0, 1)``.
-
-    Raises:
-        ValueError: one of them.
-    """
-    if not isinstance(leak, int | float) or not 0 < leak <= 1:
-        raise ValueError(f"leak must be a number in (0, 1], not {leak}; 1 is integrate-and-fire")
-    if not 0 <= start < 1:
-        raise ValueError(f"start is the first potential in units of the threshold, in [0, 1), not {start}")
+def _heaviside(u: Tensor) -> Tensor:
+    return (u >= 0).to(u.dtype)
