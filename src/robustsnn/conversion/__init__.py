@@ -8,6 +8,17 @@ from robustsnn.conversion.staircase import climbing, staircase
 from robustsnn.conversion.trace import Layer, trace
 
 __all__ = [
-    "Blueprint", "ConversionReport", "Layer", "bfloat16", "calibrate", "climbing", "convert", "folded", "reestimate",
-    "renew", "spiking", "staircase", "trace",
-]  # fmt: skip
+    "Blueprint",
+    "ConversionReport",
+    "Layer",
+    "bfloat16",
+    "calibrate",
+    "climbing",
+    "convert",
+    "folded",
+    "reestimate",
+    "renew",
+    "spiking",
+    "staircase",
+    "trace",
+]

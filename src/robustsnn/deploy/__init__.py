@@ -7,6 +7,14 @@ from robustsnn.deploy.onnx import exported, to_onnx
 from robustsnn.deploy.targets import TARGETS
 
 __all__ = [
-    "FORMATS", "TARGETS", "export", "exported", "from_neurons", "from_snntorch", "from_spikingjelly", "remarks",
-    "to_nir", "to_onnx",
-]  # fmt: skip
+    "FORMATS",
+    "TARGETS",
+    "export",
+    "exported",
+    "from_neurons",
+    "from_snntorch",
+    "from_spikingjelly",
+    "remarks",
+    "to_nir",
+    "to_onnx",
+]
