@@ -3,10 +3,22 @@
 from robustsnn.spiking.neurons.lif import LIF, PLIF, Reset
 from robustsnn.spiking.neurons.multi_spike import MultiSpike
 from robustsnn.spiking.neurons.neuron import Course, Derivative, Neuron, Relayed, Spike, Tensors
+from robustsnn.spiking.neurons.ternary import Ternary
 
-NEURONS: dict[str, type[Neuron]] = {"LIF": LIF, "PLIF": PLIF, "MultiSpike": MultiSpike}
+NEURONS: dict[str, type[Neuron]] = {"LIF": LIF, "PLIF": PLIF, "MultiSpike": MultiSpike, "Ternary": Ternary}
 """Kinds of neuron by name, as recipes and checkpoints spell them."""
 
 __all__ = [
-    "LIF", "NEURONS", "PLIF", "Course", "Derivative", "MultiSpike", "Neuron", "Relayed", "Reset", "Spike", "Tensors",
-]  # fmt: skip
+    "LIF",
+    "NEURONS",
+    "PLIF",
+    "Course",
+    "Derivative",
+    "MultiSpike",
+    "Neuron",
+    "Relayed",
+    "Reset",
+    "Spike",
+    "Tensors",
+    "Ternary",
+]
