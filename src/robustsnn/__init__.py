@@ -7,7 +7,7 @@ from robustsnn.lazy import attributes
 if TYPE_CHECKING:  # what `attributes` gives
     from robustsnn.checkpoint import load, save
     from robustsnn.conversion import convert
-    from robustsnn.evaluation.evaluate import evaluate
+    from robustsnn.evaluation import evaluate
     from robustsnn.spiking import (
         LIF,
         PLIF,

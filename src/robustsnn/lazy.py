@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -40,3 +42,16 @@ def attributes(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[st
         return getattr(found, name) if name in places else found
 
     return get
+
+
+def declared(package: str, file: str) -> dict[str, list[str]]:
+    """The names that a package imports from its own modules for type checkers alone, by module, as `attributes` takes them.
+
+    Arguments:
+        file: of its ``__init__``, which lists them below ``if TYPE_CHECKING``.
+    """
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{package}."):
+            found.setdefault(node.module.removeprefix(f"{package}."), []).extend(name.name for name in node.names)
+    return found

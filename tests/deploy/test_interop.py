@@ -8,7 +8,7 @@ from robustsnn import evaluate
 from robustsnn.data import Samples
 from robustsnn.deploy import from_neurons, from_snntorch, from_spikingjelly
 from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates, members, protocol
-from robustsnn.evaluation.members import leading
+from robustsnn.evaluation.member import leading
 from robustsnn.spiking import (
     LIF,
     Adaptive,

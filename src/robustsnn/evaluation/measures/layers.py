@@ -1,0 +1,122 @@
+"""What is read off a network as it is: time steps, thresholds, spikes per neuron and time step, weights to store."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from robustsnn.compute import view
+from robustsnn.data import as_samples
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
+from robustsnn.evaluation.report import Row
+from robustsnn.models import weight_layers
+from robustsnn.spiking import Spiking, SpikingNetwork
+
+
+class Layers(BaseModel, frozen=True):
+    """A network layer by layer.
+
+    Arguments:
+        thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
+        weights: how many weights of convolutions and linear layers are not 0, and how many there are.
+    """
+
+    thresholds: dict[str, float]
+    firing_rates: dict[str, float]
+    weights: tuple[int, int]
+
+
+def timesteps(net: nn.Module) -> int | None:
+    """For how many steps a network runs; None for an ANN."""
+    return net.timesteps if isinstance(net, Spiking) else None
+
+
+@torch.no_grad()
+def repeats(net: nn.Module, x: Tensor) -> bool:
+    """Whether one forward pass shows an image to a layer of weights several times: in a loop over time, as a batch of time
+    steps, or to a layer that stands in several places. The steps that a `SpikingNetwork` folds into the batch do not count.
+
+    Arguments:
+        x: the image, ``[1,C,H,W]``.
+    """
+    fresh = view(net).eval()
+    folds = isinstance(fresh, SpikingNetwork)
+    shown: Counter[int] = Counter()
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        shown[id(layer)] += 1 if folds else len(output)
+
+    for layer in weight_layers(fresh).values():
+        layer.register_forward_hook(count)
+    fresh(x)
+    return max(shown.values(), default=0) > 1
+
+
+def thresholds(net: nn.Module) -> dict[str, float]:
+    """The threshold of every layer of neurons (its mean where a layer has several), in firing order; another library's keep
+    theirs to themselves."""
+    if not isinstance(net, SpikingNetwork):
+        return {}
+    return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
+
+
+def firing_rates(net: nn.Module, data: Any, batch: int = 250) -> dict[str, float]:
+    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the samples that ``data`` holds, as
+    `as_samples` takes it."""
+    data = as_samples(data)
+    device = next(net.parameters(), data.labels).device
+    return net.rates(x.to(device) for x, _, _ in data.batches(batch)) if isinstance(net, Spiking) else {}
+
+
+def stored_weights(net: nn.Module) -> tuple[int, int]:
+    """How many weights of convolutions and linear layers are not 0, and how many there are."""
+    weights = [layer.weight for layer in weight_layers(net).values()]
+    return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
+
+
+def measured(here: Evaluated) -> Layers:
+    """Of any network; an ANN has weights alone."""
+    rates = here.mean(firing_rates(here.net, here.mine, here.batch))
+    return Layers(thresholds=thresholds(here.net), firing_rates=rates, weights=stored_weights(here.net))
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """Threshold and rate of every layer of neurons; of sparse networks also the weights that need to be stored."""
+    found = [row.report.found(LAYERS) for row in rows]
+    neurons = [(row.network, layers) for row, layers in zip(rows, found, strict=True) if layers and layers.thresholds]
+    table = side_by_side("neurons", [(f"{network}: threshold / rate", _cells(layers)) for network, layers in neurons])
+    weights = [layers.weights for _, layers in neurons]
+    if any(stored < count for stored, count in weights):
+        table[1].append(["weights that are not 0", *(f"{stored:,} of {count:,}" for stored, count in weights)])
+    of = "layer of neurons, in firing order"
+    return [
+        Section(
+            "layers",
+            "Thresholds and firing rates",
+            "Rates are spikes per neuron and time step; thresholds are means over a layer.",
+            table,
+            "Threshold and firing rate per layer of neurons",
+            figures=(
+                Dots("Threshold", "", of, tuple(layers.thresholds if layers else {} for layers in found)),
+                Dots(
+                    *("Firing rate", " (spikes per neuron and step)", of),
+                    tuple(layers.firing_rates if layers else {} for layers in found),
+                ),
+            ),
+        )
+    ]
+
+
+def _cells(layers: Layers) -> dict[str, str]:
+    rates = layers.firing_rates
+    return {name: f"{value:.3f} / {rates.get(name, math.nan):.3f}" for name, value in layers.thresholds.items()}
+
+
+LAYERS = Measure("layers", Layers, measured, sections)
