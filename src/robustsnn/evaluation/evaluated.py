@@ -28,16 +28,13 @@ class Evaluated:
     """A network under evaluation, and all that its measures share.
 
     Arguments:
-        net: the network itself, which nobody changes.
+        net, seed, sources, pilot_images, on_progress: as `evaluate` takes them.
         data: the samples that it is judged on, on its device if they fit there.
         settings, protocol, groups: what was asked for, the protocol of that name, and its ensembles that are to run.
-        seed: of random starts.
-        batch: samples that are attacked together.
-        sources: networks whose adversarial examples are tried too, by name.
-        pilot_images: on which paths are ranked; some of ``data`` if None.
+        batch: samples that are attacked together, no more than memory allows.
         team: the processes, which share the samples.
         state: the file of this process that keeps what is found.
-        on_progress: told what runs and the share of it that is done.
+        target: what attacks follow and what judges them: the one folded view of all measures.
     """
 
     net: nn.Module

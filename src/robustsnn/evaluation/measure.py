@@ -61,7 +61,6 @@ class Section:
         key: what programs and addresses in a page call it.
         title, about: its heading, and the words that explain its table.
         table: in Markdown, terminal and page; what has no rows is left out.
-        caption: of the table, for who cannot see the page.
         notes: what its lines mean, by their names.
         figures, detail: drawings, and a further table with its explanation: on the page alone.
     """
@@ -70,7 +69,6 @@ class Section:
     title: str
     about: str
     table: Table
-    caption: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     figures: tuple[Dots | Curves, ...] = ()
     detail: tuple[str, Table] | None = None

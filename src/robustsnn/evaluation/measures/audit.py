@@ -44,7 +44,7 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     checked = [row for row in rows if row.report.audit]
     columns = [(row.network, {c.name: f"{c.verdict} ({c.figure:.3g})" for c in row.report.audit}) for row in checked]
     about = f"Does the number mean anything? Verdict and figure of every check. Audited: {audited(rows)}."
-    return [Section("audit", "Audit", about, side_by_side("check", columns), "Audit", meanings(rows))]
+    return [Section("audit", "Audit", about, side_by_side("check", columns), meanings(rows))]
 
 
 def meanings(rows: Sequence[Row]) -> dict[str, str]:

@@ -231,14 +231,9 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     preset, joules = next(iter(PRESETS.items()))
     spent = [{n: joules({n: layer}) for n, layer in energy.operations.items()} if energy else {} for energy in found]
     figure = Dots("Energy", f" (nJ per image, {preset})", "layer of weights, in the order of the network", tuple(spent))
-    return [
-        Section(
-            *("energy", "Energy", SPENT, (head, [[network, *_spent(layers)] for network, layers in counted])),
-            caption="Operations and energy per image",
-            figures=(figure,),
-            detail=("Synaptic operations per image, layer by layer.", side_by_side("layer", each)),
-        )
-    ]
+    table = head, [[network, *_spent(layers)] for network, layers in counted]
+    detail = "Synaptic operations per image, layer by layer.", side_by_side("layer", each)
+    return [Section("energy", "Energy", SPENT, table, figures=(figure,), detail=detail)]
 
 
 def _spent(layers: Mapping[str, Operations]) -> list[str]:

@@ -12,8 +12,8 @@ from torch import nn
 from robustsnn.compute.sums import running_sum
 from robustsnn.data import as_samples
 from robustsnn.evaluation.evaluated import Evaluated
-from robustsnn.evaluation.intervals import percent, wilson
-from robustsnn.evaluation.measure import Curves, Measure, Section, Table
+from robustsnn.evaluation.intervals import Interval, percent, wilson
+from robustsnn.evaluation.measure import Curves, Measure, Section
 from robustsnn.evaluation.report import Row
 from robustsnn.spiking import SpikingNetwork
 
@@ -69,41 +69,29 @@ def measured(here: Evaluated) -> Latency | None:
 
 TIME = "Clean accuracy in percent after each time step, by the same weights and thresholds, also beyond those it was made for."
 WAITING = " Layers of a synchronous network wait for one another: each takes as many steps as the network was made for."
+DRAWN = "Clean accuracy after each time step; dotted: the number a network was made for. Whiskers: Wilson 95 % intervals."
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Accuracy over time, with the steps for which a network was made."""
-    found = [row.report.found(LATENCY) for row in rows]
-    waiting = any(each and each.steps != row.report.timesteps for row, each in zip(rows, found, strict=True))
-    curves = Curves(
-        axis="time steps",
-        values=tuple(
-            {step: wilson(hits, row.report.images) for step, hits in enumerate(each.correct if each else (), 1)}
-            for row, each in zip(rows, found, strict=True)
-        ),
-        label=f"Clean accuracy of {sum(map(bool, found))} networks over time steps; the figures are in the table below.",
-        caption="Clean accuracy after each time step; dotted: the number a network was made for. "
-        "Whiskers: Wilson 95 % intervals.",
-        marks=tuple(
-            row.report.timesteps
-            for row, each in zip(rows, found, strict=True)
-            if each and row.report.timesteps is not None and row.report.timesteps <= len(each.correct)
-        ),
+    """Accuracy over time, with the steps for which a network was made and those until its answer is there."""
+    lines, shares, waiting = list[list[str]](), list[dict[float, Interval]](), False
+    for row in rows:
+        shares.append({})
+        if latency := row.report.found(LATENCY):
+            shares[-1] = {step: wilson(hits, row.report.images) for step, hits in enumerate(latency.correct, 1)}
+            waits = latency.steps != row.report.timesteps
+            made_for = f"{row.report.timesteps}{f' (synchronous: answers after {latency.steps})' * waits}"
+            lines.append([row.network, made_for, *(percent(share, bounds=False) for share in shares[-1].values())])
+            waiting |= waits
+    steps = max(map(len, shares), default=0)
+    table = (
+        ["network", "made for", *map(str, range(1, steps + 1))],
+        [[*line, *["-"] * (steps + 2 - len(line))] for line in lines],
     )
-    about, caption = TIME + WAITING * waiting, "Clean accuracy in percent after each time step"
-    return [Section("time", "Time steps", about, over_time(rows), caption, figures=(curves,))]
-
-
-def over_time(rows: Sequence[Row]) -> Table:
-    """Head and rows of clean accuracy in percent after every time step, one line per spiking network."""
-    found = [(row, latency) for row in rows if (latency := row.report.found(LATENCY))]
-    steps = max((len(latency.correct) for _, latency in found), default=0)
-    lines = []
-    for row, latency in found:
-        shares = [percent(wilson(hits, row.report.images), bounds=False) for hits in latency.correct]
-        waits = "" if latency.steps == row.report.timesteps else f" (synchronous: answers after {latency.steps})"
-        lines.append([row.network, f"{row.report.timesteps}{waits}", *shares, *["-"] * (steps - len(shares))])
-    return ["network", "made for", *(str(step + 1) for step in range(steps))], lines
+    label = f"Clean accuracy of {len(lines)} networks over time steps; the figures are in the table below."
+    marks = tuple(row.report.timesteps for row, each in zip(rows, shares, strict=True) if each and row.report.timesteps)
+    curves = Curves("time steps", tuple(shares), label, DRAWN, marks)
+    return [Section("time", "Time steps", TIME + WAITING * waiting, table, figures=(curves,))]
 
 
 LATENCY = Measure("latency", Latency, measured, sections)

@@ -95,23 +95,13 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     weights = [layers.weights for _, layers in neurons]
     if any(stored < count for stored, count in weights):
         table[1].append(["weights that are not 0", *(f"{stored:,} of {count:,}" for stored, count in weights)])
-    of = "layer of neurons, in firing order"
-    return [
-        Section(
-            "layers",
-            "Thresholds and firing rates",
-            "Rates are spikes per neuron and time step; thresholds are means over a layer.",
-            table,
-            "Threshold and firing rate per layer of neurons",
-            figures=(
-                Dots("Threshold", "", of, tuple(layers.thresholds if layers else {} for layers in found)),
-                Dots(
-                    *("Firing rate", " (spikes per neuron and step)", of),
-                    tuple(layers.firing_rates if layers else {} for layers in found),
-                ),
-            ),
-        )
-    ]
+    of, per_step = "layer of neurons, in firing order", " (spikes per neuron and step)"
+    figures = (
+        Dots("Threshold", "", of, tuple(layers.thresholds if layers else {} for layers in found)),
+        Dots("Firing rate", per_step, of, tuple(layers.firing_rates if layers else {} for layers in found)),
+    )
+    about = "Rates are spikes per neuron and time step; thresholds are means over a layer."
+    return [Section("layers", "Thresholds and firing rates", about, table, figures=figures)]
 
 
 def _cells(layers: Layers) -> dict[str, str]:

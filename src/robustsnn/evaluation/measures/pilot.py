@@ -105,13 +105,10 @@ def _share(flags: Tensor) -> float:
 
 def sections(rows: Sequence[Row]) -> list[Section]:
     """What every gradient path does alone."""
-    found = [(row.network, pilot.paths) for row in rows if (pilot := row.report.found(PILOT))]
-    cells = [
-        (network, {name: f"{100 * path.broken:.1f} / {100 * path.zero_gradient:.1f}" for name, path in paths.items()})
-        for network, paths in found
-    ]
+    found = [(row.network, pilot.paths.items()) for row in rows if (pilot := row.report.found(PILOT))]
+    cells = [(name, {path: f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" for path, f in each}) for name, each in found]
     about = "PGD-5 on a few images at the largest epsilon, in percent: broken / without any gradient."
-    return [Section("alone", "Gradient paths alone", about, side_by_side("gradient path", cells), "Gradient paths alone")]
+    return [Section("alone", "Gradient paths alone", about, side_by_side("gradient path", cells))]
 
 
 PILOT = Measure("pilot", Pilot, measured, sections)

@@ -95,8 +95,8 @@ COST = (
 def sections(rows: Sequence[Row]) -> list[Section]:
     """What is kept of the ANN's robustness, and what the attacks cost; of accuracy every report tells first."""
     return [
-        Section("retention", "Retention", KEPT, retention(rows), "Worst case of spiking networks over that of their ANNs"),
-        Section("cost", "What the attacks cost", COST, costs(rows), "Forward passes per attacked image"),
+        Section("retention", "Retention", KEPT, retention(rows)),
+        Section("cost", "What the attacks cost", COST, costs(rows)),
     ]
 
 
