@@ -180,7 +180,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"threat": "L3"}, r"unknown threat 'L3': did you mean 'L2'\?"),
         ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),
-        ({"rule": "best"}, "rule must be"),
+        ({"rule": "best"}, "rule: Input should be 'any' or 'last'"),
         ({"images": 0}, "needs images"),
     ],
     ids=str,

@@ -152,7 +152,7 @@ def worst_case(
     broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
     x_adv, everyone = x.clone(), torch.arange(len(x), device=x.device)
     tried = torch.zeros_like(broken_by)
-    for number, index, _, _ in in_turn(len(members), broken_by, tried, everyone, len(x)):
+    for number, index, _, _ in in_turn(len(members), broken_by, tried, everyone, max(1, len(x))):
         x_adv[index], broken = attempt(members[number], target, x[index], y[index], seeds[index], rule)
         broken_by[index[broken]] = number
         tried[index] = number + 1

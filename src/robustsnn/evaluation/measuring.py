@@ -82,7 +82,8 @@ def evaluate(
             a network that does not fit them, or a state of another evaluation.
     """
     if isinstance(protocol, Settings):
-        asked, chosen = protocol, find_protocol(protocol.protocol)
+        asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # of a recipe's no more
+        chosen = find_protocol(asked.protocol)
     else:
         own = isinstance(protocol, Protocol)
         chosen = protocol if isinstance(protocol, Protocol) else find_protocol(protocol)

@@ -20,7 +20,7 @@ class Settings(BaseModel):
         ValueError: an unknown key, a value out of range, an unknown threat, or a radius that it cannot have.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
     protocol: str = Field("paper", description="attacks and gradient paths: a known name, or a .toml file of one's own")
     attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
     threat: str | None = Field(None, description="what attacks may do, such as L2; not given: L-infinity")
