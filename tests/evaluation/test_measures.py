@@ -132,6 +132,9 @@ def test_keywords_and_settings_ask_for_the_same(net, data):
     asked = Settings(protocol="quick", attacks=["PGD-10"], eps=["0.05"], audit_images=0, limit=5, shown=0)
     report = evaluate(net, data, asked)
     assert report.settings == asked
+    for more in ({"eps": 0.1}, {"threat": "L2"}, {"batch": 3}):
+        with pytest.raises(ValueError, match="settings were given and keywords beside them"):
+            evaluate(net, data, asked, **more)
     assert report.images == 5
     other = run(net, data, limit=5)
     assert other.settings == asked

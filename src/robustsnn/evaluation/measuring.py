@@ -82,6 +82,10 @@ def evaluate(
             a network that does not fit them, or a state of another evaluation.
     """
     if isinstance(protocol, Settings):
+        if settings or not eps is threat is attacks is None:
+            raise ValueError(
+                "settings were given and keywords beside them: put all of it into the settings, or give keywords alone"
+            )
         asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # of a recipe's no more
         chosen = find_protocol(asked.protocol)
     else:
