@@ -64,7 +64,7 @@ def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 def correct(target: Target, samples: Samples) -> Samples:
     """Those that a network classifies correctly: no attack is asked of the others."""
-    x, y, _ = next(samples.batches(len(samples)))
+    x, y, _ = next(samples.batches(max(1, len(samples))))
     return samples.take((~wrong(target.judged, x, y)).to(samples.labels.device).nonzero().flatten())
 
 
