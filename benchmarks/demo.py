@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.pages import markdown, render
-from robustsnn.evaluation import ROBUST
+from benchmarks.zoo import unillustrated
+from robustsnn.evaluation import ROBUST, percent
 from robustsnn.files import write_atomic
-from robustsnn.reporting import RunReport, read_report
-from robustsnn.reporting.tables import percent, table
+from robustsnn.reporting import RunReport, read_report, table
 from robustsnn.threats import Linf
 
 KEPT = Path(__file__).parent / "demo"
@@ -26,8 +26,7 @@ def keep(run: Path, rigorous: Path) -> None:
     """Keep the reports of two folders, without the images and curves in them."""
     for name, folder in (("run", run), ("rigorous", rigorous)):
         report = read_report((folder / "report.json").read_bytes(), folder / "report.json")
-        rows = [row.model_copy(update={"report": row.report.model_copy(update={"examples": ()})}) for row in report.rows]
-        bare = report.model_copy(update={"rows": tuple(rows), "curves": {}, "command": ""})
+        bare = unillustrated(report).model_copy(update={"curves": {}, "command": ""})
         write_atomic(KEPT / f"{name}.json", bare.to_json())
 
 

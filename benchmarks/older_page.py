@@ -14,6 +14,7 @@ from benchmarks.provenance import commands, images, machines, measuring, setting
 from benchmarks.rows import Row
 from benchmarks.tables import cell
 from robustsnn.evaluation import PRESETS
+from robustsnn.evaluation.measures import LAYERS
 from robustsnn.threats import Linf
 
 CALLED = {
@@ -97,7 +98,8 @@ def variants(rows: Mapping[str, Row]) -> list[list[str]]:
     """Rows below the reference."""
     lines = [["network", *BESIDE, "stored weights", "min"]]
     for each in [*reference(), *found(rows)]:
-        stored, count = each.report.weights
+        layers = each.report.found(LAYERS)
+        stored, count = layers.weights if layers else (0, 0)
         lines.append([each.row.what, *beside(each), f"{stored:,} of {count:,}", f"{each.minutes:.0f}"])
     return lines
 

@@ -14,7 +14,7 @@ from benchmarks.pages import markdown, marked, render
 from benchmarks.plan import LEVERS, MAIN, NEW, OPPONENTS
 from benchmarks.provenance import commands, images, machines, measuring, setting
 from benchmarks.tables import cell, shown
-from robustsnn.reporting.tables import percent
+from robustsnn.evaluation import percent
 
 ANN = "main_ann"
 """The row whose worst case retention is measured by."""

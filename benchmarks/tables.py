@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from benchmarks.measured import found
 from benchmarks.pages import markdown
 from benchmarks.plan import PLAN
-from robustsnn.evaluation import PRESETS, Interval, wilson
-from robustsnn.reporting.tables import percent
+from robustsnn.evaluation import PRESETS, Interval, percent, wilson
+from robustsnn.evaluation.measures import ENERGY, LATENCY, LAYERS
 
 
 def shown(lines: Sequence[Sequence[str]]) -> str:
@@ -26,7 +26,8 @@ def thresholds(rows: Iterable[str]) -> list[list[str]]:
     lines = [["network", "seed", "layer", "converted", "finetuned"]]
     for each in found(name for name in rows if PLAN[name].network == "snn"):
         scale = next(iter(each.runs.values())).recipe["conversion"]["scale"]
-        for layer, after in each.report.thresholds.items():
+        layers = each.report.found(LAYERS)
+        for layer, after in layers.thresholds.items() if layers else ():
             before = each.made["calibrated"].get(layer)
             lines.append(
                 [each.row.what, str(each.seed), layer, "1" if before is None else f"{scale * before:.3f}", f"{after:.3f}"]
@@ -38,22 +39,20 @@ def energy(rows: Iterable[str]) -> list[list[str]]:
     """Energy per image, by preset, against the ANN of the same layers."""
     lines = [["network", "seed", *(f"{name}: SNN / ANN in µJ" for name in PRESETS)]]
     for each in found(rows):
-        if each.report.operations:
-            spent = [
-                f"{j(each.report.operations) / 1000:.2f} / {j.ann(each.report.operations) / 1000:.2f}"
-                for j in PRESETS.values()
-            ]
+        if spends := each.report.found(ENERGY):
+            layers = spends.operations
+            spent = [f"{j(layers) / 1000:.2f} / {j.ann(layers) / 1000:.2f}" for j in PRESETS.values()]
             lines.append([each.row.what, str(each.seed), *spent])
     return lines
 
 
 def over_time(rows: Iterable[str]) -> list[list[str]]:
     """Clean accuracy after each time step, by the same weights."""
-    there = [each for each in found(rows) if each.report.correct_over_time]
-    steps = max((len(each.report.correct_over_time) for each in there), default=0)
+    there = [(each, latency.correct) for each in found(rows) if (latency := each.report.found(LATENCY))]
+    steps = max((len(correct) for _, correct in there), default=0)
     lines = [["network", "seed", *(str(step + 1) for step in range(steps))]]
-    for each in there:
-        shares = [percent(wilson(hits, each.report.images), bounds=False) for hits in each.report.correct_over_time]
+    for each, correct in there:
+        shares = [percent(wilson(hits, each.report.images), bounds=False) for hits in correct]
         lines.append([each.row.what, str(each.seed), *shares, *["-"] * (steps - len(shares))])
     return lines
 

@@ -10,11 +10,20 @@ import argparse
 from pathlib import Path
 
 from robustsnn import checkpoint
-from robustsnn.reporting import read_report
+from robustsnn.reporting import RunReport, read_report
 from robustsnn.zoo import __file__ as package
 
 LIMIT = 5_000_000
 """Bytes that a network of the zoo may take."""
+
+
+def unillustrated(report: RunReport) -> RunReport:
+    """A report without adversarial images."""
+    rows = []
+    for row in report.rows:
+        measured = {name: found for name, found in row.report.measured.items() if name != "examples"}
+        rows.append(row.model_copy(update={"report": row.report.model_copy(update={"measured": measured})}))
+    return report.model_copy(update={"rows": tuple(rows)})
 
 
 def main() -> None:
@@ -32,8 +41,7 @@ def main() -> None:
     rows = [row for row in report.rows if chosen.row in (None, row.network)]
     if len(rows) != 1:
         parser.error(f"--row must be one of {', '.join(repr(row.network) for row in report.rows)}")
-    alone = rows[0].model_copy(update={"report": rows[0].report.model_copy(update={"examples": ()})})
-    value = report.model_copy(update={"rows": (alone,), "curves": {}})
+    value = unillustrated(report.model_copy(update={"rows": tuple(rows), "curves": {}}))
     header = checkpoint.read_header(file)
     checkpoint.save(out, checkpoint.load(file), header.recipe, {"report": value.model_dump(mode="json")})
     if out.stat().st_size > LIMIT:

@@ -17,17 +17,17 @@ from benchmarks.older_plan import EXPERIMENTS
 from benchmarks.plan import LEVERS, NEW
 from benchmarks.rows import Row
 
+from composed import changed
 from real import REAL, real
 from robustsnn import cli
 from robustsnn.cli.arguments import Run
 from robustsnn.cli.parse import parse
 from robustsnn.data.sources import HERE
-from robustsnn.evaluation import Check, Result, wilson
+from robustsnn.evaluation import Check, Result, percent, wilson
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.stages import STAGES, shaped_by
 from robustsnn.reporting import Row as ReportRow
 from robustsnn.reporting import different, read_report
-from robustsnn.reporting.tables import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -317,7 +317,7 @@ def keep(folder, kept, name, measures, flags, attack="PGD-20", edition=1):
     (folder / f"{name}-0").mkdir(exist_ok=True)
     for measure, eps in measures.items():
         result = Result(attack=attack, eps=eps, rule="last", members=("one",), broken_by=flags)
-        found = row.report.model_copy(update={"protocol": "rigorous", "edition": edition, "results": (result,)})
+        found = changed(row.report, protocol="rigorous", edition=edition, results=(result,), images=len(flags))
         text = report.model_copy(update={"rows": (row.model_copy(update={"report": found}),)}).to_json()
         (folder / f"{name}-0/{measure}.json").write_bytes(text)
     (folder / f"{name}-0/made.json").write_bytes((kept / "made.json").read_bytes())
@@ -540,7 +540,7 @@ def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch)
 
     def measured(flags, **more):
         results = [Result(attack="PGD-20", eps=eps, rule="last", members=("one",), broken_by=flags) for eps in more.pop("eps")]
-        return report.rows[0].report.model_copy(update={"images": len(flags), "results": tuple(results), **more})
+        return changed(report.rows[0].report, images=len(flags), results=results, **more)
 
     rows = [ReportRow(network=name, report=measured(broken, eps=(0.1, 0.15), audit=checks)) for name, broken in flags.items()]
     few = [ReportRow(network="snn", report=measured((-1, 0), eps=(0.15,)))]
@@ -553,4 +553,4 @@ def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch)
     assert "keeps 25.0 % under PGD-20 at ε=0.1 and 25.0 % at ε=0.15." in text
     assert "The audit that comes with the table finds more: `restarts` fails (share of images: 0.12)." in text
     assert "of the first 2 test images it leaves 1 robust at\nε=0.15, where PGD-20 above leaves 2." in text
-    assert all(row.report.examples == () for row in demo.read("run").rows)
+    assert all("examples" not in row.report.measured for row in demo.read("run").rows)

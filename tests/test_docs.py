@@ -16,6 +16,7 @@ from pages import HOME, blocks
 from robustsnn import cli
 from robustsnn.cli.arguments import Evaluate, Run
 from robustsnn.cli.parse import for_protocol, parse
+from robustsnn.evaluation import MEASURES
 from robustsnn.recipes import load_recipe
 from robustsnn.training import Natural, Schedule, train
 
@@ -33,8 +34,11 @@ def world(tmp_path, monkeypatch):
     make = {}
     exec(MYNETS, make)
     torch.save(make["make"]().state_dict(), tmp_path / "mine.pth")
+    before = dict(MEASURES)
     with pages.small_world(tmp_path, monkeypatch):
         yield tmp_path
+    for name in MEASURES.keys() - before:  # of a page, which other tests would measure too
+        del MEASURES[name]
 
 
 MYNETS = """

@@ -7,7 +7,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
-    from robustsnn.evaluation.evaluate import evaluate as evaluate
+    from robustsnn.evaluation import evaluate as evaluate
     from robustsnn.spiking import LIF as LIF
     from robustsnn.spiking import PLIF as PLIF
     from robustsnn.spiking import Analog as Analog

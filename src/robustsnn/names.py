@@ -6,7 +6,9 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, ValidationError
 
 BatchNorm = Literal["reestimate", "reset", "keep"]
 """What conversion does to running statistics: found anew, (0, 1) as published, or kept."""
@@ -67,6 +69,18 @@ def number(text: str | float) -> float:
         return float(over) / float(under) if fraction else float(over)
     except (ValueError, TypeError, ArithmeticError):
         raise ValueError(f"{text!r} is no number: write 0.1 or a fraction such as 8/255") from None
+
+
+Number = Annotated[float, BeforeValidator(number)]
+"""A number that may be written as a fraction, such as 8/255."""
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of pydantic, as ``key: what``."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    said = first["msg"].removeprefix("Value error, ")
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key}: {said}" if key else said
 
 
 def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from composed import changed
 from robustsnn import cli
 from robustsnn.cli import catalogue, doctor, machine, terminal
 from robustsnn.cli import commands as table
@@ -221,7 +222,7 @@ def audited(verdict):
     """The report of the run, with a check of an audit in it."""
     report = read_report(Path("runs/small/report.json").read_bytes(), "small")
     check = Check(name="gradients", figure=0.5, verdict=verdict, meaning="images without any gradient")
-    rows = [row.model_copy(update={"report": row.report.model_copy(update={"audit": (check,)})}) for row in report.rows]
+    rows = [row.model_copy(update={"report": changed(row.report, audit=(check,))}) for row in report.rows]
     return report.model_copy(update={"rows": tuple(rows)})
 
 

@@ -8,7 +8,8 @@ from robustsnn import evaluate
 from robustsnn.data import Samples
 from robustsnn.deploy import from_neurons, from_snntorch, from_spikingjelly
 from robustsnn.evaluation import PUBLISHED_PATHS, Audit, firing_rates, members, protocol
-from robustsnn.evaluation.members import leading
+from robustsnn.evaluation.measures import LAYERS, PILOT
+from robustsnn.evaluation.member import leading
 from robustsnn.spiking import (
     LIF,
     Adaptive,
@@ -215,10 +216,14 @@ def test_the_whole_evaluation_runs_on_it(victim, unchanged):
     assert report.clean.value == 1
     members = ("Triangle(width=1.0)", "Exponential(height=1.0, rate=1.0)", "Rate()", "Analog()")
     assert (report.timesteps, report.result("PGD-10", 0.1).members) == (2, members)
-    assert list(report.firing_rates) == list(victim.neurons)
-    assert 0.01 < max(report.firing_rates.values()) < 1
+    rates = report.found(LAYERS).firing_rates
+    assert list(rates) == list(victim.neurons)
+    assert 0.01 < max(rates.values()) < 1
     if audited:
-        assert set(report.pilot) == {*(str(path) for path in PUBLISHED_PATHS), "Plain()"}  # for those of thresholds
+        assert set(report.found(PILOT).paths) == {
+            *(str(path) for path in PUBLISHED_PATHS),
+            "Plain()",
+        }  # for those of thresholds
         checks = {check.name: check.verdict for check in report.audit}
         assert {checks[name] for name in ("gradients", "repeats", "logits", "state", "ball and box")} == {"pass"}, checks
     alone = evaluate(victim, data, "quick", 0.1, attacks=["FGSM"], batch=2, check=Audit(images=0))

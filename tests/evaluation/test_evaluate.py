@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from robustsnn import evaluation
 from robustsnn.attacks import APGD, FAB, FGSM, PGD, SAPGD, Square, UniformNoise
 from robustsnn.compute.recall import graph_bytes
+from robustsnn.conversion import bfloat16
 from robustsnn.data import Samples
 from robustsnn.evaluation import (
     MISCLASSIFIED,
@@ -26,8 +29,9 @@ from robustsnn.evaluation import (
     worst_case,
 )
 from robustsnn.evaluation.ensemble import Target, attempt
-from robustsnn.evaluation.evaluate import fitting
-from robustsnn.evaluation.members import SCALED_PATHS
+from robustsnn.evaluation.measures import LATENCY, LAYERS, PILOT
+from robustsnn.evaluation.measuring import fitting
+from robustsnn.evaluation.member import SCALED_PATHS
 from robustsnn.models import create
 from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, Surrogate, Triangle
@@ -63,8 +67,9 @@ def test_a_report_holds_every_attack_at_every_radius(net, data):
     assert {result.rule for result in report.results} == {"any"}
     assert (report.protocol, report.images, report.timesteps, report.seed) == ("quick", 9, 4, 0)
     assert all(result.members == tuple(map(str, PROTOCOLS["quick"].ensembles["FGSM"][0].paths)) for result in report.results)
-    assert report.thresholds == dict.fromkeys(net.thresholds, 0.5)
-    assert report.firing_rates == firing_rates(net, data)
+    layers = report.found(LAYERS)
+    assert layers.thresholds == dict.fromkeys(net.thresholds, 0.5)
+    assert layers.firing_rates == firing_rates(net, data)
     assert report.seconds > 0
 
 
@@ -113,7 +118,7 @@ def test_a_budget_of_memory_makes_the_batch_smaller_and_decides_nothing(net, dat
 
 def test_attacks_may_follow_lower_precision_and_are_judged_in_full(net, data, monkeypatch):
     x, _ = data.batch(torch.arange(9))
-    target = Target.of(net, "bfloat16")
+    target = replace(Target.of(net), guide=bfloat16(Target.of(net).guide))
     assert torch.equal(target.judged(x), net(x))
     assert not torch.equal(target.guide(x), net(x))
     report = evaluate(net, data, "quick", EPS, attacks=["PGD-10"], crafting="bfloat16")
@@ -130,7 +135,9 @@ def test_a_plain_ann_is_measured_along_its_own_gradient(ann, data, unchanged):
     with unchanged(ann):
         report = evaluate(ann, data, "paper", EPS, attacks=["FGSM", "PGD-20", "APGD-T"])
     assert {result.members for result in report.results} == {("Plain()",)}
-    assert (report.timesteps, report.thresholds, report.firing_rates) == (None, {}, {})
+    layers = report.found(LAYERS)
+    assert (report.timesteps, layers.thresholds, layers.firing_rates) == (None, {}, {})
+    assert report.found(LATENCY) is None
     assert set(report.results[0].broken_by) <= {ROBUST, MISCLASSIFIED, 0}
 
 
@@ -173,7 +180,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"threat": "L3"}, r"unknown threat 'L3': did you mean 'L2'\?"),
         ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),
-        ({"rule": "best"}, "rule must be"),
+        ({"rule": "best"}, "rule: Input should be 'any' or 'last'"),
         ({"images": 0}, "needs images"),
     ],
     ids=str,
@@ -282,12 +289,12 @@ def test_under_the_rule_any_what_a_smaller_radius_broke_is_not_attacked_again(ne
 
 
 def test_the_pilot_tells_of_every_path(net, data, rigorous):
-    found = rigorous(net).pilot
+    found = rigorous(net).found(PILOT).paths
     own = (PotentialDependent(), Hybrid(), Adaptive(0.42))
     assert set(found) == {str(path) for path in (*evaluation.PUBLISHED_PATHS, *SCALED_PATHS, *own)}
     shares = [figures.broken for figures in found.values()]
     assert shares == sorted(shares, reverse=True)
-    assert evaluate(net, data, "quick", EPS).pilot == {}
+    assert evaluate(net, data, "quick", EPS).found(PILOT) is None
 
 
 def test_a_protocol_of_ones_own_is_measured_like_a_named_one(net, data):

@@ -8,7 +8,7 @@ from torch import nn
 
 from robustsnn.data import Samples
 from robustsnn.evaluation import firing_rates
-from robustsnn.evaluation.figures import thresholds
+from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.spiking import Dynamics, Slot, SpikingNetwork
 
 CURRENTS = torch.tensor([[1.0, 0.5, 0.4, 0.0], [0.25, 0.25, 0.25, 0.25], [1.0, 1.0, 1.0, 1.0]])

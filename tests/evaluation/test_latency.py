@@ -6,6 +6,7 @@ import torch
 
 from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, correct_over_time, evaluate
+from robustsnn.evaluation.measures import LATENCY
 
 
 def test_it_is_what_networks_of_fewer_and_more_steps_classify(net, images, labels, unchanged):
@@ -27,5 +28,5 @@ def test_after_all_its_steps_it_is_the_clean_accuracy_of_the_report(net, images,
     with torch.no_grad():
         labels = torch.where(torch.arange(6) < 4, net(images).argmax(1), labels)
     report = evaluate(net, Samples(images, labels, classes=4), "quick", 0.0, attacks=["FGSM"], check=Audit(images=0))
-    assert report.correct_over_time[net.dynamics.timesteps - 1] == report.clean.value * 6
+    assert report.found(LATENCY).correct[net.dynamics.timesteps - 1] == report.clean.value * 6
     assert report.clean.value * 6 >= 4

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from composed import changed, composed
 from robustsnn.evaluation import MISCLASSIFIED, ROBUST, Interval, Report, Result, wilson
 
 FLAGS = st.lists(st.integers(-2, 5), min_size=1, max_size=40).map(tuple)
@@ -18,18 +19,9 @@ def result(broken_by, attack="FGSM", eps=0.1):
     return Result(attack=attack, eps=eps, rule="any", members=("a",) * 6, broken_by=broken_by)
 
 
-def report(*results):
-    return Report(
-        protocol="quick",
-        images=len(results[0].broken_by),
-        seed=0,
-        timesteps=2,
-        results=results,
-        thresholds={"a": 1.0},
-        weights=(5, 5),
-        firing_rates={"a": 0.5},
-        seconds=1.0,
-    )
+def report(*results, **fields):
+    figures = {"results": results, "thresholds": {"a": 1.0}, "weights": (5, 5), "firing_rates": {"a": 0.5}}
+    return composed(protocol="quick", images=len(results[0].broken_by), timesteps=2, **figures, **fields)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +108,8 @@ def test_values_cannot_be_changed():
 
 def test_a_report_says_which_edition_of_its_protocol_measured_it():
     """Reports from before protocols had editions are of the first."""
-    old = report(result((0, -1))).model_copy(update={"protocol": "rigorous"})
+    old = changed(report(result((0, -1))), protocol="rigorous")
     assert Report.model_validate(old.model_dump(exclude={"edition"})).edition == 1
     assert old.ruler == "rigorous (edition 1, older protocol)"
     assert old.model_copy(update={"edition": 2}).ruler == "rigorous (edition 2)"
-    assert old.model_copy(update={"protocol": "quick"}).ruler == "quick"
+    assert changed(old, protocol="quick").ruler == "quick"

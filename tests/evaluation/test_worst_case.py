@@ -187,13 +187,19 @@ def test_the_network_stays_as_it_is_and_is_judged_in_eval_mode(which, training, 
     assert torch.equal(x, images)
 
 
-def test_survivors_are_counted_after_every_member_even_when_none_are_left():
+def test_members_to_whom_nobody_is_left_are_not_asked():
+    asked = []
+
+    class Recorder(PGD):
+        def __call__(self, model, x, y, threat, *, rng, judge=None):
+            asked.append(len(x))
+            return x
+
     _, net, x, y = victims()
-    told = []
-    members = (Member(PGD(5), Linf(0.9), Analog()), *ENSEMBLE)
-    flags = worst_case(members, net, x, y, rng=SEEDS, on_member=lambda *what: told.append(what))[1]
-    survivors = [int(((flags == ROBUST) | (flags > number)).sum()) for number in range(len(members))]
-    assert told == list(enumerate(survivors))
+    first, after = Member(PGD(5), Linf(0.9), Analog()), Member(Recorder(3), NEAR, Rate())
+    left = int((worst_case((first,), net, x, y, rng=SEEDS)[1] == ROBUST).sum())
+    worst_case((first, after), net, x, y, rng=SEEDS)
+    assert asked == ([left] if left else [])
 
 
 def test_a_generator_draws_the_seeds_of_the_images():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from composed import changed
 from processes import called
 from robustsnn.cli import main
 from robustsnn.files import read_tensors
@@ -94,9 +95,7 @@ def test_the_report_is_that_of_a_run_in_one_go(resumed, uninterrupted):
     for row, other in zip(found.rows, expected.rows, strict=True):
         assert row.network == other.network
         one, two = (
-            report.model_copy(
-                update={"seconds": 0.0, "results": [r.model_copy(update={"seconds": ()}) for r in report.results]}
-            )
+            changed(report, seconds=0.0, results=[r.model_copy(update={"seconds": ()}) for r in report.results])
             for report in (row.report, other.report)
         )
         assert one == two

@@ -71,7 +71,7 @@ def untimed(report):
 
 
 def accuracies(report):
-    return [(row.network, untimed(row.report), row.report.thresholds, row.report.firing_rates) for row in report.rows]
+    return [(row.network, untimed(row.report), row.report.measured["layers"]) for row in report.rows]
 
 
 def test_a_run_leaves_these_files_and_no_others(finished):

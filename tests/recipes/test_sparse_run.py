@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robustsnn import load
-from robustsnn.evaluation.figures import stored_weights
+from robustsnn.evaluation.measures.layers import stored_weights
 from robustsnn.recipes import Listener, load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
 from robustsnn.recipes.run import Run
@@ -28,7 +28,7 @@ def test_the_mask_of_the_pruned_ann_is_that_of_the_finetuned_network(tmp_path):
     for name, weight in pruned.named_parameters():
         if weight.dim() > 1:
             assert torch.equal(weight == 0, snn.get_parameter(f"body.{name}") == 0), name
-    rows = {row.network: row.report.weights for row in report.rows}
+    rows = {row.network: row.report.measured["layers"].weights for row in report.rows}
     assert rows["robust ANN"] == (count, count)
     assert [rows[f"robust {kind}"] for kind in ("ANN, pruned", "SNN, converted", "SNN, finetuned")] == [(stored, count)] * 3
     assert f"{stored:,} of {count:,}" in (tmp_path / "report.md").read_text()

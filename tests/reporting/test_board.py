@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 from test_page import ANN, CONVERTED, FINETUNED, HOSTILE, Parsed, result, row, run
 
-from robustsnn.evaluation import Check
-from robustsnn.reporting import Row, RunReport, board, different
+from composed import changed
+from robustsnn.evaluation import Check, Row
+from robustsnn.reporting import RunReport, board, different
 from robustsnn.reporting.board import LONG, contrast, differences, groups, ranks, shortened, winner
 
 ONE, TWO = run(ANN, CONVERTED, FINETUNED), run(ANN, row("other", result("FGSM", 8 / 255, 64), result("PGD-20", 8 / 255, 49)))
@@ -34,7 +35,7 @@ def test_networks_of_all_runs_are_ranked_by_their_worst_case() -> None:
 
 def measured(**update: object) -> RunReport:
     """A run of one network, which was measured in another way."""
-    return run(Row(network="finetuned", report=FINETUNED.report.model_copy(update=update)))
+    return run(Row(network="finetuned", report=changed(FINETUNED.report, **update)))
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ from itertools import pairwise
 import matplotlib
 import pytest
 
-from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Audit, Check, Example, Report, Result, wilson
-from robustsnn.reporting import Row, RunReport, page, table
+from composed import changed, composed
+from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Check, Example, Result, Row, wilson
+from robustsnn.reporting import RunReport, page, sections, table
 from robustsnn.reporting.board import groups
 from robustsnn.reporting.page import broken, verdict
-from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
-from robustsnn.reporting.tables import energies, layers, operations
-from robustsnn.reporting.tables import over_time as over_steps
+from robustsnn.reporting.plots import accuracy, drawn, keys, training
 from robustsnn.threats import Linf
 from robustsnn.training import Epoch
 
@@ -49,7 +48,7 @@ def row(network: str, *results: Result, timesteps: int | None = 8, layers: tuple
         "firing_rates": dict.fromkeys(thresholds, 0.125),
         "weights": (9, 9),
     }
-    report = Report(protocol="paper", images=100, seed=0, timesteps=timesteps, seconds=1, **measured)
+    report = composed(protocol="paper", images=100, timesteps=timesteps, **measured)
     return Row(network=network, report=report)
 
 
@@ -210,7 +209,8 @@ def test_cells_of_the_tables_and_the_verdict_are_there(made: Made) -> None:
     report, _, parsed = made
     texts = {text.strip() for text in parsed.texts}
     assert verdict(report) in texts
-    tables = (table(report), layers(report), energies(report), operations(report), over_steps(report))
+    shown = sections(report).values()
+    tables = (table(report), *(section.table for section in shown), *(s.detail[1] for s in shown if s.detail))
     for head, lines in tables if report.rows else ():
         assert {cell.strip() for line in (head, *lines) if lines for cell in line} <= texts
 
@@ -222,7 +222,7 @@ def test_hostile_names_stay_text() -> None:
     assert "&lt;script&gt;" in text
     assert "<li>{{ 7 * 7 }}</li>" in text
     assert "49" not in {part.strip() for part in Parsed(text).texts}
-    layers = neurons(report)[0].svg
+    layers = drawn(sections(report)["layers"])[0].svg
     assert ">$x_</text>" in layers
     assert ">_nolegend_</text>" in layers
 
@@ -257,7 +257,7 @@ def test_sections_without_content_are_left_out() -> None:
 
 def test_failed_checks_stand_below_the_verdict() -> None:
     failed = Check(name="noise", figure=0.25, verdict="fail", meaning="share of images")
-    old = FINETUNED.report.model_copy(update={"audit": (failed,), "audited": Audit(20, 5, 7)})
+    old = changed(FINETUNED.report, audit=(failed,), audit_images=20, audit_steps=5, audit_queries=7)
     parsed = Parsed(page(run(Row(network="finetuned", report=old))))
     assert any("finetuned: check 'noise' failed" in text for text in parsed.texts)
     assert [cell.get("class") for cell in parsed.all("td")].count("fail") == 1
@@ -282,7 +282,7 @@ def test_verdict_says_whether_networks_are_told_apart_on_the_same_images() -> No
     assert "under FGSM, not told apart on the same images (McNemar, p = 0.5)" in verdict(run(near, FINETUNED))
     few = row("few", result("FGSM", 8 / 255, 30))
     short = few.report.results[0].model_copy(update={"broken_by": few.report.results[0].broken_by[:99]})
-    other = few.model_copy(update={"report": few.report.model_copy(update={"images": 99, "results": (short,)})})
+    other = few.model_copy(update={"report": changed(few.report, images=99, results=(short,))})
     assert verdict(run(other, FINETUNED)).endswith(", measured on other images.")
 
 
@@ -329,10 +329,14 @@ def test_nothing_correct_has_no_shares() -> None:
 
 
 def test_figures_are_as_many_as_there_is_to_show() -> None:
-    drawn = (accuracy, training, neurons, energy, over_time)
-    assert [len(draw(USUAL)) for draw in drawn] == [1, 1, 2, 1, 1]
-    assert [len(draw(REPORTS["several eps"])) for draw in drawn] == [2, 1, 2, 1, 1]
-    assert [len(draw(REPORTS["nothing"])) for draw in drawn] == [0, 0, 0, 0, 0]
+    def figures(report: RunReport) -> list[int]:
+        there = sections(report)
+        of_sections = [len(drawn(there[key])) if key in there else 0 for key in ("layers", "energy", "time")]
+        return [len(accuracy(report)), len(training(report)), *of_sections]
+
+    assert figures(USUAL) == [1, 1, 2, 1, 1]
+    assert figures(REPORTS["several eps"]) == [2, 1, 2, 1, 1]
+    assert figures(REPORTS["nothing"]) == [0, 0, 0, 0, 0]
 
 
 def test_keys_tell_many_networks_apart() -> None:

@@ -8,10 +8,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from test_page import FINETUNED, example, run
+from test_page import FINETUNED, Parsed, example, run
 
-from robustsnn.reporting import Row
-from robustsnn.reporting.pictures import png, triples
+from composed import changed
+from robustsnn.reporting import Row, page
+from robustsnn.reporting.pictures import png, triple
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -26,10 +27,14 @@ def test_pillow_reads_the_same_pixels(channels: int) -> None:
 
 
 def test_the_difference_is_magnified_to_the_whole_range() -> None:
-    report = FINETUNED.report.model_copy(update={"examples": (example(),)})
-    ((network, attack, (triple,)),) = triples(run(Row(network="n", report=report)))
-    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))) for uri, _ in triple.pictures]
+    made = triple(example())
+    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))) for uri, _ in made.pictures]
     assert [set(image.flat) for image in pixels] == [{100}, {120}, {255}]  # 128 + 20 * 127 / 20
-    assert (network, attack) == ("n", "PGD-20, ε = 20/255")
-    assert triple.caption == "3 taken for 8"
-    assert "6.35 times" in triple.pictures[2][1]
+    assert made.caption == "3 taken for 8"
+    assert "6.35 times" in made.pictures[2][1]
+
+
+def test_a_page_says_whose_pictures_they_are_and_by_what() -> None:
+    report = changed(FINETUNED.report, examples=(example(),))
+    text = " ".join(" ".join(Parsed(page(run(Row(network="n", report=report)))).texts).split())
+    assert "n PGD-20, ε = 20/255 3 taken for 8" in text

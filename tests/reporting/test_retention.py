@@ -1,13 +1,9 @@
 """Retention: which network is held against which ANN, and what cannot be told."""
 
-from robustsnn.evaluation import Report, Result
+from composed import composed
+from robustsnn.evaluation import Result
+from robustsnn.evaluation.measures.worst_case import retention
 from robustsnn.reporting import Row, RunReport, sections
-from robustsnn.reporting.retention import retention
-
-SHAPE = {
-    "protocol": "quick", "images": 4, "seed": 0, "timesteps": None, "thresholds": {}, "weights": (1, 1), "firing_rates": {},
-    "seconds": 1.0,
-}  # fmt: skip
 
 
 def row(network, *flags):
@@ -15,7 +11,7 @@ def row(network, *flags):
         Result(attack="PGD", eps=radius, rule="any", members=("one",), broken_by=broken)
         for radius, broken in zip((0.1, 0.15), flags, strict=False)
     )
-    return Row(network=network, report=Report(**SHAPE, results=results))
+    return Row(network=network, report=composed(protocol="quick", images=4, results=results))
 
 
 def report(*rows):
@@ -28,14 +24,14 @@ def test_a_spiking_network_is_held_against_its_own_ann():
         row("robust SNN, finetuned", (-1, -1, -1, -2), (-1, 0, 0, 0)),
         row("natural SNN, finetuned", (-1, 0, 0, 0), (0, 0, 0, 0)),  # whose ANN was not measured
     )
-    head, lines = retention(report(*rows))
+    head, lines = retention(rows)
     assert head == ["network", "ε=0.1", "ε=0.15"]
     assert lines == [["robust SNN, finetuned", "1.00 (75.0 of 75.0)", "0.50 (25.0 of 50.0)"]]
 
 
 def test_nothing_is_kept_of_nothing():
     rows = (row("robust ANN", (0, 0, 0, 0), (0, 0, 0, 0)), row("robust SNN, converted", (0, 0, 0, 0)))
-    assert retention(report(*rows))[1] == [["robust SNN, converted", "-", "-"]]
+    assert retention(rows)[1] == [["robust SNN, converted", "-", "-"]]
 
 
 def test_it_is_a_section_of_a_report_with_both():

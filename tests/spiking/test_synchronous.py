@@ -8,7 +8,7 @@ from robustsnn.conversion import calibrate, convert
 from robustsnn.conversion.calibrate import calibrating
 from robustsnn.data import Samples
 from robustsnn.deploy import to_nir
-from robustsnn.evaluation.latency import correct_over_time
+from robustsnn.evaluation.measures.latency import correct_over_time
 from robustsnn.models import QCFS
 from robustsnn.seeds import generator
 from robustsnn.spiking import LIF, Dynamics, Rate, Slot, SpikingNetwork, Surrogate

@@ -6,7 +6,7 @@ from torch import nn
 
 from robustsnn.conversion import convert
 from robustsnn.data import digits
-from robustsnn.evaluation.figures import stored_weights
+from robustsnn.evaluation.measures.layers import stored_weights
 from robustsnn.models import create
 from robustsnn.spiking import Dynamics
 from robustsnn.training import KeepZeros, Natural, RobustFinetuning, Schedule, ThresholdFloor, prune, train

@@ -79,7 +79,7 @@ def _zoo() -> Entries:
         with safe_open(str(file), framework="numpy") as opened:
             header = {key: json.loads(text) for key, text in opened.metadata().items() if key in ("recipe", "metrics")}
         measured = header["metrics"]["report"]["rows"][0]["report"]
-        results = measured["results"]
+        results = measured["measured"]["worst_case"]["results"]
         strongest = [result for result in results if result["attack"] == results[-1]["attack"]]
         shares = [
             f"{result['broken_by'].count(-1) / measured['images']:.1%} at {spelled(result['eps'])}" for result in strongest

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from robustsnn.cli.arguments import SHELLS, Completion, Doctor, Evaluate, Export, Header, Info, List, Report, Run
-from robustsnn.cli.parse import few, flags, for_protocol, parse
+from robustsnn.cli.parse import HOW, few, flags, for_protocol, parse
 from robustsnn.cli.terminal import Terminal
 from robustsnn.lazy import later
 from robustsnn.names import find
@@ -150,7 +150,7 @@ def _help(command: Command, default: Any, program: str, whole: bool) -> None:
     if command.first and not whole:
         words = f"{type(default).__doc__}\n\n'{program} --help-all' shows every flag."
         default = few(default, command.first, words)
-    tyro.cli(type(default), default=default, args=["--help"], prog=program, config=(tyro.conf.AvoidSubcommands,))
+    tyro.cli(type(default), default=default, args=["--help"], prog=program, **HOW)
 
 
 def overview(words: str) -> None:
@@ -159,16 +159,16 @@ def overview(words: str) -> None:
     Raises:
         SystemExit: it is given.
     """
-    tyro.cli(_everything(), args=["--help"], prog="robustsnn", description=words, config=(tyro.conf.AvoidSubcommands,))
+    tyro.cli(_everything(), args=["--help"], prog="robustsnn", description=words, **HOW)
 
 
 def complete(chosen: Completion, terminal: Terminal) -> None:
     """``completion SHELL``: tyro's script for it."""
     find("shell", dict.fromkeys(SHELLS), chosen.shell)
-    script, config = StringIO(), (tyro.conf.AvoidSubcommands,)
+    script = StringIO()
     try:
         with redirect_stdout(script):
-            tyro.cli(_everything(), args=["--tyro-print-completion", chosen.shell], prog="robustsnn", config=config)
+            tyro.cli(_everything(), args=["--tyro-print-completion", chosen.shell], prog="robustsnn", **HOW)
     except SystemExit:
         terminal.answer({"shell": chosen.shell, "script": script.getvalue()}, lambda: terminal.raw(script.getvalue()))
 

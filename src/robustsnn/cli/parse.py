@@ -9,14 +9,31 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 from pydantic import BaseModel, ValidationError
 from tyro._errors import BadValue, InstantiationFailure, InvalidChoice, ParseErrorEvent, UnrecognizedArgs, on_parse_error
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from robustsnn.names import nearest
+from robustsnn.names import nearest, number, spelled
 from robustsnn.recipes import Recipe
-from robustsnn.recipes.readers import kind
 from robustsnn.recipes.recipe import explain, from_table
 from robustsnn.recipes.sections import Evaluation
+from robustsnn.settings import kind
 
 Parsed = TypeVar("Parsed")
+READ = ConstructorRegistry()
+"""How tyro reads words, where that is not its own way."""
+
+
+@READ.primitive_rule
+def _number(known: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
+    """A number may be written as a fraction."""
+    if known.type is not float:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NUMBER",
+        instance_from_str=lambda args: number(args[0]),
+        is_instance=lambda value: isinstance(value, float | int),
+        str_from_instance=lambda value: [spelled(float(value))],
+    )
 
 
 class _Refused(Exception):
@@ -59,6 +76,10 @@ def flags(value: Any, prefix: str = "") -> dict[str, Flag]:
     return found
 
 
+HOW: dict[str, Any] = {"config": (tyro.conf.AvoidSubcommands,), "registry": READ}
+"""What tyro is told wherever it reads words or shows what there are."""
+
+
 def _words(hint: Any) -> Iterator[str]:
     """The words of a literal type, alone or in a union."""
     for part in get_args(hint):
@@ -84,12 +105,13 @@ def parse(default: Parsed, args: Sequence[str], program: str, recipe: Recipe | N
     args = switched(known, args)
     try:
         with on_parse_error(_refuse):
-            return tyro.cli(type(default), default=default, args=args, prog=program, config=(tyro.conf.AvoidSubcommands,))
+            found: Parsed = tyro.cli(type(default), default=default, args=args, prog=program, **HOW)
     except (ValidationError, _Refused) as refused:
         line = explain(refused) if isinstance(refused, ValidationError) else _line(refused.args[0], known)
         if recipe is not None and not (line.startswith("unknown flag") and not section and "." not in line.partition(":")[0]):
             _check_values(recipe, known, args, section)
         raise ValueError(f"{line}; '{program} --help' shows what there is") from None
+    return found
 
 
 def _refuse(event: ParseErrorEvent) -> None:

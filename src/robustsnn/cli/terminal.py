@@ -169,7 +169,8 @@ class Terminal:
 
     def report(self, value: robustsnn.reporting.RunReport) -> None:
         """Show a report."""
-        from robustsnn.reporting import audited, failures, sections, summary, table, warned
+        from robustsnn.evaluation.measures.audit import audited
+        from robustsnn.reporting import failures, sections, summary, table, warned
 
         self.say("")
         self.table(*table(value, bounds=False))
@@ -177,5 +178,5 @@ class Terminal:
             self.say("")
             self.table(*section.table)
         self.say("\n" + summary(value, bounds=False))
-        for line in filter(None, (audited(value), *failures(value), *warned(value))):
+        for line in filter(None, (audited(value.rows), *failures(value), *warned(value))):
             self.say(f"audit: {line}")

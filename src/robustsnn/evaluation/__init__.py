@@ -1,26 +1,24 @@
-"""Evaluation: members, protocols, the worst case, the audit, and the report of what was measured."""
+"""Evaluation: members, protocols, measures such as the worst case and its audit, and the report of what was measured."""
 
-from robustsnn.evaluation.energy import PRESETS, Joules, Operations, operations
 from robustsnn.evaluation.ensemble import worst_case
-from robustsnn.evaluation.evaluate import evaluate
-from robustsnn.evaluation.figures import firing_rates
-from robustsnn.evaluation.intervals import Interval, wilson
-from robustsnn.evaluation.latency import correct_over_time
-from robustsnn.evaluation.members import (
-    PUBLISHED_PATHS,
-    STRONGER_PATHS,
-    Group,
-    Member,
-    Sources,
-    Strongest,
-    Transfer,
-    members,
-)
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.intervals import Interval, percent, wilson
+from robustsnn.evaluation.measure import Curves, Dots, Measure, Section
+from robustsnn.evaluation.measures import MEASURES
+from robustsnn.evaluation.measures.energy import PRESETS, Joules, Operations, operations
+from robustsnn.evaluation.measures.examples import Example
+from robustsnn.evaluation.measures.latency import correct_over_time
+from robustsnn.evaluation.measures.layers import firing_rates
+from robustsnn.evaluation.measuring import evaluate
+from robustsnn.evaluation.member import PUBLISHED_PATHS, STRONGER_PATHS, Group, Member, Sources, Strongest, Transfer, members
 from robustsnn.evaluation.paired import Paired
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, protocol
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Example, Report, Result
+from robustsnn.evaluation.report import Report, Row
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Result
+from robustsnn.settings import Settings
 
 __all__ = [
+    "MEASURES",
     "MISCLASSIFIED",
     "PRESETS",
     "PROTOCOLS",
@@ -29,16 +27,23 @@ __all__ = [
     "STRONGER_PATHS",
     "Audit",
     "Check",
+    "Curves",
+    "Dots",
+    "Evaluated",
     "Example",
     "Group",
     "Interval",
     "Joules",
+    "Measure",
     "Member",
     "Operations",
     "Paired",
     "Protocol",
     "Report",
     "Result",
+    "Row",
+    "Section",
+    "Settings",
     "Sources",
     "Strongest",
     "Transfer",
@@ -47,6 +52,7 @@ __all__ = [
     "firing_rates",
     "members",
     "operations",
+    "percent",
     "protocol",
     "wilson",
     "worst_case",

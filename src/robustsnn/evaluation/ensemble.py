@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,22 +11,24 @@ from torch import Tensor, nn
 
 from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
-from robustsnn.conversion import bfloat16, folded
-from robustsnn.evaluation.members import Member
+from robustsnn.conversion import folded
+from robustsnn.data import Samples
+from robustsnn.evaluation.member import Member
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
-from robustsnn.names import Precision, Rule
+from robustsnn.names import Rule
 from robustsnn.seeds import given, image_seeds
 from robustsnn.types import Randomness
 
 
 @dataclass
 class Cost:
-    """What attacks have asked of networks, in images: passes with a gradient, and passes without one; and how far beyond ball
-    or box their results were before they were clipped, where a pixel that is no finite number counts as 1."""
+    """What attacks have asked of networks, in images: passes with a gradient, and passes without one; how far beyond ball or
+    box their results were before they were clipped, where a pixel that is no finite number counts as 1; how long they took."""
 
     gradients: int = 0
     queries: int = 0
     excess: float = 0.0
+    seconds: float = 0.0
 
     def watch(self, view: nn.Module) -> nn.Module:
         """The view, whose forward passes are counted from now on."""
@@ -48,9 +51,8 @@ class Target:
     guide: nn.Module
 
     @staticmethod
-    def of(net: nn.Module, crafting: Precision = "float32") -> Target:
-        guide = folded(net)
-        return Target(view(net).eval(), bfloat16(guide) if crafting == "bfloat16" else guide)
+    def of(net: nn.Module) -> Target:
+        return Target(view(net).eval(), folded(net))
 
 
 @torch.no_grad()
@@ -58,6 +60,12 @@ def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Which samples ``[N, ...]`` a network misclassifies, ``[N]``; logits that are not numbers name no class."""
     logits: Tensor = view(x)
     return (logits.argmax(1) != y) | logits.isnan().any(1)
+
+
+def correct(target: Target, samples: Samples) -> Samples:
+    """Those that a network classifies correctly: no attack is asked of the others."""
+    x, y, _ = next(samples.batches(max(1, len(samples))))
+    return samples.take((~wrong(target.judged, x, y)).to(samples.labels.device).nonzero().flatten())
 
 
 def attempt(
@@ -77,7 +85,7 @@ def attempt(
     Returns:
         ``x_adv [N, ...]``, within the threat, and whether each of them is misclassified, ``[N]``.
     """
-    cost = cost or Cost()
+    cost, started = cost or Cost(), time.perf_counter()
     judged = cost.watch(view(target.judged))
 
     def judge(images: Tensor, index: Tensor) -> Tensor:
@@ -90,7 +98,28 @@ def attempt(
     inside = member.threat.project(torch.where(finite, adv, x), x)
     beyond = torch.where(finite, (adv - inside).abs(), 1.0)
     cost.excess = max(cost.excess, float(beyond.max())) if len(x) else cost.excess
-    return inside, wrong(judged, inside, y)
+    broken = wrong(judged, inside, y)
+    cost.seconds += time.perf_counter() - started
+    return inside, broken
+
+
+def in_turn(count: int, flags: Tensor, tried: Tensor, among: Tensor, batch: int) -> Iterator[tuple[int, Tensor, float, bool]]:
+    """Whose turn it is: members one after the other, each at what survives those before it, in full batches.
+
+    Arguments:
+        count: how many members there are.
+        flags, tried: ``broken_by``, and how many members each image has met, ``[N]``; whoever is told of a turn takes it, and
+            notes in both what came of it.
+        among: the images to attack, ``[n]``.
+
+    Yields:
+        A member's number, images ``[b]``, the share of all turns before this one, and whether it is the member's last.
+    """
+    for number in range(count):
+        alive = among[(flags[among] == ROBUST) & (tried[among] == number)]
+        for done in range(0, len(alive), batch):
+            share = (number + done / len(alive)) / count
+            yield number, alive[done : done + batch], share, done + batch >= len(alive)
 
 
 @ieee()
@@ -102,7 +131,6 @@ def worst_case(
     *,
     rng: Randomness = None,
     rule: Rule = "any",
-    on_member: Callable[[int, int], None] = lambda member, survivors: None,
 ) -> tuple[Tensor, Tensor]:
     """Run members one after the other on the images that still survive.
 
@@ -112,7 +140,6 @@ def worst_case(
         x: images ``[N, ...]``; y: labels ``[N]``.
         rng: a generator, or one seed per image, of which each member derives its own.
         rule: ``"any"`` judges every iterate of an attack, ``"last"`` the one it returns.
-        on_member: told each member's index and how many images survive it.
 
     Returns:
         ``x_adv [N, ...]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
@@ -123,13 +150,12 @@ def worst_case(
     target = Target.of(net)
     seeds = _seeds(rng, len(x)).to(x.device)
     broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
-    x_adv = x.clone()
-    for number, member in enumerate(members):
-        alive = (broken_by == ROBUST).nonzero().flatten()
-        if len(alive):
-            x_adv[alive], broken = attempt(member, target, x[alive], y[alive], seeds[alive], rule)
-            broken_by[alive[broken]] = number
-        on_member(number, int((broken_by == ROBUST).sum()))
+    x_adv, everyone = x.clone(), torch.arange(len(x), device=x.device)
+    tried = torch.zeros_like(broken_by)
+    for number, index, _, _ in in_turn(len(members), broken_by, tried, everyone, max(1, len(x))):
+        x_adv[index], broken = attempt(members[number], target, x[index], y[index], seeds[index], rule)
+        broken_by[index[broken]] = number
+        tried[index] = number + 1
     return x_adv, broken_by
 
 

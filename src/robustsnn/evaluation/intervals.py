@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
-class Interval(BaseModel):
+class Interval(BaseModel, frozen=True):
     """A share of images with its Wilson 95 % interval, all in ``[0, 1]``."""
 
-    model_config = ConfigDict(frozen=True)
     value: float
     low: float
     high: float
@@ -31,3 +30,13 @@ def wilson(hits: int, count: int) -> Interval:
 
     found = binomtest(hits, count).proportion_ci(method="wilson")
     return Interval(value=hits / count, low=found.low, high=found.high)
+
+
+def percent(interval: Interval, *, bounds: bool = True) -> str:
+    """A share as percent, with its 95 % interval.
+
+    >>> percent(Interval(value=0.5, low=0.4, high=0.6))
+    '50.0 (40.0-60.0)'
+    """
+    text = f"{100 * interval.value:.1f}"
+    return f"{text} ({100 * interval.low:.1f}-{100 * interval.high:.1f})" if bounds else text

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
 from robustsnn.attacks import attack as spelled_attack
-from robustsnn.evaluation.members import (
+from robustsnn.evaluation.member import (
     ADAPTIVE_PATHS,
     PUBLISHED_PATHS,
     QUICK_PATHS,

@@ -7,13 +7,14 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from robustsnn.evaluation.ensemble import Cost
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.files import digest, read_tensors, write_tensors
 
@@ -28,21 +29,17 @@ class Progress:
     Arguments:
         flags: ``broken_by`` so far, ``[N]``.
         tried: how many members each image has met, ``[N]``.
-        gradients, queries, excess: what `Cost` counts, of each member so far.
-        seconds: time on the clock, of each member so far.
+        costs: of each member so far.
     """
 
     flags: Tensor
     tried: Tensor
-    gradients: list[int]
-    queries: list[int]
-    excess: list[float]
-    seconds: list[float]
+    costs: list[Cost]
 
     @classmethod
     def begin(cls, flags: Tensor, members: int) -> Progress:
         """Nothing tried yet; ``flags`` holds what is broken already."""
-        return cls(flags.clone(), torch.zeros_like(flags), [0] * members, [0] * members, [0.0] * members, [0.0] * members)
+        return cls(flags.clone(), torch.zeros_like(flags), [Cost() for _ in range(members)])
 
 
 @dataclass
@@ -60,10 +57,10 @@ class State:
     current: Progress | None = None
     written: float = -math.inf
 
-    def keep(self, current: Progress) -> None:
-        """Note what is under way; the file follows every few seconds."""
+    def keep(self, current: Progress, at_once: bool) -> None:
+        """Note what is under way; the file follows every few seconds, or ``at_once``."""
         self.current = current
-        if time.monotonic() - self.written >= SECONDS:
+        if at_once or time.monotonic() - self.written >= SECONDS:
             self.write()
 
     def finish(self, result: Result) -> None:
@@ -80,7 +77,7 @@ class State:
         current = self.current
         none = torch.zeros(0, dtype=torch.int64)
         tensors = {"flags": none, "tried": none} if current is None else {"flags": current.flags, "tried": current.tried}
-        costs = [] if current is None else [current.gradients, current.queries, current.excess, current.seconds]
+        costs = [] if current is None else [asdict(cost) for cost in current.costs]
         done = [result.model_dump(mode="json") for result in self.done]
         texts = {"key": self.key, "done": json.dumps(done), "costs": json.dumps(costs)}
         write_tensors(self.path, tensors, {**texts, "seal": _seal(tensors, texts)})
@@ -107,18 +104,13 @@ class State:
             raise ValueError(f"{path} belongs to an evaluation of another network, data or protocol; {again}")
         state.done = [Result.model_validate(result) for result in json.loads(texts["done"])]
         if costs := json.loads(texts["costs"]):
-            state.current = Progress(tensors["flags"], tensors["tried"], *costs)
+            state.current = Progress(tensors["flags"], tensors["tried"], [Cost(**cost) for cost in costs])
         return state
 
     def agree(self, done: Sequence[Any]) -> None:
         """Go by the results that another process has: what is under way here must follow them."""
         if len(done) != len(self.done):
             self.done, self.current = [Result.model_validate(result) for result in done], None
-
-    def discard(self) -> None:
-        """Remove the file: everything is done."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
 
 
 def carried(results: Sequence[Result], name: str, eps: float, clean: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.data import Samples
-from robustsnn.evaluation.ensemble import Cost, Target, attempt, wrong
-from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.ensemble import Cost, Target, attempt, correct
+from robustsnn.evaluation.member import Member
 from robustsnn.names import Rule
 from robustsnn.seeds import image_seeds
 from robustsnn.types import Attack, GradientPath, Threat
@@ -29,27 +29,6 @@ def work(attack: Attack) -> int:
     """
     one = getattr(attack, "queries", 0) or getattr(attack, "draws", 0) or (GRADIENT + 1) * getattr(attack, "steps", 1)
     return int(one * getattr(attack, "restarts", 1))
-
-
-@dataclass
-class Course:
-    """How far work has got, told whenever that is a hundredth more.
-
-    Arguments:
-        whole: how much there is to do, at most.
-        on_share: told the share done, from 0 to 1.
-    """
-
-    whole: float
-    on_share: Callable[[float], None]
-    told: float = 0.0
-
-    def at(self, done: float) -> None:
-        """So much is done."""
-        share = min(1.0, done / self.whole)
-        if share >= self.told + 0.01 or share == 1 > self.told:
-            self.told = share
-            self.on_share(share)
 
 
 @dataclass
@@ -71,27 +50,34 @@ class _Told(Cost):
 
 @dataclass
 class Subject:
-    """A network under audit: its view, the images it classifies correctly, and along which path it is attacked.
+    """A network under audit: the images it classifies correctly, and along which path it is attacked.
 
     Arguments:
-        on_work: told how much of `work` is done, as attacks go on; an image that breaks early saves the rest.
+        target, images, path, threat, seed: what is attacked, where, how and how far.
+        on_share: told the share of the whole work done, from 0 to 1, whenever that is a hundredth more; an image that breaks
+            early saves the rest.
+        whole: how much `work` there is to do, at most.
     """
 
-    net: nn.Module
+    target: Target
     images: Samples
     path: GradientPath
     threat: Threat
     seed: int
-    on_work: Callable[[float], None] = lambda done: None
+    on_share: Callable[[float], None] = lambda share: None
+    whole: float = 1.0
     cost: _Told = field(default_factory=_Told)
     done: float = 0.0
+    told: float = 0.0
 
     def __post_init__(self) -> None:
-        self.target = Target.of(self.net)
-        self.view = self.target.judged
-        x, y = self.images.batch(torch.arange(len(self.images), device=self.images.labels.device))
-        self.right = ~wrong(self.view, x, y)
-        self.x, self.y, self.ids = x[self.right], y[self.right], self.images.ids[self.right]
+        self.view, right = self.target.judged, correct(self.target, self.images)
+        self.x, self.y = right.batch(torch.arange(len(right), device=right.labels.device))
+        self.ids = right.ids
+
+    def expect(self, attacks: Iterable[Attack]) -> None:
+        """These attacks, each tried once, are the whole work."""
+        self.whole = sum(map(work, attacks))
 
     def broken(
         self,
@@ -121,14 +107,17 @@ class Subject:
 
     def _attempt(self, member: Member, index: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
         before, most = self.cost.work, work(member.attack)
-
-        def on_pass() -> None:
-            self.on_work(self.done + min(most, (self.cost.work - before) / len(index)))
-
-        self.cost.on_pass = on_pass
+        self.cost.on_pass = lambda: self.tell(self.done + min(most, (self.cost.work - before) / len(index)))
         seeds = image_seeds(self.ids[index], self.seed, "audit")
         return attempt(member, self.target, self.x[index], self.y[index], seeds, rule, self.cost)
 
     def _finished(self, attack: Attack) -> None:
         self.done += work(attack)
-        self.on_work(self.done)
+        self.tell(self.done)
+
+    def tell(self, done: float) -> None:
+        """So much work is done."""
+        share = min(1.0, done / self.whole)
+        if share >= self.told + 0.01 or share == 1 > self.told:
+            self.told = share
+            self.on_share(share)

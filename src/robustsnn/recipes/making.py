@@ -16,7 +16,7 @@ from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
 from robustsnn.conversion import staircase as climb
 from robustsnn.data import Samples
-from robustsnn.evaluation.figures import thresholds
+from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.files import write_atomic
 from robustsnn.recipes.run import Run
 from robustsnn.recipes.sections import Conversion, Training

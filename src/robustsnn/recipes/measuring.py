@@ -125,18 +125,10 @@ def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
     return evaluate_network(
         net,
         run.data.test,
-        settings.protocol,
-        settings.eps,
-        threat=settings.threat,
-        attacks=settings.attacks or None,
-        rule=settings.rule,
+        settings,
         seed=run.recipe.seed,
-        batch=settings.batch,
         memory=run.engine.budget(),
-        crafting=settings.crafting,
         sources=dict(sources(run, path)) if any(group.transfers for group in groups) else {},
-        check=settings.audit(),
-        shown=settings.shown,
         fabric=run.team.fabric,
         state=state,
         on_progress=lambda what, share: run.listener.progress(f"{name}: {what}", share),
@@ -155,12 +147,16 @@ def report(run: Run) -> RunReport:
     Raises:
         ValueError: nothing has been evaluated in this folder.
     """
-    path = run.out / "report.json"
-    if not path.is_file():
-        raise ValueError(f"no {path}: run the stage 'evaluate' first")
-    value = read_report(path.read_bytes(), path)
+    value = _kept(run.out, "run the stage 'evaluate' first")
     run.alone(lambda: write_pages(value, run.out))
     return value
+
+
+def _kept(folder: Path, remedy: str) -> RunReport:
+    path = folder / "report.json"
+    if not path.is_file():
+        raise ValueError(f"no {path}: {remedy}")
+    return read_report(path.read_bytes(), path)
 
 
 def compare(folders: Sequence[Path], out: Path) -> dict[str, RunReport]:
@@ -169,12 +165,7 @@ def compare(folders: Sequence[Path], out: Path) -> dict[str, RunReport]:
     Raises:
         ValueError: a folder that holds none, or none of this version.
     """
-    reports = {}
-    for folder in folders:
-        path = folder / "report.json"
-        if not path.is_file():
-            raise ValueError(f"no {path}: give folders of runs that were evaluated")
-        reports[str(folder)] = read_report(path.read_bytes(), path)
+    reports = {str(folder): _kept(folder, "give folders of runs that were evaluated") for folder in folders}
     pages = {str(folder): folder / "report.html" for folder in folders}
     links = {name: quote(os.path.relpath(path, out.parent)) for name, path in pages.items() if path.is_file()}
     write_atomic(out, board(reports, links).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustsnn.recipes.readers import kind, protocol
+from robustsnn.recipes.readers import protocol
 from robustsnn.recipes.recipe import Recipe
 from robustsnn.recipes.stages import making
 
@@ -20,7 +20,7 @@ def plan(recipe: Recipe, label: str = "robust") -> list[str]:
 def _measuring(recipe: Recipe) -> str:
     settings = recipe.evaluation
     attacks = ", ".join(settings.attacks or protocol(settings.protocol).ensembles)
-    radii = ", ".join(kind(settings.threat)(eps).spelled for eps in settings.eps)
+    radii = ", ".join(threat.spelled for threat in settings.threats)
     return f"{settings.protocol} ({attacks}), eps {radii}{_at_most(settings.limit)}"
 
 

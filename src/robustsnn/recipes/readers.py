@@ -6,11 +6,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any
 
-import tyro
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator
 
 from robustsnn.lazy import later
-from robustsnn.names import build, find, number, spelled
+from robustsnn.names import build, find
 
 attack, kind, threat = (
     later("robustsnn.attacks", "attack"),
@@ -19,19 +18,6 @@ attack, kind, threat = (
 )
 check_name, protocol = later("robustsnn.data", "check_name"), later("robustsnn.evaluation", "protocol")
 objective = later("robustsnn.training", "objective")
-
-Number = Annotated[
-    float,
-    BeforeValidator(number),
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NUMBER",
-        instance_from_str=lambda args: number(args[0]),
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [spelled(float(value))],
-    ),
-]
-"""A number that may be written as a fraction, such as 8/255."""
 
 
 def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
@@ -68,8 +54,6 @@ model = _among(find, "model", "robustsnn.models", "MODELS")
 SpelledObjective = Annotated[str, _read_by(objective)]
 SpelledProbe = Annotated[str, _read_by(attack, optional=True)]
 KnownData = Annotated[str, _read_by(check_name)]
-KnownProtocol = Annotated[str, _read_by(protocol)]
-KnownThreat = Annotated[str, _read_by(kind)]
 SpelledThreat = Annotated[str, _read_by(threat)]
 KnownModel = Annotated[str, _read_by(model)]
 SpelledSurrogate = Annotated[str, _read_by(surrogate)]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
-from robustsnn.names import BatchNorm, Granularity, Precision, Rule, find
+from robustsnn.names import BatchNorm, Granularity, Number, Precision, find
 from robustsnn.recipes.readers import (
     KnownData,
     KnownModel,
-    KnownProtocol,
-    KnownThreat,
-    Number,
     SpelledActs,
     SpelledObjective,
     SpelledProbe,
@@ -24,16 +20,15 @@ from robustsnn.recipes.readers import (
     SpelledThreat,
     after_step,
     attack,
-    kind,
     objective,
     protocol,
     stop,
     threat,
 )
+from robustsnn.settings import Settings
 
 if TYPE_CHECKING:
     import robustsnn.data
-    import robustsnn.evaluation
     import robustsnn.training
     import robustsnn.types
 
@@ -204,49 +199,19 @@ class Conversion(Section):
     max_pool: bool = Field(False, description="admit max-pooling")
 
 
-class Evaluation(Section):
+class Evaluation(Settings):
     """What is measured at the end."""
 
-    protocol: KnownProtocol = Field(
-        "paper", description="attacks and gradient paths: a known name, or a .toml file of one's own"
-    )
-    attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
-    threat: KnownThreat | None = Field(None, description="what attacks may do, such as L2; not given: L-infinity")
-    eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="radii of the threat")
-    rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
-    limit: int | None = Field(None, ge=1, description="use at most that many test images")
-    batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
-    crafting: Precision = Field("float32", description="precision of what attacks follow; judging is done in float32")
-    audit_images: int = Field(64, ge=0, description="images on which the result is audited; 0: no audit")
-    audit_steps: int = Field(1000, ge=1, description="steps of the audit's long attack on images that survived")
-    audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")
-    shown: int = Field(4, ge=0, description="adversarial images that the report shows beside their originals; 0: none")
     transfer: tuple[str, ...] = Field((), description="checkpoints whose adversarial examples are tried too, where asked for")
 
-    @model_validator(mode="before")
+    @field_validator("protocol")
     @classmethod
-    def _usual(cls, values: Any) -> Any:
-        """A threat that is named without radii has its usual one."""
-        named = isinstance(values, dict) and isinstance(values.get("threat"), str) and "eps" not in values
-        with suppress(ValueError):
-            return {**values, "eps": (kind(values["threat"])().eps,)} if named else values
-        return values
-
-    @field_validator("eps")
-    @classmethod
-    def _possible(cls, eps: tuple[float, ...], known: ValidationInfo) -> tuple[float, ...]:
-        for radius in eps:
-            kind(known.data.get("threat"))(radius)
-        return eps
+    def _there(cls, name: str) -> str:
+        protocol(name)
+        return name
 
     @model_validator(mode="after")
     def _check(self) -> Evaluation:
         for name in self.attacks:
             find(f"attack of protocol {self.protocol!r}:", protocol(self.protocol).ensembles, name)
         return self
-
-    def audit(self) -> robustsnn.evaluation.Audit:
-        """How thoroughly the result is audited."""
-        from robustsnn.evaluation import Audit
-
-        return Audit(self.audit_images, self.audit_steps, self.audit_queries)

@@ -1,18 +1,17 @@
 """Reports: JSON there and back, Markdown, and self-contained HTML pages of one run or of many."""
 
+from robustsnn.evaluation import Row, Section
 from robustsnn.reporting.board import board
 from robustsnn.reporting.markdown import markdown
 from robustsnn.reporting.page import page
-from robustsnn.reporting.report import Row, RunReport, different, read_report, versions
-from robustsnn.reporting.sections import Section, sections
-from robustsnn.reporting.tables import audited, failures, summary, table, warned
+from robustsnn.reporting.report import RunReport, different, read_report, versions
+from robustsnn.reporting.tables import failures, sections, summary, table, warned
 from robustsnn.reporting.writing import write_pages, write_report
 
 __all__ = [
     "Row",
     "RunReport",
     "Section",
-    "audited",
     "board",
     "different",
     "failures",

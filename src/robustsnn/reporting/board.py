@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
-from robustsnn.evaluation import PRESETS, Interval, Report
+from robustsnn.evaluation import PRESETS, Interval, Report, Row, percent
+from robustsnn.evaluation.measure import Table
+from robustsnn.evaluation.measures import ENERGY
 from robustsnn.reporting.drawing import Picture, plain
 from robustsnn.reporting.plots import ranking
-from robustsnn.reporting.report import Row, RunReport, different
-from robustsnn.reporting.tables import Table, apart, percent, spelled
+from robustsnn.reporting.report import RunReport, different
+from robustsnn.reporting.tables import apart, spelled
 from robustsnn.reporting.template import render
 from robustsnn.types import Threat
 
@@ -114,7 +116,8 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
     for place, entry in enumerate(group.entries, 1):
         report = entry.report
         found = [report.worst(threat.eps) for threat in threats]
-        spent = f"{PRESETS[preset](report.operations):,.4g}" if report.operations else "-"
+        energy = report.found(ENERGY)
+        spent = f"{PRESETS[preset](energy.operations):,.4g}" if energy else "-"
         worst = [percent(share) if share else "-" for share in found]
         time = "-" if report.timesteps is None else str(report.timesteps)
         lines.append([f"{place}. {entry.row.network}", entry.run, time, percent(report.clean), *worst, spent, _audit(report)])

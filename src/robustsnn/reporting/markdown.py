@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.reporting.report import RunReport
-from robustsnn.reporting.sections import sections
-from robustsnn.reporting.tables import elsewhere, summary, table
+from robustsnn.reporting.tables import elsewhere, sections, summary, table
 
 
 def markdown(report: RunReport) -> str:

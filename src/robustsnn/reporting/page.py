@@ -6,12 +6,12 @@ import json
 import math
 from dataclasses import dataclass
 
+from robustsnn.evaluation import Row
 from robustsnn.reporting import tables
-from robustsnn.reporting.pictures import triples
-from robustsnn.reporting.plots import accuracy, energy, keys, neurons, over_time, training
-from robustsnn.reporting.report import Row, RunReport
-from robustsnn.reporting.sections import sections
-from robustsnn.reporting.tables import apart, attackers, spelled, strongest
+from robustsnn.reporting.pictures import triple
+from robustsnn.reporting.plots import accuracy, drawn, keys, keys_of, training
+from robustsnn.reporting.report import RunReport
+from robustsnn.reporting.tables import apart, attackers, spelled
 from robustsnn.reporting.template import render
 
 
@@ -23,23 +23,20 @@ def page(report: RunReport) -> str:
     Arguments:
         report: of any run, also one that has measured nothing yet.
     """
-    looks = keys(report)
     return render(
         "page.html.jinja",
         name=str(report.recipe.get("name", "run")),
         verdict=verdict(report),
         report=report,
         tables=tables,
-        keys=looks,
-        spiking=[look for look, row in zip(looks, report.rows, strict=True) if row.report.spiking],
-        broken=broken(report),
-        triples=triples(report),
+        parts=tables.parts(report),
+        keys=keys(report),
+        keys_of=lambda section: keys_of(section, report),
+        drawn=drawn,
         accuracy=accuracy(report),
-        over_time=over_time(report),
+        broken=broken(report),
+        triple=triple,
         training=training(report),
-        neurons=neurons(report),
-        energy=energy(report),
-        sections=sections(report),
         recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),
     )
 
@@ -99,8 +96,8 @@ def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
     """
     found = []
     for row in report.rows:
-        result = strongest(row.report, max(r.eps for r in row.report.results))
-        if not row.report.spiking or result is None:
+        result = min(row.report.results, key=lambda result: (-result.eps, result.robust.value))
+        if not row.report.spiking:
             continue
         correct = result.attacked
         shares = dict.fromkeys(result.members, 0.0) if correct else {}

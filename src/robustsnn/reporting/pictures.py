@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustsnn.evaluation import Example
-from robustsnn.reporting.report import RunReport
 
 
 @dataclass(frozen=True)
@@ -23,16 +22,8 @@ class Triple:
     source: str
 
 
-def triples(report: RunReport) -> list[tuple[str, str, list[Triple]]]:
-    """Of every network that has examples: its name, what attacked it, and the examples."""
-    found = []
-    for row in report.rows:
-        if shown := row.report.examples:
-            found.append((row.network, f"{shown[0].attack}, ε = {shown[0].within.spelled}", [_triple(each) for each in shown]))
-    return found
-
-
-def _triple(example: Example) -> Triple:
+def triple(example: Example) -> Triple:
+    """Before, after, and what was changed."""
     before, after = (_image(pixels, example.shape) for pixels in (example.original, example.adversarial))
     change = after.astype(np.float64) - before
     factor = 127 / max(1.0, np.abs(change).max())

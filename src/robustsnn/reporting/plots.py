@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from robustsnn.evaluation import PRESETS, Interval, wilson
+from robustsnn.evaluation import Curves, Dots, Interval, Section
 from robustsnn.history import Epoch, best_epoch
 from robustsnn.reporting.drawing import COLOURS, GLYPHS, INK, MUTED, Picture, colour, marker, picture, short, whiskers
 from robustsnn.reporting.report import RunReport
@@ -31,61 +31,32 @@ def keys(report: RunReport) -> list[Key]:
     return [Key(row.network, GLYPHS[i % len(GLYPHS)], i % COLOURS) for i, row in enumerate(report.rows)]
 
 
+def keys_of(section: Section, report: RunReport) -> list[Key]:
+    """The legend of a section's figures."""
+    return [key for i, key in enumerate(keys(report)) if any(figure.values[i] for figure in section.figures)]
+
+
 def accuracy(report: RunReport) -> list[Picture]:
     """Clean and worst-case accuracy: curves over epsilon, a figure per attack; bars where no attack has two epsilons."""
     pairs = columns(report)
     attacks = list(dict.fromkeys(attack for attack, _ in pairs))
     if len(pairs) == len(attacks):
         return [_bars(report, pairs)] if pairs else []
-    return [_curves(report, attack, f"accuracy{i}") for i, attack in enumerate(attacks)]
+    return [_curves(_over_epsilon(report, attack), f"accuracy{i}") for i, attack in enumerate(attacks)]
+
+
+def drawn(section: Section) -> list[Picture]:
+    """The figures of a section."""
+    return [
+        (_dots if isinstance(figure, Dots) else _curves)(figure, f"{section.key}{i}")  # type: ignore[arg-type]
+        for i, figure in enumerate(section.figures)
+        if any(figure.values)
+    ]
 
 
 def training(report: RunReport) -> list[Picture]:
     """Loss and validation accuracy per epoch, one figure per stage that has epochs."""
     return [_stage(name, epochs, f"training{i}") for i, (name, epochs) in enumerate(report.curves.items()) if epochs]
-
-
-def neurons(report: RunReport) -> list[Picture]:
-    """Thresholds and firing rates per layer of neurons, in firing order, of every network that has them."""
-    return [
-        *_dots(report, [row.report.thresholds for row in report.rows], "Threshold", "", "thresholds"),
-        *_dots(
-            report, [row.report.firing_rates for row in report.rows], "Firing rate", " (spikes per neuron and step)", "rates"
-        ),
-    ]
-
-
-def over_time(report: RunReport) -> list[Picture]:
-    """Clean accuracy after every time step of every spiking network, with the step for which it was made."""
-    if not any(row.report.correct_over_time for row in report.rows):
-        return []
-    curves = [[wilson(hits, row.report.images) for hits in row.report.correct_over_time] for row in report.rows]
-
-    def draw(figure: matplotlib.figure.Figure) -> None:
-        axes = figure.subplots()
-        for i, (row, shares) in enumerate(zip(report.rows, curves, strict=True)):
-            steps, values = range(1, len(shares) + 1), [100 * share.value for share in shares]
-            axes.errorbar(steps, values, yerr=whiskers(shares), color=colour(i), marker=marker(i), clip_on=False)
-            if shares and row.report.timesteps is not None and row.report.timesteps <= len(shares):
-                axes.axvline(row.report.timesteps, color=MUTED, linewidth=1, linestyle=":")
-        axes.set(ylim=(0, 101), xlabel="time steps", ylabel="clean accuracy in %")
-        axes.set_xlim(left=0)
-        axes.locator_params(axis="x", integer=True)
-
-    label = f"Clean accuracy of {sum(map(bool, curves))} spiking networks over time steps; the figures are in the table below."
-    caption = (
-        "Clean accuracy after each time step; dotted: the number a network was made for. Whiskers: Wilson 95 % intervals."
-    )
-    return [picture("steps", 3.0, label, caption, draw)]
-
-
-def energy(report: RunReport) -> list[Picture]:
-    """Energy of every layer of weights, for every network of which operations were counted."""
-    preset, joules = next(iter(PRESETS.items()))
-    spent = [{name: joules({name: layer}) for name, layer in row.report.operations.items()} for row in report.rows]
-    return _dots(
-        report, spent, "Energy", f" (nJ per image, {preset})", "energy", "layer of weights, in the order of the network"
-    )
 
 
 def ranking(names: Sequence[str], clean: Sequence[Interval], robust: Sequence[Interval], what: str, key: str) -> Picture:
@@ -136,24 +107,34 @@ def _bars(report: RunReport, pairs: Sequence[tuple[str, Threat]]) -> Picture:
     return picture("accuracy", 0.8 + len(names) * max(0.45, 0.2 * len(report.rows)), label, caption, draw)
 
 
-def _curves(report: RunReport, attack: str, key: str) -> Picture:
-    points = [
-        {0.0: row.report.clean} | {r.eps: r.robust for r in row.report.results if r.attack == attack} for row in report.rows
-    ]
-    factor, label_of_eps = report.rows[0].report.results[0].within.axis
-
-    def draw(figure: matplotlib.figure.Figure) -> None:
-        axes = figure.subplots()
-        for i, shares in enumerate(dict(sorted(row.items())) for row in points):
-            eps, values = [factor * e for e in shares], [100 * share.value for share in shares.values()]
-            axes.errorbar(eps, values, yerr=whiskers(shares.values()), color=colour(i), marker=marker(i), clip_on=False)
-        axes.set(ylim=(0, 101), xlabel=label_of_eps, ylabel="accuracy in %")
-        axes.set_xlim(left=0)
-
+def _over_epsilon(report: RunReport, attack: str) -> Curves:
+    factor, axis = report.rows[0].report.results[0].within.axis
+    points = tuple(
+        {0.0: row.report.clean} | {factor * r.eps: r.robust for r in row.report.results if r.attack == attack}
+        for row in report.rows
+    )
     said = (f"{row.network} {100 * shares[max(shares)].value:.1f} %" for row, shares in zip(report.rows, points, strict=True))
     label = f"Worst-case accuracy under {attack} over epsilon; at the largest: {', '.join(said)}."
     caption = f"{attack}: worst-case accuracy over ε, from the clean images at 0; whiskers are Wilson 95 % intervals."
-    return picture(key, 3.0, label, caption, draw)
+    return Curves(axis, points, label, caption)
+
+
+def _curves(shown: Curves, key: str) -> Picture:
+    def draw(figure: matplotlib.figure.Figure) -> None:
+        axes = figure.subplots()
+        for i, shares in enumerate(dict(sorted(each.items())) for each in shown.values):
+            values = [100 * share.value for share in shares.values()]
+            axes.errorbar(
+                list(shares), values, yerr=whiskers(shares.values()), color=colour(i), marker=marker(i), clip_on=False
+            )
+        for place in shown.marks:
+            axes.axvline(place, color=MUTED, linewidth=1, linestyle=":")
+        axes.set(ylim=(0, 101), xlabel=shown.axis, ylabel="accuracy in %")
+        axes.set_xlim(left=0)
+        if all(isinstance(place, int) for shares in shown.values for place in shares):
+            axes.locator_params(axis="x", integer=True)
+
+    return picture(key, 3.0, shown.label, shown.caption, draw)
 
 
 def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
@@ -184,35 +165,27 @@ def _stage(name: str, epochs: Sequence[Epoch], key: str) -> Picture:
     return picture(key, 3.6, label, caption, draw)
 
 
-def _dots(
-    report: RunReport,
-    values: Sequence[dict[str, float]],
-    what: str,
-    unit: str,
-    key: str,
-    of: str = "layer of neurons, in firing order",
-) -> list[Picture]:
-    layers = list(dict.fromkeys(name for row in values for name in row))
-    if not layers:
-        return []
+def _dots(shown: Dots, key: str) -> Picture:
+    layers = list(dict.fromkeys(name for values in shown.values for name in values))
 
     def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
         for place, layer in enumerate(layers):
-            there = [row[layer] for row in values if layer in row]
+            there = [values[layer] for values in shown.values if layer in values]
             axes.plot([min(there), max(there)], [place, place], color=MUTED, linewidth=1, zorder=1)
-        for i, row in enumerate(values):
-            here = [(row[layer], place) for place, layer in enumerate(layers) if layer in row]
+        for i, values in enumerate(shown.values):
+            here = [(values[layer], place) for place, layer in enumerate(layers) if layer in values]
             axes.plot(
                 [v for v, _ in here], [p for _, p in here], linestyle="", marker=marker(i), color=colour(i), clip_on=False
             )
         axes.set_yticks(range(len(layers)), [short(layer) for layer in layers])
-        axes.set(xlabel=what.lower() + unit, ylim=(len(layers) - 0.5, -0.5))
+        axes.set(xlabel=shown.what.lower() + shown.unit, ylim=(len(layers) - 0.5, -0.5))
         axes.set_xlim(left=0)
 
-    networks = ", ".join(row.network for row, has in zip(report.rows, values, strict=True) if has)
-    label = f"{what} of {len(layers)} layers of {networks}; the figures are in the table below."
-    return [picture(key, 0.8 + 0.28 * len(layers), label, f"{what} per {of}.", draw)]
+    label = (
+        f"{shown.what} of {len(layers)} layers of {sum(map(bool, shown.values))} networks; the figures are in the table below."
+    )
+    return picture(key, 0.8 + 0.28 * len(layers), label, f"{shown.what} per {shown.of}.", draw)
 
 
 def _duration(seconds: float) -> str:

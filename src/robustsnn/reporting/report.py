@@ -11,26 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from robustsnn.evaluation import Report
+from robustsnn.evaluation import Row
 from robustsnn.history import Epoch
+from robustsnn.names import first_error
 
 
-class Row(BaseModel):
-    """One network of the run and what was measured on it.
-
-    Arguments:
-        versions: with what it was measured, as far as that differs from the versions of the whole report.
-    """
-
-    model_config = ConfigDict(frozen=True)
-    network: str
-    report: Report
-    versions: dict[str, str] = {}
-
-
-class RunReport(BaseModel):
+class RunReport(BaseModel, frozen=True):
     """What a run gave.
 
     Arguments:
@@ -42,7 +30,6 @@ class RunReport(BaseModel):
         curves: training figures by stage, one per epoch.
     """
 
-    model_config = ConfigDict(frozen=True)
     recipe: dict[str, Any]
     command: str
     versions: dict[str, str]
@@ -77,13 +64,6 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "")
         elif a != b:
             found.append(f"{above}{key}")
     return found
-
-
-def first_error(error: ValidationError) -> str:
-    """The first complaint of pydantic, as ``key: what``."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key}: {first['msg']}" if key else first["msg"]
 
 
 def versions() -> dict[str, str]:

@@ -7,8 +7,8 @@ from torch import nn
 from robustsnn.conversion import convert
 from robustsnn.data import Samples
 from robustsnn.deploy import to_nir
-from robustsnn.evaluation.energy import operations
-from robustsnn.evaluation.members import leading
+from robustsnn.evaluation.measures.energy import operations
+from robustsnn.evaluation.member import leading
 from robustsnn.seeds import generator
 from robustsnn.spiking import (
     LIF,

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from robustsnn.compute import view
 from robustsnn.data import as_samples
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
+from robustsnn.evaluation.report import Row
 from robustsnn.models import weight_layers
 from robustsnn.spiking import Spiking, SpikingNetwork
+
+
+class Layers(BaseModel, frozen=True):
+    """A network layer by layer.
+
+    Arguments:
+        thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
+        weights: how many weights of convolutions and linear layers are not 0, and how many there are.
+    """
+
+    thresholds: dict[str, float]
+    firing_rates: dict[str, float]
+    weights: tuple[int, int]
 
 
 def timesteps(net: nn.Module) -> int | None:
@@ -60,3 +79,34 @@ def stored_weights(net: nn.Module) -> tuple[int, int]:
     """How many weights of convolutions and linear layers are not 0, and how many there are."""
     weights = [layer.weight for layer in weight_layers(net).values()]
     return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
+
+
+def measured(here: Evaluated) -> Layers:
+    """Of any network; an ANN has weights alone."""
+    rates = here.mean(firing_rates(here.net, here.mine, here.batch))
+    return Layers(thresholds=thresholds(here.net), firing_rates=rates, weights=stored_weights(here.net))
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """Threshold and rate of every layer of neurons; of sparse networks also the weights that need to be stored."""
+    found = [row.report.found(LAYERS) for row in rows]
+    neurons = [(row.network, layers) for row, layers in zip(rows, found, strict=True) if layers and layers.thresholds]
+    table = side_by_side("neurons", [(f"{network}: threshold / rate", _cells(layers)) for network, layers in neurons])
+    weights = [layers.weights for _, layers in neurons]
+    if any(stored < count for stored, count in weights):
+        table[1].append(["weights that are not 0", *(f"{stored:,} of {count:,}" for stored, count in weights)])
+    of, per_step = "layer of neurons, in firing order", " (spikes per neuron and step)"
+    figures = (
+        Dots("Threshold", "", of, tuple(layers.thresholds if layers else {} for layers in found)),
+        Dots("Firing rate", per_step, of, tuple(layers.firing_rates if layers else {} for layers in found)),
+    )
+    about = "Rates are spikes per neuron and time step; thresholds are means over a layer."
+    return [Section("layers", "Thresholds and firing rates", about, table, figures=figures)]
+
+
+def _cells(layers: Layers) -> dict[str, str]:
+    rates = layers.firing_rates
+    return {name: f"{value:.3f} / {rates.get(name, math.nan):.3f}" for name, value in layers.thresholds.items()}
+
+
+LAYERS = Measure("layers", Layers, measured, sections)

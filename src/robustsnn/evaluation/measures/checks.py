@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM, NES, PGD, CornerNoise, Square, UniformNoise
-from robustsnn.evaluation.figures import repeats, timesteps
-from robustsnn.evaluation.members import Member
+from robustsnn.evaluation.measures.layers import repeats, timesteps
+from robustsnn.evaluation.measures.pilot import PathFigures
+from robustsnn.evaluation.member import Member
 from robustsnn.evaluation.protocols import Audit
-from robustsnn.evaluation.results import ROBUST, Check, PathFigures, Result, Verdict
-from robustsnn.evaluation.subject import Course, Subject, work
+from robustsnn.evaluation.results import ROBUST, Check, Result, Verdict
+from robustsnn.evaluation.subject import Subject
 from robustsnn.spiking import Plain, Scaled, Surrogate
 from robustsnn.types import Attack, GradientPath, Threat
 
@@ -53,10 +54,9 @@ def audit(
     subject: Subject,
     results: Sequence[Result],
     places: Sequence[int],
-    paths: dict[GradientPath, PathFigures],
+    paths: Mapping[GradientPath, PathFigures],
     how: Audit,
     unchanged: bool,
-    on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[Check, ...]:
     """All checks.
 
@@ -66,20 +66,18 @@ def audit(
         places: of the subject's correctly classified images in ``broken_by``.
         paths: what the pilot found.
         unchanged: whether the evaluation left the network as it was.
-        on_share: told the share done, rising from 0 to 1.
     """
     count = len(subject.images)
-    on_share(0.0)
+    subject.on_share(0.0)
     if not len(subject.y):
-        on_share(1.0)
+        subject.on_share(1.0)
         none = f"no audit: every one of its {count} images is misclassified clean"
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
     largest = [result for result in results if result.eps == subject.threat.eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
     tried, further = trials(how), larger(subject.threat, subject.x)
-    course = Course(sum(map(work, tried.values())) + len(further) * work(SWEPT), on_share)
-    subject.on_work = course.at
+    subject.expect([*tried.values(), *[SWEPT] * len(further)])
     iterated = subject.broken(tried["iterated"])
     single = subject.broken(tried["single"], rule="last")
     noisy = subject.broken(tried["uniform"]) | subject.broken(tried["corners"])
@@ -104,7 +102,7 @@ def audit(
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
     state = "the evaluation left parameters, buffers, and training and gradient flags of the network as they were"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
-    course.at(course.whole)
+    subject.tell(subject.whole)
     return tuple(checks)
 
 

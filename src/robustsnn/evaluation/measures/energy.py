@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, fx, nn
 
 from robustsnn.compute import view
 from robustsnn.compute.rewire import with_tensors
 from robustsnn.conversion.fold import faithful
 from robustsnn.data import as_samples
-from robustsnn.evaluation.figures import repeats
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
+from robustsnn.evaluation.measures.layers import repeats
+from robustsnn.evaluation.report import Row
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import ForeignNetwork, NeuronLayer, SpikingNetwork
 
 
-class Operations(BaseModel):
+class Operations(BaseModel, frozen=True):
     """What one layer of weights does for an image, all time steps together, on average over images.
 
     Arguments:
@@ -32,10 +35,15 @@ class Operations(BaseModel):
         dense: multiply-accumulates of the same layer in an ANN.
     """
 
-    model_config = ConfigDict(frozen=True)
     macs: float
     acs: float
     dense: float
+
+
+class Energy(BaseModel, frozen=True):
+    """Operations per layer of weights."""
+
+    operations: dict[str, Operations]
 
 
 @dataclass(frozen=True)
@@ -197,3 +205,48 @@ class _Followed(fx.Interpreter):
         else:
             self.units[n] = unit if kind in SHAPING else 0.0
         return out
+
+
+def measured(here: Evaluated) -> Energy | None:
+    """Of a network that can be followed."""
+    spent = operations(here.net, here.mine, here.batch)
+    macs, acs = (here.mean({name: getattr(layer, kind) for name, layer in spent.items()}) for kind in ("macs", "acs"))
+    layers = {n: layer.model_copy(update={"macs": macs[n], "acs": acs[n]}) for n, layer in spent.items()}
+    return Energy(operations=layers) if layers else None
+
+
+SPENT = (
+    "Per image, over all time steps: multiply-accumulates (MAC) of layers fed by analog values, and accumulates (AC) of "
+    "layers fed by spikes, one per spike and synapse. Energy of this arithmetic at 45 nm (Horowitz, ISSCC 2014), and its "
+    "share of what the ANN of the same layers needs. Memory, norms and the updates of neurons are not counted."
+)
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """Operations and energy per image, with the share of the ANN's energy, and layer by layer."""
+    found = [row.report.found(ENERGY) for row in rows]
+    counted = [(row.network, energy.operations) for row, energy in zip(rows, found, strict=True) if energy]
+    head = ["network", "multiply-accumulates", "accumulates", *(f"nJ, {name.partition(',')[0]}" for name in PRESETS)]
+    each = [(network, {name: _done(layer) for name, layer in layers.items()}) for network, layers in counted]
+    preset, joules = next(iter(PRESETS.items()))
+    spent = [{n: joules({n: layer}) for n, layer in energy.operations.items()} if energy else {} for energy in found]
+    figure = Dots("Energy", f" (nJ per image, {preset})", "layer of weights, in the order of the network", tuple(spent))
+    table = head, [[network, *_spent(layers)] for network, layers in counted]
+    detail = "Synaptic operations per image, layer by layer.", side_by_side("layer", each)
+    return [Section("energy", "Energy", SPENT, table, figures=(figure,), detail=detail)]
+
+
+def _spent(layers: Mapping[str, Operations]) -> list[str]:
+    cells = [f"{sum(layer.macs for layer in layers.values()):,.0f}", f"{sum(layer.acs for layer in layers.values()):,.0f}"]
+    for joules in PRESETS.values():
+        ann = joules.ann(layers)
+        cells.append(f"{joules(layers):,.4g} ({100 * joules(layers) / ann:.3g} %)" if ann else "-")
+    return cells
+
+
+def _done(layer: Operations) -> str:
+    parts = [f"{count:,.0f} {what}" for count, what in ((layer.macs, "MAC"), (layer.acs, "AC")) if count]
+    return " + ".join(parts) or "0"
+
+
+ENERGY = Measure("energy", Energy, measured, sections)

@@ -1,0 +1,105 @@
+"""A network under evaluation, and all that its measures share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.conversion import bfloat16
+from robustsnn.data import Samples
+from robustsnn.evaluation.ensemble import Target
+from robustsnn.evaluation.measure import Found, Measure
+from robustsnn.evaluation.member import Group
+from robustsnn.evaluation.protocols import Protocol
+from robustsnn.files import digest
+from robustsnn.processes import Team
+from robustsnn.settings import Settings
+from robustsnn.types import Threat
+
+
+@dataclass
+class Evaluated:
+    """A network under evaluation, and all that its measures share.
+
+    Arguments:
+        net, seed, sources, pilot_images, on_progress: as `evaluate` takes them.
+        data: the samples that it is judged on, on its device if they fit there.
+        settings, protocol, groups: what was asked for, the protocol of that name, and its ensembles that are to run.
+        batch: samples that are attacked together, no more than memory allows.
+        team: the processes, which share the samples.
+        state: the file of this process that keeps what is found.
+        target: what attacks follow and what judges them: the one folded view of all measures.
+    """
+
+    net: nn.Module
+    data: Samples
+    settings: Settings
+    protocol: Protocol
+    groups: Mapping[str, Sequence[Group]]
+    seed: int
+    batch: int
+    sources: Mapping[str, nn.Module]
+    pilot_images: Samples | None
+    team: Team
+    state: Path | None
+    on_progress: Callable[[str, float], None]
+    target: Target
+    condition: tuple[str, list[tuple[str, bool]]] = field(init=False)
+    _found: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.condition = condition(self.net)
+
+    def found(self, measure: Measure[Found]) -> Found | None:
+        """What a measure finds here; each is measured once."""
+        if measure.name not in self._found:
+            self._found[measure.name] = measure.measure(self)
+        found: Found | None = self._found[measure.name]
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """That of the network."""
+        return next(self.net.parameters(), self.data.labels).device
+
+    @property
+    def threats(self) -> list[Threat]:
+        """By rising radius."""
+        return sorted(self.settings.threats, key=lambda threat: threat.eps)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the network is still what it was."""
+        return condition(self.net) == self.condition
+
+    @cached_property
+    def crafted(self) -> Target:
+        """The target of the protocol's attacks, which may follow another precision."""
+        if self.settings.crafting == "float32":
+            return self.target
+        return Target(self.target.judged, bfloat16(self.target.guide))
+
+    @cached_property
+    def mine(self) -> Samples:
+        """The samples at which this process looks for what needs no attack."""
+        return self.data.take(self.team.share(len(self.data)).to(self.data.labels.device))
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Means over all samples, of means over those of this process."""
+        return self.team.mean(values, len(self.mine))
+
+    def samples(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, labels and ids of the samples ``index``, on the network's device."""
+        return next(self.data.take(index.to(self.data.labels.device)).to(self.device).batches(len(index)))
+
+
+def condition(net: nn.Module) -> tuple[str, list[tuple[str, bool]]]:
+    """What attacks must leave as it is: parameters and buffers by their digest, and the flags of modules and parameters."""
+    training = [(name, module.training) for name, module in net.named_modules()]
+    return digest(net.state_dict()), training + [(name, value.requires_grad) for name, value in net.named_parameters()]

@@ -1,0 +1,17 @@
+"""All that is measured: a file per measure, and the one dict in which they stand."""
+
+from typing import Any
+
+from robustsnn.evaluation.measure import Measure
+from robustsnn.evaluation.measures.audit import AUDIT
+from robustsnn.evaluation.measures.energy import ENERGY
+from robustsnn.evaluation.measures.examples import EXAMPLES
+from robustsnn.evaluation.measures.latency import LATENCY
+from robustsnn.evaluation.measures.layers import LAYERS
+from robustsnn.evaluation.measures.pilot import PILOT
+from robustsnn.evaluation.measures.worst_case import WORST_CASE
+
+__all__ = ["AUDIT", "ENERGY", "EXAMPLES", "LATENCY", "LAYERS", "MEASURES", "PILOT", "WORST_CASE"]
+
+MEASURES: dict[str, Measure[Any]] = {each.name: each for each in (WORST_CASE, EXAMPLES, PILOT, AUDIT, LATENCY, LAYERS, ENERGY)}
+"""By name, in the order in which reports show them. A measure that needs what another one finds asks for that."""

@@ -1,0 +1,99 @@
+"""A few adversarial images to look at: the very ones that broke the network, made once more."""
+
+from __future__ import annotations
+
+import base64
+import math
+
+import torch
+from pydantic import Base64Bytes, BaseModel, PositiveInt, model_validator
+from torch import Tensor
+
+from robustsnn.evaluation.ensemble import attempt
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Measure
+from robustsnn.evaluation.measures.worst_case import WORST_CASE, ensembles
+from robustsnn.evaluation.results import Attacked
+from robustsnn.seeds import image_seeds
+
+
+class Example(Attacked, frozen=True):
+    """An image before and after an attack that broke the network with it.
+
+    Arguments:
+        image, label, seen_as: its id, what it shows, and what the network takes the adversarial image for.
+        member: of the ensemble, which.
+        shape: ``[C,H,W]``, or that of samples of another rank.
+        original, adversarial: its values rounded to bytes, in base64.
+    """
+
+    image: int
+    label: int
+    seen_as: int
+    member: str
+    shape: tuple[PositiveInt, ...]
+    original: Base64Bytes
+    adversarial: Base64Bytes
+
+    @model_validator(mode="after")
+    def _check(self) -> Example:
+        if not len(self.original) == len(self.adversarial) == math.prod(self.shape):
+            raise ValueError("an example needs one byte per channel and pixel")
+        return self
+
+
+class Examples(BaseModel, frozen=True):
+    """A few adversarial images."""
+
+    shown: tuple[Example, ...]
+
+
+@torch.no_grad()
+def measured(here: Evaluated) -> Examples | None:
+    """Images that the ensemble which left least at the largest radius broke, those of the member that broke most first.
+
+    What a member makes of an image depends on nothing but image, member and seed, so nothing has to be kept while attacks
+    run. Few images in other batches may round otherwise: what does not break the network this time is left out.
+    """
+    worst_case, count = here.found(WORST_CASE), here.settings.shown
+    if not (worst_case and count):
+        return None
+    largest = [result for result in worst_case.results if result.eps == here.threats[-1].eps]
+    result = min(largest, key=lambda result: result.robust.value)
+    ensemble = ensembles(here)[result.attack, result.eps]
+    broken_by, found = torch.tensor(result.broken_by), list[Example]()
+    for number in sorted(range(len(ensemble)), key=lambda i: -result.broken[i]):
+        index = (broken_by == number).nonzero().flatten()[: count - len(found)]
+        if not len(index):
+            break
+        x, y, ids = here.samples(index)
+        with torch.enable_grad():
+            adv, broken = attempt(
+                ensemble[number], here.crafted, x, y, image_seeds(ids, here.seed, result.attack), result.rule
+            )
+        seen = here.target.judged(adv).argmax(1)
+        for i in broken.nonzero().flatten().tolist():
+            before, after = (_bytes(image[i]) for image in (x, adv))
+            found.append(
+                Example(
+                    image=int(ids[i]),
+                    label=int(y[i]),
+                    seen_as=int(seen[i]),
+                    attack=result.attack,
+                    member=ensemble[number].name or str(ensemble[number]),
+                    eps=result.eps,
+                    threat=result.threat,
+                    shape=tuple(x[i].shape),
+                    original=before,
+                    adversarial=after,
+                )
+            )
+    return Examples(shown=tuple(found)) if found else None
+
+
+def _bytes(image: Tensor) -> bytes:
+    """Its pixels rounded to bytes, in base64, as `Example` takes them."""
+    return base64.b64encode((image * 255).round().to(torch.uint8).cpu().numpy().tobytes())
+
+
+EXAMPLES = Measure("examples", Examples, measured)

@@ -1,0 +1,114 @@
+"""A few images on which every gradient path is tried alone: which is strongest, and which gives no gradient at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from robustsnn.attacks import PGD, CrossEntropy
+from robustsnn.attacks.goals import begin
+from robustsnn.attacks.gradient import input_gradient
+from robustsnn.data import Samples
+from robustsnn.evaluation.ensemble import Target, attempt, correct
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Measure, Section, side_by_side
+from robustsnn.evaluation.member import PUBLISHED_PATHS, SCALED_PATHS, Member, leading, members
+from robustsnn.evaluation.report import Row
+from robustsnn.seeds import image_seeds
+from robustsnn.types import GradientPath, Threat
+
+IMAGES = 64
+"""On how many images paths are ranked."""
+
+
+class PathFigures(BaseModel, frozen=True):
+    """A gradient path on the pilot images: the shares that PGD-5 breaks along it, and that have no finite gradient but 0."""
+
+    broken: float
+    zero_gradient: float
+
+
+class Pilot(BaseModel, frozen=True):
+    """Every published and scaled path, and the protocol's others, alone on a few images, the strongest first."""
+
+    paths: dict[str, PathFigures]
+
+
+def pilots(data: Samples, count: int, seed: int) -> Samples:
+    """As many images of ``data``; which, depends on their ids and the seed, not on their order."""
+    return data.take(image_seeds(data.ids, seed, "pilot").argsort()[:count])
+
+
+def measured(here: Evaluated) -> Pilot | None:
+    """At the largest radius, where paths are to be ranked or the audit is to know of their gradients."""
+    if not (here.protocol.ranked or here.settings.audit_images):
+        return None
+    few = pilots(here.data, IMAGES, here.seed) if here.pilot_images is None else here.pilot_images
+    largest = here.threats[-1]
+    own = [member for ensemble in here.groups.values() for member in members(ensemble, largest, here.net)]
+    paths = list(dict.fromkeys([*_known(here), *(member.path for member in own if member.white_box)]))
+    found = pilot(
+        here.target,
+        few.to(here.device),
+        paths,
+        largest,
+        here.seed,
+        lambda number: here.on_progress("pilot", (number + 1) / len(paths)),
+    )
+    return Pilot(paths={str(path): figures for path, figures in found.items()})
+
+
+def ranking(here: Evaluated) -> list[GradientPath]:
+    """The published and the scaled paths, those first along which most images broke."""
+    found, known = here.found(PILOT), {str(path): path for path in _known(here)}
+    return [known[name] for name in found.paths if name in known] if found else []
+
+
+def _known(here: Evaluated) -> list[GradientPath]:
+    return leading(here.net, (*PUBLISHED_PATHS, *SCALED_PATHS))
+
+
+def pilot(
+    target: Target,
+    images: Samples,
+    paths: Sequence[GradientPath],
+    threat: Threat,
+    seed: int,
+    on_path: Callable[[int], None] = lambda number: None,
+) -> dict[GradientPath, PathFigures]:
+    """Every path alone on the images that are classified correctly, the strongest first; all 0 where there is none."""
+    right = correct(target, images)
+    if not len(right):
+        return {path: PathFigures(broken=0.0, zero_gradient=0.0) for path in paths}
+    x, y, ids = next(right.batches(len(right)))
+    found = {}
+    for number, path in enumerate(paths):
+        broken = attempt(Member(PGD(5), threat, path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
+        found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(target.guide), x, y)))
+        on_path(number)
+    return dict(sorted(found.items(), key=lambda item: -item[1].broken))
+
+
+def without_gradient(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Which images' cross-entropy has no gradient to follow, ``[N]``: 0, or not finite, in every value."""
+    begin(view, len(x))
+    gradient = input_gradient(view, x, CrossEntropy().on(view, x, y), torch.arange(len(x), device=x.device))
+    return (gradient == 0).flatten(1).all(1)
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean())
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """What every gradient path does alone."""
+    found = [(row.network, pilot.paths.items()) for row in rows if (pilot := row.report.found(PILOT))]
+    cells = [(name, {path: f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" for path, f in each}) for name, each in found]
+    about = "PGD-5 on a few images at the largest epsilon, in percent: broken / without any gradient."
+    return [Section("alone", "Gradient paths alone", about, side_by_side("gradient path", cells))]
+
+
+PILOT = Measure("pilot", Pilot, measured, sections)

@@ -1,0 +1,141 @@
+"""The worst case: what the protocol's ensembles leave, member by member, in full batches, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from robustsnn.evaluation.ensemble import attempt, in_turn, wrong
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Measure, Section, Table
+from robustsnn.evaluation.measures.pilot import ranking
+from robustsnn.evaluation.member import Member, members
+from robustsnn.evaluation.report import Report, Row
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result, WorstCase
+from robustsnn.evaluation.state import Progress, State, carried
+from robustsnn.files import digest
+from robustsnn.seeds import image_seeds
+from robustsnn.types import Threat
+
+
+def ensembles(here: Evaluated) -> dict[tuple[str, float], tuple[Member, ...]]:
+    """The members of every ensemble, by its name and radius, in the order in which results are told."""
+    ranked = ranking(here) if here.protocol.ranked else []
+    pairs = [(name, threat) for name in here.groups for threat in here.settings.threats]
+    return {(name, t.eps): members(here.groups[name], t, here.net, ranked, here.sources) for name, t in pairs}
+
+
+def measured(here: Evaluated) -> WorstCase:
+    """Run every ensemble under every threat, by rising radius."""
+    whole = ensembles(here)
+    origins = sorted((name, digest(source.state_dict())) for name, source in here.sources.items())
+    order = [str(member) for ensemble in whole.values() for member in ensemble]  # which a pilot may have chosen
+    asked = (here.condition[0], here.data.digest(ids=True), here.settings.flags, here.protocol, here.seed, origins, order)
+    kept = State.resume(here.state, repr(asked))
+    kept.agree(here.team.agree([result.model_dump(mode="json") for result in kept.done]))
+    clean = unattacked(here)
+    for name in here.groups:
+        for threat in here.threats:
+            if not any((result.attack, result.eps) == (name, threat.eps) for result in kept.done):
+                flags = carried(kept.done, name, threat.eps, clean)
+                kept.finish(_result(here, name, threat, whole[name, threat.eps], flags, kept))
+    return WorstCase(results=tuple(sorted(kept.done, key=lambda result: list(whole).index((result.attack, result.eps)))))
+
+
+def unattacked(here: Evaluated) -> Tensor:
+    """Flags before any attack, ``[N]``."""
+    flags = torch.full((len(here.data),), ROBUST)
+    for index in here.team.share(len(here.data)).split(here.batch):
+        missed = wrong(here.target.judged, *here.samples(index)[:2])
+        flags[index[missed.cpu()]] = MISCLASSIFIED
+    return here.team.merge(flags)
+
+
+def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Member], flags: Tensor, kept: State) -> Result:
+    """One ensemble under one threat, from where it stopped."""
+    now = kept.current or Progress.begin(flags, len(ensemble))
+    what, rule, team = f"{name} at {threat.spelled}", here.settings.rule or here.protocol.rule, here.team
+    for number, index, share, last in in_turn(len(ensemble), now.flags, now.tried, team.share(len(flags)), here.batch):
+        here.on_progress(what, share)
+        x, y, ids = here.samples(index)
+        seeds = image_seeds(ids, here.seed, name)
+        _, broken = attempt(ensemble[number], here.crafted, x, y, seeds, rule, now.costs[number])
+        now.flags[index[broken.cpu()]] = number
+        now.tried[index] = number + 1
+        kept.keep(now, at_once=last)
+    here.on_progress(what, 1.0)
+    return Result(
+        attack=name,
+        eps=threat.eps,
+        threat=type(threat).__name__,
+        rule=rule,
+        members=tuple(member.name for member in ensemble),
+        broken_by=tuple(team.merge(now.flags).tolist()),
+        white_box=tuple(member.white_box for member in ensemble),
+        gradients=tuple(team.total(torch.tensor([cost.gradients for cost in now.costs])).tolist()),
+        queries=tuple(team.total(torch.tensor([cost.queries for cost in now.costs])).tolist()),
+        excess=tuple(team.total(torch.tensor([cost.excess for cost in now.costs]), "max").tolist()),
+        seconds=tuple(team.total(torch.tensor([cost.seconds for cost in now.costs]), "max").tolist()),
+    )
+
+
+KEPT = (
+    "What spiking costs: the worst case of a spiking network over that of its ANN, both by all attacks at that radius "
+    "(in parentheses both, in percent). 1 keeps all of the robustness; an ANN has one gradient path, a spiking network many."
+)
+COST = (
+    "Forward passes with and without a gradient, per image that had to be attacked. Where an ensemble has several attacks, "
+    "also as times its first one; a query counts as a third of a gradient."
+)
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """What is kept of the ANN's robustness, and what the attacks cost; of accuracy every report tells first."""
+    return [
+        Section("retention", "Retention", KEPT, retention(rows)),
+        Section("cost", "What the attacks cost", COST, costs(rows)),
+    ]
+
+
+def retention(rows: Sequence[Row]) -> Table:
+    """Head and rows of the table of retention: of every spiking network whose ANN was measured in the same run, the worst case
+    over the ANN's, threat by threat."""
+    threats = list(dict.fromkeys(result.within for row in rows for result in row.report.results))
+    anns = {row.network.removesuffix(" ANN"): row.report for row in rows if row.network.endswith(" ANN")}
+    lines = []
+    for row in rows:
+        source, spiking, _ = row.network.partition(" SNN")
+        if spiking and source in anns:
+            lines.append([row.network, *(_kept(row.report, anns[source], threat.eps) for threat in threats)])
+    return ["network", *(f"ε={threat.spelled}" for threat in threats)], lines
+
+
+def _kept(network: Report, source: Report, eps: float) -> str:
+    kept, whole = network.worst(eps), source.worst(eps)
+    if kept is None or whole is None or not whole.value:
+        return "-"
+    return f"{kept.value / whole.value:.2f} ({100 * kept.value:.1f} of {100 * whole.value:.1f})"
+
+
+def costs(rows: Sequence[Row]) -> Table:
+    """Head and rows of what the attacks cost, per image that had to be attacked; where an ensemble has several attacks also in
+    units of its first one, which `rigorous` begins with SA-PGD."""
+    head = ["network", "attack", "gradients per image", "queries per image", "times its first attack"]
+    lines = []
+    for row in rows:
+        for result in row.report.results:
+            if not result.gradients or not result.attacked:
+                continue
+            _, of_the_first = next(groupby(result.members, lambda member: member.partition(" along ")[0]))
+            first = sum(result.gradients[: len(list(of_the_first))])
+            times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
+            each = [f"{sum(counted) / result.attacked:.1f}" for counted in (result.gradients, result.queries)]
+            lines.append([row.network, f"{result.attack} ε={result.within.spelled}", *each, times])
+    shown = len(head) - all(line[-1] == "-" for line in lines)
+    return head[:shown], [line[:shown] for line in lines]
+
+
+WORST_CASE = Measure("worst_case", WorstCase, measured, sections)
