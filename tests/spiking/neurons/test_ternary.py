@@ -7,7 +7,7 @@ from torch import nn
 from robustsnn import convert
 from robustsnn.data import Samples
 from robustsnn.deploy import to_nir
-from robustsnn.evaluation.energy import operations
+from robustsnn.evaluation import operations
 from robustsnn.spiking import (
     LIF,
     Adaptive,
