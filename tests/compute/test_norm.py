@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.compute.norm import BatchNorm2d, exact, statistics
+from robustsnn.compute.norm import BatchNorm2d, Synchronised, exact, statistics
 from robustsnn.compute.recall import recalling
 from robustsnn.seeds import generator
 
@@ -62,3 +62,16 @@ def test_a_second_forward_pass_leaves_the_way_back_of_the_first(layouts):
     for ours, other in zip(inputs, plain, strict=True):
         torch.testing.assert_close(ours.grad, other.grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(layer.running_mean, theirs.running_mean)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("kind", [BatchNorm2d, Synchronised])
+def test_what_comes_in_bfloat16_is_counted_and_averaged_in_float32(kind, affine, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: None)  # one process alone
+    x = rows(67, 13).bfloat16()  # 11,323 values a channel: bfloat16 has no such number
+    reference = nn.BatchNorm2d(3, affine=affine)
+    ours = exact(nn.BatchNorm2d(3, affine=affine), kind)
+    expected = reference(x.float())
+    torch.testing.assert_close(ours(x).float(), expected, rtol=0.01, atol=0.02)
+    for name, tensor in reference.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=1e-4, atol=1e-4)

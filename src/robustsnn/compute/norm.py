@@ -20,8 +20,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d``, whose batch statistics are averaged image by image; else the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = self.weight is not None and x.dtype != self.weight.dtype  # under autocast
-        estimates = (self.training or self.running_mean is None) and not mixed
+        half = x.dtype.itemsize < 4  # under autocast: torch's own kernel averages in float32
+        estimates = (self.training or self.running_mean is None) and not half
         if not estimates or x.dim() != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x)
         y, mean, variance = _Normalize.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
@@ -53,6 +53,7 @@ class Synchronised(BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        x = x.float() if x.dtype.itemsize < 4 else x
         others = [0, *range(2, x.dim())]
         count = _everyones(x.new_tensor(float(x.numel() // x.shape[1])))
         mean = _everyones(x.sum(others)) / count
