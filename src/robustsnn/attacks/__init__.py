@@ -24,9 +24,9 @@ ATTACKS: dict[str, type[Attack]] = named(
     FGSM, RFGSM, PGD, APGD, TargetedAPGD, SAPGD, FAB, NES, Square, UniformNoise, CornerNoise
 )
 GOALS: dict[str, type[Goal]] = named(CrossEntropy, KullbackLeibler, Margin, DLR)
-"""What attacks can maximise."""
+"""The losses that an attack can maximise, by name."""
 STARTS: dict[str, type[Start]] = named(Uniform, Gaussian, Boundary)
-"""Where they can begin."""
+"""The places where an attack can begin, by name."""
 
 
 def asks_for_gradients(attack: Attack) -> bool:

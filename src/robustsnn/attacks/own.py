@@ -76,8 +76,8 @@ Run = Callable[[Tensor, Judge | None], Tensor]
 
 
 def best_of(runs: Sequence[Run], task: Task, worth: Losses) -> Tensor:
-    """What the best of several runs found, sample by sample: what the judge calls broken, which costs nothing more, else what
-    has the highest ``worth``."""
+    """Of several runs, the best sample for each: one that the judge calls broken, else the one of highest ``worth``. Samples
+    that are broken take part in no further run."""
     model, x, judge = task.model, task.x, task.judge
     everyone = alive = torch.arange(len(x), device=x.device)
     if len(runs) == 1:

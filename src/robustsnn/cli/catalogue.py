@@ -33,7 +33,7 @@ def _about(value: Any) -> str:
 
 
 def _table(module: str, table: str, about: Callable[[Any], str] = _about) -> Entries:
-    """What a module has in a table: kinds of values as the constructor calls that a recipe writes, all else by its name."""
+    """The entries of a module's table: kinds of values as a recipe writes them, all else by name."""
     found = getattr(import_module(module), table).items()
     return {name: Entry(spelled(value) if isinstance(value, type) else name, about(value)) for name, value in found}
 

@@ -77,7 +77,7 @@ def flags(value: Any, prefix: str = "") -> dict[str, Flag]:
 
 
 HOW: dict[str, Any] = {"config": (tyro.conf.AvoidSubcommands,), "registry": READ}
-"""What tyro is told wherever it reads words or shows what there are."""
+"""How tyro reads words, and how it shows the words that there are."""
 
 
 def _words(hint: Any) -> Iterator[str]:
