@@ -23,7 +23,7 @@ from robustsnn import cli
 from robustsnn.cli.arguments import Run
 from robustsnn.cli.parse import parse
 from robustsnn.data.sources import HERE
-from robustsnn.evaluation import Check, Result, percent, wilson
+from robustsnn.evaluation import PROTOCOLS, Check, Result, percent, wilson
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.stages import STAGES, shaped_by
 from robustsnn.reporting import Row as ReportRow
@@ -358,7 +358,7 @@ def three(kept, tmp_path, monkeypatch):
     """Three rows of the page of results, at the headline radius."""
     monkeypatch.setattr(measured, "KEPT", tmp_path)
     for name, flags in MAIN_FLAGS.items():
-        keep(tmp_path, kept, name, {"rigorous": 8 / 255}, flags, "rigorous", edition=2)
+        keep(tmp_path, kept, name, {"rigorous": 8 / 255}, flags, "rigorous", edition=PROTOCOLS["rigorous"].edition)
     return tmp_path
 
 

@@ -103,6 +103,41 @@ def test_it_begins_where_another_attack_ended(net, images):
     assert (adv - images).abs().max() > EPS / 2
 
 
+def far_and_near():
+    """A linear answer, and two images: within the radius the first stays far from the other class, the second reaches it."""
+    net = nn.Linear(2, 2)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+        net.bias.zero_()
+    x = torch.tensor([[0.9, 0.1], [0.55, 0.5]])
+    return net, x, torch.tensor([0, 0])
+
+
+def asked_of(attack, net, x, y):
+    """How often an attack asks of each image alone, and what it asks."""
+    counts = []
+    for i in range(len(x)):
+        asked = []
+        hook = net.register_forward_pre_hook(lambda _, inputs, asked=asked: asked.append(len(inputs[0])))
+        attack(net, x[[i]], y[[i]], Linf(0.02), rng=SEEDS[[i]], judge=lambda adv, _: torch.zeros(len(adv), dtype=torch.bool))
+        hook.remove()
+        counts.append(sum(asked))
+    return counts
+
+
+def test_an_image_that_stays_far_from_every_other_class_is_given_up_after_an_eighth():
+    patient, hasty = (asked_of(replace(FEW, queries=320, give_up=share), *far_and_near()) for share in (1.0, 0.5))
+    assert patient == [320, 320]
+    assert hasty == [1 + 40 + 1, 1 + 320 + 1], "the clean margin, the steps, and one look"
+
+
+def test_what_another_attack_brought_no_nearer_is_given_up_at_once():
+    led = replace(FEW, queries=320, after=PGD(steps=3))
+    patient, hasty = (asked_of(replace(led, give_up=share), *far_and_near()) for share in (1.0, 0.5))
+    assert patient == [323, 323]
+    assert hasty == [1 + 3 + 1, 1 + 3 + 1 + 320 + 1]
+
+
 def test_restarts_search_elsewhere(net, images):
     labels = net(images).argmax(1)
     margin = Margin().on(net, images, labels)
@@ -118,6 +153,7 @@ def test_restarts_search_elsewhere(net, images):
         ({"samples": 3}, "samples of NES must be even"),
         ({"queries": 10, "samples": 20}, r"at most queries \(10\)"),
         ({"spread": 0}, "spread of NES"),
+        ({"give_up": 1.5}, "give_up of NES"),
     ],
 )
 def test_a_figure_out_of_range_is_named(fields, line):

@@ -179,6 +179,18 @@ def test_each_image_costs_its_queries_and_a_broken_one_nothing_more(images):
     assert torch.equal(adv[2], images[2])
 
 
+@pytest.mark.parametrize(("share", "asked"), [(1.0, 1 + 80), (0.5, 1 + 10)])
+def test_an_image_that_stays_far_from_every_other_class_is_given_up_after_an_eighth(share, asked):
+    calls = []
+
+    def model(x):
+        calls.append(len(x))
+        return x.flatten(1) @ torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+
+    Square(80, give_up=share)(model, torch.tensor([[0.9, 0.1]]), torch.tensor([0]), Linf(0.02), rng=SEEDS[:1])
+    assert len(calls) == asked, "its margin falls by a twentieth"
+
+
 def test_without_a_judge_the_first_misclassified_image_is_kept(ann, images):
     y = ann(images).argmax(1)
     adv = Square(200)(ann, images, y, Linf(0.5), rng=SEEDS)

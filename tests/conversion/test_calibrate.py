@@ -370,7 +370,6 @@ class Memory(TorchDispatchMode):
 def test_memory_is_little_more_than_what_the_widest_layer_receives(monkeypatch):
     monkeypatch.setattr(room, "CHUNK", 1 << 16)
     monkeypatch.setattr(ROOM, "CHUNK", 1 << 16)
-    monkeypatch.setattr("robustsnn.compute.machine_code.SMALLEST", 1 << 40)  # nothing is compiled below a dispatch mode
     body = create("vgg", plan=[8, 32, 8], hidden=[8], classes=4, size=16, channels=2).eval()
     used = list(torch.rand(2, 8, 2, 16, 16, generator=generator(0, "calibration")))
     net = spiking(body, used[0])

@@ -42,7 +42,7 @@ def test_paper_is_the_published_ensemble_with_the_last_iterate_judged():
 def test_rigorous_is_one_ensemble_of_everything():
     chosen = PROTOCOLS["rigorous"]
     (groups,) = chosen.ensembles.values()
-    assert (chosen.rule, chosen.ranked, chosen.edition) == ("any", True, 2)
+    assert (chosen.rule, chosen.ranked, chosen.edition) == ("any", True, 3)
     by_paths = {group.paths: group.attack for group in groups}
     adaptive = *(Adaptive(a) for a in (0.41, 0.42, 0.43, 0.44, 0.45)), Adaptive(0.43, relative=True)
     assert by_paths[adaptive] == SAPGD(steps=100, restarts=2)
@@ -51,11 +51,11 @@ def test_rigorous_is_one_ensemble_of_everything():
     assert isinstance(by_paths[Hybrid(), RateApproximation(), PotentialDependent()], APGD)
     assert {Strongest(1), Strongest(3), Sources()} < {path for group in groups for path in group.paths}
     black_box = [group.attack for group in groups if group.paths == (Plain(),)]
-    assert black_box == [NES(queries=10_000), Square(queries=5000)]
+    assert black_box == [NES(queries=10_000, give_up=0.6), Square(queries=5000, give_up=0.6)]
     strongest = [group.attack for group in groups if group.paths == (Strongest(3),)]
     assert strongest == [APGD(steps=20), APGD(steps=50, goal=DLR())]
     near = next(group.attack for group in groups if getattr(group.attack, "after", None))
-    assert near.after == APGD(steps=50, goal=Margin())
+    assert (near.after, near.give_up) == (APGD(steps=50, goal=Margin()), 0.6)
 
 
 def test_autoattack_is_its_four_attacks():

@@ -120,6 +120,16 @@ def clean_logits(model: Classifier, x: Inputs) -> Logits:
         return answer(model, x, torch.arange(len(x), device=x.device))
 
 
+GIVES_UP = 8
+"""A search by queries gives samples up after an eighth of them."""
+
+
+def hopeless(margin: PerImage, clean: PerImage, share: float) -> Tensor:
+    """Which samples a search gives up, ``[n]``: those whose margin is still below ``share`` times the clean one, both
+    negative; a share of 1 gives up none."""
+    return margin < share * clean if share < 1 else torch.zeros_like(margin, dtype=torch.bool)
+
+
 _SMALLEST = 1e-12
 """A ratio's denominator is 0 where the largest logits are equal."""
 

@@ -7,10 +7,10 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.goals import Goal, Losses, Margin, answer
+from robustsnn.attacks.goals import GIVES_UP, Goal, Losses, Margin, answer, clean_logits, hopeless
 from robustsnn.attacks.gradient import Move, Slope, ascend
 from robustsnn.attacks.own import OwnAttack, Task, among, best_of
-from robustsnn.ranges import Count, Positive
+from robustsnn.ranges import Count, Positive, Share
 from robustsnn.seeds import noise, portion
 from robustsnn.types import Attack, Classifier, Judge, Randomness, Threat
 
@@ -35,6 +35,8 @@ class NES(OwnAttack):
             steps then look around what gradients found.
         restarts: independent searches; the highest goal is kept, image by image.
         goal: what to maximise.
+        give_up: a sample is given up whose margin is still more than this share of the clean one: after an eighth of the
+            steps, and at once after the attack that leads the way; 1: none is.
 
     Raises:
         ValueError: samples that are odd or more than the queries, or another figure out of its range.
@@ -48,6 +50,7 @@ class NES(OwnAttack):
     after: Attack | None = None
     restarts: Count = 1
     goal: Goal = Margin()
+    give_up: Share = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,18 +60,24 @@ class NES(OwnAttack):
     @torch.no_grad()
     def search(self, task: Task) -> Tensor:
         model, x, y, threat = task.model, task.x, task.y, task.threat
-        losses = self.goal.on(model, x, y)
+        losses, far = self.goal.on(model, x, y), self._far(model, x, y)
 
         def misclassified(adv: Tensor, index: Tensor) -> Tensor:
             return answer(model, adv, index).argmax(1) != y[index]
 
         def attempt(number: int, chosen: Tensor, judge: Judge | None) -> Tensor:
             mine, says = portion(task.rng, chosen, "restart", number), judge or among(misclassified, chosen)
+            gives_up, step = among(far, chosen), count(1)
+
+            def done(adv: Tensor, index: Tensor) -> Tensor:
+                over = says(adv, index)
+                return over | gives_up(adv, index) if next(step) == self.queries // self.samples // GIVES_UP else over
+
             adv, alive = x[chosen], torch.arange(len(chosen), device=x.device)
             if self.after is not None:
                 seeds = portion(mine, alive, "after")
                 adv = self.after(model, x[chosen], y[chosen], threat, rng=seeds, judge=judge).clone()
-                alive = alive[~says(adv, alive)]
+                alive = alive[~(says(adv, alive) | gives_up(adv, alive))]
             if len(alive):
                 adv[alive] = ascend(
                     model,
@@ -78,12 +87,20 @@ class NES(OwnAttack):
                     start=adv[alive],
                     step=self._steps(len(alive), x, threat),
                     steps=self.queries // self.samples,
-                    judge=among(says, alive),
+                    judge=among(done, alive),
                     gradient=self._slopes(threat, portion(mine, alive, "search"), len(x)),
                 )
             return adv
 
         return best_of([partial(attempt, number) for number in range(self.restarts)], task, losses)
+
+    def _far(self, model: Classifier, x: Tensor, y: Tensor) -> Judge:
+        """Says which samples are given up."""
+        if self.give_up == 1:
+            return lambda _, index: torch.zeros_like(index, dtype=torch.bool)
+        worth = Margin().on(model, x, y)
+        clean = worth(clean_logits(model, x), torch.arange(len(x), device=x.device))
+        return lambda adv, index: hopeless(worth(answer(model, adv, index), index), clean[index], self.give_up)
 
     def _slopes(self, threat: Threat, rng: Randomness, most: int) -> Slope:
         """Estimates, one step after the other, by batches of no more copies than ``most``, or than one image needs."""

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.goals import Losses, Margin, answer, begin
+from robustsnn.attacks.goals import GIVES_UP, Losses, Margin, answer, begin, hopeless
 from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.compute.sums import running_sum
-from robustsnn.ranges import Count, Range
+from robustsnn.ranges import Count, Range, Share
 from robustsnn.threats import L2, Linf, positive
 from robustsnn.types import Judge, Kinds, Noise
 
@@ -154,12 +154,15 @@ class Square(OwnAttack):
         queries: forward passes per sample and restart.
         p: share of the values in the first square; it halves along `HALVINGS`.
         restarts: independent searches; the lowest margin is kept, sample by sample.
+        give_up: a sample is given up, after an eighth of the queries, whose margin is still more than this share of the clean
+            one; 1: none is.
     """
 
     follows: ClassVar[Kinds] = tuple(MOVES)
     queries: Count = 5000
     p: Annotated[float, Range("(0, 1]")] = 0.8
     restarts: Count = 1
+    give_up: Share = 1.0
 
     def search(self, task: Task) -> Tensor:
         moves = next(moves for kind, moves in MOVES.items() if isinstance(task.threat, kind))(task.threat)
@@ -179,6 +182,10 @@ class Square(OwnAttack):
         highest = x.new_full((len(chosen),), -torch.inf)
         begin(model, len(chosen))
         for query in range(-1, self.queries):  # the clean sample is no query
+            if query == 0:
+                unmoved = highest.clone()
+            elif query == self.queries // GIVES_UP:
+                alive = alive[~hopeless(highest[alive], unmoved[alive], self.give_up)]
             if not len(alive):
                 break
             if query < 1:

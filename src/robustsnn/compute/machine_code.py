@@ -16,13 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SMALLEST = 2**16
-"""Neurons times steps from which on machine code repays its compilation."""
+SMALLEST = {"cpu": 2**22}
+"""Neurons times steps from which on machine code repays its compilation, by device: ten seconds or more for a network. Smaller
+layers run step by step in about the same time."""
+
+ELSEWHERE = 2**16
+"""The same for a device that is not listed, where each step costs a launch."""
 
 UNFUSED: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
 """Of a GPU's compiler, which else makes one operation of a product and a sum: rounded once, not as step by step."""
 
 log = logging.getLogger(__name__)
+
+
+def repays(x: Tensor) -> bool:
+    """Whether machine code is worth it for a tensor, and can be made where it is."""
+    return x.numel() >= SMALLEST.get(x.device.type, ELSEWHERE) and compiles(x.device.type)
 
 
 @cache

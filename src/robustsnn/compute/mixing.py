@@ -58,8 +58,7 @@ def _order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
     first, strides = alike[0], alike[0].stride()
     dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
     same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)
-    worthwhile = same and first.numel() >= machine_code.SMALLEST and first.permute(dimensions).is_contiguous()
-    return dimensions if worthwhile and machine_code.compiles(first.device.type) else None
+    return dimensions if same and first.permute(dimensions).is_contiguous() and machine_code.repays(first) else None
 
 
 def _shares(weights: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,10 +67,9 @@ def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tenso
 
 def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
     return (
-        current.numel() >= machine_code.SMALLEST
-        and len(current) <= LONGEST
+        len(current) <= LONGEST
         and all(x.dtype == current.dtype and x.dim() < current.dim() for x in tensors.values())
-        and machine_code.compiles(current.device.type)
+        and machine_code.repays(current)
     )
 
 
