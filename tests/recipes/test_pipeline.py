@@ -457,6 +457,13 @@ def test_networks_to_transfer_from_are_where_the_run_is(finished, monkeypatch):
         assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
 
 
+def test_a_network_of_another_recipe_lends_its_examples_too(finished):
+    other = tiny(finished, pretrain={"epochs": 7})
+    with pytest.raises(ValueError, match=r"another pretrain\.epochs"):
+        other.open("ann")
+    assert len(list(measuring.sources(other, finished / "none"))) == 2
+
+
 def test_examples_are_transferred_between_the_networks_of_a_run_and_from_those_it_names(folder, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text('[[ensembles.moved]]\nattack = "FGSM"\npaths = ["sources"]\n')

@@ -108,7 +108,7 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
             continue  # random weights: nothing that breaks them teaches an attack anything
         if kind in ("ann", "snn") and path.exists() and not (measured.exists() and path.samefile(measured)):
             try:
-                yield name, source.open(kind)
+                yield name, source.load(kind)  # of whatever recipe: what is tried are its examples
             except ValueError as error:
                 run.listener.say(f"no transfer from {name}: {error}")
     for other in run.recipe.evaluation.transfer:

@@ -121,6 +121,10 @@ class Run:
             ValueError: that stage has not been run.
         """
         self.require(name)
+        return self.load(name)
+
+    def load(self, name: str) -> nn.Module:
+        """The network that lies there, whatever recipe made it, on this process's device."""
         body = self.body() if self.recipe.ann else None
         if body is not None and name == "staircase":
             body = climbing(body, self.recipe.levels)
