@@ -3,6 +3,7 @@
 from typing import Any
 
 from robustsnn.evaluation.measure import Measure
+from robustsnn.evaluation.measures.activity import ACTIVITY
 from robustsnn.evaluation.measures.audit import AUDIT
 from robustsnn.evaluation.measures.energy import ENERGY
 from robustsnn.evaluation.measures.examples import EXAMPLES
@@ -11,7 +12,9 @@ from robustsnn.evaluation.measures.layers import LAYERS
 from robustsnn.evaluation.measures.pilot import PILOT
 from robustsnn.evaluation.measures.worst_case import WORST_CASE
 
-__all__ = ["AUDIT", "ENERGY", "EXAMPLES", "LATENCY", "LAYERS", "MEASURES", "PILOT", "WORST_CASE"]
+__all__ = ["ACTIVITY", "AUDIT", "ENERGY", "EXAMPLES", "LATENCY", "LAYERS", "MEASURES", "PILOT", "WORST_CASE"]
 
-MEASURES: dict[str, Measure[Any]] = {each.name: each for each in (WORST_CASE, EXAMPLES, PILOT, AUDIT, LATENCY, LAYERS, ENERGY)}
+MEASURES: dict[str, Measure[Any]] = {
+    each.name: each for each in (WORST_CASE, EXAMPLES, PILOT, AUDIT, LATENCY, LAYERS, ACTIVITY, ENERGY)
+}
 """By name, in the order in which reports show them. A measure that needs what another one finds asks for that."""

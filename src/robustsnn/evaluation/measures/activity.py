@@ -1,0 +1,79 @@
+"""How busy neurons are: how many spikes an image takes, how many neurons stay silent, and how many fire all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from robustsnn.compute import view
+from robustsnn.evaluation.evaluated import Evaluated
+from robustsnn.evaluation.measure import Measure, Section, side_by_side
+from robustsnn.evaluation.report import Row
+from robustsnn.spiking import SpikingNetwork
+
+
+class Activity(BaseModel, frozen=True):
+    """Means over images, per layer of neurons.
+
+    Arguments:
+        spikes: per image, over all neurons and time steps.
+        silent: the share of neurons that do not fire while an image is shown.
+        saturated: the share that fires at every time step, which more current cannot make fire more.
+    """
+
+    spikes: dict[str, float]
+    silent: dict[str, float]
+    saturated: dict[str, float]
+
+
+@torch.no_grad()
+def activity(net: SpikingNetwork, batches: Iterable[Tensor]) -> Activity:
+    """What the neurons of a network do while it is shown images ``[N, ...]``."""
+    fresh, images = view(net).eval(), 0
+    sums = {name: torch.zeros(3, dtype=torch.float64) for name in fresh.neurons}
+    for name, neuron in fresh.neurons.items():
+
+        def count(_: nn.Module, __: object, spikes: Tensor, name: str = name) -> None:
+            fired = (spikes != 0).unflatten(0, (net.timesteps, -1)).sum(0).flatten(1)
+            shares = torch.stack([fired == 0, fired == net.timesteps]).double().mean(2).sum(1)
+            sums[name] += torch.stack([fired.sum().double(), *shares]).cpu()
+
+        neuron.register_forward_hook(count)
+    for x in batches:
+        fresh(x)
+        images += len(x)
+    spikes, silent, saturated = ({name: float(each[i]) / images for name, each in sums.items()} for i in range(3))
+    return Activity(spikes=spikes, silent=silent, saturated=saturated)
+
+
+def measured(here: Evaluated) -> Activity | None:
+    """Of a spiking network of ours; another library's keeps its spikes to itself."""
+    if not isinstance(here.net, SpikingNetwork):
+        return None
+    found = activity(here.net, (x.to(here.device) for x, _, _ in here.mine.batches(here.batch)))
+    return Activity(**{name: here.mean(values) for name, values in found})
+
+
+ABOUT = (
+    "Per image: spikes of all neurons of a layer; the share of neurons that stay silent, and of those that fire at every time "
+    "step, which more current cannot make fire more."
+)
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """Spikes, and silent and saturated neurons, layer by layer."""
+    found = [(row.network, busy) for row in rows if (busy := row.report.found(ACTIVITY))]
+    cells = [(f"{network}: spikes / silent / saturated", _cells(busy)) for network, busy in found]
+    return [Section("activity", "Activity", ABOUT, side_by_side("neurons", cells))]
+
+
+def _cells(busy: Activity) -> dict[str, str]:
+    return {
+        name: f"{spikes:,.0f} / {busy.silent[name]:.1%} / {busy.saturated[name]:.1%}" for name, spikes in busy.spikes.items()
+    }
+
+
+ACTIVITY = Measure("activity", Activity, measured, sections)
