@@ -1,7 +1,7 @@
 """Keeps what `make demo` found, from which the README tells of it.
 
 make demo
-robustsnn evaluate runs/digits/snn.safetensors --protocol rigorous --eps 0.15 --limit 100 --shown 0 --out runs/digits-rigorous
+robustsnn evaluate runs/digits/snn.safetensors --protocol rigorous --shown 0 --out runs/digits-rigorous
 python -m benchmarks.demo runs/digits runs/digits-rigorous
 """
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from benchmarks.pages import markdown, render
 from benchmarks.zoo import unillustrated
-from robustsnn.evaluation import ROBUST, percent
+from robustsnn.evaluation import Report, percent, wilson
+from robustsnn.evaluation.measures.worst_case import retention
 from robustsnn.files import write_atomic
 from robustsnn.reporting import RunReport, read_report, table
 from robustsnn.threats import Linf
@@ -41,22 +42,28 @@ def said(run: RunReport, rigorous: RunReport) -> str:
     head, rows = table(run)
     of = {row.network: row.report for row in run.rows}
     finetuned = of["robust SNN, finetuned"]
-    near, far = sorted({result.eps for result in finetuned.results})
-    (strict,) = rigorous.rows[0].report.results
-    first = finetuned.result("PGD-20", strict.eps).broken_by[: len(strict.broken_by)]
+    far = max(result.eps for result in finetuned.results)
+    strict = max(rigorous.rows[0].report.results, key=lambda result: result.eps)
+    keeps = {line[0]: line[-1].partition(" ")[0] for line in retention(run.rows)[1]}
     return render(
         "demo.md.jinja",
         table=markdown([head, *rows]),
         finetuned=finetuned,
-        natural=of["natural SNN, finetuned"],
-        near=near,
-        far=far,
-        radius=lambda eps: Linf(eps).spelled,
-        kept=lambda report, eps: percent(report.result("PGD-20", eps).robust, bounds=False),
+        natural=left(of["natural SNN, finetuned"], far),
+        far=Linf(far).spelled,
+        kept=keeps["robust SNN, finetuned"],
+        converted=keeps["robust SNN, converted"],
         found=[check for check in finetuned.audit if check.verdict != "pass"],
-        strict=strict,
-        paper=first.count(ROBUST),
+        strict=left(rigorous.rows[0].report, strict.eps),
+        worst=left(finetuned, strict.eps),
+        radius=Linf(strict.eps).spelled,
+        images=len(strict.broken_by),
     )
+
+
+def left(report: Report, eps: float) -> str:
+    """The worst case of all that was measured at one radius."""
+    return percent(wilson(sum(report.withstood(eps)), report.images), bounds=False)
 
 
 def main(args: Sequence[str] | None = None) -> None:

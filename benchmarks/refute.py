@@ -1,4 +1,4 @@
-"""Attacks what `rigorous` leaves of the packaged digits network again, by other means and fresh seeds: benchmarks/refute.json.
+"""Attacks again what `rigorous` leaves of the digits network of version 0.1, by other means and seeds: benchmarks/refute.json.
 
 python -m benchmarks.refute
 """
@@ -39,6 +39,8 @@ from robustsnn.threats import Ball, Linf
 from robustsnn.types import Classifier, Judge, Randomness, Threat
 
 OUT = Path(__file__).with_name("refute.json")
+NETWORK = Path(__file__).with_name("refuted.safetensors")
+"""The digits network of version 0.1, whose figure independent attackers refuted."""
 RADII, IMAGES, FRESH = (0.1, 0.15), 200, 20_261
 
 
@@ -259,7 +261,7 @@ def main() -> None:
     parser.add_argument("--editions", type=int, nargs="+", choices=EDITIONS, default=sorted(EDITIONS))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    net = checkpoint.load("zoo:digits-robust").requires_grad_(False).eval()
+    net = checkpoint.load(NETWORK).requires_grad_(False).eval()
     told = json.loads(OUT.read_text()) if OUT.exists() else {}
     for edition, eps in product(chosen.editions, chosen.radii):
         told[f"edition {edition} at {eps:g}"] = refute(net, digits().test.first(IMAGES), eps, EDITIONS[edition])

@@ -6,30 +6,40 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import demo, older_page, tables
+from benchmarks import compared, demo, older_page, tables
 from benchmarks.claim import Part, seeds, standings
-from benchmarks.compared import BY, gain
-from benchmarks.measured import Measured, found
-from benchmarks.pages import markdown, marked, render
+from benchmarks.compared import By, gain
+from benchmarks.measured import HEADLINE, Measured, found
+from benchmarks.pages import marked, render
 from benchmarks.plan import LEVERS, MAIN, NEW, OPPONENTS
 from benchmarks.provenance import commands, images, machines, measuring, setting
 from benchmarks.tables import cell, shown
 from robustsnn.evaluation import percent
 
-ANN = "main_ann"
-"""The row whose worst case retention is measured by."""
-
-FIRST = ("main_ann", "main", "published_constants", "end_to_end_soft", "snn_rat_soft")
+FIRST = ("main_ann", "main_staircase", "main")
 """The rows of the first table, those of seed 0."""
+
+SHORT = (*FIRST, "small", "end_to_end_soft")
+"""The rows that the README shows, those of seed 0."""
 
 OLDER = ("natural_converted", "end_to_end", "robust", "snn_rat", "strong")
 """Older rows that the README shows until the new ones are measured, those of seed 0."""
+
+BY: dict[str, By] = {
+    **compared.BY,
+    "strong 2/255": ("strong", 2 / 255),
+    "strong 8/255": ("strong", HEADLINE),
+}
+"""What networks are compared by."""
 
 NEAR, FAR = "rigorous 2/255", "rigorous 8/255"
 
 IMAGES = "of a JPEG-coded copy: not to be compared with figures on the originals"
 
-PARTS = tuple(Part(f"against {OPPONENTS[name].what}", (("main", name),)) for name in OPPONENTS)
+OTHERS = ("published_constants", "end_to_end_soft", "snn_rat_soft")
+"""What the recipe competes with."""
+
+PARTS = tuple(Part(f"against {OPPONENTS[name].what}", (("small", name),)) for name in OTHERS)
 """What the recipe is compared with, judged at `FAR`."""
 
 
@@ -49,7 +59,8 @@ class Aim:
 
 
 def retention(each: Measured, by: str) -> float | None:
-    """The worst case of a network over that of the main run's ANN of the same seed, on the images that both saw.
+    """The worst case of a network over that of the ANN of the recipe's run of the same size and seed, on the images that both
+    saw.
 
     Returns:
         None where one of them was not measured, or the ANN has nothing left.
@@ -57,7 +68,8 @@ def retention(each: Measured, by: str) -> float | None:
     Raises:
         ValueError: they were measured by different protocols, or editions of one.
     """
-    for ann in (other for other in found([ANN]) if other.seed == each.seed):
+    source = "main_ann" if each.name in MAIN else "small_ann"
+    for ann in (other for other in found([source]) if other.seed == each.seed):
         gain(each, ann, BY[by])  # refuses to mix rulers
         count = min(len(one.right(*BY[by])) for one in (each, ann))
         kept, whole = (sum(one.right(*BY[by])[:count]) for one in (each, ann))
@@ -87,19 +99,20 @@ def first(names: Iterable[str]) -> list[Measured]:
 
 
 def versus() -> list[list[str]]:
-    """The main row against its opponents."""
-    lines = [["against", "seed", *BY, "min"]]
-    for one, other in (pair for name in OPPONENTS for pair in seeds("main", name)):
-        gains = [str(gain(one, other, by) or "-") for by in BY.values()]
+    """The small network against its opponents."""
+    columns = ("clean", "strong 2/255", "strong 8/255", FAR)
+    lines = [["against", "seed", *columns, "min"]]
+    for one, other in (pair for name in OTHERS for pair in seeds("small", name)):
+        gains = [str(gain(one, other, BY[name]) or "-") for name in columns]
         lines.append([other.row.what, str(one.seed), *gains, f"{one.minutes:.0f} : {other.minutes:.0f}"])
     return lines
 
 
 def levers() -> list[list[str]]:
     """The recipe with one change each, and what that change gains."""
-    columns = ("clean", "PGD-20 8/255", NEAR, FAR)
+    columns = ("clean", "strong 2/255", "strong 8/255")
     lines = [["change", *(f"gain, {name}" for name in columns), "min"]]
-    for other, one in (pair for name in ("main_converted", *LEVERS) for pair in seeds("main", name)):
+    for other, one in (pair for name, row in LEVERS.items() for pair in seeds(row.source or "small", name)):
         gains = [str(gain(one, other, BY[name]) or "-") for name in columns]
         lines.append([one.row.what, *gains, f"{one.minutes:.0f}"])
     return lines
@@ -107,11 +120,10 @@ def levers() -> list[list[str]]:
 
 def predictions() -> list[list[str]]:
     """What was expected of every row before it was run, and what came."""
-    lines = [["network", "seed", "expected", "clean", NEAR, FAR]]
+    columns = ("clean", "strong 2/255", "strong 8/255", NEAR, FAR)
+    lines = [["network", "seed", "expected", *columns]]
     for each in found(NEW):
-        lines.append(
-            [each.row.what, str(each.seed), each.row.predicted, *(cell(each.share(*BY[n])) for n in ("clean", NEAR, FAR))]
-        )
+        lines.append([each.row.what, str(each.seed), each.row.predicted, *(cell(each.share(*BY[name])) for name in columns)])
     return lines
 
 
@@ -137,7 +149,8 @@ def page() -> str:
     """docs/results.md."""
     whole = {**MAIN, **OPPONENTS}
     lines = {
-        "networks": networks(found(whole)), "versus": versus(), "levers": levers(), "predictions": predictions(),
+        "networks": networks(found(whole)), "small": networks(first(OPPONENTS)), "versus": versus(),
+        "levers": levers(), "predictions": predictions(),
         "audits": tables.audits(NEW), "energy": tables.energy(NEW), "over_time": tables.over_time(MAIN),
         "commands": commands(NEW),
     }  # fmt: skip
@@ -165,9 +178,9 @@ def page() -> str:
 
 def short() -> str:
     """What the README says of it: the first table, or rows of the older page while there is none."""
-    if rows := first(FIRST):
-        asked = "retention: the worst case over that of the ANN in the first row, by `rigorous`. min: training, on one core."
-        return f"{markdown(networks(rows))}\n\nIn percent; {asked} {setting(FIRST)}, {IMAGES}."
+    if rows := first(SHORT):
+        asked = "retention: the worst case over that of the ANN of the same run, by `rigorous`. min: training, on one core."
+        return f"{shown(networks(rows))}\n\nIn percent; {asked} {setting(SHORT)}, {IMAGES}."
     lines = [["network (older protocol)", "clean", "PGD-20 8/255, 19 gradients", NEAR, FAR, "min"]]
     older = first(OLDER)
     for each in older:

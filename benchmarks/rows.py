@@ -10,6 +10,10 @@ KEPT = Path(__file__).parent / "results"
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "published": ("--attacks", "PGD-20", "--eps", "2/255", "8/255", "--limit", "1000", "--audit-images", "0", "--shown", "0"),
+    "strong": (
+        *("--protocol", "quick", "--attacks", "strong", "--eps", "2/255", "8/255", "--limit", "500"),
+        *("--audit-images", "0", "--shown", "0"),
+    ),
     "few": ("--protocol", "rigorous", "--eps", "8/255", "--limit", "200", "--audit-images", "0", "--shown", "0"),
     "few_near": ("--protocol", "rigorous", "--eps", "2/255", "--limit", "200", "--audit-images", "0", "--shown", "0"),
     "paper": ("--limit", "1000", "--audit-images", "0", "--shown", "0"),

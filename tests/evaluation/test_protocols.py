@@ -27,9 +27,19 @@ def made(name):
     return {key: (group.attack, group.paths) for key, (group,) in PROTOCOLS[name].ensembles.items()}
 
 
-def test_quick_is_one_step_and_ten_along_four_paths_every_iterate_judged():
+def test_quick_is_one_step_and_ten_along_four_paths_and_two_strong_attacks_every_iterate_judged():
     paths = (Surrogate(Triangle(1.0)), Surrogate(Exponential(1.0, 1.0)), Rate(), Analog())
-    assert made("quick") == {"FGSM": (FGSM(), paths), "PGD-10": (PGD(steps=10), paths)}
+    ensembles = {
+        name: [(group.attack, group.paths) for group in groups] for name, groups in PROTOCOLS["quick"].ensembles.items()
+    }
+    assert ensembles == {
+        "FGSM": [(FGSM(), paths)],
+        "PGD-10": [(PGD(steps=10), paths)],
+        "strong": [
+            (SAPGD(steps=30), (Adaptive(0.43),)),
+            (APGD(steps=20, goal=DLR()), (Surrogate(Triangle(1.0)),)),
+        ],
+    }
     assert PROTOCOLS["quick"].rule == "any"
 
 
