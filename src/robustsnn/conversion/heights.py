@@ -51,7 +51,7 @@ def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
 @torch.no_grad()
 def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float, repeats: int = 1) -> dict[str, float]:
     """By activation of a traced body, the largest over the batches of the percentile of what it receives, each sample shown
-    ``repeats`` times; 1 for one that receives nothing above 0."""
+    ``repeats`` times; the mean of the others for one that receives nothing above 0."""
     found: dict[str, float] = {}
     fresh = view(body).eval()
     for name, module in fresh.named_modules():
@@ -63,7 +63,8 @@ def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float, re
             module.register_forward_pre_hook(look)
     for images in batches:
         fresh(images)
-    return {name: height if height > 0 else 1.0 for name, height in found.items()}
+    seen = [height for height in found.values() if height > 0] or [1.0]
+    return {name: height if height > 0 else sum(seen) / len(seen) for name, height in found.items()}
 
 
 class _Together(Exception):
