@@ -28,15 +28,14 @@ class Drawn(nn.Module):
                 continue
             out = width if kind == "residual" and self.plan else draw.randint(2, 4)
             grow = kind == "residual" and bool(self.plan)
+            kind = "residual" if grow else "join" if kind == "join" else "plain"
             parts = [self._weights(draw, width, out)]
             if grow:
                 parts.append(self._weights(draw, out, out))
             if kind == "join":
                 parts.append(self._weights(draw, width, draw.randint(1, 3)))
                 out += parts[-1][0].out_channels
-            self.plan.append(
-                ("residual" if grow else kind if kind == "join" else "plain", [self._add(part) for part in parts])
-            )
+            self.plan.append((kind, [self._add(part) for part in parts]))
             width = out
         hidden = draw.randint(3, 8)
         self.head = nn.Sequential(

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 SMALLEST = {"cpu": 2**20}
-"""Neurons times steps from which on machine code repays its compilation, by device: ten to forty seconds for a network. Smaller
-layers run step by step, which costs a small network less than that."""
+"""Neurons times steps from which on machine code repays its compilation, by device: ten to forty seconds for a network.
+Smaller layers run step by step, which costs a small network less than that."""
 
 ELSEWHERE = 2**16
 """The same for a device that is not listed, where each step costs a launch."""
