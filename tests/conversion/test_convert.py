@@ -212,6 +212,11 @@ class Dead(nn.Sequential):
         nn.init.constant_(self[1].bias, -1.0)
 
 
+class Named(Dead):
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -225,6 +230,8 @@ class Dead(nn.Sequential):
         ({"data": [torch.empty(0, 2, 8, 8)]}, "at least one batch"),
         ({"data": [torch.full((2, 2, 8, 8), math.nan)]}, "NaN"),
         ({"ann": Dead()}, "neurons of '2' receive nothing above 0"),
+        ({"ann": Named()}, r"gives a dict: let it give logits \[N,K\]"),
+        ({"ann": Named(), "batch_norm": "keep"}, r"Named gives a dict: let it give logits \[N,K\]"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Sigmoid())}, r"layer '2' \(Sigmoid\)"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4))}, "no ReLU"),
         ({"ann": nn.Sequential(nn.Unflatten(0, (8, 1)), nn.Flatten(), nn.Linear(128, 4), nn.ReLU())}, "batch"),

@@ -155,12 +155,19 @@ def spiking(
 @torch.no_grad()
 def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
     few = images[:3]
-    expected, found = (view(net).eval()(few.clone()) for net in (ann, body))
+    expected, found = (_logits(view(net).eval(), few.clone()) for net in (ann, body))
     if not torch.allclose(expected, found, rtol=1e-4, atol=1e-5):
         raise ValueError(
             f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a tensor that is "
             "read under another name (a view); use out-of-place operations"
         )
+
+
+def _logits(net: nn.Module, images: Tensor) -> Tensor:
+    logits = net(images)
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"{type(net).__name__} gives a {type(logits).__name__}: let it give logits [N,K] and nothing else")
+    return logits
 
 
 @torch.no_grad()
@@ -173,9 +180,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     )
     plain = view(body).eval()
     try:
-        once = plain(few)
-        if not isinstance(once, Tensor):
-            raise ValueError(f"{type(body).__name__} gives a {type(once).__name__}: let it give logits [N,K] and nothing else")
+        once = _logits(plain, few)
         alone = torch.cat([plain(image[None]) for image in few])
     except RuntimeError as error:
         raise ValueError(
