@@ -48,7 +48,7 @@ def _same_start() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes many seconds on a machine that has never done it; tests/spiking/test_compiled.py has it done."""
-    monkeypatch.setitem(machine_code.SMALLEST, "cpu", 2**62)
+    monkeypatch.setattr(machine_code, "SMALLEST", 2**62)
 
 
 @pytest.fixture(autouse=True)

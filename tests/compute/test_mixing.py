@@ -15,7 +15,8 @@ WEIGHTS = torch.tensor([0.3, 0.8], dtype=torch.float64)
 @pytest.fixture
 def always(monkeypatch):
     """Machine code at any size."""
-    monkeypatch.setitem(machine_code.SMALLEST, "cpu", 0)
+    monkeypatch.setattr(machine_code, "SMALLEST", 0)
+    monkeypatch.setattr(machine_code, "EACH", 0)
     machine_code.compiles.cache_clear()
     if not machine_code.compiles("cpu"):
         pytest.skip("this machine has no C++ compiler")

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 @pytest.fixture(autouse=True)
 def _always(monkeypatch):
-    monkeypatch.setitem(machine_code.SMALLEST, "cpu", 0)
+    monkeypatch.setattr(machine_code, "SMALLEST", 0)
+    monkeypatch.setattr(machine_code, "EACH", 0)
     machine_code.compiles.cache_clear()
     if not machine_code.compiles("cpu"):
         pytest.skip("this machine has no C++ compiler")

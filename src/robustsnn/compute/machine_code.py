@@ -16,12 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SMALLEST = {"cpu": 2**20}
-"""Neurons times steps from which on machine code repays its compilation, by device: ten to forty seconds for a network.
-Smaller layers run step by step, which costs a small network less than that."""
-
-ELSEWHERE = 2**16
-"""The same for a device that is not listed, where each step costs a launch."""
+SMALLEST, EACH = 2**16, 2**11
+"""Values, and values per sample and time step, from which on machine code repays its compilation: ten to forty seconds for a
+network. Less than that runs step by step, which costs a small network less."""
 
 UNFUSED: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
 """Of a GPU's compiler, which else makes one operation of a product and a sum: rounded once, not as step by step."""
@@ -29,9 +26,9 @@ UNFUSED: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_
 log = logging.getLogger(__name__)
 
 
-def repays(x: Tensor) -> bool:
-    """Whether machine code is worth it for a tensor, and can be made where it is."""
-    return x.numel() >= SMALLEST.get(x.device.type, ELSEWHERE) and compiles(x.device.type)
+def repays(x: Tensor, samples: int) -> bool:
+    """Whether machine code is worth it for a tensor of so many samples, times steps, and can be made where it is."""
+    return x.numel() >= max(SMALLEST, EACH * samples) and compiles(x.device.type)
 
 
 @cache

@@ -58,7 +58,9 @@ def _order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
     first, strides = alike[0], alike[0].stride()
     dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
     same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)
-    return dimensions if same and first.permute(dimensions).is_contiguous() and machine_code.repays(first) else None
+    return (
+        dimensions if same and first.permute(dimensions).is_contiguous() and machine_code.repays(first, len(first)) else None
+    )
 
 
 def _shares(weights: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:

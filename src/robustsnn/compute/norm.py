@@ -113,7 +113,7 @@ def _detached(x: Tensor | None) -> Tensor | None:
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance ``[C]`` of ``x [N,C,H,W]``: those of the images' own, put together."""
     rows = x.detach().permute(0, 2, 3, 1).flatten(1, 2)
-    moments = machine_code.code_for(_moments, rows.device, rows.dtype) if machine_code.repays(rows) else _moments
+    moments = machine_code.code_for(_moments, rows.device, rows.dtype) if machine_code.repays(rows, len(rows)) else _moments
     variances, means = moments(machine_code.bare(rows))
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)

@@ -69,7 +69,7 @@ def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
     return (
         len(current) <= LONGEST
         and all(x.dtype == current.dtype and x.dim() < current.dim() for x in tensors.values())
-        and machine_code.repays(current)
+        and machine_code.repays(current, current.shape[:2].numel())
     )
 
 
