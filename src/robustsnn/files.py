@@ -17,8 +17,14 @@ PART = ".part"
 
 
 def cache_folder() -> Path:
-    """Where this project keeps what it can make again: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
+    """Where this project keeps what it can make again: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``; a folder for
+    temporary files where there is no home, or none that can be written."""
+    with suppress(OSError, RuntimeError):
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.gettempdir()) / f"robustsnn-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -96,9 +96,10 @@ paths = ["published"]
 """
 
 
-def test_a_protocol_of_ones_own_is_read_from_toml(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_protocol_of_ones_own_is_read_from_toml(encoding, tmp_path):
     path = tmp_path / "own.toml"
-    path.write_text(OWN)
+    path.write_text(OWN, encoding)
     found = protocol(str(path))
     assert (found.rule, found.ranked) == ("last", False)
     mine = (

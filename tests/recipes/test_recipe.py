@@ -90,10 +90,12 @@ def test_the_demo_is_packaged():
     assert "digits" in packaged()
 
 
-def test_a_recipe_is_loaded_from_a_file_too(tmp_path):
-    path = tmp_path / "own.toml"
-    path.write_bytes(load_recipe("digits").toml())
-    assert load_recipe(str(path)) == load_recipe("digits")
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_a_recipe_is_loaded_from_a_file_too(mark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_bytes(mark + load_recipe("digits").toml())
+    (tmp_path / "next.toml").write_text('extends = "own.toml"\nname = "digits"\n')
+    assert load_recipe("own.toml") == load_recipe("next.toml") == load_recipe("digits")
 
 
 def recipe(**table) -> Recipe:

@@ -148,7 +148,7 @@ def protocol(name: str) -> Protocol:
     if not name.endswith(".toml"):
         return find("protocol", PROTOCOLS, name)
     try:
-        table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(name).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"cannot read protocol {name}: {error.strerror}; check the path") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

@@ -178,7 +178,7 @@ def _text(name: str) -> str:
     if not name.endswith(".toml"):
         return find("recipe (or give the path of a .toml file)", packaged(), name)
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ValueError(f"cannot read recipe {name}: {error.strerror}; check the path") from None
     except UnicodeDecodeError:
