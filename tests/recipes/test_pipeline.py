@@ -384,6 +384,10 @@ def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder
     with pytest.raises(Stop):
         run_all(stopping(tiny(folder), "epoch 1/2"), "finetune")
     assert (folder / "snn.state").exists()
+    before = files(folder)
+    with pytest.raises(ValueError, match=r"snn\.state is of a training begun by a recipe with another finetune\.lr"):
+        run_all(tiny(folder, finetune={"lr": 0.5}), "finetune")
+    assert files(folder) == before, "the recipe too"
     run_all(tiny(folder), "finetune")
     assert not (folder / "snn.state").exists()
     lines = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]

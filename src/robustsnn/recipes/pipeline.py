@@ -18,8 +18,9 @@ def checked(run: robustsnn.recipes.run.Run) -> tuple[robustsnn.recipes.run.Run, 
         ValueError: a body that cannot be built, or a folder that holds another run.
     """
     for each in run.everyone:
-        for stage in making():
-            each.finished(stage.makes)
+        missing = [stage for stage in making() if not each.finished(stage.makes) and stage.wanted(each.recipe)]
+        for stage in missing[:1]:
+            each.unbegun(stage.makes)
         each.body() if each.finished("ann") else each.start()
     return run.everyone
 

@@ -18,7 +18,7 @@ from robustsnn.files import remove_leftovers, write_atomic
 from robustsnn.processes import Team, one_process
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.listener import Listener
-from robustsnn.recipes.recipe import Recipe, merged
+from robustsnn.recipes.recipe import Recipe, load_recipe, merged
 from robustsnn.recipes.stages import made_by, making, shaped_by
 from robustsnn.reporting import different
 from robustsnn.training.training_state import remove_states
@@ -113,6 +113,20 @@ class Run:
         if keys := different(theirs, ours):
             raise ValueError(f"{path} was made by a recipe with another {' and '.join(keys)}: {anew}")
         return True
+
+    def unbegun(self, name: str) -> None:
+        """Raise ValueError where a training of that network by another recipe has begun in this folder."""
+        kept = self.out / "recipe.toml"
+        if not kept.is_file() or not any(self.out.glob(f"{name}.state*")):
+            return
+        tables = (load_recipe(str(kept)).table(), self.recipe.table())
+        theirs, ours = ({key: table[key] for key in shaped_by(name) if key in table} for table in tables)
+        if keys := different(theirs, ours):
+            state = self.path(name).with_suffix(".state")
+            raise ValueError(
+                f"{state} is of a training begun by a recipe with another {' and '.join(keys)}: choose another --out, or "
+                "remove that file to begin anew"
+            )
 
     def open(self, name: str) -> nn.Module:
         """The network of an earlier stage, on this process's device.
