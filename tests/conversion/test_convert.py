@@ -217,6 +217,12 @@ class Named(Dead):
         return {"logits": super().forward(x)}
 
 
+def damaged(place, value):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4)).eval()
+    net.state_dict()[place].fill_(value)
+    return net
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -230,6 +236,11 @@ class Named(Dead):
         ({"data": [torch.empty(0, 2, 8, 8)]}, "at least one batch"),
         ({"data": [torch.full((2, 2, 8, 8), math.nan)]}, "NaN"),
         ({"ann": Dead()}, "neurons of '2' receive nothing above 0"),
+        *(
+            ({"ann": damaged(place, value), "batch_norm": norm}, "NaN or infinite")
+            for place, value in (("1.weight", math.nan), ("4.weight", math.inf), ("2.running_var", math.nan))
+            for norm in ("keep", "reestimate")
+        ),
         ({"ann": Named()}, r"gives a dict: let it give logits \[N,K\]"),
         ({"ann": Named(), "batch_norm": "keep"}, r"Named gives a dict: let it give logits \[N,K\]"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Sigmoid())}, r"layer '2' \(Sigmoid\)"),

@@ -167,6 +167,8 @@ def _logits(net: nn.Module, images: Tensor) -> Tensor:
     logits = net(images)
     if not isinstance(logits, Tensor):
         raise ValueError(f"{type(net).__name__} gives a {type(logits).__name__}: let it give logits [N,K] and nothing else")
+    if not logits.isfinite().all():
+        raise ValueError(f"{type(net).__name__} gives logits that are NaN or infinite: its weights or statistics are damaged")
     return logits
 
 
