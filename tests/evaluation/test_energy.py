@@ -118,6 +118,22 @@ def test_operations_are_means_over_images_whatever_the_batch(net, images, labels
         assert layer.macs == each[0][name].macs
 
 
+class Called(nn.Sequential):
+    """Its layers are given their input by name."""
+
+    def forward(self, x):
+        for layer in self:
+            x = layer(input=x)
+        return x
+
+
+def test_a_layer_may_be_given_its_input_by_name(images, labels):
+    layers = nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4)
+    data = Samples(images, labels, classes=4)
+    assert operations(Called(*layers), data) == operations(nn.Sequential(*layers), data)
+    assert len(operations(Called(*layers), data)) == 2
+
+
 def test_energy_is_operations_times_their_price():
     layers = {"a": Operations(macs=1000, acs=0, dense=1000), "b": Operations(macs=0, acs=2000, dense=3000)}
     assert PRESETS["fp32, 45 nm"](layers) == pytest.approx(4.6 + 1.8)

@@ -107,7 +107,7 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
     layers = weight_layers(fresh.body if isinstance(fresh, SpikingNetwork) else fresh)
     counters = {name: _Counter(layer, fed.get(name, 0.0)) for name, layer in layers.items()}
     for counter in counters.values():
-        counter.layer.register_forward_hook(counter.count)
+        counter.layer.register_forward_hook(counter.count, with_kwargs=True)
     for x, _, _ in data.batches(batch):
         fresh(x.to(device))
     return {name: counter.per_image(len(data)) for name, counter in counters.items()}
@@ -122,8 +122,8 @@ class _Counter:
         self.macs, self.acs, self.dense = 0.0, 0.0, 0
         self.fan_out: Tensor | None = None
 
-    def count(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        (x,) = inputs
+    def count(self, _: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> None:
+        (x,) = inputs or named.values()
         self.dense = output.numel() // len(output) // len(self.layer.weight) * self.weights
         if not self.unit:
             self.macs += self.dense * len(output)
