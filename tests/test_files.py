@@ -14,7 +14,7 @@ def nowhere():
     raise RuntimeError("no home")
 
 
-@pytest.mark.parametrize("home", ["a file", "a folder that is none", nowhere], ids=str)
+@pytest.mark.parametrize("home", ["a file", "a folder that is none", nowhere], ids=["a file", "no folder", "none"])
 def test_without_a_home_that_can_be_written_they_are_temporary(home, tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     (tmp_path / "a file").touch()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from robustsnn import checkpoint
+from robustsnn.cli import main
 from robustsnn.models import QCFS
 from robustsnn.recipes import load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
@@ -34,6 +35,8 @@ def test_the_staircase_becomes_the_neurons(tmp_path):
     written = (tmp_path / "staircase.safetensors").stat().st_mtime_ns
     run_all(Run(changed(), tmp_path), "staircase")
     assert (tmp_path / "staircase.safetensors").stat().st_mtime_ns == written
+    flags = ("--protocol", "quick", "--attacks", "FGSM", "--eps", "0.1", "--limit", "4", "--audit-images", "0")
+    assert main(["evaluate", str(tmp_path / "staircase.safetensors"), *flags]) == 0, "it is an ANN like any other"
 
 
 def test_without_epochs_there_is_none(tmp_path):

@@ -69,11 +69,14 @@ def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
 
 
 def recipe_of(given: str) -> Recipe:
-    """The recipe that a checkpoint holds, but for what chose epochs in training: that plays no part in measuring."""
+    """The recipe that a checkpoint holds, but for what chose epochs in training, which plays no part in measuring, and for the
+    staircase stage of a network that it has made already."""
     table = {"name": _place(given).stem, **checkpoint.read_header(given).recipe}
     for key, part in table.items():
         if isinstance(part, dict):
             table[key] = {k: v for k, v in part.items() if k != "probe"}
+    if "activation" in table.get("model", {}):
+        table.pop("staircase", None)
     return from_table(table, given)
 
 
