@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustsnn.files import cache_folder
+from robustsnn.files import usable_cache
 
 
 def nowhere():
@@ -20,10 +20,10 @@ def test_without_a_home_that_can_be_written_they_are_temporary(home, tmp_path, m
     (tmp_path / "a file").touch()
     place = tmp_path / "a file" / "below" if home == "a folder that is none" else tmp_path / str(home)
     monkeypatch.setattr(Path, "home", staticmethod(home if callable(home) else lambda: place))
-    assert cache_folder().parent == Path(tempfile.gettempdir())
+    assert usable_cache().parent == Path(tempfile.gettempdir())
 
 
 def test_they_are_in_the_cache_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert cache_folder() == tmp_path / "cache" / "robustsnn"
-    assert cache_folder().is_dir()
+    assert usable_cache() == tmp_path / "cache" / "robustsnn"
+    assert usable_cache().is_dir()

@@ -17,10 +17,14 @@ PART = ".part"
 
 
 def cache_folder() -> Path:
-    """Where this project keeps what it can make again: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``; a folder for
-    temporary files where there is no home, or none that can be written."""
+    """Where this project is to keep what it can make again: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
+
+
+def usable_cache() -> Path:
+    """Where it keeps that: a folder for temporary files where there is no home, or none that can be written."""
     with suppress(OSError, RuntimeError):
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder

@@ -222,6 +222,7 @@ def test_the_whole_evaluation_runs_on_it(victim, unchanged):
     if audited:
         assert set(report.found(PILOT).paths) == {
             *(str(path) for path in PUBLISHED_PATHS),
+            "Adaptive(a=0.43)",
             "Plain()",
         }  # for those of thresholds
         checks = {check.name: check.verdict for check in report.audit}

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from robustsnn.data import Samples
-from robustsnn.evaluation import Audit, Example, Report
+from robustsnn.evaluation import PROTOCOLS, Audit, Example, Report
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.evaluation.measures import EXAMPLES
 
@@ -35,7 +35,7 @@ def pixels(content, shape):
 
 def test_examples_break_the_network_inside_the_ball(net, data):
     report = evaluate(net, data, "quick", [2 / 255, EPS], shown=3)
-    strongest = min(report.result(name, EPS).robust.value for name in ("FGSM", "PGD-10"))
+    strongest = min(report.result(name, EPS).robust.value for name in PROTOCOLS["quick"].ensembles)
     assert 0 < len(shown(report)) <= 3
     places = {int(image): place for place, image in enumerate(data.ids)}
     for example in shown(report):

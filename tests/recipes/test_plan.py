@@ -25,4 +25,4 @@ def test_what_is_not_done_is_said_too():
     recipe = from_table(merged(load_recipe("digits").table(), changes), "test")
     assert plan(recipe, "mine")[1].startswith("mine: ANN digits, weights of ann.pth; ")
     assert plan(recipe, "mine")[1].endswith("; not finetuned")
-    assert plan(recipe)[-1] == "measured: quick (FGSM, PGD-10), eps 0.075, 0.15"
+    assert plan(recipe)[-1] == "measured: quick (FGSM, PGD-10, strong), eps 0.075, 0.15"

@@ -58,11 +58,11 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     Arguments:
         say: told where the first thing is compiled that this machine keeps.
     """
-    from robustsnn.files import cache_folder
+    from robustsnn.files import usable_cache
 
     told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
     if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(cache_folder() / "machine-code")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(usable_cache() / "machine-code")
     if Path(told).exists():
         return
     line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}"

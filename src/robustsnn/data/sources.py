@@ -15,7 +15,7 @@ from torch import Tensor
 from robustsnn.data.decoding import decoded, mixed
 from robustsnn.data.samples import Dataset, Samples, split
 from robustsnn.data.splits import SPLITS, chosen, of_files, of_folders
-from robustsnn.files import cache_folder, digest, read_tensors, remove_leftovers, write_tensors
+from robustsnn.files import digest, read_tensors, remove_leftovers, usable_cache, write_tensors
 from robustsnn.names import nearest, one_line
 
 HERE = "ROBUSTSNN_DATA"
@@ -142,7 +142,7 @@ def whereabouts(name: str) -> str:
 
 def _cache(name: str, source: str) -> Path:
     """The file that keeps a data set decoded."""
-    return cache_folder() / f"{hashlib.blake2b(f'{name} {source} {DECODING}'.encode(), digest_size=8).hexdigest()}.safetensors"
+    return usable_cache() / f"{hashlib.blake2b(f'{name} {source} {DECODING}'.encode(), digest_size=8).hexdigest()}.safetensors"
 
 
 def _is_folder(name: str) -> bool:
