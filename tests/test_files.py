@@ -26,4 +26,4 @@ def test_without_a_home_that_can_be_written_they_are_temporary(home, tmp_path, m
 def test_they_are_in_the_cache_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert usable_cache() == tmp_path / "cache" / "robustsnn"
-    assert usable_cache().is_dir()
+    assert not list(tmp_path.iterdir()), "it leaves nothing behind"

@@ -25,8 +25,8 @@ def usable_cache() -> Path:
     """Where it keeps that: a folder for temporary files where there is no home, or none that can be written."""
     with suppress(OSError, RuntimeError):
         folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        with tempfile.TemporaryDirectory(dir=there):  # the one proof that something can be written
             return folder
     return Path(tempfile.gettempdir()) / f"robustsnn-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
 
