@@ -188,6 +188,9 @@ def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
     monkeypatch.setitem(NEURONS, "Own", Own)
     save(path, net.replace(neuron=Own(0.9)), RECIPE)
     assert load(path).dynamics.neuron == Own(0.9)
+    monkeypatch.delitem(NEURONS, "Own")
+    with pytest.raises(ValueError, match=r"saved with the neuron Own.*put its dataclass into .*NEURONS before"):
+        load(path)
 
 
 def refused(path):

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from robustsnn import models
 from robustsnn.conversion import Blueprint
 from robustsnn.files import read_tensors, write_tensors
-from robustsnn.names import build, one_line
+from robustsnn.names import build, nearest, one_line
 from robustsnn.spiking import NEURONS, SIGNALS, SURROGATES, Dynamics, SpikingNetwork
 from robustsnn.zoo import located
 
 FORMAT = "robustsnn-1"
+
+_KINDS: dict[str, Mapping[str, Any]] = {"surrogate": SURROGATES, "neuron": NEURONS}
+"""What dynamics are made of, by the dict that knows it."""
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 """What people call the state dict inside the file that their training writes."""
@@ -105,6 +108,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             f"{path} was saved before checkpoints said how their bodies are made: give it that once, tensors as they are, by "
             "'python benchmarks/blueprints.py FILE' of the source, or convert its ANN again"
         )
+    _check_known(path, header.spiking.get("dynamics"))
     if body is None and "name" not in known:
         made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
         raise ValueError(
@@ -116,8 +120,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
         net = models.create(**model) if body is None else copy.deepcopy(body)
         if header.kind == "snn":
             dynamics = dict(header.spiking["dynamics"])
-            dynamics["surrogate"] = build("surrogate", SURROGATES, dynamics["surrogate"])
-            dynamics["neuron"] = build("neuron", NEURONS, dynamics["neuron"])
+            dynamics |= {kind: build(kind, known, dynamics[kind]) for kind, known in _KINDS.items()}
             signal = build("signal", SIGNALS, header.spiking["signal"])
             net = Blueprint(**header.spiking["blueprint"]).built(net, Dynamics(**dynamics), signal)
         net.load_state_dict(tensors)
@@ -184,7 +187,7 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
     """Dynamics as a header holds them. Raises ValueError: `load` could not read them."""
     texts = {"surrogate": repr(dynamics.surrogate), "neuron": repr(dynamics.neuron)}
     otherwise = {"surrogate": ", or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same", "neuron": ""}
-    for kind, known in (("surrogate", SURROGATES), ("neuron", NEURONS)):
+    for kind, known in _KINDS.items():
         try:
             build(kind, known, texts[kind])
         except ValueError:
@@ -193,6 +196,17 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
                 f"robustsnn.spiking.{kind.upper()}S{otherwise[kind]}"
             ) from None
     return {**vars(dynamics), **texts}
+
+
+def _check_known(path: Path | str, dynamics: Any) -> None:
+    """Refuse a network of values that nobody has named here."""
+    for kind, known in _KINDS.items() if isinstance(dynamics, dict) else ():
+        name = str(dynamics.get(kind)).partition("(")[0]
+        if name.isidentifier() and name not in known:
+            raise ValueError(
+                f"{path} was saved with the {kind} {name}, which is not known here: put its dataclass into "
+                f"robustsnn.spiking.{kind.upper()}S before you load it, or correct the name ({nearest(name, known)})"
+            )
 
 
 def _header(path: Path, texts: Mapping[str, str]) -> Header:

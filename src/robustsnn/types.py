@@ -28,7 +28,8 @@ Kinds = tuple[type[Any], ...]
 """Kinds of threat."""
 
 Judge = Callable[[Tensor, Tensor], Tensor]
-"""``judge(iterates, index) -> broken``: which of the images ``index`` of the batch these iterates already break."""
+"""``judge(iterates [n, ...], index [n]) -> broken [n]``, booleans: which of the samples ``index``, places in the attack's
+batch, the network misclassifies at these iterates. Return that iterate for them: only what an attack returns counts."""
 
 Classifier = Callable[[Tensor], Tensor]
 """Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
@@ -115,7 +116,21 @@ class Attack(Protocol):
 
     def __call__(
         self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
-    ) -> Inputs: ...
+    ) -> Inputs:
+        """Samples that are meant to be misclassified.
+
+        Arguments:
+            model: samples ``[n, ...]`` to logits ``[n, K]``, of any part of the batch.
+            x: samples ``[N, ...]``.
+            y: their labels ``[N]``.
+            threat: how far they may be moved.
+            rng: what random starts depend on.
+            judge: is asked about iterates on the way, where each of them counts; None: the last one counts.
+
+        Returns:
+            ``[N, ...]``. An evaluation projects them into the threat once more, then looks which are misclassified.
+        """
+        ...
 
 
 class GradientPath(Protocol):

@@ -171,6 +171,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
+        ({"protocol": "paper", "attacks": ["PGD-10"]}, r"protocol 'paper': 'PGD-10'.*; protocol 'quick' has 'PGD-10'"),
         ({"protocol": "papper"}, r"unknown protocol .*'papper': did you mean 'paper'\?"),
         ({"attacks": ["PGD-11"]}, r"'PGD-11': did you mean 'PGD-10'\?"),
         ({"attacks": []}, "at least one attack"),

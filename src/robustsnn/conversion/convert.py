@@ -61,7 +61,7 @@ def convert(
     limit: int = 11,
     on_layer: Callable[[str, float], None] = lambda name, threshold: None,
 ) -> SpikingNetwork:
-    """A spiking network with the weights of ``ann`` and calibrated, trainable thresholds.
+    """A spiking network with the weights of ``ann`` and calibrated, trainable thresholds, in the mode of ``ann``.
 
     Arguments:
         ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations, reshapes; untouched.

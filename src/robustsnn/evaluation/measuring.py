@@ -96,8 +96,7 @@ def evaluate(
     data, called = as_samples(data, limit=asked.limit), asked.protocol
     if not len(data):
         raise ValueError("evaluation needs images, and there are none: give some")
-    what = f"attack of protocol {called!r}:"
-    groups = {name: find(what, chosen.ensembles, name) for name in asked.attacks or chosen.ensembles}
+    groups = {name: _ensemble(called, chosen, name) for name in asked.attacks or chosen.ensembles}
     _possible(called, groups, net, asked.threats[0], sources)
     answers(net, data)
     started = time.perf_counter()
@@ -145,6 +144,15 @@ def _asked(protocol: str, threat: str | None, eps: Any, attacks: Sequence[str] |
         return Settings(protocol=protocol, threat=threat, eps=radii, attacks=tuple(attacks or ()), **more)
     except ValidationError as error:
         raise ValueError(first_error(error)) from None
+
+
+def _ensemble(called: str, chosen: Protocol, name: str) -> tuple[Group, ...]:
+    """An ensemble of a protocol. Raises ValueError: it has none of that name; the line says which one has."""
+    others = [other for other, known in PROTOCOLS.items() if name in known.ensembles]
+    try:
+        return find(f"attack of protocol {called!r}:", chosen.ensembles, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; protocol {others[0]!r} has {name!r}" if others else str(error)) from None
 
 
 def _possible(

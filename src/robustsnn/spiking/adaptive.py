@@ -144,16 +144,18 @@ class PotentialDependent:
 
 
 def _rule(grad: Tensor, firing: Firing) -> Tensor:
-    v = firing.v_pre
-    space = tuple(range(3, v.dim())) or (2,)
-    count = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device).view(-1, *[1] * (v.dim() - 1))
-    mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (v, v.square()))
+    """Distances to the threshold are spread like the potentials; of several thresholds, the first."""
+    several = firing.distances.dim() > grad.dim()
+    u = firing.distances[..., 0] if several else firing.distances
+    space = tuple(range(3, u.dim())) or (2,)
+    count = torch.arange(1, len(u) + 1, dtype=u.dtype, device=u.device).view(-1, *[1] * (u.dim() - 1))
+    mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (u, u.square()))
     spread = _spread(mean, square)
-    return firing.back(grad, lambda t, u: _bell(u, spread[t].reshape(*spread[t].shape, *[1] * (u.dim() + 1 - v.dim()))))
+    return firing.back(grad, lambda t, u: _bell(u, spread[t].unsqueeze(-1) if several else spread[t]))
 
 
 def _step_by_step(own: Spike) -> Spike:
-    """Distances to the threshold are spread like the potentials."""
+    """`_rule`, one step after the other."""
     sums: list[Tensor] = []
 
     def spike(u: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Firing:
 
     @property
     def v_pre(self) -> Tensor:
-        """Potentials before the reset."""
+        """Potentials before the reset, ``[T, N, ..., S]`` where they hold several variables."""
         return self._both[0]
 
     @property
@@ -59,6 +59,10 @@ class Firing:
     def back(self, grad: Tensor, derivative: Derivative) -> Tensor:
         """The gradient of the current by back-propagation through time, ``derivative(t, u)`` being that of a spike."""
         return self._gradients(grad, derivative)[0]
+
+    def slope(self, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+        """The derivative of the spikes by the current of the same step."""
+        return self.dynamics.neuron.slope(self.current, self.tensors, derivative, lambda: self._both)
 
     def gradients(self, grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the current, and of the tensors at every neuron ``[N, ...]``, by the surrogate of the dynamics."""

@@ -163,8 +163,7 @@ class Hybrid:
         surrogate = Triangle(self.width)
 
         def rule(grad: Tensor, firing: Firing) -> Tensor:
-            slope = firing.dynamics.neuron.slope(firing.v_pre, firing.tensors, surrogate)
-            return (grad * slope).mean(0).expand_as(grad)
+            return (grad * firing.slope(surrogate)).mean(0).expand_as(grad)
 
         return spiking_only(self, net).firing(Through(rule))
 

@@ -76,6 +76,8 @@ class Hire(Ranged):
             def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
                 if name in before:  # what was left of them comes in with the first step
                     tensors = {"threshold": threshold, **trained}
+                    if before[name].shape != current.shape[1:]:
+                        raise ValueError(f"Hire carries one potential of a neuron on: LIF has one, {dynamics.neuron} more")
                     first = dynamics.neuron.charge(before[name], current[:1], tensors)
                     current = torch.cat([first, current[1:]])
                     dynamics = replace(dynamics, neuron=replace(dynamics.neuron, start=0.0))  # type: ignore[type-var]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -65,6 +66,9 @@ class LIF(Neuron):
             torch.ge(v, threshold, out=spikes[t])
             v.addcmul_(v if self.reset == "zero" else threshold, spikes[t], value=-1)
         return spikes
+
+    def slope(self, current: Tensor, tensors: Tensors, derivative: Callable[[Tensor], Tensor], seen: Seen) -> Tensor:
+        return derivative(seen()[0] - tensors["threshold"])
 
     def gradients(
         self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen

@@ -45,8 +45,9 @@ class Neuron(ABC):
     """How currents become spikes. A kind of neuron is a frozen dataclass that says `reset_by`, and what differs from one
     threshold, one spike and a leaking potential: `begin`, `charge`, `distances`, `emitted`.
 
-    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments. Raises ValueError: a ``leak``
-    outside ``(0, 1]`` or a ``start`` outside ``[0, 1)``.
+    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments. A neuron of several variables
+    holds them on a last dimension of what is called its potential, ``[N, ..., S]``. Raises ValueError: a ``leak`` outside
+    ``(0, 1]`` or a ``start`` outside ``[0, 1)``.
     """
 
     leak: float = 1.0
@@ -124,15 +125,23 @@ class Neuron(ABC):
         with torch.no_grad():
             course = self.walk(current, tensors)
             if potentials is not None:
-                torch.stack(course.potentials, out=potentials)
+                torch.stack(course.potentials, out=potentials.resize_(0))  # they may hold several variables
             return torch.stack(course.spikes)
 
-    def slope(self, potential: Tensor, tensors: Tensors, derivative: Callable[[Tensor], Tensor]) -> Tensor:
-        """The derivative of the spikes by the potential at the same step, nothing else being moved."""
-        with torch.enable_grad():
-            moved = potential.detach().requires_grad_()
-            fired: Tensor = Spiked.apply(self.distances(moved, tensors), _heaviside, derivative)  # type: ignore[no-untyped-call]
-            return torch.autograd.grad(self.emitted(fired).sum(), moved)[0]
+    def slope(self, current: Tensor, tensors: Tensors, derivative: Callable[[Tensor], Tensor], seen: Seen) -> Tensor:
+        """The derivative of the spikes by the current of the same step, nothing else being moved, ``[T, N, ...]``."""
+
+        def fire(u: Tensor) -> tuple[Tensor, Tensor]:
+            fired: Tensor = Spiked.apply(u, _heaviside, derivative)  # type: ignore[no-untyped-call]
+            return fired, fired.detach()
+
+        left, slopes = self.begin(current[0], tensors), []
+        for given in current:
+            with torch.enable_grad():
+                moved = given.detach().requires_grad_()
+                left, emitted, _ = self.step(left.detach(), moved, tensors, fire)
+                slopes += torch.autograd.grad(emitted.sum(), moved)
+        return torch.stack(slopes)
 
     by_hand = False
     """Whether `gradients` is written by hand, and so can be compiled; else it is autograd through `walk`."""
