@@ -24,8 +24,13 @@ FORMAT = "robustsnn-1"
 _KINDS: dict[str, Mapping[str, Any]] = {"surrogate": SURROGATES, "neuron": NEURONS}
 """What dynamics are made of, by the dict that knows it."""
 
-WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
+WRAPPINGS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params"),
+    *("state_dict_ema", "model_ema", "ema_state_dict"),
+)
 """What people call the state dict inside the file that their training writes."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What wrappers put before all names: DataParallel and averaged models, torch.compile, Lightning and others."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +138,18 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """The named tensors of a weights file from anywhere: safetensors, or a ``.pt`` or ``.pth`` state dict.
 
-    A state dict inside another one (under one of `WRAPPINGS`) and the prefix ``module.`` are unwrapped. Nothing in the file is
-    executed. Raises ValueError: no such file, or one that holds anything but tensors.
+    A state dict inside another one, under one of `WRAPPINGS`, is unwrapped. Nothing in the file is executed. Raises
+    ValueError: no such file, one that holds several state dicts, or anything but tensors.
     """
     path = Path(path)
     found: Any = read_tensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
-    while isinstance(found, Mapping) and (inner := [found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
-        found = inner[0]
+    while isinstance(found, Mapping) and (inner := [key for key in WRAPPINGS if isinstance(found.get(key), Mapping)]):
+        if len(inner) > 1:
+            raise ValueError(f"{path} holds several state dicts ({', '.join(inner)}): save the one you mean on its own")
+        found = found[inner[0]]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
+    return {str(name): value for name, value in found.items() if name != "n_averaged"}  # the counter of averaged models
 
 
 def _unpickled(path: Path) -> Any:
@@ -162,14 +169,18 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     """Fill a network, a body of this package or a `SpikingNetwork` of one, in place from the layout of the published code.
 
     There, tensors are named ``features.N`` and ``classifier.N`` by position, as in this project's bodies, and a layer's
-    threshold is ``v_th``; normalisation is not part of the network.
+    threshold is ``v_th``; normalisation is not part of the network. `PREFIXES` that all names have are taken off.
 
     Raises:
         ValueError: names or shapes that do not fit.
     """
-    head = "body." if isinstance(net, SpikingNetwork) else ""
+    head, own = "body." if isinstance(net, SpikingNetwork) else "", net.state_dict()
     renamed = {head + name.replace(".v_th", ".threshold"): value for name, value in tensors.items()}
-    own = net.state_dict()
+    while not own.keys() & renamed.keys():
+        prefix = next((head + each for each in PREFIXES if all(name.startswith(head + each) for name in renamed)), "")
+        if not prefix or not renamed:
+            break
+        renamed = {head + name.removeprefix(prefix): value for name, value in renamed.items()}
     given = {name for name in own if not name.endswith(("normalize.mean", "normalize.std", "num_batches_tracked"))}
     if missing := sorted(given - set(renamed)):
         raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?")

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from robustsnn.cli import machine
 from robustsnn.cli.commands import COMMANDS, HELP, overview, read
-from robustsnn.cli.terminal import Ended, Terminal, complain, flush, tell, unheard
+from robustsnn.cli.terminal import Ended, Terminal, complain, flush, spelled_out, tell, unheard
 from robustsnn.names import one_line
 
 CONTINUES = "the same command continues where it stopped"
@@ -63,6 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
         One of `EXITS`.
     """
     before = signal.signal(signal.SIGTERM, _terminate)
+    spelled_out()
     try:
         status = _main(sys.argv[1:] if args is None else args)
     finally:

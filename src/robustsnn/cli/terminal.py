@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 import time
@@ -49,6 +51,23 @@ def tell(line: str, stream: TextIO | None) -> None:
 def complain(line: str) -> None:
     """A line on stderr, as everything that went wrong is said."""
     tell(f"robustsnn: {line}", sys.stderr)
+
+
+SIGNS = {"ε": "eps", "“": '"', "”": '"', "\N{EN DASH}": "-", "…": "...", "±": "+-"}
+"""What stands for signs that a terminal has not; for others a question mark."""
+
+
+def spelled_out() -> None:
+    """From now on, what stdout and stderr cannot write is written in `SIGNS`."""
+
+    def signs(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return "".join(SIGNS.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+    codecs.register_error("robustsnn", signs)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="robustsnn")
 
 
 def unheard(stream: IO[str]) -> None:

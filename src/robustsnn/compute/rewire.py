@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -60,18 +61,49 @@ def view(net: Net) -> Net:
 def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A view of ``net`` in which some parameters or buffers, by their names, are other tensors.
 
-    They may depend on the parameters of ``net``: gradients then flow back to those. Raises ValueError: a name that ``net``
-    does not have.
+    They may depend on the parameters of ``net``: gradients then flow back to those. A weight that the network computes, by a
+    parametrization or before every call, is no longer computed. Raises ValueError: a name that ``net`` does not have.
     """
     changed = view(net)
     for name, tensor in tensors.items():
         path, _, last = name.rpartition(".")
         module = changed.get_submodule(path)
-        place = module._parameters if last in module._parameters else module._buffers
-        if last not in place:
+        computed = module._modules.get("parametrizations")
+        if last in module._parameters:
+            module._parameters[last] = tensor  # type: ignore[assignment]
+        elif last in module._buffers:
+            module._buffers[last] = tensor
+        elif isinstance(computed, nn.ModuleDict) and last in computed:
+            computed[last] = _Given(tensor)
+        elif isinstance(module.__dict__.get(last), Tensor):
+            module.__dict__[last] = tensor
+            for key, hook in list(module._forward_pre_hooks.items()):
+                if last in (getattr(hook, "name", None), getattr(hook, "_tensor_name", None)):
+                    del module._forward_pre_hooks[key]  # torch.nn.utils.weight_norm, spectral_norm, prune
+        else:
             raise ValueError(f"{type(net).__name__} has no tensor {name!r}: give names of its state_dict")
-        place[last] = tensor  # type: ignore[assignment]
     return changed
+
+
+class _Given(nn.Module):
+    """Stands for a parametrization whose outcome is known."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.__dict__["tensor"] = tensor  # no parameter of its own
+
+    def forward(self) -> Tensor:
+        return self.__dict__["tensor"]  # type: ignore[no-any-return]
+
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """The network inside of `WRAPPERS`, which hold it as ``module``."""
+    while isinstance(net, WRAPPERS):
+        net = net.module
+    return net
 
 
 def _shallow(name: str, module: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ Nothing that a blueprint names is imported or run: functions, methods and layers
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,21 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import view
-from robustsnn.conversion.layers import DROPOUTS, KEPT_FUNCTIONS, KEPT_METHODS, MAX_FUNCTIONS
+from robustsnn.conversion.operations import CALLS, DROPOUTS
 from robustsnn.conversion.trace import module_of, put_at, rectified
 from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Signal
 
-MADE: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (*DROPOUTS.values(), nn.Identity, nn.ReLU)}
+MADE: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (*DROPOUTS.modules, nn.Identity, nn.ReLU)}
 NORMS = {kind.__name__: kind for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)}
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"getattr": getattr} | {
+FUNCTIONS: dict[str, Any] = {"getattr": getattr, "len": len} | {
     f"{short}.{name}": function
     for place, short in ((F, "F"), (operator, "operator"), (torch, "torch"))
     for name, function in vars(place).items()
-    if any(function is kept for kept in KEPT_FUNCTIONS | MAX_FUNCTIONS)
+    if any(function is kept for kept in CALLS)
 }
 """The functions that conversion keeps, by name."""
 
@@ -161,7 +161,7 @@ def _read(body: nn.Module, graph: fx.Graph, step: Mapping[str, Any], nodes: Mapp
     elif op == "get_attr":
         known &= _attribute(body, target) is not None
     elif op == "call_method":
-        known &= target in KEPT_METHODS
+        known &= isinstance(target, str) and target in CALLS
     elif op == "call_function":
         known &= target in FUNCTIONS
         known &= target != "getattr" or (isinstance(args[1], str) and not args[1].startswith("_"))

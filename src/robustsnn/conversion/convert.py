@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.compute import rewire, view
+from robustsnn.compute import rewire, unwrapped, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.calibrate import calibrate, first_batches
 from robustsnn.conversion.heights import heights_of, scaled
@@ -95,6 +95,7 @@ def convert(
         raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
+    ann = unwrapped(ann)
     used = first_batches(data, limit, ann)
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
     body, kept = copy.deepcopy(ann), dict[str, Tensor]()
@@ -136,6 +137,7 @@ def spiking(
     neurons that see the constant input; only where the result is proved equal does that part run once. Raises ValueError: a
     layer that cannot be converted, or a body that mixes the images of a batch.
     """
+    ann = unwrapped(ann)
     traced, layers = trace(ann, allow)
     body = view(traced)
     for linear in body.modules():

@@ -151,22 +151,48 @@ def _pairs(body: nn.Module) -> dict[str, str]:
 
 
 class Tracer(fx.Tracer):
-    """Follows a body down to the layers that this package defines and torch's own."""
+    """Follows a body down to the layers that this package defines and torch's own. Arguments with a default are left at it."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = isinstance(m, NeuronLayer | Normalize | BatchNorm2d | QCFS | _Frozen)
         return own or super().is_leaf_module(m, module_qualified_name)
 
+    def create_args_for_root(self, *given: Any, **named: Any) -> tuple[Any, list[Any]]:
+        call, args = super().create_args_for_root(*given, **named)
+        for i, arg in enumerate(args[2:], 2):  # behind the module and its input
+            kind, default = str(arg.node.target).count("*"), arg.node.args
+            if kind or default:
+                args[i] = default[0] if default else [(), {}][kind - 1]
+                self.graph.erase_node(arg.node)
+        return call, args
+
 
 def followed(body: nn.Module) -> fx.Graph:
     """The steps of a forward pass. Raises ValueError: torch.fx cannot follow it."""
     try:
-        return Tracer().trace(body)
+        return traced(body)
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
         raise ValueError(
             f"cannot follow the forward pass of {type(body).__name__}: {one_line(error)}; write it without branches or "
             "loops that depend on the data"
         ) from error
+
+
+def traced(body: nn.Module) -> fx.Graph:
+    """What torch.fx makes of a body; ``len(x)`` of a tensor becomes a step."""
+    scopes = {id(scope): scope for module in body.modules() if (scope := getattr(module.forward, "__globals__", None))}
+    plain = [scope for scope in scopes.values() if "len" not in scope and not str(scope.get("__name__")).startswith("torch.")]
+    for scope in plain:
+        scope["len"] = _length
+    try:
+        return Tracer().trace(body)
+    finally:
+        for scope in plain:
+            del scope["len"]
+
+
+def _length(of: Any) -> Any:
+    return of.tracer.create_proxy("call_function", len, (of,), {}) if isinstance(of, fx.Proxy) else len(of)
 
 
 Interpreter = TypeVar("Interpreter", bound=fx.Interpreter)
@@ -176,7 +202,7 @@ def faithful(body: nn.Module, x: Tensor, interpreted: Callable[[fx.Graph], Inter
     """What ``interpreted`` makes of the graph of ``body``; None where the forward pass cannot be followed, or only by a graph
     that computes something else on ``x`` than the module that is run by it (as for branches on types)."""
     try:
-        run = interpreted(Tracer().trace(body))
+        run = interpreted(traced(body))
         same = torch.equal(run.run(x.clone()), run.module(x.clone()))
     except Exception:  # whatever a foreign body may raise when run in an unusual way
         return None

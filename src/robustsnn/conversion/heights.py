@@ -11,7 +11,6 @@ import copy
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,12 +19,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustsnn.compute import view
 from robustsnn.conversion.calibrate import exact_percentile
 from robustsnn.conversion.fold import followed
+from robustsnn.conversion.operations import PRODUCTS, SIZES, SUMS
+from robustsnn.models.layers import WeightLayer
 
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-INVARIANT = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-SUMS: set[Any] = {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_"}
-PRODUCTS: set[Any] = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
-SHAPES: set[Any] = {getattr, "size", "dim"}
+INVARIANT = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
@@ -98,7 +95,7 @@ class Scaled:
                 self.found[node] = 1.0
             elif node.op == "output":
                 self._plain(node, *(source for source in node.all_input_nodes if source in self.found))
-            elif node.target in SHAPES or (node.all_input_nodes and self.sizes.issuperset(node.all_input_nodes)):
+            elif node.target in SIZES.calls or (node.all_input_nodes and self.sizes.issuperset(node.all_input_nodes)):
                 self.sizes.add(node)
             elif any(source in self.found for source in node.all_input_nodes):
                 self.found[node] = self._visit(node)
@@ -113,9 +110,9 @@ class Scaled:
         if node.op == "call_module":
             return self._module(node, self.modules[str(node.target)], active[0])
         own = len(active) < len(set(node.all_input_nodes) - self.sizes)
-        if node.target in PRODUCTS and len(active) == 1:
+        if node.target in PRODUCTS.calls and len(active) == 1:
             return self._product(node, active[0]) if own else self.found[active[0]]
-        moved = node.target in SUMS and any(isinstance(a, int | float) and a for a in node.args)
+        moved = node.target in SUMS.calls and any(isinstance(a, int | float) and a for a in node.args)
         if own or moved:  # tensors of its own, such as those of a functional layer, or a constant that is added
             self._plain(node, *active)
         return self._agreed(node, active)
@@ -125,10 +122,10 @@ class Scaled:
         if name in self.heights:
             self.units[name] = height
             return self.heights[name]
-        if isinstance(module, (*WEIGHTED, *INVARIANT, _BatchNorm)):
+        if isinstance(module, (WeightLayer, *INVARIANT, _BatchNorm)):
             self._receive(node, module, source)
             return 1.0
-        if isinstance(module, nn.ConstantPad1d | nn.ConstantPad2d) and module.value:
+        if isinstance(module, nn.ConstantPad1d | nn.ConstantPad2d | nn.ConstantPad3d) and module.value:
             self._plain(node, source)
         return height
 
@@ -173,7 +170,7 @@ class Scaled:
         chain = [node]
         while node.op == "call_module" and len(node.users) == 1:
             module = self.modules[str(node.target)]
-            if isinstance(module, (*WEIGHTED, _BatchNorm)):
+            if isinstance(module, WeightLayer | _BatchNorm):
                 break
             if str(node.target) in self.heights or isinstance(module, INVARIANT):
                 return False
@@ -204,6 +201,11 @@ class Scaled:
             raise ValueError(f"layer {node.target!r} works in several places, in different units: {_REMEDY}")
 
     def _check_own(self, node: fx.Node, module: nn.Module) -> None:
+        if isinstance(module, WeightLayer) and module._parameters.get("weight") is None:
+            raise ValueError(
+                f"layer {node.target!r} computes its weight from other tensors: call "
+                "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') first (remove_weight_norm, prune.remove)"
+            )
         if any(self.tensors[id(p)] > 1 for p in module._parameters.values() if p is not None):
             raise ValueError(f"layer {node.target!r} shares its weights with another one: {_REMEDY}")
 
@@ -219,10 +221,11 @@ _REMEDY = "put a convolution or linear layer in between, or convert with batch_n
 
 def _take(module: nn.Module, height: float) -> None:
     """Let a layer receive ``1 / height`` times what it did, and give the same."""
-    if isinstance(module, WEIGHTED):
+    if isinstance(module, WeightLayer):
         module.weight *= height
     elif isinstance(module, INVARIANT):
-        module.eps = module.eps / height**2
+        eps = torch.finfo(torch.float32).eps if module.eps is None else module.eps  # an RMSNorm may be given none
+        module.eps = eps / height**2
     elif isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
         module.running_mean /= height
         module.running_var.copy_(((module.running_var + module.eps) / height**2 - module.eps).clamp_min(0))

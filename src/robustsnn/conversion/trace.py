@@ -16,12 +16,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import rewire, view
 from robustsnn.conversion.fold import followed
-from robustsnn.conversion.layers import judge_function, judge_module, owner
+from robustsnn.conversion.layers import check_products, judge, owner
 from robustsnn.models import QCFS
 
 CHECKS: set[Any] = {
     torch._assert, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.getitem, getattr,
-    "dim", "size",
+    len, "dim", "size",
 }  # fmt: skip
 """What is no part of the computation where only an assertion reads it."""
 
@@ -64,24 +64,25 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     seen: set[str] = set()
     layers: list[Layer] = []
     graph.eliminate_dead_code(lambda node: node.op not in ("call_function", "call_method") or node.target not in CHECKS)
+    check_products(graph, modules)
     changed = _read_in_place(graph, modules) | _call_norms(graph, tree)
     for node in list(graph.nodes):
         if node.op == "call_module":
             module, origin = modules[node.target], str(node.target)
-            action = judge_module(node.target, module, allow)
-            if isinstance(module, nn.ReLU):
+            action, replacement = judge(node, module, allow)
+            if replacement is not None:
                 again = node.target in seen
                 seen.add(node.target)
-                action = "spiking neurons" + (", a layer of their own for this use" if uses[node.target] > 1 else "")
+                action += ", a layer of their own for this use" if uses[node.target] > 1 else ""
                 changed |= again
-                _put(tree, node, nn.ReLU(), None if again else node.target)
+                _put(tree, node, replacement, None if again else node.target)
             layers.append(Layer(str(node.target), type(module).__name__, action, origin))
         elif node.op in ("call_function", "call_method"):
-            layer, replacement = judge_function(node, allow)
+            action, replacement = judge(node, None, allow)
             if replacement is not None:
                 changed = True
                 _put(tree, node, replacement)
-                layers.append(Layer(str(node.target), type(replacement).__name__, layer))
+                layers.append(Layer(str(node.target), type(replacement).__name__, action))
     changed |= _drop_spare_names(tree, {str(node.target) for node in graph.nodes if node.op == "call_module"}, modules)
     if not any(layer.action.startswith("spiking") for layer in layers):
         raise ValueError(f"{type(ann).__name__} has no ReLU: there is nothing that could become a spiking neuron")
@@ -118,10 +119,17 @@ def _deepcopy(traced: fx.GraphModule, memo: dict[int, Any]) -> fx.GraphModule:
 def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, nn.Module]) -> bool:
     """One activation module may have several names; keep those that the graph calls."""
     used = {id(modules[name]) for name in called if name in modules}
+
+    def place(name: str) -> tuple[int, str]:
+        """Where a name leads to: blocks, too, may have several."""
+        parent, _, last = name.rpartition(".")
+        return id(tree.get_submodule(parent)), last
+
+    kept = {place(name) for name in called if name in modules}
     spare = [
         name
         for name, module in dict(tree.named_modules(remove_duplicate=False)).items()
-        if isinstance(module, nn.ReLU) and name not in called and id(modules.get(name)) in used
+        if isinstance(module, nn.ReLU) and place(name) not in kept and id(modules.get(name)) in used
     ]
     for name in spare:
         put_at(tree, name, nn.Identity())

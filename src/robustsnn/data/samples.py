@@ -94,9 +94,13 @@ class Samples:
         return self if count is None else self.take(torch.arange(min(count, len(self))))
 
     def batches(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Batches ``(values, labels, ids)`` in order, or shuffled by ``rng``; the last one may be smaller."""
+        """Batches ``(values, labels, ids)`` in order, or shuffled by ``rng``; the last one may be smaller. Of shuffled ones, a
+        single sample that is left joins the batch before: batch norms cannot train on one."""
         order = torch.arange(len(self)) if rng is None else torch.randperm(len(self), generator=rng)
-        for index in order.split(size):
+        parts = list(order.split(size))
+        if rng is not None and len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        for index in parts:
             index = index.to(self.labels.device)
             yield *self.batch(index), self.ids[index]
 

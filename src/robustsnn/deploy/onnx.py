@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from robustsnn.compute import view
+from robustsnn.compute import view, with_tensors
 from robustsnn.files import write_atomic
+from robustsnn.models import weight_layers
 from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork, unrolled
 
@@ -23,14 +24,16 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
 
     Raises ValueError: a forward pass that torch.export cannot follow, or a shape ``(C, H, W)`` of images that do not fit.
     """
-    fresh = view(net).eval()
+    layers = weight_layers(view(net).eval()).items()
+    computed = {f"{name}.weight": layer.weight.detach() for name, layer in layers if "weight" not in layer._parameters}
+    fresh = with_tensors(net, computed).eval()
     assert isinstance(fresh, SpikingNetwork)
     parameter = next(fresh.parameters())
     images = torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device)
     try:
         with torch.no_grad():
             fresh(images)
-            return torch.export.export(fresh.firing(unrolled), (images,), dynamic_shapes=({0: Dim("images")},))
+            return torch.export.export(fresh.firing(unrolled), (images,), dynamic_shapes=({0: Dim.DYNAMIC},))
     except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
         raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {one_line(error)}") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn.models.layers import Normalize, initialise, weight_layers
+from robustsnn.models.layers import Normalize, initialise, own_weights, weight_layers
 from robustsnn.models.outside import outside
 from robustsnn.models.qcfs import QCFS
 from robustsnn.models.resnet import resnet, wideresnet
@@ -87,4 +87,16 @@ def create(
     return body
 
 
-__all__ = ["ACTIVATIONS", "MODELS", "QCFS", "Normalize", "create", "outside", "resnet", "vgg", "weight_layers", "wideresnet"]
+__all__ = [
+    "ACTIVATIONS",
+    "MODELS",
+    "QCFS",
+    "Normalize",
+    "create",
+    "outside",
+    "own_weights",
+    "resnet",
+    "vgg",
+    "weight_layers",
+    "wideresnet",
+]

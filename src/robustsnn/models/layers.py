@@ -87,9 +87,23 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def weight_layers(net: nn.Module) -> dict[str, WeightLayer]:
     """The convolutions and linear layers of a network by module path: those whose ``weight`` maps inputs to outputs."""
     return {name: module for name, module in net.named_modules() if isinstance(module, WeightLayer)}
+
+
+def own_weights(net: nn.Module) -> dict[str, nn.Parameter]:
+    """Their weights, to be changed in place. Raises ValueError: a layer computes its weight, so that nothing would change."""
+    found = {}
+    for name, layer in weight_layers(net).items():
+        weight = layer._parameters.get("weight")
+        if weight is None:
+            raise ValueError(
+                f"layer {name!r} computes its weight from other tensors, which cannot be changed in place: call "
+                "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') first (prune.remove, remove_weight_norm)"
+            )
+        found[name] = weight
+    return found

@@ -73,6 +73,11 @@ class ForeignNetwork(Spiking):
         return self.T
 
     @property
+    def fewest(self) -> int:
+        """For how few steps it can run: parallel neurons have weights for exactly ``T`` of them."""
+        return max(getattr(neuron, "T", 1) for neuron in self.neurons.values())
+
+    @property
     def neurons(self) -> dict[str, nn.Module]:
         """The layers of neurons by module path, in the order of modules."""
         return {name: module for name, module in self.net.named_modules() if hasattr(module, self.library.spike)}

@@ -176,7 +176,7 @@ class Analog:
 
     def __call__(self, net: nn.Module) -> nn.Module:
         if isinstance(net, ForeignNetwork):
-            return net.around(lambda: lambda current, _: current.relu(), timesteps=1)
+            return net.around(lambda: lambda current, _: current.relu(), timesteps=net.fewest)
         view = spiking_only(self, net).rewired(lambda _, __: nn.ReLU())
         return view.body
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.compute.sums import running_sum
-from robustsnn.models import weight_layers
+from robustsnn.models import own_weights
 from robustsnn.models.resnet import Mix
 from robustsnn.names import named
 from robustsnn.ranges import Positive, Range, Ranged
@@ -57,10 +57,10 @@ class Retraction(Ranged):
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
-        for layer in weight_layers(net).values():
-            rows = layer.weight.flatten(1)
+        for weight in own_weights(net).values():
+            rows = weight.flatten(1)
             retracted = (1 + self.beta) * rows - self.beta * (rows @ rows.T @ rows)
-            layer.weight.copy_(retracted.view_as(layer.weight))
+            weight.copy_(retracted.view_as(weight))
         for module in net.modules():
             if isinstance(module, Mix):
                 module.comb.copy_(_into_simplex(module.comb))

@@ -201,7 +201,7 @@ class WeightPerturbed(Around):
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         weights = {f"{name}.weight": layer.weight for name, layer in weight_layers(net).items()}
-        scratch = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()})
+        scratch = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()} | weights)
         gradients = torch.autograd.grad(self.inner.loss(scratch, x, adversarial, y), list(weights.values()))
         steps = (
             self.gamma * w.norm() / g.norm().clamp_min(1e-20) * g for w, g in zip(weights.values(), gradients, strict=True)

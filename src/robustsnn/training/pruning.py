@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustsnn.models import weight_layers
+from robustsnn.models import own_weights
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def prune(net: nn.Module, sparsity: float) -> None:
     """
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity, the share of weights to remove, must be in [0, 1), not {sparsity}")
-    weights = [layer.weight for layer in weight_layers(net).values()]
+    weights = list(own_weights(net).values())
     if not weights:
         raise ValueError(f"{type(net).__name__} has no convolution or linear layer to prune")
     sizes = torch.cat([w.abs().flatten() for w in weights])
@@ -41,9 +41,9 @@ class KeepZeros:
     @classmethod
     def of(cls, net: nn.Module) -> KeepZeros:
         """For a network as it is now."""
-        return cls({name: layer.weight.detach() != 0 for name, layer in weight_layers(net).items()})
+        return cls({name: weight.detach() != 0 for name, weight in own_weights(net).items()})
 
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> None:
-        for name, layer in weight_layers(net).items():
-            layer.weight.mul_(self.masks[name])
+        for name, weight in own_weights(net).items():
+            weight.mul_(self.masks[name])

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robustsnn.compute import view
 from robustsnn.compute.rewire import with_tensors
-from robustsnn.conversion.fold import faithful
 from robustsnn.data import as_samples
 from robustsnn.evaluation.evaluated import Evaluated
 from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
 from robustsnn.evaluation.measures.layers import repeats
+from robustsnn.evaluation.measures.spikes import fed_by_spikes
 from robustsnn.evaluation.report import Row
 from robustsnn.models import weight_layers
 from robustsnn.models.layers import WeightLayer
-from robustsnn.spiking import ForeignNetwork, NeuronLayer, SpikingNetwork
+from robustsnn.spiking import ForeignNetwork, SpikingNetwork
 
 
 class Operations(BaseModel, frozen=True):
@@ -66,6 +64,8 @@ class Joules:
         return sum(layer.macs * self.mac + layer.acs * self.ac for layer in layers.values()) / 1000
 
 
+TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
 PRESETS: dict[str, Joules] = {
     "fp32, 45 nm": Joules(mac=3.7 + 0.9, ac=0.9),
     "fp16, 45 nm": Joules(mac=1.1 + 0.4, ac=0.4),
@@ -88,7 +88,8 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
 
     Returns:
         Nothing where operations cannot be told: for a spiking network whose body torch.fx cannot follow, for another
-        library's, and for any network that shows an image to a layer of weights several times in one pass. That may be a
+        library's, for a network that multiplies by weights outside of such layers (attention, functional convolutions,
+        recurrent layers), and for any that shows an image to a layer of weights several times in one pass. That may be a
         spiking network that is run in time by its own code, whose spikes nobody sees here, or one that shares a layer between
         places on purpose.
     """
@@ -97,7 +98,7 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
     fresh, data = view(net).eval(), as_samples(data)
     device = next(net.parameters(), data.labels).device
     image = data.first(1).to(device).batch(torch.arange(1))[0]
-    if repeats(fresh, image):
+    if repeats(fresh, image) or _multiplies_elsewhere(fresh, image):
         return {}
     fed: Mapping[str, float] | None = {}
     if isinstance(fresh, SpikingNetwork):
@@ -113,6 +114,28 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
     return {name: counter.per_image(len(data)) for name, counter in counters.items()}
 
 
+def _multiplies_elsewhere(net: nn.Module, image: Tensor) -> bool:
+    """Whether not all products of tensors are those of convolutions and linear layers."""
+    fresh, products = view(net), 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> None:
+        nonlocal products
+        assert isinstance(layer, WeightLayer)
+        (x,) = inputs or named.values()
+        products += _uses(layer, x, output) * layer.weight.numel()
+
+    for layer in weight_layers(fresh).values():
+        layer.register_forward_hook(count, with_kwargs=True)
+    with FlopCounterMode(display=False) as counter:
+        fresh(image)
+    return counter.get_total_flops() != 2 * products or any(isinstance(module, nn.RNNBase) for module in fresh.modules())
+
+
+def _uses(layer: WeightLayer, x: Tensor, output: Tensor) -> int:
+    """How often each weight is used: by every place of the output, or of the input of a transposed convolution."""
+    return (x if isinstance(layer, TRANSPOSED) else output).numel() // len(layer.weight)
+
+
 class _Counter:
     """Counts what a layer does: ``unit`` spikes stand behind a value of 1 at its input; 0: its input is no spikes."""
 
@@ -124,7 +147,7 @@ class _Counter:
 
     def count(self, _: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> None:
         (x,) = inputs or named.values()
-        self.dense = output.numel() // len(output) // len(self.layer.weight) * self.weights
+        self.dense = _uses(self.layer, x, output) // len(output) * self.weights
         if not self.unit:
             self.macs += self.dense * len(output)
             return
@@ -146,65 +169,11 @@ def fan_out(layer: WeightLayer, x: Tensor) -> Tensor:
     ones = torch.ones_like(x, dtype=torch.float64).requires_grad_()
     mask = (layer.weight != 0).to(torch.float64)
     changed = with_tensors(
-        layer, {"weight": mask} if layer.bias is None else {"weight": mask, "bias": mask.new_zeros(len(mask))}
+        layer, {"weight": mask} if layer.bias is None else {"weight": mask, "bias": mask.new_zeros(layer.bias.shape)}
     )
     with torch.enable_grad():
         total = changed.forward(ones).sum()  # the method itself: whoever listens to the layer is not to hear of this
     return torch.autograd.grad(total, ones)[0][0]
-
-
-SHAPING = {
-    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d),
-    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat, F.dropout),
-    *("flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"),
-    *(operator.add, operator.iadd, torch.add, "add", "add_", operator.getitem),
-}
-"""Modules, functions and methods behind which a value stands for as many spikes as before."""
-
-POOLING = {nn.AvgPool1d, nn.AvgPool2d, F.avg_pool1d, F.avg_pool2d}
-AVERAGING = {nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, torch.mean, "mean"}
-
-
-def fed_by_spikes(net: SpikingNetwork, x: Tensor) -> dict[str, float] | None:
-    """How many spikes a value of 1 at the input of each layer of weights stands for, 0 for layers fed by analog values; None
-    where the forward pass cannot be followed.
-
-    Arguments:
-        net: in eval mode.
-        x: an image, ``[1,C,H,W]``.
-    """
-    run = faithful(net.body, net.begun(x), lambda graph: _Followed(net.body, garbage_collect_values=False, graph=graph))
-    return None if run is None else run.fed
-
-
-class _Followed(fx.Interpreter):
-    """Runs a body step by step, and notes for every value how many spikes 1 of it stands for."""
-
-    fed: dict[str, float]
-    units: dict[fx.Node, float]
-
-    def run_node(self, n: fx.Node) -> Any:
-        if n.op == "placeholder":
-            self.fed, self.units = {}, {}
-        tensors = [node for node in n.all_input_nodes if isinstance(self.env[node], Tensor)]
-        units = {self.units[node] for node in tensors}
-        unit = units.pop() if len(units) == 1 else 0.0
-        out = super().run_node(n)
-        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
-        kind = type(module) if module is not None else n.target
-        if isinstance(module, WeightLayer):
-            name = str(n.target)
-            self.fed[name] = unit if self.fed.get(name, unit) == unit else 0.0
-        if isinstance(module, NeuronLayer):
-            self.units[n] = 1.0
-        elif kind in POOLING:
-            kernel: Any = module.kernel_size if module is not None else n.kwargs.get("kernel_size") or n.args[1]
-            self.units[n] = unit * (prod(kernel) if isinstance(kernel, tuple) else kernel ** (out.dim() - 2))
-        elif kind in AVERAGING:
-            self.units[n] = unit * self.env[tensors[0]].numel() / out.numel()
-        else:
-            self.units[n] = unit if kind in SHAPING else 0.0
-        return out
 
 
 def measured(here: Evaluated) -> Energy | None:

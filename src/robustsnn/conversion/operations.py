@@ -1,0 +1,167 @@
+"""One table of the operations that networks are made of: what conversion makes of them, and what energy and scaling know."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from robustsnn.models import Normalize
+from robustsnn.models.layers import WeightLayer
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Operations that are alike.
+
+    Arguments:
+        name: as people call them.
+        becomes: what conversion makes of them.
+        modules: those that are layers.
+        calls: those that are functions, and the names of those that are methods of a tensor.
+    """
+
+    name: str
+    becomes: str
+    modules: tuple[type[nn.Module], ...] = ()
+    calls: frozenset[Any] = frozenset()
+
+
+RELU = Kind(
+    "ReLU",
+    "spiking neurons, a layer of their own for each use",
+    (nn.ReLU,),
+    frozenset({F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}),
+)
+CLAMPS: frozenset[Any] = frozenset({torch.clamp, torch.clamp_min, torch.clip, "clamp", "clamp_min", "clip"})
+"""They are a ReLU where they are one at 0."""
+
+WEIGHTS = Kind(
+    "convolutions and linear layers",
+    "kept",
+    get_args(WeightLayer),
+    frozenset({
+        F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
+        operator.matmul, torch.matmul, torch.mm, torch.bmm, torch.einsum, "matmul", "mm", "bmm",
+    }),
+)  # fmt: skip
+NORMS = Kind(
+    "norms",
+    "kept; running statistics are found anew, unless they are to be kept",
+    (
+        nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
+        nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, Normalize,
+    ),
+    frozenset({F.group_norm, F.layer_norm, F.rms_norm}),
+)  # fmt: skip
+POOLS = Kind(
+    "average pools",
+    "kept",
+    (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    frozenset({F.avg_pool1d, F.avg_pool2d, F.avg_pool3d}),
+)
+MEANS = Kind(
+    "means",
+    "kept",
+    (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    frozenset({F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.mean, "mean"}),
+)
+SHAPES = Kind(
+    "reshapes, permutations, parts, padding",
+    "kept",
+    (
+        nn.Flatten, nn.Unflatten, nn.Identity, nn.Unfold, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
+        nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
+        nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, nn.ReplicationPad1d, nn.ReplicationPad2d,
+        nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
+    ),
+    frozenset({
+        torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.swapaxes, torch.swapdims, torch.movedim,
+        torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.narrow, torch.flip, torch.roll, torch.tile,
+        torch.clone, torch.unbind, operator.getitem, F.unfold, F.pad, F.pixel_shuffle, F.pixel_unshuffle,
+        "flatten", "unflatten", "view", "reshape", "permute", "transpose", "swapaxes", "swapdims", "movedim", "t",
+        "squeeze", "unsqueeze", "chunk", "split", "narrow", "flip", "roll", "tile", "repeat", "clone", "unbind",
+        "contiguous", "expand", "expand_as", "view_as", "to", "float", "type_as",
+    }),
+)  # fmt: skip
+DROPOUTS = Kind(
+    "dropout",
+    "kept; nothing in eval mode",
+    (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    frozenset({F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}),
+)
+SUMS = Kind(
+    "additions",
+    "kept",
+    calls=frozenset({
+        operator.add, operator.iadd, operator.sub, operator.isub, operator.neg, torch.add, torch.sub, torch.neg,
+        "add", "add_", "sub", "sub_", "neg",
+    }),
+)  # fmt: skip
+JOINS = Kind(
+    "concatenations",
+    "kept",
+    calls=frozenset({torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.vstack}),
+)
+TOTALS = Kind("sums over an axis", "kept", calls=frozenset({torch.sum, "sum"}))
+PRODUCTS = Kind(
+    "products",
+    "kept, where no more than one factor comes from activations",
+    calls=frozenset({operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"}),
+)
+QUOTIENTS = Kind(
+    "quotients",
+    "kept, where the divisor does not come from activations",
+    calls=frozenset({operator.truediv, operator.itruediv, torch.div, torch.divide, "div", "div_"}),
+)
+RESIZES = Kind("upsampling", "kept", (nn.Upsample,), frozenset({F.interpolate}))
+SIZES = Kind(
+    "questions about shapes",
+    "kept",
+    calls=frozenset({getattr, len, operator.floordiv, operator.mod, "size", "dim", "numel"}),
+)
+MAX_POOLS = Kind(
+    "max-pools",
+    "refused; with allow={'max_pool'} kept: the logical or of the spikes",
+    (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    frozenset({F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, torch.max_pool2d}),
+)
+
+KINDS = (
+    RELU,
+    WEIGHTS,
+    NORMS,
+    POOLS,
+    MEANS,
+    SHAPES,
+    DROPOUTS,
+    SUMS,
+    JOINS,
+    TOTALS,
+    PRODUCTS,
+    QUOTIENTS,
+    RESIZES,
+    SIZES,
+    MAX_POOLS,
+)
+"""All that conversion knows; anything else is refused."""
+CALLS: frozenset[Any] = frozenset[Any]().union(CLAMPS, *(kind.calls for kind in KINDS))
+LINEAR_IN_EACH = (WEIGHTS, PRODUCTS, QUOTIENTS)
+"""Of several factors that come from spikes, they would be a product of spikes."""
+
+
+def kind_of(node: fx.Node, module: nn.Module | None) -> Kind | None:
+    """What a step of a forward pass is; None for what conversion does not know, and for what is no operation."""
+    if node.op == "call_module":
+        return next((kind for kind in KINDS if isinstance(module, kind.modules)), None)
+    if node.op not in ("call_function", "call_method"):
+        return None
+    if node.target in CLAMPS:
+        low = node.kwargs.get("min", node.args[1] if len(node.args) > 1 else None)
+        high = node.kwargs.get("max", node.args[2] if len(node.args) > 2 else None)
+        return RELU if low == 0 and low is not None and high is None else None
+    return next((kind for kind in KINDS if node.target in kind.calls), None)

@@ -1,0 +1,58 @@
+"""How many spikes the values inside a spiking network stand for."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from torch import Tensor, fx
+
+from robustsnn.conversion.fold import faithful
+from robustsnn.conversion.operations import DROPOUTS, JOINS, MAX_POOLS, MEANS, POOLS, SHAPES, SUMS, TOTALS, kind_of
+from robustsnn.models.layers import WeightLayer
+from robustsnn.spiking import NeuronLayer, SpikingNetwork
+
+SAME = (SHAPES, DROPOUTS, SUMS, JOINS, TOTALS, MAX_POOLS)
+"""Behind these a value stands for as many spikes as before."""
+
+
+def fed_by_spikes(net: SpikingNetwork, x: Tensor) -> dict[str, float] | None:
+    """How many spikes a value of 1 at the input of each layer of weights stands for, 0 for layers fed by analog values; None
+    where the forward pass cannot be followed.
+
+    Arguments:
+        net: in eval mode.
+        x: an image, ``[1,C,H,W]``.
+    """
+    run = faithful(net.body, net.begun(x), lambda graph: _Followed(net.body, garbage_collect_values=False, graph=graph))
+    return None if run is None else run.fed
+
+
+class _Followed(fx.Interpreter):
+    """Runs a body step by step, and notes for every value how many spikes 1 of it stands for."""
+
+    fed: dict[str, float]
+    units: dict[fx.Node, float]
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "placeholder":
+            self.fed, self.units = {}, {}
+        tensors = [node for node in n.all_input_nodes if isinstance(self.env[node], Tensor)]
+        units = {self.units[node] for node in tensors}
+        unit = units.pop() if len(units) == 1 else 0.0
+        out = super().run_node(n)
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        kind = kind_of(n, module)
+        if isinstance(module, WeightLayer):
+            name = str(n.target)
+            self.fed[name] = unit if self.fed.get(name, unit) == unit else 0.0
+        if isinstance(module, NeuronLayer):
+            self.units[n] = 1.0
+        elif kind is POOLS:
+            kernel: Any = module.kernel_size if module is not None else n.kwargs.get("kernel_size") or n.args[1]
+            self.units[n] = unit * (prod(kernel) if isinstance(kernel, tuple) else kernel ** (out.dim() - 2))
+        elif kind is MEANS:
+            self.units[n] = unit * self.env[tensors[0]].numel() / out.numel()
+        else:
+            self.units[n] = unit if kind in SAME else 0.0
+        return out
