@@ -64,7 +64,7 @@ ODD = {
         r"\[2, 5, 5, 3\]: .*channels come first, as \[N,C,H,W\]",
     ),
     "maps": (lambda: nn.Conv2d(1, 3, 1), DATA, r"gives \[2, 3, 4, 4\] for 2 inputs: let it give logits \[2, K\]"),
-    "two answers": (lambda: nn.Sequential(body(), Twice()), DATA, "gives tuple for 2 inputs"),
+    "two answers": (lambda: nn.Sequential(body(), Twice()), DATA, "gives a tuple for 2 inputs"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), DATA, "'1.weight' of Sequential has no shape yet"),
     "made in inference mode": (made_in_inference_mode, DATA, "takes no gradients: make or load it outside"),
 }

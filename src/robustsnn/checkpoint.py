@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn import models
+from robustsnn.compute import copied
 from robustsnn.conversion import Blueprint
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build, nearest, one_line
@@ -122,7 +122,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     try:
         if body is None:
             _check_shapes(model, tensors, "body." if header.kind == "snn" else "")
-        net = models.create(**model) if body is None else copy.deepcopy(body)
+        net = models.create(**model) if body is None else copied(body)
         if header.kind == "snn":
             dynamics = dict(header.spiking["dynamics"])
             dynamics |= {kind: build(kind, known, dynamics[kind]) for kind, known in _KINDS.items()}
@@ -183,7 +183,11 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
         renamed = {head + name.removeprefix(prefix): value for name, value in renamed.items()}
     given = {name for name in own if not name.endswith(("normalize.mean", "normalize.std", "num_batches_tracked"))}
     if missing := sorted(given - set(renamed)):
-        raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?")
+        first = {name.partition(".")[0] for name in tensors}
+        also = (
+            f" All their names begin with '{first.pop()}.': take it off, if a wrapper put it there" if len(first) == 1 else ""
+        )
+        raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?{also}")
     if damaged := [name for name, value in renamed.items() if not value.isfinite().all()]:
         raise ValueError(f"the weights hold NaN or infinity in {damaged[0]!r}: train that network again")
     for name, value in renamed.items():

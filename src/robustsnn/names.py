@@ -40,6 +40,11 @@ def one_line(said: object, most: int | None = 200) -> str:
     return " ".join(str(said).split())[:most] or type(said).__name__
 
 
+def is_toml(name: str) -> bool:
+    """Whether a text is the path of a file of recipes or protocols, and no name."""
+    return name.lower().endswith(".toml")
+
+
 def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
     """The entry ``name`` of a table of named things.
 

@@ -41,6 +41,9 @@ class OwnAttack(Ranged, ABC):
     def __call__(
         self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
     ) -> Inputs:
+        given_as = next((type(each).__name__ for each in (x, y) if not isinstance(each, Tensor)), "")
+        if given_as:
+            raise ValueError(f"attacks take tensors, not a {given_as}: give torch.as_tensor(...) of it")
         if not x.is_floating_point():
             raise ValueError(f"attacks move floats in [0, 1], not {x.dtype}: give x.float() / 255 of bytes")
         if y.is_floating_point() or y.shape != x.shape[:1]:
@@ -48,8 +51,10 @@ class OwnAttack(Ranged, ABC):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False):
                 return self(model, x.clone(), y.clone(), threat, rng=rng, judge=judge)
-        rng = given(rng)
-        return self.search(Task(model, x.detach(), y.long(), accepted(self, threat), rng, noise(rng), judge))
+        threat, x, rng = accepted(self, threat), x.detach(), given(rng)
+        if not threat.contains(x, x).all():
+            raise ValueError(f"samples must be in [0, 1], but range over {x.min():.4g} .. {x.max():.4g}: divide bytes by 255")
+        return self.search(Task(model, x, y.long(), threat, rng, noise(rng), judge))
 
     @abstractmethod
     def search(self, task: Task) -> Tensor:

@@ -14,7 +14,7 @@ from robustsnn.cli.arguments import SHELLS, Completion, Doctor, Evaluate, Export
 from robustsnn.cli.parse import HOW, few, flags, for_protocol, parse
 from robustsnn.cli.terminal import Terminal
 from robustsnn.lazy import later
-from robustsnn.names import find
+from robustsnn.names import find, is_toml
 from robustsnn.recipes import Recipe, load_recipe, packaged
 from robustsnn.recipes.recipe import from_table
 from robustsnn.zoo import PREFIX, zoo
@@ -131,7 +131,7 @@ def _measurable(given: str) -> str:
     """
     if is_checkpoint(given):
         return given
-    if given in packaged() or given.endswith(".toml") or given.partition(":")[0] in packaged():
+    if given in packaged() or is_toml(given) or given.partition(":")[0] in packaged():
         raise ValueError(
             f"{given} is a recipe, and evaluate takes a checkpoint: write 'robustsnn run {given} --until evaluate'"
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 from robustsnn.cli.arguments import Report
 from robustsnn.cli.terminal import Terminal
+from robustsnn.names import is_toml
 from robustsnn.recipes import measuring, packaged
 from robustsnn.reporting.board import Group, differences, groups, winner
 
@@ -16,7 +17,7 @@ def compare(chosen: Report, terminal: Terminal) -> None:
     """
     for folder in chosen.folders:
         recipe = str(folder)
-        if not folder.is_dir() and (recipe in packaged() or recipe.endswith(".toml")):
+        if not folder.is_dir() and (recipe in packaged() or is_toml(recipe)):
             raise ValueError(
                 f"{recipe} is a recipe, and report takes folders of runs: 'robustsnn run {recipe}' writes its report"
             )

@@ -1,5 +1,6 @@
 """From the words of a command line to its exit status. Every error is one line that says what, where and what to do."""
 
+import errno
 import os
 import signal
 import sys
@@ -88,6 +89,9 @@ def _main(args: Sequence[str]) -> int:
         complain(f"error: {one_line(error, None)}")
         return 2
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            complain(f"error: a name is too long for this file system ({one_line(error)}): choose a shorter one")
+            return 2
         if isinstance(error, BrokenPipeError) and {*HELP} & {*args}:  # tyro prints help, and nobody reads it
             unheard(sys.stdout)
             return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy as shallow_copy
+from copy import deepcopy
 from types import MethodType
 from typing import TypeVar
 
@@ -56,6 +57,17 @@ def rewire(net: nn.Module, swap: Swap) -> nn.Module:
 def view(net: Net) -> Net:
     """A copy of the module tree of ``net`` over the very same tensors: see `rewire`."""
     return rewire(net, lambda _, __: None)  # type: ignore[return-value]
+
+
+def copied(net: Net) -> Net:
+    """A deep copy; of a weight that a hook computes before every call, without the graph that torch refuses to copy."""
+    fresh = view(net)
+    for module in fresh.modules():
+        computed = {
+            key: value.detach() for key, value in module.__dict__.items() if isinstance(value, Tensor) and value.grad_fn
+        }
+        module.__dict__.update(computed)
+    return deepcopy(fresh)
 
 
 def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

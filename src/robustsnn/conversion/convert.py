@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -11,16 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.compute import rewire, unwrapped, view
+from robustsnn.compute import copied, rewire, unwrapped, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.calibrate import calibrate, first_batches
 from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import Layer, rectified, trace
+from robustsnn.data.contract import takes
 from robustsnn.models import QCFS
 from robustsnn.names import BatchNorm, Granularity, one_line
 from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Constant, Signal
+from robustsnn.spiking.spiking import Spiking
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,25 @@ class ConversionReport:
         calibrated: thresholds at scale 1 by module path, in firing order; their mean where a layer has one per channel.
         scale: what they were multiplied by.
         runs_once: the neurons fed by the part that is the same at every step; empty where the image is repeated instead.
+        remarks: what to know before the network is used.
     """
 
     layers: tuple[Layer, ...]
     calibrated: dict[str, float]
     scale: float
     runs_once: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rows = [f"{layer.place:<32} {layer.kind:<18} {layer.action}" for layer in self.layers]
         rows += [f"{name:<32} threshold {value:.4g} x {self.scale:g}" for name, value in self.calibrated.items()]
-        return "\n".join(rows)
+        return "\n".join([*rows, *self.remarks])
+
+
+UNSCALED = (
+    "no batch norm takes in that spikes are of height 1: biases stay as large as in the ANN, so finetune, or convert with "
+    "batch_norm='keep'"
+)
 
 
 @ieee()
@@ -96,9 +105,12 @@ def convert(
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     ann = unwrapped(ann)
+    if isinstance(ann, Spiking):
+        raise ValueError(f"{type(ann).__name__} spikes already: net.replace(timesteps=...) changes how it runs")
     used = first_batches(data, limit, ann)
+    takes(ann, signal.stills(used[0]))
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
-    body, kept = copy.deepcopy(ann), dict[str, Tensor]()
+    body, kept = copied(ann), dict[str, Tensor]()
     if batch_norm == "keep" and not learned:
         if granularity != "layer":
             raise ValueError("batch_norm='keep' gives all channels of a layer one threshold: use granularity='layer'")
@@ -117,7 +129,9 @@ def convert(
         calibrated = calibrate(net, used, percentile, calibration_timesteps, **settings)
         found = {name: torch.as_tensor(value) for name, value in calibrated.items()} | found
     net = net.replace({name: scale * value for name, value in found.items()})
-    net.conversion_report = ConversionReport(layers, {n: float(v.mean()) for n, v in found.items()}, scale, runs_once)
+    remarks = () if kept or learned or any(isinstance(module, _BatchNorm) for module in ann.modules()) else (UNSCALED,)
+    means = {name: float(value.mean()) for name, value in found.items()}
+    net.conversion_report = ConversionReport(layers, means, scale, runs_once, remarks)
     renew(net, batch_norm, used)
     return net
 
@@ -157,21 +171,12 @@ def spiking(
 @torch.no_grad()
 def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
     few = images[:3]
-    expected, found = (_logits(view(net).eval(), few.clone()) for net in (ann, body))
+    expected, found = (view(net).eval()(few.clone()) for net in (ann, body))
     if not torch.allclose(expected, found, rtol=1e-4, atol=1e-5):
         raise ValueError(
             f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a tensor that is "
             "read under another name (a view); use out-of-place operations"
         )
-
-
-def _logits(net: nn.Module, images: Tensor) -> Tensor:
-    logits = net(images)
-    if not isinstance(logits, Tensor):
-        raise ValueError(f"{type(net).__name__} gives a {type(logits).__name__}: let it give logits [N,K] and nothing else")
-    if not logits.isfinite().all():
-        raise ValueError(f"{type(net).__name__} gives logits that are NaN or infinite: its weights or statistics are damaged")
-    return logits
 
 
 @torch.no_grad()
@@ -184,7 +189,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     )
     plain = view(body).eval()
     try:
-        once = _logits(plain, few)
+        once = plain(few)
         alone = torch.cat([plain(image[None]) for image in few])
     except RuntimeError as error:
         raise ValueError(

@@ -181,7 +181,8 @@ def followed(body: nn.Module) -> fx.Graph:
 def traced(body: nn.Module) -> fx.Graph:
     """What torch.fx makes of a body; ``len(x)`` of a tensor becomes a step."""
     scopes = {id(scope): scope for module in body.modules() if (scope := getattr(module.forward, "__globals__", None))}
-    plain = [scope for scope in scopes.values() if "len" not in scope and not str(scope.get("__name__")).startswith("torch.")]
+    plain = [s for s in scopes.values() if s.get("len", len) is len and not str(s.get("__name__")).startswith("torch.")]
+    named = [scope for scope in plain if "len" in scope]  # as in the code that torch.fx writes
     for scope in plain:
         scope["len"] = _length
     try:
@@ -189,6 +190,8 @@ def traced(body: nn.Module) -> fx.Graph:
     finally:
         for scope in plain:
             del scope["len"]
+        for scope in named:
+            scope["len"] = len
 
 
 def _length(of: Any) -> Any:

@@ -7,22 +7,22 @@ addition brings the activation together with the output of a layer, that layer's
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.compute import view
+from robustsnn.compute import copied, view
 from robustsnn.conversion.calibrate import exact_percentile
 from robustsnn.conversion.fold import followed
-from robustsnn.conversion.operations import PRODUCTS, SIZES, SUMS
+from robustsnn.conversion.operations import PRODUCTS, SAMPLE_NORMS, SIZES, SUMS
 from robustsnn.models.layers import WeightLayer
 
-INVARIANT = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+INVARIANT: tuple[Any, ...] = SAMPLE_NORMS.modules
 
 
 def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
@@ -39,7 +39,7 @@ def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
     while True:
         groups = {name: max(heights[other] for other in heights if shared[other] == shared[name]) for name in heights}
         try:
-            return Scaled(copy.deepcopy(body), groups)
+            return Scaled(copied(body), groups)
         except _Together as two:
             kept, gone = (shared[name] for name in two.names)
             shared = {name: kept if group == gone else group for name, group in shared.items()}

@@ -7,8 +7,19 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.conversion.operations import DROPOUTS, LINEAR_IN_EACH, MAX_POOLS, QUOTIENTS, RELU, SIZES, Kind, kind_of
+from robustsnn.conversion.operations import (
+    DROPOUTS,
+    LINEAR_IN_EACH,
+    MAX_POOLS,
+    QUOTIENTS,
+    RELU,
+    SAMPLE_NORMS,
+    SIZES,
+    Kind,
+    kind_of,
+)
 
 _DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
     F.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d, F.dropout2d: nn.Dropout2d, F.dropout3d: nn.Dropout3d,
@@ -24,6 +35,12 @@ def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tu
     if kind is DROPOUTS and not module:
         arguments = dict(zip(("p",), node.args[1:2], strict=False)) | {k: v for k, v in node.kwargs.items() if k == "p"}
         return "kept: made a module from functional dropout", _DROPOUTS[node.target](**arguments)  # type: ignore[index]
+    if isinstance(module, nn.SyncBatchNorm):
+        raise ValueError(f"{what} runs in several processes: load the weights into a network with plain batch norms")
+    if isinstance(module, _BatchNorm) and module.running_mean is None:
+        raise ValueError(
+            f"{what} normalises by the batch itself, into which time is folded: train it with track_running_stats=True"
+        )
     if kind is MAX_POOLS and "max_pool" not in allow:
         raise ValueError(
             f"{what} is a max-pool, which loses the rate of spikes: use an average pool, or pass allow={{'max_pool'}} to "
@@ -39,6 +56,8 @@ def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tu
             f"{what} cannot be converted: a spiking network is made of ReLU, "
             "convolutions, linears, norms, average pools, additions, concatenations and reshapes; express it by those"
         )
+    if kind is SAMPLE_NORMS:
+        return kind.becomes, None
     return "kept: max-pooling of spikes is their logical or" if kind is MAX_POOLS else "kept", None
 
 

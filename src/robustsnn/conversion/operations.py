@@ -46,18 +46,20 @@ WEIGHTS = Kind(
     get_args(WeightLayer),
     frozenset({
         F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
-        operator.matmul, torch.matmul, torch.mm, torch.bmm, torch.einsum, "matmul", "mm", "bmm",
+        operator.matmul, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum, torch.tensordot, "matmul", "mm", "bmm",
     }),
 )  # fmt: skip
 NORMS = Kind(
-    "norms",
+    "batch norms, and `Normalize`",
     "kept; running statistics are found anew, unless they are to be kept",
-    (
-        nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
-        nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, Normalize,
-    ),
+    (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, Normalize),
+)
+SAMPLE_NORMS = Kind(
+    "norms by the sample",
+    "kept: they normalise every time step by itself, which is not exact: finetune",
+    (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     frozenset({F.group_norm, F.layer_norm, F.rms_norm}),
-)  # fmt: skip
+)
 POOLS = Kind(
     "average pools",
     "kept",
@@ -82,9 +84,11 @@ SHAPES = Kind(
     frozenset({
         torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.swapaxes, torch.swapdims, torch.movedim,
         torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.narrow, torch.flip, torch.roll, torch.tile,
-        torch.clone, torch.unbind, operator.getitem, F.unfold, F.pad, F.pixel_shuffle, F.pixel_unshuffle,
+        torch.clone, torch.unbind, torch.index_select, torch.tensor_split, operator.getitem,
+        F.unfold, F.pad, F.pixel_shuffle, F.pixel_unshuffle,
         "flatten", "unflatten", "view", "reshape", "permute", "transpose", "swapaxes", "swapdims", "movedim", "t",
         "squeeze", "unsqueeze", "chunk", "split", "narrow", "flip", "roll", "tile", "repeat", "clone", "unbind",
+        "index_select", "tensor_split",
         "contiguous", "expand", "expand_as", "view_as", "to", "float", "type_as",
     }),
 )  # fmt: skip
@@ -135,6 +139,7 @@ KINDS = (
     RELU,
     WEIGHTS,
     NORMS,
+    SAMPLE_NORMS,
     POOLS,
     MEANS,
     SHAPES,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
 
-from robustsnn.compute import rewire
+from robustsnn.compute import copied, rewire
 from robustsnn.conversion.calibrate import first_batches
 from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.trace import trace
@@ -40,7 +39,7 @@ def staircase(
     Source: the activation of Bu et al. 2022, its thresholds found as conversion finds those of neurons.
     """
     used = first_batches(data, limit, ann)
-    body, _ = trace(copy.deepcopy(ann), allow)
+    body, _ = trace(copied(ann), allow)
     found = scaled(body, heights_of(body, used, percentile))
     return climbing(found.body, levels, found.thresholds).to(used[0].device)
 

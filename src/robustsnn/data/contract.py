@@ -17,34 +17,46 @@ def answers(net: nn.Module, samples: Samples) -> Tensor:
         ValueError: the network cannot take gradients or such inputs, or does not answer with finite float32 logits, two or
             more of them and one for every label.
     """
-    name = type(net).__name__
-    for path, parameter in net.named_parameters():
-        if is_lazy(parameter):
-            raise ValueError(f"parameter {path!r} of {name} has no shape yet: run the network once on a sample")
-        if parameter.is_inference():
-            raise ValueError(f"{name} was made inside torch.inference_mode() and takes no gradients: make or load it outside")
     few = samples.first(2).to(next(net.parameters(), samples.labels).device)
-    x, _ = few.batch(torch.arange(len(few)))
-    others = {parameter.dtype for parameter in net.parameters() if parameter.is_floating_point()} - {torch.float32}
-    remedy = f"; parameters are {', '.join(map(str, others))}, but inputs are float32: use net.float()" if others else ""
-    try:
-        logits = view(net).eval()(x)
-    except Exception as error:
-        last = x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3)
-        remedy = remedy or ("; channels come first, as [N,C,H,W]" if last else "; give such as it was made for")
-        raise ValueError(f"{name} cannot take inputs {list(x.shape)}: {one_line(error)}{remedy}") from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"{name} gives {found} for {len(x)} inputs: let it give logits [{len(x)}, K], one per class")
-    if logits.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name} gives logits of {logits.dtype}{remedy or ': let it give float32'}")
+    logits, name = takes(net, few.batch(torch.arange(len(few)))[0]), type(net).__name__
     if logits.shape[1] < 2:
         raise ValueError(f"{name} gives one number per input, which has no largest: let it give two logits, one per class")
-    if not logits.isfinite().all():
-        raise ValueError(f"{name} gives logits that are NaN or infinite: its weights, or what it divides by, are damaged")
     if len(samples) and (highest := int(samples.labels.max())) >= logits.shape[1]:
         raise ValueError(
             f"labels go up to {highest}, but {name} has logits for 0 .. {logits.shape[1] - 1} only: "
             "number the classes from 0, or give the data that it was made for"
         )
+    return logits
+
+
+@torch.no_grad()
+def takes(net: nn.Module, x: Tensor) -> Tensor:
+    """Finite logits ``[n,K]`` of ``net`` in eval mode on inputs ``[n, ...]``. Raises ValueError: it gives anything else,
+    cannot take such inputs, or takes no gradients."""
+    name = type(net).__name__
+    for path, module in net.named_modules():
+        if type(module).__module__.startswith("torch.ao.nn."):
+            raise ValueError(f"layer {path!r} of {name} is quantised and has no gradient: give the network it was made from")
+    for path, parameter in net.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(f"parameter {path!r} of {name} has no shape yet: run the network once on a sample")
+        if parameter.is_meta:
+            raise ValueError(f"parameter {path!r} of {name} is on the device 'meta' and has no values: load its weights")
+        if parameter.is_inference():
+            raise ValueError(f"{name} was made inside torch.inference_mode() and takes no gradients: make or load it outside")
+    others = {parameter.dtype for parameter in net.parameters() if parameter.is_floating_point()} - {torch.float32}
+    remedy = f"; parameters are {', '.join(map(str, others))}, but inputs are float32: use net.float()" if others else ""
+    try:
+        logits = view(net).eval()(x.clone())
+    except Exception as error:
+        last = x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3)
+        remedy = remedy or ("; channels come first, as [N,C,H,W]" if last else "; give such as it was made for")
+        raise ValueError(f"{name} cannot take inputs {list(x.shape)}: {one_line(error)}{remedy}") from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        found = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ValueError(f"{name} gives {found} for {len(x)} inputs: let it give logits [{len(x)}, K], one per class")
+    if logits.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name} gives logits of {logits.dtype}{remedy or ': let it give float32'}")
+    if not logits.isfinite().all():
+        raise ValueError(f"{name} gives logits that are NaN or infinite: its weights, statistics, or divisors are damaged")
     return logits

@@ -38,7 +38,7 @@ def columns(names: Iterable[str], kinds: Mapping[str, Any], label: str = "") -> 
         return image, label
     raise ValueError(
         f"of the columns {', '.join(names)} one must be called 'image' and one 'label', since which ones are meant is not "
-        "guessed: rename them (rename_column of the library datasets)"
+        "guessed: rename them (rename_column of the library datasets). A folder of a single class has no labels"
     )
 
 

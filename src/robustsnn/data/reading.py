@@ -157,7 +157,7 @@ def _tensor(x: Any) -> Tensor:
     if isinstance(x, np.ndarray) and not x.flags.writeable:
         x = x.copy()
     try:
-        return torch.as_tensor(x).detach()
+        return torch.as_tensor(x).detach().to_dense()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"inputs cannot be {type(x).__name__} ({one_line(error)}): give tensors, arrays or PIL images"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from robustsnn.compute import copied
 from robustsnn.conversion import folded
 from robustsnn.conversion.fold import followed
 from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, End, Fire, Flat, Kind, Layer, Pool, Shape
@@ -37,7 +37,7 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
     Raises:
         ValueError: an operation that other simulators do not know, named with its module, or a shape that does not fit.
     """
-    view = folded(deepcopy(net).cpu())
+    view = folded(copied(net).cpu())
     assert isinstance(view, SpikingNetwork)
     graph = followed(view.body)
     image = view.begun(torch.zeros(1, *shape, dtype=next(view.body.parameters()).dtype))

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from robustsnn.compute import view, with_tensors
 from robustsnn.files import write_atomic
-from robustsnn.models import weight_layers
+from robustsnn.models import weight_layers, weight_of
 from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork, unrolled
 
@@ -25,7 +25,7 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
     Raises ValueError: a forward pass that torch.export cannot follow, or a shape ``(C, H, W)`` of images that do not fit.
     """
     layers = weight_layers(view(net).eval()).items()
-    computed = {f"{name}.weight": layer.weight.detach() for name, layer in layers if "weight" not in layer._parameters}
+    computed = {f"{name}.weight": weight_of(layer).detach() for name, layer in layers if "weight" not in layer._parameters}
     fresh = with_tensors(net, computed).eval()
     assert isinstance(fresh, SpikingNetwork)
     parameter = next(fresh.parameters())

@@ -19,7 +19,7 @@ from robustsnn.evaluation.member import (
     Strongest,
     path,
 )
-from robustsnn.names import Rule, find, nearest
+from robustsnn.names import Rule, find, is_toml, nearest
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
 
@@ -145,7 +145,7 @@ def protocol(name: str) -> Protocol:
     Raises:
         ValueError: an unknown name, attack or path, or a file that is no protocol.
     """
-    if not name.endswith(".toml"):
+    if not is_toml(name):
         return find("protocol", PROTOCOLS, name)
     try:
         table = tomllib.loads(Path(name).read_text(encoding="utf-8-sig"))

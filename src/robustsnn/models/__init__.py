@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn.models.layers import Normalize, initialise, own_weights, weight_layers
+from robustsnn.models.layers import Normalize, initialise, own_weights, weight_layers, weight_of
 from robustsnn.models.outside import outside
 from robustsnn.models.qcfs import QCFS
 from robustsnn.models.resnet import resnet, wideresnet
@@ -98,5 +98,6 @@ __all__ = [
     "resnet",
     "vgg",
     "weight_layers",
+    "weight_of",
     "wideresnet",
 ]

@@ -95,6 +95,14 @@ def weight_layers(net: nn.Module) -> dict[str, WeightLayer]:
     return {name: module for name, module in net.named_modules() if isinstance(module, WeightLayer)}
 
 
+def weight_of(layer: WeightLayer) -> Tensor:
+    """Its weight as a forward pass would use it now, also where a hook computes it before every call."""
+    for hook in layer._forward_pre_hooks.values():
+        if "weight" in (getattr(hook, "name", None), getattr(hook, "_tensor_name", None)):
+            hook(layer, ())
+    return layer.weight
+
+
 def own_weights(net: nn.Module) -> dict[str, nn.Parameter]:
     """Their weights, to be changed in place. Raises ValueError: a layer computes its weight, so that nothing would change."""
     found = {}

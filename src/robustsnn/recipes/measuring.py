@@ -95,7 +95,7 @@ def _command(run: Run) -> str:
     """What makes the same run again: the packaged recipe if it is that, else the one in the run's folder."""
     name = run.recipe.name
     same = name in packaged() and load_recipe(name) == run.recipe
-    again = ("--out", str(run.out.with_name(f"{run.out.name}-again")))
+    again = ("--out", str(run.out.parent / f"{run.out.resolve().name}-again"))
     return shlex.join(("robustsnn", "run", *((name,) if same else (str(run.out / "recipe.toml"), *again))))
 
 

@@ -12,7 +12,7 @@ import tomli_w
 import tyro
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from robustsnn.names import find, nearest
+from robustsnn.names import find, is_toml, nearest
 from robustsnn.recipes.readers import neuron, surrogate
 from robustsnn.recipes.sections import (
     Conversion,
@@ -163,7 +163,7 @@ def load_recipe(name: str) -> Recipe:
         ValueError: no such recipe, baseline or file, no TOML, or a wrong key or value.
     """
     whole, colon, baseline = name.rpartition(":")
-    if not colon or name.endswith(".toml"):
+    if not colon or is_toml(name):
         return from_toml(_text(name), _where(name))
     recipe = load_recipe(whole).baseline(baseline)
     return recipe.model_copy(update={"name": f"{recipe.name}-{baseline}"})
@@ -171,11 +171,11 @@ def load_recipe(name: str) -> Recipe:
 
 def label(name: str, recipe: Recipe) -> str:
     """What a run is called whose recipe was given by that name: as the baseline of ``NAME:BASELINE``, or by what it is."""
-    return (not name.endswith(".toml") and name.partition(":")[2]) or recipe.called
+    return (not is_toml(name) and name.partition(":")[2]) or recipe.called
 
 
 def _text(name: str) -> str:
-    if not name.endswith(".toml"):
+    if not is_toml(name):
         return find("recipe (or give the path of a .toml file)", packaged(), name)
     try:
         return Path(name).read_text(encoding="utf-8-sig")
@@ -186,7 +186,7 @@ def _text(name: str) -> str:
 
 
 def _where(name: str) -> str:
-    return name if name.endswith(".toml") else f"recipe {name!r}"
+    return name if is_toml(name) else f"recipe {name!r}"
 
 
 def from_toml(text: str, where: str) -> Recipe:

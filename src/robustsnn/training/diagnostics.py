@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from robustsnn.compute import view
 from robustsnn.history import Epoch
 from robustsnn.seeds import randomness
-from robustsnn.spiking import SpikingNetwork
+from robustsnn.spiking import NeuronLayer, SpikingNetwork
 from robustsnn.training.schedule import CatastrophicOverfitting
 
 NEVER, ALWAYS = 1e-4, 0.99
@@ -58,6 +58,17 @@ def idle_layers(net: nn.Module, x: Tensor) -> list[str]:
         higher = "raise conversion.scale or, where it is given, conversion.threshold"
         warnings.append(f"{_layers(busy)} fire in over {ALWAYS:.0%} of steps, so all images look alike: {higher}")
     return warnings
+
+
+def frozen(net: nn.Module) -> list[str]:
+    """A warning where tensors other than those of neurons are not trained. Raises ValueError: no tensor at all is."""
+    tensors = list(net.parameters())
+    if not any(tensor.requires_grad for tensor in tensors):
+        raise ValueError(f"no tensor of {type(net).__name__} can be trained: call net.requires_grad_(True)")
+    of_neurons = {id(tensor) for module in net.modules() if isinstance(module, NeuronLayer) for tensor in module.parameters()}
+    still = [name for name, tensor in net.named_parameters() if not tensor.requires_grad and id(tensor) not in of_neurons]
+    remedy = "call requires_grad_(True) on what is to be trained"
+    return [f"{len(still)} of {len(tensors)} tensors, {still[0]!r} first, are frozen: {remedy}"] if still else []
 
 
 def _layers(names: Sequence[str]) -> str:

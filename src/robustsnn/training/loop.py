@@ -26,7 +26,7 @@ from robustsnn.processes import Team, one_process
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.binding import networks_of
-from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
+from robustsnn.training.diagnostics import first_not_finite, frozen, idle_layers, overfitting
 from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
@@ -85,7 +85,8 @@ def train(
         recompute: activations between blocks are kept only, the others computed again: less memory, more time.
         state: a file that keeps the training state after every epoch, and every ``keep_every`` seconds; if it is there,
             training continues from it. The two states before are kept beside it.
-        on_step, on_epoch: told of progress; on_warning: of layers that say nothing, and of robustness that collapsed.
+        on_step, on_epoch: told of progress; on_warning: of layers that say nothing, of tensors that are not
+            trained, and of robustness that collapsed.
 
     Returns:
         Every epoch's figures.
@@ -101,6 +102,8 @@ def train(
         raise ValueError("training needs samples to learn from and samples to validate on")
     for part in (images, validation):
         answers(net, part)
+    for line in frozen(net):
+        on_warning(line)
     objective = spelled(objective) if isinstance(objective, str) else objective
     fabric = fabric or one_process(next(net.parameters()).device)
     probe = probe_of(objective) if probe == "own" else probe

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, accepted, kl_divergence
 from robustsnn.compute import with_tensors
 from robustsnn.conversion import folded
-from robustsnn.models import weight_layers
+from robustsnn.models import weight_layers, weight_of
 from robustsnn.ranges import BelowOne, NotNegative, Ranged
 from robustsnn.threats import Linf
 from robustsnn.types import Attack, Classifier, Inputs, Labels, Logits, Objective, Randomness, Threat
@@ -200,7 +200,8 @@ class WeightPerturbed(Around):
     gamma: NotNegative = 0.005
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
-        weights = {f"{name}.weight": layer.weight for name, layer in weight_layers(net).items()}
+        given = {f"{name}.weight": weight_of(layer) for name, layer in weight_layers(net).items()}
+        weights = {name: weight for name, weight in given.items() if weight.requires_grad}
         scratch = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()} | weights)
         gradients = torch.autograd.grad(self.inner.loss(scratch, x, adversarial, y), list(weights.values()))
         steps = (

@@ -19,7 +19,7 @@ from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
 from robustsnn.evaluation.measures.layers import repeats
 from robustsnn.evaluation.measures.spikes import fed_by_spikes
 from robustsnn.evaluation.report import Row
-from robustsnn.models import weight_layers
+from robustsnn.models import weight_layers, weight_of
 from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import ForeignNetwork, SpikingNetwork
 
@@ -63,6 +63,9 @@ class Joules:
         """
         return sum(layer.macs * self.mac + layer.acs * self.ac for layer in layers.values()) / 1000
 
+
+UNCOUNTED = nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention | nn.Bilinear
+"""Layers whose products torch's counter may not see."""
 
 TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
@@ -128,7 +131,7 @@ def _multiplies_elsewhere(net: nn.Module, image: Tensor) -> bool:
         layer.register_forward_hook(count, with_kwargs=True)
     with FlopCounterMode(display=False) as counter:
         fresh(image)
-    return counter.get_total_flops() != 2 * products or any(isinstance(module, nn.RNNBase) for module in fresh.modules())
+    return counter.get_total_flops() != 2 * products or any(isinstance(module, UNCOUNTED) for module in fresh.modules())
 
 
 def _uses(layer: WeightLayer, x: Tensor, output: Tensor) -> int:
@@ -141,7 +144,7 @@ class _Counter:
 
     def __init__(self, layer: WeightLayer, unit: float) -> None:
         self.layer, self.unit = layer, unit
-        self.weights = int(layer.weight.count_nonzero())
+        self.weights = int(weight_of(layer).count_nonzero())
         self.macs, self.acs, self.dense = 0.0, 0.0, 0
         self.fan_out: Tensor | None = None
 

@@ -16,7 +16,7 @@ from robustsnn.data import as_samples
 from robustsnn.evaluation.evaluated import Evaluated
 from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
 from robustsnn.evaluation.report import Row
-from robustsnn.models import weight_layers
+from robustsnn.models import weight_layers, weight_of
 from robustsnn.spiking import Spiking, SpikingNetwork
 
 
@@ -77,7 +77,7 @@ def firing_rates(net: nn.Module, data: Any, batch: int = 250) -> dict[str, float
 
 def stored_weights(net: nn.Module) -> tuple[int, int]:
     """How many weights of convolutions and linear layers are not 0, and how many there are."""
-    weights = [layer.weight for layer in weight_layers(net).values()]
+    weights = [weight_of(layer) for layer in weight_layers(net).values()]
     return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from robustsnn.conversion.fold import faithful
-from robustsnn.conversion.operations import DROPOUTS, JOINS, MAX_POOLS, MEANS, POOLS, SHAPES, SUMS, TOTALS, kind_of
+from robustsnn.conversion.operations import DROPOUTS, JOINS, MAX_POOLS, MEANS, POOLS, RESIZES, SHAPES, SUMS, TOTALS, kind_of
 from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
@@ -54,5 +54,11 @@ class _Followed(fx.Interpreter):
         elif kind is MEANS:
             self.units[n] = unit * self.env[tensors[0]].numel() / out.numel()
         else:
-            self.units[n] = unit if kind in SAME else 0.0
+            self.units[n] = unit if kind in SAME or (kind is RESIZES and _repeats(n, module)) else 0.0
         return out
+
+
+def _repeats(n: fx.Node, module: Any) -> bool:
+    """Whether upsampling repeats values, and so spikes."""
+    mode = module.mode if module is not None else n.kwargs.get("mode", n.args[3] if len(n.args) > 3 else "nearest")
+    return str(mode).startswith("nearest")
