@@ -426,6 +426,38 @@ def test_weights_in_the_published_layout_come_in(wrapped, write, suffix, tmp_pat
     assert torch.equal(net(x), source(x))
 
 
+def under(prefix):
+    return lambda state: {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        under("_orig_mod."),
+        under("module._orig_mod."),
+        under("network.model."),
+        lambda state: {"state_dict": under("model.")(state), "epoch": 3},
+        lambda state: {"model": under("_orig_mod.module.")(state), "optimizer": {"state": {}}},
+        lambda state: {"n_averaged": torch.tensor(3), **under("module.")(state)},
+        lambda state: {"state_dict_ema": state},
+        lambda state: {"weights": {"params": state}},
+    ],
+)
+def test_wrappers_and_prefixes_are_taken_off(wrapped, tmp_path):
+    source, x = narrow(1, 0.7), torch.rand(3, 2, 8, 8, generator=generator(1, "test"))
+    torch.save(wrapped(published(source)), tmp_path / "weights.pt")
+    assert torch.equal(import_published(narrow(2, 1.0), read_weights(tmp_path / "weights.pt"))(x), source(x))
+
+
+def test_which_weights_are_meant_is_not_guessed(tmp_path):
+    state = published(narrow(1, 0.7))
+    torch.save({"model": state, "model_ema": state}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"several state dicts \(model, model_ema\)"):
+        read_weights(tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"All their names begin with 'encoder\.'"):
+        import_published(narrow(1, 1.0), under("encoder.")(state))
+
+
 def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
     net, tensors = narrow(1, 1.0), published(narrow(2, 0.5))
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -37,6 +37,10 @@ def made_in_inference_mode():
         return body()
 
 
+def quantised():
+    return nn.Sequential(nn.Flatten(), torch.ao.nn.quantized.dynamic.Linear(16, 3))
+
+
 class Cast(nn.Module):
     def forward(self, x):
         return x.bfloat16()
@@ -66,6 +70,8 @@ ODD = {
     "maps": (lambda: nn.Conv2d(1, 3, 1), DATA, r"gives \[2, 3, 4, 4\] for 2 inputs: let it give logits \[2, K\]"),
     "two answers": (lambda: nn.Sequential(body(), Twice()), DATA, "gives a tuple for 2 inputs"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), DATA, "'1.weight' of Sequential has no shape yet"),
+    "meta": (lambda: body().to("meta"), DATA, "'1.weight' of Sequential is on the device 'meta'"),
+    "quantised": (lambda: quantised(), DATA, "layer '1' of Sequential is quantised"),
     "made in inference mode": (made_in_inference_mode, DATA, "takes no gradients: make or load it outside"),
 }
 
@@ -140,6 +146,12 @@ def test_attacks_check_what_they_are_given_and_leave_inference_mode(name):
     assert name == "FAB" or not torch.equal(outside, X)  # which needs more steps to find anything
     with pytest.raises(ValueError, match=r"floats in \[0, 1\], not torch.uint8: give x.float\(\) / 255"):
         attack(net, (X * 255).to(torch.uint8), DATA.labels, Linf(8 / 255), rng=SEEDS)
+    for values in (X * 2, X - 0.5, X * torch.nan):
+        with pytest.raises(ValueError, match=r"samples must be in \[0, 1\], but range over"):
+            attack(net, values, DATA.labels, Linf(8 / 255), rng=SEEDS)
+    for values, labels in ((X.numpy(), DATA.labels), (X, DATA.labels.tolist())):
+        with pytest.raises(ValueError, match="attacks take tensors, not a (ndarray|list)"):
+            attack(net, values, labels, Linf(8 / 255), rng=SEEDS)
     for labels in (DATA.labels.float(), DATA.labels[:5], DATA.labels[:, None]):
         with pytest.raises(ValueError, match=r"labels must be integers \[12\], one per sample"):
             attack(net, X, labels, Linf(8 / 255), rng=SEEDS)

@@ -32,7 +32,7 @@ KNOWS = {
     "deploy": {"checkpoint", "spiking", "conversion", "models", "compute"},
     "evaluation": {"settings", "attacks", "threats", "spiking", "compute", "conversion", "data", "models"},
     "training": {"compute", "threats", "models", "spiking", "attacks", "conversion", "data"},
-    "checkpoint": {"models", "conversion", "spiking"},
+    "checkpoint": {"models", "conversion", "spiking", "compute"},  # how a body is copied
     "conversion": {"compute", "spiking", "models", "data"},
     "data": {"compute"},
     "models": {"compute"},

@@ -279,3 +279,28 @@ def test_the_page_has_every_command_kind_and_variable():
     read = set(re.findall(r'environ(?:\.get|\.setdefault)?[\[(]"(\w+)"', source)) - {"TERM", "CUBLAS_WORKSPACE_CONFIG"}
     assert {"NO_COLOR", "XDG_CACHE_HOME"} <= read
     assert [name for name in (*read, "ROBUSTSNN_DATA") if f"`{name}`" not in text] == []
+
+
+def test_a_run_may_be_kept_in_the_working_folder(here, monkeypatch, capsys):
+    (here / "home").mkdir()
+    monkeypatch.chdir(here / "home")
+    shutil.copy("../small.toml", "../small.TOML")
+    code, out, error = call(capsys, "run ../small.TOML --out .")
+    assert (code, error) == (0, "")
+    assert "The report is in report.html" in out
+    assert "--out home-again" in read_report(Path("report.json").read_bytes(), "report.json").command
+
+
+def test_a_name_that_no_file_can_have_is_a_mistake(here, capsys):
+    code, _, error = call(capsys, f"run small.toml --out {'x' * 300}")
+    assert code == 2
+    assert "name is too long" in error
+    assert "choose a shorter one" in error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_what_a_terminal_cannot_write_is_spelled_out(encoding, here):
+    words = [sys.executable, "-m", "robustsnn", "report", "runs/small"]
+    done = subprocess.run(words, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=True)
+    assert b"eps = 0" in done.stdout
+    assert not done.stderr

@@ -357,3 +357,18 @@ def test_what_is_no_network_of_such_neurons_is_named(weights, images):
     assert deaf(images).shape == (6, 4)
     with pytest.raises(ValueError, match="a Deaf fires without asking its 'spike', so no gradient path gets into it"):
         Surrogate()(deaf)(images)
+
+
+def test_neurons_whose_weights_are_for_all_steps_are_attacked_along_every_path(of_jelly, jelly, images, labels):
+    """Parallel spiking neurons cannot run for one step, which is what a path without time asks of others."""
+    import spikingjelly.activation_based.layer as layer
+    from spikingjelly.activation_based import functional
+
+    net = nn.Sequential(layer.Flatten(), layer.Linear(128, 16), jelly.neuron.PSN(STEPS), layer.Linear(16, 4))
+    functional.set_step_mode(net, "m")
+    theirs = from_spikingjelly(net, STEPS).eval()
+    for path in PATHS:
+        x = images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(path(theirs)(x).square().sum(), x)
+        assert gradient.isfinite().all()
+    assert theirs.fewest == STEPS

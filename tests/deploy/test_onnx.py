@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from robustsnn.conversion import spiking
 from robustsnn.deploy import exported, to_onnx
@@ -36,6 +37,16 @@ def test_the_exported_program_is_the_network_for_any_number_of_images(dynamics, 
         x = pixels(count)
         assert torch.allclose(program(x), net(x), atol=1e-5)
         assert program(x).std() > 0
+
+
+@pytest.mark.parametrize("timesteps", [1, 3])
+def test_a_network_may_end_in_spikes(timesteps):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(128, 16), nn.ReLU(), nn.Linear(16, 4), nn.ReLU()).eval()
+    net = spiking(body, pixels(3), Dynamics(timesteps), threshold=0.2).eval()
+    program = exported(net, SHAPE).module()
+    for count in (1, 2, 7):
+        assert torch.allclose(program(pixels(count)), net(pixels(count)), atol=1e-5)
+    assert net(pixels(7)).std() > 0
 
 
 def test_training_is_no_part_of_it():

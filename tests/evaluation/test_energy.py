@@ -194,3 +194,46 @@ def test_nothing_is_counted_where_a_layer_works_several_times_in_a_pass(net, unc
 
 def test_nor_in_a_spiking_network_that_shares_a_layer():
     assert counted(Shared(), Dynamics(3), [Slot("act")], PLANE)[0] == {}
+
+
+def test_a_transposed_convolution_by_hand():
+    """Nine weights at each of four places; the spike in the middle of 2 x 2 places reaches all of them."""
+    body = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(1, 1, 3, stride=2), nn.Flatten(), nn.Linear(25, 2))
+    x = torch.tensor([[1.0, 0], [0, 0]]).view(1, 1, 2, 2)
+    found, _ = counted(body, Dynamics(5), [Slot("0", True)], x)
+    assert found["1"] == Operations(macs=0, acs=5 * 9, dense=4 * 9)
+
+
+class Unseen(nn.Module):
+    """Products of tensors outside of convolutions and linear layers."""
+
+    def __init__(self, act, **modules):
+        super().__init__()
+        self.modules_of = nn.ModuleDict(modules)
+        self.weight, self.head, self.act = nn.Parameter(torch.rand(4, 4)), nn.Linear(16, 3), act
+
+    def forward(self, x):
+        return self.head(self.act(self, x.flatten(1).view(-1, 4, 4)).flatten(1))
+
+
+UNSEEN = {
+    "matmul": lambda: Unseen(lambda s, x: x @ s.weight),
+    "F.linear": lambda: Unseen(lambda s, x: F.linear(x, s.weight)),
+    "attention": lambda: Unseen(lambda s, x: s.modules_of["a"](x, x, x)[0], a=nn.MultiheadAttention(4, 2, batch_first=True)),
+    "LSTM": lambda: Unseen(lambda s, x: s.modules_of["a"](x)[0], a=nn.LSTM(4, 4, batch_first=True)),
+    "a convolution": lambda: Unseen(lambda s, x: F.conv2d(x.unsqueeze(1), s.weight[None, None, :1, :1])),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_nothing_is_told_where_other_products_would_be_left_out(what):
+    data = Samples(torch.rand(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64), 3)
+    assert not operations(UNSEEN[what]().eval(), data)
+
+
+@pytest.mark.parametrize(("mode", "spikes"), [("nearest", True), ("bilinear", False)])
+def test_spikes_that_are_repeated_are_spikes(mode, spikes):
+    body = nn.Sequential(nn.ReLU(), nn.Upsample(scale_factor=2, mode=mode), nn.Flatten(), nn.Linear(64, 2))
+    found, _ = counted(body, Dynamics(5), [Slot("0", True)], PLANE)
+    assert found["3"].acs == (5 * 3 * 4 * 2 if spikes else 0)
+    assert found["3"].macs == (0 if spikes else 5 * 64 * 2)

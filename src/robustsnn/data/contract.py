@@ -17,7 +17,7 @@ def answers(net: nn.Module, samples: Samples) -> Tensor:
         ValueError: the network cannot take gradients or such inputs, or does not answer with finite float32 logits, two or
             more of them and one for every label.
     """
-    few = samples.first(2).to(next(net.parameters(), samples.labels).device)
+    few = samples.first(2)
     logits, name = takes(net, few.batch(torch.arange(len(few)))[0]), type(net).__name__
     if logits.shape[1] < 2:
         raise ValueError(f"{name} gives one number per input, which has no largest: let it give two logits, one per class")
@@ -44,10 +44,11 @@ def takes(net: nn.Module, x: Tensor) -> Tensor:
             raise ValueError(f"parameter {path!r} of {name} is on the device 'meta' and has no values: load its weights")
         if parameter.is_inference():
             raise ValueError(f"{name} was made inside torch.inference_mode() and takes no gradients: make or load it outside")
+    x = x.to(next(net.parameters(), x).device)
     others = {parameter.dtype for parameter in net.parameters() if parameter.is_floating_point()} - {torch.float32}
     remedy = f"; parameters are {', '.join(map(str, others))}, but inputs are float32: use net.float()" if others else ""
     try:
-        logits = view(net).eval()(x.clone())
+        logits = view(net).eval()(x.clone())  # which it may write to
     except Exception as error:
         last = x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3)
         remedy = remedy or ("; channels come first, as [N,C,H,W]" if last else "; give such as it was made for")

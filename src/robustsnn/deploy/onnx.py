@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from robustsnn.compute import view, with_tensors
+from robustsnn.compute import view
 from robustsnn.files import write_atomic
-from robustsnn.models import weight_layers, weight_of
+from robustsnn.models import baked
 from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork, unrolled
 
@@ -24,9 +24,7 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
 
     Raises ValueError: a forward pass that torch.export cannot follow, or a shape ``(C, H, W)`` of images that do not fit.
     """
-    layers = weight_layers(view(net).eval()).items()
-    computed = {f"{name}.weight": weight_of(layer).detach() for name, layer in layers if "weight" not in layer._parameters}
-    fresh = with_tensors(net, computed).eval()
+    fresh = baked(view(net).eval())
     assert isinstance(fresh, SpikingNetwork)
     parameter = next(fresh.parameters())
     images = torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn.models.layers import Normalize, initialise, own_weights, weight_layers, weight_of
+from robustsnn.models.layers import Normalize, baked, initialise, own_weights, weight_layers, weight_of
 from robustsnn.models.outside import outside
 from robustsnn.models.qcfs import QCFS
 from robustsnn.models.resnet import resnet, wideresnet
@@ -92,6 +92,7 @@ __all__ = [
     "MODELS",
     "QCFS",
     "Normalize",
+    "baked",
     "create",
     "outside",
     "own_weights",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute import with_tensors
 from robustsnn.seeds import generator
 from robustsnn.types import Images, Logits
 
@@ -101,6 +102,14 @@ def weight_of(layer: WeightLayer) -> Tensor:
         if "weight" in (getattr(hook, "name", None), getattr(hook, "_tensor_name", None)):
             hook(layer, ())
     return layer.weight
+
+
+def baked(net: nn.Module) -> nn.Module:
+    """A view whose convolutions and linear layers hold the weights that they would compute."""
+    layers = weight_layers(net).items()
+    return with_tensors(
+        net, {f"{name}.weight": weight_of(layer).detach() for name, layer in layers if "weight" not in layer._parameters}
+    )
 
 
 def own_weights(net: nn.Module) -> dict[str, nn.Parameter]:

@@ -19,7 +19,7 @@ from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side
 from robustsnn.evaluation.measures.layers import repeats
 from robustsnn.evaluation.measures.spikes import fed_by_spikes
 from robustsnn.evaluation.report import Row
-from robustsnn.models import weight_layers, weight_of
+from robustsnn.models import baked, weight_layers, weight_of
 from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import ForeignNetwork, SpikingNetwork
 
@@ -119,7 +119,7 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
 
 def _multiplies_elsewhere(net: nn.Module, image: Tensor) -> bool:
     """Whether not all products of tensors are those of convolutions and linear layers."""
-    fresh, products = view(net), 0
+    fresh, products = baked(net), 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> None:
         nonlocal products
