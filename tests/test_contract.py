@@ -150,7 +150,7 @@ def test_attacks_check_what_they_are_given_and_leave_inference_mode(name):
         with pytest.raises(ValueError, match=r"samples must be in \[0, 1\], but range over"):
             attack(net, values, DATA.labels, Linf(8 / 255), rng=SEEDS)
     for values, labels in ((X.numpy(), DATA.labels), (X, DATA.labels.tolist())):
-        with pytest.raises(ValueError, match="attacks take tensors, not a (ndarray|list)"):
+        with pytest.raises(ValueError, match=r"attacks take tensors, not a (ndarray|list)"):
             attack(net, values, labels, Linf(8 / 255), rng=SEEDS)
     for labels in (DATA.labels.float(), DATA.labels[:5], DATA.labels[:, None]):
         with pytest.raises(ValueError, match=r"labels must be integers \[12\], one per sample"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks import bring
 
 import pages
 from pages import HOME, blocks
@@ -103,6 +104,10 @@ def test_there_are_pages_and_notebooks():
     written = {"tutorial", "method", "evaluate-your-own", "threat-model", "add-your-own", "performance", "scaling", "faq"}
     assert {page.stem for page in PAGES} >= written
     assert len(NOTEBOOKS) == 2
+
+
+def test_what_one_can_bring_is_what_the_tables_say():
+    assert bring.PAGE.read_text(encoding="utf-8") == bring.page()
 
 
 def test_the_readme_leads_to_every_page():
