@@ -91,7 +91,7 @@ def energy(operations: Mapping[str, Operations]) -> Iterator[str]:
 
 def page() -> str:
     """The cards of all that are there."""
-    return render("zoo.md.jinja", cards="\n".join(map(card, zoo())))
+    return render("zoo.md.jinja", cards="\n\n".join(map(card, zoo())))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
