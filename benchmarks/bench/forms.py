@@ -76,7 +76,7 @@ def plain(net: SpikingNetwork) -> SpikingNetwork:
     slots = [Slot(slot.name) for slot in net.slots]
     body = rewire(net.body, lambda _, module: _Defined(module).train(module.training) if isinstance(module, Mix) else None)
     view = SpikingNetwork(body, net.dynamics, slots=slots).firing(unrolled).train(net.training)
-    view.memory_format = torch.contiguous_format
+    view.channels_last = False
     return view
 
 

@@ -99,7 +99,7 @@ def calibrating(net: SpikingNetwork, timesteps: int) -> SpikingNetwork:
     longer = net.replace(timesteps=timesteps)
     view = rewire(longer, lambda _, m: batch_statistics(m) if isinstance(m, _BatchNorm) else None).eval()
     assert isinstance(view, SpikingNetwork)
-    view.memory_format = torch.contiguous_format  # so that channels can be computed one after the other
+    view.channels_last = False  # so that channels can be computed one after the other
     return view
 
 

@@ -76,7 +76,7 @@ class SpikingNetwork(Spiking):
         self.dynamics = dynamics
         self.signal = signal
         self.conversion_report = conversion_report
-        self.memory_format = layout(body)  # of images; all layers follow
+        self.channels_last = layout(body) == torch.channels_last  # of images; all layers follow
         first = {slot.name: slot.first and signal.once for slot in slots}
 
         def place(name: str, module: nn.Module) -> nn.Module | None:
@@ -142,7 +142,7 @@ class SpikingNetwork(Spiking):
         """Logits of every time step, ``[N, ...] -> [T,N,K]``; inputs are ``[N,C,H,W]``, or ``[N,T,C,H,W]`` of `Frames`."""
         x = self.begun(x)
         if x.dim() == 4:
-            x = x.contiguous(memory_format=self.memory_format)
+            x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         with recalling() if torch.is_grad_enabled() else nullcontext():
             return self.body(x).unflatten(0, (self.timesteps, -1))  # type: ignore[no-any-return]
 
