@@ -24,8 +24,8 @@ from robustsnn.conversion import spiking
 from robustsnn.files import write_atomic
 from robustsnn.recipes import Recipe, load_recipe
 from robustsnn.recipes.engine import Engine
-from robustsnn.recipes.run import Run
 from robustsnn.recipes.sections import Training
+from robustsnn.recipes.working import Run
 from robustsnn.training import train
 
 WIDE = "cifar10-robust-wideresnet16-4"

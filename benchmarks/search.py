@@ -14,7 +14,7 @@ from robustsnn.cli.terminal import tell
 from robustsnn.evaluation import Audit
 from robustsnn.names import number
 from robustsnn.recipes import load_recipe
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 
 PROTOCOL = str(Path(__file__).with_suffix(".toml"))
 

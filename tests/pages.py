@@ -34,7 +34,7 @@ from robustsnn.models import MODELS, create
 from robustsnn.processes import Team, one_process
 from robustsnn.recipes import pipeline
 from robustsnn.recipes.engine import Engine
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 from robustsnn.reporting import RunReport
 from robustsnn.seeds import generator
 from robustsnn.spiking import PATHS, SURROGATES, Dynamics
@@ -122,7 +122,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setattr("robustsnn.recipes.run.load_dataset", images)
+    monkeypatch.setattr("robustsnn.recipes.working.load_dataset", images)
     monkeypatch.setattr(running, "run_all", run_all)
     monkeypatch.setattr(Engine, "launch", lambda self: Team(one_process()))
     monkeypatch.setattr(doctor, "trouble", lambda device: "")

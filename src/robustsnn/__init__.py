@@ -7,7 +7,10 @@ if TYPE_CHECKING:  # what `__getattr__` gives
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
+    from robustsnn.evaluation import attack as attack
     from robustsnn.evaluation import evaluate as evaluate
+    from robustsnn.evaluation import judged as judged
+    from robustsnn.recipes import run as run
     from robustsnn.spiking import LIF as LIF
     from robustsnn.spiking import PLIF as PLIF
     from robustsnn.spiking import Analog as Analog
@@ -30,7 +33,8 @@ __version__ = "0.1.0"
 HOMES = {
     "checkpoint": ("load", "save"),
     "conversion": ("convert",),
-    "evaluation": ("evaluate",),
+    "evaluation": ("attack", "evaluate", "judged"),
+    "recipes": ("run",),
     "spiking": (
         *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
         *("StraightThrough", "Surrogate", "Triangle"),

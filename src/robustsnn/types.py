@@ -143,3 +143,11 @@ class Objective(Protocol):
     """What training minimises: a value called on network and batch that returns a scalar loss."""
 
     def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor: ...
+
+
+class Logger(Protocol):
+    """Who is told the figures of a training: any logger of Lightning."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Figures by name, of one epoch."""
+        ...

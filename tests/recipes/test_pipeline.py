@@ -17,7 +17,7 @@ from robustsnn.files import read_tensors
 from robustsnn.processes import Team
 from robustsnn.recipes import STAGES, Listener, making, measuring, plan, run_all
 from robustsnn.recipes.recipe import from_table, from_toml
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 from robustsnn.reporting import markdown, read_report
 
 pytestmark = pytest.mark.usefixtures("unchecked")

@@ -13,7 +13,7 @@ from robustsnn.data import digits
 from robustsnn.models import create
 from robustsnn.recipes import load_recipe, packaged
 from robustsnn.recipes.recipe import Recipe, from_table, from_toml
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, MultiSpike
 from robustsnn.threats import L2, Linf
 from robustsnn.training import RobustFinetuning, Schedule, Trades

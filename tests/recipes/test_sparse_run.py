@@ -7,7 +7,7 @@ from robustsnn import load
 from robustsnn.evaluation.measures.layers import stored_weights
 from robustsnn.recipes import Listener, load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

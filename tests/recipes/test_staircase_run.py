@@ -8,7 +8,7 @@ from robustsnn.cli import main
 from robustsnn.models import QCFS
 from robustsnn.recipes import load_recipe, run_all
 from robustsnn.recipes.recipe import from_table, merged
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 
 SMALL = {
     "name": "small", "timesteps": 3, "data": {"limit": 60}, "model": {"width": 0.25},

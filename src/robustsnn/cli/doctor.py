@@ -23,7 +23,7 @@ from robustsnn.files import cache_folder
 from robustsnn.names import one_line
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.pipeline import checked
-from robustsnn.recipes.run import Run
+from robustsnn.recipes.working import Run
 from robustsnn.reporting import versions
 
 JOB = "digits"

@@ -17,8 +17,8 @@ from robustsnn.processes import Team
 from robustsnn.recipes import STAGES, Recipe, measuring, plan, run_all
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.recipe import from_table, label
-from robustsnn.recipes.run import Run
 from robustsnn.recipes.stages import making, shaped_by
+from robustsnn.recipes.working import Run
 from robustsnn.reporting import Row, RunReport, failures, write_report
 from robustsnn.zoo import PREFIX
 

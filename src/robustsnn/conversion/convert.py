@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
@@ -64,6 +64,7 @@ def convert(
     calibration_timesteps: int | None = None,
     batch_norm: BatchNorm = "reestimate",
     *,
+    timesteps: int | None = None,
     signal: Signal = Constant(),
     granularity: Granularity = "layer",
     allow: Collection[str] = (),
@@ -76,7 +77,7 @@ def convert(
         ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations, reshapes; untouched.
         data: batches of inputs, as the signal shows them, from a list or a ``DataLoader``, or samples as `as_samples` takes
             them; the first ``limit`` batches calibrate.
-        dynamics: of the result.
+        dynamics: of the result; timesteps: its number of time steps, where no more of the dynamics is to be said.
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
         batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
@@ -105,6 +106,7 @@ def convert(
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     ann = unwrapped(ann)
+    dynamics = dynamics if timesteps is None else replace(dynamics, timesteps=timesteps)
     if isinstance(ann, Spiking):
         raise ValueError(f"{type(ann).__name__} spikes already: net.replace(timesteps=...) changes how it runs")
     used = first_batches(data, limit, ann)

@@ -1,5 +1,6 @@
 """Evaluation: members, protocols, measures such as the worst case and its audit, and the report of what was measured."""
 
+from robustsnn.evaluation.attacking import Judged, attack, judged
 from robustsnn.evaluation.ensemble import worst_case
 from robustsnn.evaluation.evaluated import Evaluated
 from robustsnn.evaluation.intervals import Interval, percent, wilson
@@ -34,6 +35,7 @@ __all__ = [
     "Group",
     "Interval",
     "Joules",
+    "Judged",
     "Measure",
     "Member",
     "Operations",
@@ -47,9 +49,11 @@ __all__ = [
     "Sources",
     "Strongest",
     "Transfer",
+    "attack",
     "correct_over_time",
     "evaluate",
     "firing_rates",
+    "judged",
     "members",
     "operations",
     "percent",

@@ -23,11 +23,11 @@ from robustsnn.evaluation.member import Group, members
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.report import Report
-from robustsnn.names import find, first_error
+from robustsnn.names import find, first_error, number
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import derive
 from robustsnn.settings import Settings
-from robustsnn.threats import kind
+from robustsnn.threats import THREATS, kind
 from robustsnn.types import Threat
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def evaluate(
     protocol: str | Protocol | Settings = "rigorous",
     eps: float | str | Sequence[float | str] | None = None,
     *,
-    threat: str | None = None,
+    threat: str | Threat | None = None,
     attacks: Sequence[str] | None = None,
     check: Audit = Audit(),
     seed: int = 0,
@@ -63,7 +63,8 @@ def evaluate(
             `Protocol` of one's own, which the report calls ``own``, or whole `Settings`, which leave no more to be said.
         eps: radius or radii of the threat, such as 0.1 or ``"8/255"``; the kind's usual one if None: 8/255, under ``"L2"``
             0.5. Under the rule ``"any"`` what a smaller one broke is not attacked again.
-        threat: the kind of threat, by name, see `threats.THREATS`; L-infinity if None.
+        threat: the kind of threat, by name, see `threats.THREATS`; L-infinity if None. Or a threat with its radius, such as
+            ``L2(0.5)``, instead of ``eps``.
         attacks: names of the protocol's ensembles to run; None runs all.
         check: how thoroughly the result is audited.
         seed: of random starts, which depend on (seed, member, image) and on nothing else.
@@ -87,17 +88,15 @@ def evaluate(
                 "settings were given and keywords beside them: put all of it into the settings, or give keywords alone"
             )
         asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # of a recipe's no more
-        chosen = find_protocol(asked.protocol)
     else:
-        own = isinstance(protocol, Protocol)
-        chosen = protocol if isinstance(protocol, Protocol) else find_protocol(protocol)
         audit = {f"audit_{name}": value for name, value in asdict(check).items()}
-        asked = _asked("own" if own else str(protocol), threat, eps, attacks, {"shown": 0, **audit, **settings})
-    data, called = as_samples(data, limit=asked.limit), asked.protocol
+        called = "own" if isinstance(protocol, Protocol) else str(protocol)
+        asked = _asked(called, threat, eps, attacks, {"shown": 0, **audit, **settings})
+    data = as_samples(data, limit=asked.limit)
     if not len(data):
         raise ValueError("evaluation needs images, and there are none: give some")
-    groups = {name: _ensemble(called, chosen, name) for name in asked.attacks or chosen.ensembles}
-    _possible(called, groups, net, asked.threats[0], sources)
+    own = protocol if isinstance(protocol, Protocol) else asked.protocol
+    called, chosen, groups = chosen_groups(own, asked.attacks, net, asked.threats[0], sources)
     answers(net, data)
     started = time.perf_counter()
     target, team = Target.of(net), Team(fabric or one_process())
@@ -135,15 +134,56 @@ def evaluate(
     return report
 
 
-def _asked(protocol: str, threat: str | None, eps: Any, attacks: Sequence[str] | None, more: Mapping[str, Any]) -> Settings:
+def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, more: Mapping[str, Any]) -> Settings:
     """What the keywords of `evaluate` ask for."""
-    radii = (kind(threat)().eps,) if eps is None else (eps,) if isinstance(eps, str | float | int) else tuple(eps)
-    if not radii or (attacks is not None and not attacks):
+    if attacks is not None and not attacks:
         raise ValueError("evaluation needs at least one eps and at least one attack")
+    name, radii = radii_of(eps, threat)
     try:
-        return Settings(protocol=protocol, threat=threat, eps=radii, attacks=tuple(attacks or ()), **more)
+        return Settings(protocol=protocol, threat=name, eps=radii, attacks=tuple(attacks or ()), **more)
     except ValidationError as error:
         raise ValueError(first_error(error)) from None
+
+
+def radii_of(eps: Any, threat: str | Threat | None) -> tuple[str | None, tuple[Any, ...]]:
+    """The name of a kind of threat, None for the usual one, and the radii at which it is meant.
+
+    Raises:
+        ValueError: an unknown kind, no radius, or two that contradict each other.
+    """
+    if threat is not None and not isinstance(threat, str):
+        name = type(threat).__name__
+        known: object = THREATS.get(name)
+        if known is not type(threat):
+            raise ValueError(f"the threat {threat!r} is of no known kind: put its class into robustsnn.threats.THREATS")
+        if eps is not None:
+            raise ValueError(f"the threat {threat!r} has its radius, and eps={eps!r} gives another: leave eps out")
+        return name, (threat.eps,)
+    if eps is None:
+        return threat, (kind(threat)().eps,)
+    radii = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
+    if not radii:
+        raise ValueError("evaluation needs at least one eps and at least one attack")
+    return threat, tuple(number(radius) for radius in radii)
+
+
+def chosen_groups(
+    protocol: str | Protocol,
+    attacks: Sequence[str] | None,
+    net: nn.Module,
+    threat: Threat,
+    sources: Mapping[str, nn.Module] = {},
+) -> tuple[str, Protocol, dict[str, tuple[Group, ...]]]:
+    """What a protocol is called, the protocol, and its ensembles that were asked for (all, if none was), by name.
+
+    Raises:
+        ValueError: an unknown protocol or ensemble, or one that cannot attack this network within this threat.
+    """
+    chosen = protocol if isinstance(protocol, Protocol) else find_protocol(protocol)
+    called = protocol if isinstance(protocol, str) else "own"
+    groups = {name: _ensemble(called, chosen, name) for name in attacks or chosen.ensembles}
+    _possible(called, groups, net, threat, sources)
+    return called, chosen, groups
 
 
 def _ensemble(called: str, chosen: Protocol, name: str) -> tuple[Group, ...]:

@@ -38,6 +38,13 @@ class Paired:
         pairs = Counter(zip(map(bool, one), map(bool, other), strict=True))
         return Paired(pairs[True, False], pairs[False, True], len(one))
 
+    def __str__(self) -> str:
+        said = "more" if self.won > self.lost else "fewer"
+        apart = f"{'' if self.told_apart else 'not '}told apart, McNemar p = {self.p:.2g}"
+        points, low, high = (100 * x for x in (self.difference.value, self.difference.low, self.difference.high))
+        margin = f"{points:+.1f} points ({low:+.1f} to {high:+.1f})"
+        return f"{abs(self.won - self.lost)} {said} of {self.images} samples, {margin}; {apart}"
+
     @property
     def difference(self) -> Interval:
         """The difference in accuracy, in ``[-1, 1]``, with its 95 % interval: half an image is added to each of the four kinds

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from robustsnn.evaluation.intervals import Interval, wilson
 from robustsnn.evaluation.measure import Found, Measure
+from robustsnn.evaluation.paired import Paired
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Audited, Check, Result, WorstCase
-from robustsnn.names import find, first_error
+from robustsnn.names import find, first_error, number
 from robustsnn.settings import Settings
 
 
@@ -143,6 +146,73 @@ class Report(BaseModel, frozen=True):
         if found := [result for result in self.at(eps) if result.attack == attack]:
             return found[0]
         raise ValueError(f"{attack} at eps {eps:g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}")
+
+    def compare(self, other: Report, eps: float | str | None = None) -> Paired:
+        """Whether this network withstands more of the same samples than another, at one radius; the largest that both were
+        measured at if None.
+
+        Raises:
+            ValueError: they were measured on other samples, by another protocol or threat, or at no common radius.
+        """
+        for what, mine, theirs in (
+            ("protocol", self.ruler, other.ruler),
+            ("threat", self.threat, other.threat),
+            ("number of samples", self.images, other.images),
+        ):
+            if mine != theirs:
+                raise ValueError(f"reports are compared by the same {what}, not by {mine} and {theirs}")
+        radii = [result.eps for result in self.results if other.at(result.eps)]
+        radius = max(radii, default=math.nan) if eps is None else number(eps)
+        if not (self.at(radius) and other.at(radius)):
+            raise ValueError(
+                f"the reports have no radius {'in common' if eps is None else eps}: evaluate both at the same eps"
+            )
+        return Paired.of(self.withstood(radius), other.withstood(radius))
+
+    def save(self, folder: Path | str, name: str = "network") -> None:
+        """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, which is made if need be.
+
+        Arguments:
+            name: what the network is called in them.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        from robustsnn.reporting import RunReport, versions, write_report  # which stands above: it draws any report
+
+        row = Row(network=name, report=self)
+        write_report(RunReport(recipe={"name": name}, command="", versions=versions(), rows=(row,)), Path(folder))
+
+    def to_frame(self) -> Any:
+        """A pandas table with a row per ensemble and radius: ``attack``, ``threat``, ``eps``, ``clean``, ``robust``, and the
+        95 % interval of the latter, ``low`` and ``high``. Raises ImportError: pandas is not installed."""
+        try:
+            pandas: Any = import_module("pandas")
+        except ImportError:
+            raise ImportError("to_frame makes a table of pandas, which is not installed: pip install pandas") from None
+        return pandas.DataFrame(
+            {
+                "attack": result.attack,
+                "threat": result.threat,
+                "eps": result.eps,
+                "clean": result.clean.value,
+                "robust": result.robust.value,
+                "low": result.robust.low,
+                "high": result.robust.high,
+            }
+            for result in self.results
+        )
+
+    def __str__(self) -> str:
+        """A table for people."""
+        steps = f" of {self.timesteps} steps" if self.spiking else ""
+        rows = [("clean", str(self.clean))]
+        rows += [(f"{result.attack}, {result.within.spelled}", str(result.robust)) for result in self.results]
+        width = max(len(name) for name, _ in rows)
+        bad = [f"{check.name} {check.verdict}s" for check in self.audit if check.verdict != "pass"]
+        audit = f"audit: {', '.join(bad) or 'passed'}" if self.audit else "not audited"
+        head = f"{self.kind}{steps}, {self.images} samples, protocol {self.ruler}; {audit}"
+        return "\n".join([head, *(f"{name:{width}}  {share}" for name, share in rows)])
 
 
 class Row(BaseModel, frozen=True):

@@ -18,9 +18,9 @@ from robustsnn.conversion import staircase as climb
 from robustsnn.data import Samples
 from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.files import write_atomic
-from robustsnn.recipes.run import Run
 from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.recipes.stages import needed_by
+from robustsnn.recipes.working import Run
 from robustsnn.seeds import generator
 from robustsnn.spiking import NeuronLayer
 from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, bound, prune, train

@@ -19,8 +19,8 @@ from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
 from robustsnn.recipes.plan import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
-from robustsnn.recipes.run import Run
 from robustsnn.recipes.stages import making
+from robustsnn.recipes.working import Run
 from robustsnn.reporting import Row, RunReport, board, different, read_report, versions, write_pages
 from robustsnn.seeds import derive
 from robustsnn.training import Epoch, read_history

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,9 +30,9 @@ from robustsnn.training.diagnostics import first_not_finite, frozen, idle_layers
 from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
-from robustsnn.training.schedule import Schedule, Stop
+from robustsnn.training.schedule import MakeOptimizer, Schedule, Stop
 from robustsnn.training.training_state import Keeper, Position
-from robustsnn.types import Attack, Objective, Threat
+from robustsnn.types import Attack, Logger, Objective, Threat
 
 if TYPE_CHECKING:
     import lightning_fabric
@@ -58,6 +58,8 @@ def train(
     after_step: Sequence[AfterStep] = (),
     stop: Stop = lambda history: False,
     seed: int = 0,
+    optimizer: MakeOptimizer | None = None,
+    logger: Logger | None = None,
     fabric: lightning_fabric.Fabric | None = None,
     recompute: bool = False,
     state: Path | None = None,
@@ -80,6 +82,9 @@ def train(
         after_step: what acts on parameters after every optimiser step.
         stop: asked after every epoch whether to end early, for example ``CatastrophicOverfitting()``.
         seed: of order, augmentation and inner attacks; every epoch draws afresh from (seed, epoch).
+        optimizer: a class of `torch.optim`, such as ``AdamW``; SGD with momentum if None. Learning rate and weight decay are
+            those of the schedule.
+        logger: is told the figures of every epoch, such as ``lightning_fabric.loggers.CSVLogger("logs")``.
         fabric: where to run; one process on the device of the network if None. Several
             processes share every batch, and follow the same losses.
         recompute: activations between blocks are kept only, the others computed again: less memory, more time.
@@ -112,21 +117,22 @@ def train(
     seen = [part.digest(ids=True) for part in (images, validation)]
     taught = [digest(network.state_dict()) for network in networks_of(objective)]
     values = repr((objective, schedule, probe, threat, augment, after_step, seed, seen, digest(net.state_dict()), taught))
+    values += f" {optimizer}" if optimizer else ""
     what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # where a function lies in memory is another place in every process
     device = fabric.device
     images, validation, net = images.near(device), validation.near(device), net.to(device)
     for network in networks_of(objective):
         network.to(device)
     memory_format = layout(net)
-    optimizer = schedule.optimizer(net)
-    keeper = Keeper(state, what, net, optimizer, on_warning)
+    steps = schedule.optimizer(net, optimizer)
+    keeper = Keeper(state, what, net, steps, on_warning)
     at = keeper.resume() or Position((), {})
     average = Average.of(net, schedule.average) if schedule.average else None
     if average is not None:
         average.values.update({name: value.to(device) for name, value in at.average.items()})
         at = replace(at, average=average.values)
     view = net if team.size == 1 else synchronised(net)
-    loss_of, optimizer = fabric.setup(Loss(recomputing(view) if recompute else view), optimizer)
+    loss_of, steps = fabric.setup(Loss(recomputing(view) if recompute else view), steps)
     warned: set[str] = set()
     few, _, _ = next(validation.first(64).to(device).batches(64))
 
@@ -152,7 +158,7 @@ def train(
         if at.history and stop(at.history):
             break
         spent, lr = _watch(at.spent), schedule.rate(epoch)
-        for group in optimizer.param_groups:
+        for group in steps.param_groups:
             group["lr"] = lr
         loss_of.train()
         rng, kept = generator(seed, "epoch", epoch), time.monotonic()
@@ -164,7 +170,7 @@ def train(
             shown, weight = losses_on(x, y, rng)
             losses = []
             for loss_on in shown:
-                optimizer.zero_grad()
+                steps.zero_grad()
                 with randomness(seed, "dropout", epoch, step, fabric.global_rank):
                     with mixed():
                         loss = loss_of(loss_on) * weight
@@ -174,7 +180,7 @@ def train(
                     raise FloatingPointError(
                         _not_finite(losses[-1], net, x.to(device), f"epoch {epoch}, step {step}", lr, state)
                     )
-                optimizer.step()
+                steps.step()
                 for act in after_step:
                     act(net)
             if average is not None:
@@ -197,6 +203,8 @@ def train(
         best = _copied(measured) if best_epoch(history) is figures else at.best
         at = keep(Position(history, best, average=at.average))
         on_epoch(figures)
+        if logger is not None and team.first:
+            logger.log_metrics({name: value for name, value in asdict(figures).items() if name != "epoch"}, step=epoch)
         for warning in (*idle_layers(measured, few), overfitting(history)):
             if warning and warning not in warned:
                 warned.add(warning)

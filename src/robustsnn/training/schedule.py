@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,9 @@ from torch import nn
 from robustsnn.history import Epoch
 from robustsnn.names import Precision
 from robustsnn.ranges import BelowOne, Count, NotNegative, Positive, Ranged, Share
+
+MakeOptimizer = Callable[..., torch.optim.Optimizer]
+"""A class of `torch.optim`, or a function called as they are: with groups of parameters, ``lr`` and ``weight_decay``."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,16 @@ class Schedule(Ranged):
         """The learning rate of an epoch, counted from 0."""
         return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
-    def optimizer(self, net: nn.Module) -> torch.optim.SGD:
-        """SGD over all parameters of a network."""
+    def optimizer(self, net: nn.Module, make: MakeOptimizer | None = None) -> torch.optim.Optimizer:
+        """What `make` makes of all parameters of a network, called with ``lr`` and ``weight_decay``; SGD with momentum if
+        None."""
         kept = [p for p in net.parameters() if self.decay == "weights" and p.dim() < 2]
         still = {id(p) for p in kept}
         groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in still]}]
         if kept:
             groups.append({"params": kept, "weight_decay": 0.0})
-        return torch.optim.SGD(groups, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        make = make or partial(torch.optim.SGD, momentum=self.momentum)
+        return make(groups, lr=self.lr, weight_decay=self.weight_decay)
 
 
 Stop = Callable[[Sequence[Epoch]], bool]

@@ -1,0 +1,246 @@
+"""The lines that a user would write first, in Python."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import robustsnn as rs
+from robustsnn.attacks import PGD
+from robustsnn.data import Samples
+from robustsnn.evaluation import Audit, Judged
+from robustsnn.seeds import generator
+from robustsnn.training import Natural, Schedule
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+X = torch.rand(12, 1, 4, 4, generator=generator(0, "test front door"))
+Y = torch.arange(12) % 3
+LOADER = DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True)
+QUICKLY = {"attacks": ["FGSM", "PGD-10"], "check": Audit(images=0)}
+
+
+def body():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A spiking network that gets its samples right."""
+    made = body().train()
+    rs.train(made, (X, Y), (X, Y), Natural(), Schedule(epochs=60, lr=0.2, batch=4), probe=None)
+    return rs.convert(made, LOADER, timesteps=8, scale=1.0, percentile=100, batch_norm="keep").eval()
+
+
+@pytest.fixture(scope="module")
+def report(net):
+    return rs.evaluate(net, LOADER, "quick", eps="16/255", **QUICKLY)
+
+
+def test_a_report_is_a_table_that_people_read(net, report):
+    head, clean, *lines = str(report).splitlines()
+    assert head == "spiking network of 8 steps, 12 samples, protocol quick; not audited"
+    assert clean.startswith("clean")
+    assert [line.split("  ")[0] for line in lines] == ["FGSM, 16/255", "PGD-10, 16/255"]
+    assert lines[1].endswith(str(report.result("PGD-10", 16 / 255).robust))
+    audited = rs.evaluate(body(), LOADER, "quick", 0.1, attacks=["FGSM"], check=Audit(images=4, steps=2, queries=2))
+    assert "ANN, 12 samples, protocol quick; audit: " in str(audited)
+
+
+def test_a_report_is_kept_as_three_files(report, tmp_path):
+    report.save(tmp_path / "out", name="mine")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json", "report.md"]
+    assert "| mine |" in (tmp_path / "out/report.md").read_text()
+
+
+def test_a_report_is_a_table_of_pandas(report, monkeypatch):
+    pytest.importorskip("pandas")
+    frame = report.to_frame()
+    assert list(frame.attack) == ["FGSM", "PGD-10"]
+    assert frame.robust[1] == report.results[1].robust.value
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        report.to_frame()
+
+
+def test_a_threat_may_be_given_with_its_radius(net):
+    by_value = rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY)
+    by_name = rs.evaluate(net, LOADER, "quick", eps=0.5, threat="L2", **QUICKLY)
+    assert [result.broken_by for result in by_value.results] == [result.broken_by for result in by_name.results]
+    with pytest.raises(ValueError, match=r"L2\(eps=0.5\) has its radius, and eps=0.1 gives another: leave eps out"):
+        rs.evaluate(net, LOADER, "quick", 0.1, threat=rs.L2(0.5))
+
+    class Own(rs.Linf):
+        pass
+
+    with pytest.raises(ValueError, match=r"of no known kind: put its class into robustsnn\.threats\.THREATS"):
+        rs.evaluate(net, LOADER, "quick", threat=Own(0.1))
+
+
+@pytest.mark.parametrize("threat", [rs.Linf(16 / 255), rs.L2(0.4)], ids=str)
+def test_an_attack_finds_what_the_evaluation_finds(net, threat):
+    report = rs.evaluate(net, (X, Y), "quick", threat=threat, check=Audit(images=0))
+    adversarial = rs.attack(net, X, Y, threat=threat)
+    assert threat.contains(adversarial, X).all()
+    assert tuple((net(adversarial).argmax(1) == Y).tolist()) == report.withstood(threat.eps)
+    assert 0 < sum(report.withstood(threat.eps)) < 12
+    assert torch.equal(rs.attack(net, X.numpy(), Y.numpy(), threat=threat), adversarial)
+
+
+def test_an_attack_ranks_the_paths_of_a_strict_protocol(net, monkeypatch):
+    from dataclasses import replace
+
+    from robustsnn.evaluation import PROTOCOLS
+
+    strict = PROTOCOLS["rigorous"]
+    few = tuple(replace(group, attack=PGD(steps=2)) for group in strict.ensembles["rigorous"])
+    monkeypatch.setitem(PROTOCOLS, "rigorous", replace(strict, ensembles={"rigorous": few}))
+    report = rs.evaluate(net, (X, Y), "rigorous", 0.05, check=Audit(images=0))
+    adversarial = rs.attack(net, X, Y, 0.05, protocol="rigorous")
+    assert tuple((net(adversarial).argmax(1) == Y).tolist()) == report.withstood(0.05)
+
+
+def test_one_radius_at_a_time(net):
+    with pytest.raises(ValueError, match="one radius, not 2: call it for each"):
+        rs.attack(net, X, Y, eps=[0.1, 0.2])
+
+
+class Subsets:
+    """An attack of another library: it asks about parts of the samples, in any order, and returns its last iterate."""
+
+    def __call__(self, net, x, y, eps):
+        draw = generator(0, "subsets")
+        for _ in range(40):
+            chosen = torch.randperm(len(x), generator=draw)[:5]
+            net((x[chosen] + eps * (2 * torch.rand(x[chosen].shape, generator=draw) - 1).sign()).clamp(0, 1))
+        return x
+
+
+def test_what_another_library_asks_about_is_judged(net):
+    judge = rs.judged(net, X, Y, rs.Linf(0.3))
+    assert isinstance(judge, Judged)
+    Subsets()(judge, X, Y, 0.3)
+    assert 0 < judge.broken.sum() < 12
+    assert rs.Linf(0.3).contains(judge.adversarial, X).all()
+    assert torch.equal(net(judge.adversarial).argmax(1) != Y, judge.broken)
+    assert torch.equal(judge.adversarial[~judge.broken], X[~judge.broken])
+    assert judge.robust == pytest.approx(1 - float(judge.broken.float().mean()))
+    before = judge.adversarial.clone()
+    judge(before)
+    assert torch.equal(judge.adversarial, before)
+
+
+def test_what_leaves_the_threat_is_not_judged(net):
+    judge = rs.judged(net, X, Y, rs.Linf(0.01))
+    Subsets()(judge, X, Y, 0.3)
+    assert torch.equal(judge.broken, net(X).argmax(1) != Y)
+
+
+@pytest.mark.parametrize("path", [None, rs.Rate()], ids=str)
+def test_its_gradients_are_those_of_a_path(net, path):
+    judge, x = rs.judged(net, X, Y, rs.Linf(0.1), path=path), X.clone().requires_grad_()
+    expected = X.clone().requires_grad_()
+    judge(x).sum().backward()
+    (net if path is None else path(net))(expected).sum().backward()
+    assert torch.equal(x.grad, expected.grad)
+    assert x.grad.norm() > 0
+
+
+def test_two_reports_are_compared_sample_by_sample(net, report):
+    same = report.compare(report)
+    assert (same.won, same.lost, same.told_apart) == (0, 0, False)
+    other = rs.evaluate(body(), LOADER, "quick", eps="16/255", **QUICKLY)
+    pair = report.compare(other, "16/255")
+    survivors = report.withstood(16 / 255), other.withstood(16 / 255)
+    assert pair.won - pair.lost == sum(survivors[0]) - sum(survivors[1]) > 0
+    assert str(pair).startswith(f"{pair.won - pair.lost} more of 12 samples, +")
+    assert "told apart, McNemar p = " in str(pair)
+    for wrong, line in (
+        (rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY), "same threat, not by Linf and L2"),
+        (rs.evaluate(net, (X[:4], Y[:4]), "quick", "16/255", **QUICKLY), "same number of samples, not by 12 and 4"),
+        (rs.evaluate(net, LOADER, "quick", 0.3, **QUICKLY), "no radius in common"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            report.compare(wrong)
+
+
+class Told:
+    """A logger."""
+
+    def __init__(self):
+        self.lines = []
+
+    def log_metrics(self, metrics, step=None):
+        self.lines.append((step, metrics))
+
+
+def test_training_takes_another_optimizer_and_tells_a_logger(tmp_path):
+    logger, ends = Told(), []
+    for optimizer in (None, torch.optim.AdamW):
+        made = body().train()
+        arguments = LOADER, (X, Y), "Trades(beta=6, eps=8/255, steps=1)", Schedule(epochs=2, lr=0.01, batch=4)
+        history = rs.train(made, *arguments, probe=None, optimizer=optimizer, logger=logger, state=tmp_path / f"{optimizer}")
+        ends.append(made[1].weight)
+    assert not torch.equal(*ends)
+    assert [step for step, _ in logger.lines] == [0, 1, 0, 1]
+    assert logger.lines[-1][1]["loss"] == history[-1].loss
+    assert set(logger.lines[-1][1]) >= {"loss", "clean", "robust", "lr"}
+
+
+def test_a_training_is_not_continued_by_another_optimizer(tmp_path):
+    arguments = (X, Y), (X, Y), Natural(), Schedule(epochs=1, lr=0.01, batch=4)
+    rs.train(body(), *arguments, probe=None, state=tmp_path / "state")
+    with pytest.raises(ValueError, match="a training with other settings"):
+        rs.train(body(), *arguments, probe=None, state=tmp_path / "state", optimizer=torch.optim.Adam)
+
+
+def test_a_recipe_is_carried_out(tmp_path):
+    recipe = Path(__file__).parent / "small.toml"
+    value = rs.run(recipe, tmp_path / "out", until="evaluate", evaluation={"limit": 3})
+    assert value.rows[0].report.images == 3
+    assert (tmp_path / "out/snn.safetensors").is_file()
+    with pytest.raises(ValueError, match="choose another --out"):
+        rs.run(recipe, tmp_path / "out", seed=3)
+    with pytest.raises(ValueError, match="did you mean 'limit'"):
+        rs.run(recipe, tmp_path / "other", evaluation={"limt": 3})
+    assert not (tmp_path / "other").exists()
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    **{f"pickle {n}": lambda net, n=n: pickle.loads(pickle.dumps(net, n)) for n in (2, pickle.HIGHEST_PROTOCOL)},
+    "torch.save": lambda net: through_torch(net),
+}
+
+
+def through_torch(net):
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+class Functional(nn.Module):
+    """A body that conversion writes anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(16, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.first(x.flatten(1))))
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("make", [body, Functional], ids=lambda make: make.__name__)
+def test_a_spiking_network_is_copied_as_python_copies(way, make):
+    net = rs.convert(make().eval(), Samples(X, Y, 3), timesteps=3, calibration_timesteps=5).eval()
+    assert torch.equal(COPIES[way](net)(X), net(X))
