@@ -53,7 +53,8 @@ class LIF(Neuron):
     def fast(self, current: Tensor, tensors: Tensors, potentials: Tensor | None = None) -> Tensor:
         """By one potential in place."""
         threshold, leak = tensors["threshold"], self.kept(tensors)
-        current = current.expand(len(current), *torch.broadcast_shapes(current.shape[1:], threshold.shape))
+        if threshold.dim():  # else nothing is to be spread
+            current = current.expand(len(current), *torch.broadcast_shapes(current.shape[1:], threshold.shape))
         v, spikes = torch.zeros_like(current[0]), torch.empty_like(current)
         if self.start:
             v += self.start * threshold
