@@ -32,7 +32,7 @@ class Everywhere:
     quiet: Annotated[bool, FlagCreatePairsOff, arg(aliases=("-q",))] = False
     """only what is found, and what went wrong"""
     verbose: Annotated[bool, FlagCreatePairsOff, arg(aliases=("-v",))] = False
-    """where an internal error is"""
+    """all tables of a report, and where an internal error is"""
     system_allocator: Annotated[bool, FlagCreatePairsOff] = False
     """leave memory to the C library: less is held, and all is slower"""
 

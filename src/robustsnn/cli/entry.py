@@ -46,7 +46,7 @@ def command(args: Sequence[str]) -> None:
     chosen = read(name, words)
     if not chosen.common.system_allocator:
         machine.keep_memory()
-    return COMMANDS[name].do(chosen, Terminal(chosen.common.json, chosen.common.quiet, words))
+    return COMMANDS[name].do(chosen, Terminal(chosen.common.json, chosen.common.quiet, chosen.common.verbose, words))
 
 
 class Terminated(KeyboardInterrupt):

@@ -97,12 +97,14 @@ class Terminal:
     Arguments:
         json: what a command finds is printed as one JSON document, and whatever else is said goes to stderr.
         quiet: nothing is said of how things go.
+        verbose: all tables of a report are shown.
         words: what stood behind the command, for a report to repeat.
     """
 
-    def __init__(self, json: bool = False, quiet: bool = False, words: Sequence[str] = ()) -> None:
+    def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False, words: Sequence[str] = ()) -> None:
         self.json = json
         self.quiet = quiet
+        self.verbose = verbose
         self.words = words
         self.console = _Console(stderr=json, soft_wrap=True, highlight=False, emoji=False)
         if not self.console.is_terminal:
@@ -189,13 +191,16 @@ class Terminal:
     def report(self, value: robustsnn.reporting.RunReport) -> None:
         """Show a report."""
         from robustsnn.evaluation.measures.audit import audited
-        from robustsnn.reporting import failures, sections, summary, table, warned
+        from robustsnn.reporting import failures, sections, summary, table, verdict, warned
 
-        self.say("")
+        self.say(f"\n{verdict(value)}\n".replace("\N{NO-BREAK SPACE}", " "))
         self.table(*table(value, bounds=False))
-        for section in sections(value).values():
-            self.say("")
+        told = sections(value).values()
+        for section in told if self.verbose else ():
+            self.say(f"\n{section.title}\n")
             self.table(*section.table)
         self.say("\n" + summary(value, bounds=False))
+        if told and not self.verbose:
+            self.note(f"More, by --verbose and in the report: {', '.join(section.title for section in told)}.")
         for line in filter(None, (audited(value.rows), *failures(value), *warned(value))):
             self.say(f"audit: {line}")

@@ -3,7 +3,7 @@
 from robustsnn.evaluation import Row, Section
 from robustsnn.reporting.board import board
 from robustsnn.reporting.markdown import markdown
-from robustsnn.reporting.page import page
+from robustsnn.reporting.page import page, verdict
 from robustsnn.reporting.report import RunReport, different, read_report, versions
 from robustsnn.reporting.tables import failures, sections, summary, table, warned
 from robustsnn.reporting.writing import write_pages, write_report
@@ -21,6 +21,7 @@ __all__ = [
     "sections",
     "summary",
     "table",
+    "verdict",
     "versions",
     "warned",
     "write_pages",
