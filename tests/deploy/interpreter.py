@@ -68,6 +68,12 @@ def conv(node, x):
     return np.einsum("nchwkm,ockm->nohw", windows, node.weight, optimize=True) + node.bias[:, None, None]
 
 
+def conv1d(node, x):
+    x = np.pad(x, ((0, 0), (0, 0), (node.padding, node.padding)))
+    windows = sliding_window_view(x, node.dilation * (node.weight.shape[2] - 1) + 1, 2)[:, :, :: node.stride, :: node.dilation]
+    return np.einsum("nclk,ock->nol", windows, node.weight, optimize=True) + node.bias[:, None]
+
+
 def summed(node, x):
     (k, m), (s, t), (a, b) = node.kernel_size, node.stride, node.padding
     x = np.pad(x, ((0, 0), (0, 0), (a, a), (b, b)))
@@ -83,6 +89,7 @@ STATELESS = {
     "Output": lambda node, x: x,
     "Affine": lambda node, x: x @ node.weight.T + node.bias,
     "Scale": lambda node, x: x * node.scale,
+    "Conv1d": conv1d,
     "Conv2d": conv,
     "SumPool2d": summed,
     "AvgPool2d": lambda node, x: summed(node, x) / np.prod(node.kernel_size).astype(x.dtype),

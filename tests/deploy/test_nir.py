@@ -287,3 +287,39 @@ def test_a_mean_over_other_axes_is_no_pool():
     x = torch.rand(2, 2, 8, 8)
     with pytest.raises(ValueError, match=r"operation mean .* cannot be exported"):
         to_nir(spiking(Twisted().eval(), x, Dynamics(2), threshold=0.1).eval(), (2, 8, 8))
+
+
+class Signal(nn.Module):
+    """A residual network on a signal ``[N, C, L]``, with strides, groups, dilation and a norm that nothing absorbs."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.act1 = nn.Conv1d(2, 4, 5, stride=2, padding=2), nn.BatchNorm1d(4), nn.ReLU()
+        self.b, self.act2, self.after = nn.Conv1d(4, 4, 3, padding="same", groups=2, dilation=2), nn.ReLU(), nn.BatchNorm1d(4)
+        self.flat, self.fc = nn.Flatten(), nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = self.act1(self.norm(self.a(x)))
+        return self.fc(self.flat(self.after(self.act2(self.b(x)) + x)))
+
+
+class Vector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.head = nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.head(self.act(self.first(x)))
+
+
+@pytest.mark.parametrize("body", [Signal, Vector])
+def test_signals_and_vectors_leave_exactly(body):
+    ann = body().double()
+    x = torch.rand(4, *((2, 32) if body is Signal else (8,)), generator=generator(0, "test signals")).double()
+    for _ in range(3):
+        ann.train()(x)
+    net = spiking(ann.eval(), x, Dynamics(5), threshold=0.1).eval()
+    wrong, _, apart = differing(to_nir(net, tuple(x.shape[1:])), net, x)
+    assert wrong == 0
+    assert apart < 1e-12
+    assert net(x).std() > 0

@@ -170,7 +170,7 @@ def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
             if module.weight is not None:
                 scale = scale * module.weight
             return Channelwise(array(scale), array((0 if module.bias is None else module.bias) - module.running_mean * scale))
-        case nn.Conv2d():
+        case nn.Conv1d() | nn.Conv2d():
             return _conv(path, module)
         case nn.Linear():
             if len(takes) != 1:
@@ -193,8 +193,8 @@ def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
         case NeuronLayer():
             return Fire(array(module.threshold), module.dynamics.neuron.relayed(module.tensors).leak)
     raise ValueError(
-        f"layer {path!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions, "
-        "linear layers, norms behind them, average pools and neurons"
+        f"layer {path!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions of images and "
+        "signals, linear layers, norms behind them, average pools of images, and neurons"
     )
 
 
@@ -203,26 +203,33 @@ def array(tensor: Tensor) -> Array:
     return np.array(tensor.detach().cpu().numpy(), order="C")
 
 
+def _each(value: Any, axes: int) -> Shape:
+    """An option of a layer for each of its axes."""
+    return (value,) * axes if isinstance(value, int) else tuple(int(part) for part in value)
+
+
 def _pair(value: Any) -> tuple[int, int]:
-    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    height, width = _each(value, 2)
+    return height, width
 
 
-def _bias(module: nn.Conv2d | nn.Linear) -> Array:
+def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear) -> Array:
     return array(module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias)
 
 
-def _conv(path: str, module: nn.Conv2d) -> Conv:
+def _conv(path: str, module: nn.Conv1d | nn.Conv2d) -> Conv:
     weight, groups = array(module.weight), module.groups
-    if module.padding_mode != "zeros" or weight.shape[2] != weight.shape[3]:
+    kernel, axes = weight.shape[2:], weight.ndim - 2
+    if module.padding_mode != "zeros" or len(set(kernel)) > 1:
         raise ValueError(f"layer {path!r}: NIR describes convolutions with square kernels and zero padding only")
     padding = module.padding
     if isinstance(padding, str):
-        reach = [dilation * (weight.shape[2] - 1) for dilation in _pair(module.dilation)]
+        reach = [dilation * (kernel[0] - 1) for dilation in _each(module.dilation, axes)]
         if padding == "same" and any(r % 2 for r in reach):
             raise ValueError(f"layer {path!r} pads unevenly: give its padding in numbers")
-        padding = (reach[0] // 2, reach[1] // 2) if padding == "same" else (0, 0)
-    dense = np.zeros((weight.shape[0], weight.shape[1] * groups, *weight.shape[2:]), weight.dtype)
+        padding = tuple(r // 2 for r in reach) if padding == "same" else (0,) * axes
+    dense = np.zeros((weight.shape[0], weight.shape[1] * groups, *kernel), weight.dtype)
     for group in range(groups):  # other simulators know no groups
         outs, ins = (slice(group * n // groups, (group + 1) * n // groups) for n in dense.shape[:2])
         dense[outs, ins] = weight[outs]
-    return Conv(dense, _bias(module), _pair(module.stride), _pair(padding), _pair(module.dilation))
+    return Conv(dense, _bias(module), _each(module.stride, axes), _each(padding, axes), _each(module.dilation, axes))

@@ -37,11 +37,11 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv(Dense):
-    """A convolution, zero-padded: weight ``[out, in, kernel, kernel]``, bias ``[out]``."""
+    """A convolution, zero-padded: weight ``[out, in, kernel]`` or ``[out, in, kernel, kernel]``, bias ``[out]``."""
 
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+    stride: Shape
+    padding: Shape
+    dilation: Shape
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
         case End():
             return nir.Output({"output": gives}) if layer.inputs else nir.Input({"input": gives})
         case Conv():
-            return nir.Conv2d(takes[1:], what.weight, what.stride, what.padding, what.dilation, groups=1, bias=what.bias)
+            return _convolution(nir, what, takes)
         case Dense():
             return nir.Affine(weight=what.weight, bias=what.bias)
         case Channelwise() if target.scale and not what.bias.any():
@@ -106,9 +106,9 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
         case Channelwise() if len(takes) == 1:
             return nir.Affine(weight=np.diag(what.scale), bias=what.bias)
         case Channelwise():
-            return nir.Conv2d(
-                takes[1:], np.diag(what.scale)[:, :, None, None], (1, 1), (0, 0), (1, 1), groups=1, bias=what.bias
-            )
+            once = (1,) * len(takes[1:])
+            weight = np.diag(what.scale).reshape(len(what.scale), -1, *once)
+            return _convolution(nir, Conv(weight, what.bias, once, (0,) * len(once), once), takes)
         case Pool():
             node = nir.SumPool2d if what.sums else nir.AvgPool2d
             return node(np.array(what.kernel), np.array(what.stride), np.array(what.padding))
@@ -116,6 +116,13 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
             return nir.Flatten({"input": np.array(takes)}, start_dim=-len(takes), end_dim=-1)
         case Fire():
             return _neurons(nir, what, layer.gives, target)
+
+
+def _convolution(nir: Any, what: Conv, takes: Shape) -> Any:
+    options = what.stride, what.padding, what.dilation
+    if len(takes) == 2:
+        return nir.Conv1d(takes[1], what.weight, *(value for (value,) in options), groups=1, bias=what.bias)
+    return nir.Conv2d(takes[1:], what.weight, *options, groups=1, bias=what.bias)
 
 
 def _neurons(nir: Any, fire: Fire, shape: Shape, target: Target) -> Any:
@@ -130,6 +137,6 @@ def _neurons(nir: Any, fire: Fire, shape: Shape, target: Target) -> Any:
 
 def _full(values: Array, shape: Shape) -> Array:
     """Values that broadcast to a shape (or one per channel) at every neuron of it."""
-    if values.ndim == 1 and len(shape) == 3 and values.size > 1:
-        values = values.reshape(-1, 1, 1)
+    if values.ndim == 1 and len(shape) > 1 and values.size > 1:
+        values = values.reshape(-1, *[1] * (len(shape) - 1))
     return np.ascontiguousarray(np.broadcast_to(values, shape))
