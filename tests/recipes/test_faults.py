@@ -90,7 +90,7 @@ def test_a_fault_at_the_first_write_of_every_file(fault, tmp_path, uninterrupted
         hit.append(name)
         return FAULTS[fault](path, content)
 
-    for module in ("files", "recipes.run", "recipes.making", "recipes.measuring"):
+    for module in ("files", "recipes.working", "recipes.making", "recipes.measuring"):
         monkeypatch.setattr(f"robustsnn.{module}.write_atomic", write)
     attempts = 0
     while True:
