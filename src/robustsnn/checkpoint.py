@@ -22,7 +22,7 @@ from robustsnn.zoo import located
 FORMAT = "robustsnn-1"
 
 _KINDS: dict[str, Mapping[str, Any]] = {"surrogate": SURROGATES, "neuron": NEURONS}
-"""What dynamics are made of, by the dict that knows it."""
+"""Where the values that a checkpoint names are looked up."""
 
 WRAPPINGS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params"),
@@ -30,7 +30,7 @@ WRAPPINGS = (
 )
 """What people call the state dict inside the file that their training writes."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What wrappers put before all names: DataParallel and averaged models, torch.compile, Lightning and others."""
+"""What DataParallel, averaged models, torch.compile, Lightning and others put in front of every name."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def complain(line: str) -> None:
 
 
 SIGNS = {"ε": "eps", "“": '"', "”": '"', "\N{EN DASH}": "-", "…": "...", "±": "+-"}
-"""What stands for signs that a terminal has not; for others a question mark."""
+"""What is written instead of a sign that the stream cannot encode. Any other sign becomes a question mark."""
 
 
 def spelled_out() -> None:

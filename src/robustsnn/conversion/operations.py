@@ -38,7 +38,7 @@ RELU = Kind(
     frozenset({F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}),
 )
 CLAMPS: frozenset[Any] = frozenset({torch.clamp, torch.clamp_min, torch.clip, "clamp", "clamp_min", "clip"})
-"""They are a ReLU where they are one at 0."""
+"""A ReLU, where the lower bound is 0 and there is no upper one."""
 
 WEIGHTS = Kind(
     "convolutions and linear layers",

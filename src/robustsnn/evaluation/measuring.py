@@ -174,7 +174,7 @@ def chosen_groups(
     threat: Threat,
     sources: Mapping[str, nn.Module] = {},
 ) -> tuple[str, Protocol, dict[str, tuple[Group, ...]]]:
-    """What a protocol is called, the protocol, and its ensembles that were asked for (all, if none was), by name.
+    """The name of a protocol, the protocol, and those of its ensembles that were asked for, by name; all if none was.
 
     Raises:
         ValueError: an unknown protocol or ensemble, or one that cannot attack this network within this threat.
