@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from benchmarks.pages import render
 from robustsnn.checkpoint import PREFIXES, WRAPPINGS
-from robustsnn.compute.rewire import WRAPPERS
+from robustsnn.compute.rewiring import WRAPPERS
 from robustsnn.conversion.operations import KINDS, Kind
 from robustsnn.data.decoding import IMAGES, LABELS
 from robustsnn.data.splits import SPLITS

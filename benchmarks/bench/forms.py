@@ -13,7 +13,7 @@ from robustsnn.compute.layout import layout
 from robustsnn.compute.mixing import mixture
 from robustsnn.conversion import convert
 from robustsnn.models import create, weight_layers
-from robustsnn.models.resnet import Mix
+from robustsnn.models.resnets import Mix
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.spiking import Dynamics, Slot, SpikingNetwork, Surrogate, unrolled
 from robustsnn.types import GradientPath

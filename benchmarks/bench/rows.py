@@ -14,7 +14,7 @@ from benchmarks.bench.halves import halves
 from robustsnn.attacks import FGSM, PGD
 from robustsnn.compute.layout import layout
 from robustsnn.conversion import calibrate, folded
-from robustsnn.conversion.calibrate import calibrating, received
+from robustsnn.conversion.calibration import calibrating, received
 from robustsnn.evaluation import PUBLISHED_PATHS, Member, worst_case
 from robustsnn.evaluation.ensemble import Target, attempt
 from robustsnn.seeds import generator, randomness

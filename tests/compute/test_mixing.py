@@ -6,7 +6,7 @@ from torch import fx
 
 from robustsnn.compute import machine_code
 from robustsnn.compute.mixing import mixed, mixture
-from robustsnn.models.resnet import Mix
+from robustsnn.models.resnets import Mix
 from robustsnn.seeds import generator
 
 WEIGHTS = torch.tensor([0.3, 0.8], dtype=torch.float64)

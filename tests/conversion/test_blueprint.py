@@ -35,7 +35,7 @@ def test_a_body_is_built_again_without_tracing(body, images, monkeypatch):
 def test_a_checkpoint_of_one_tracer_loads_under_another(images, tmp_path, monkeypatch):
     net = spiking(trained(Reused), images, Dynamics(3), 0.2).eval()
     checkpoint.save(tmp_path / "net.safetensors", net)
-    tracing = sys.modules["robustsnn.conversion.trace"]
+    tracing = sys.modules["robustsnn.conversion.tracing"]
     put = tracing._put
 
     def elsewhere(tree, node, module, place=None):

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from robustsnn.attacks import KullbackLeibler, ascend
 from robustsnn.checkpoint import import_published
 from robustsnn.conversion import calibrate, spiking
-from robustsnn.conversion.calibrate import calibrating, received
+from robustsnn.conversion.calibration import calibrating, received
 from robustsnn.models import create
 from robustsnn.spiking import Analog, Dynamics, Exponential, Rate, Rectangle, StraightThrough, Surrogate, Triangle
 from robustsnn.threats import Linf

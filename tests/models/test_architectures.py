@@ -10,7 +10,7 @@ from torch import nn
 
 from robustsnn.conversion import spiking
 from robustsnn.models import MODELS, create, resnet, wideresnet
-from robustsnn.models.resnet import Mix
+from robustsnn.models.resnets import Mix
 from robustsnn.spiking import Dynamics
 
 PUBLISHED = {  # 10 classes; residual networks with 1x1 shortcuts, without the two mixing weights of each block

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robustsnn.conversion import calibrate, convert
-from robustsnn.conversion.calibrate import calibrating
+from robustsnn.conversion.calibration import calibrating
 from robustsnn.data import Samples
 from robustsnn.deploy import to_nir
 from robustsnn.evaluation.measures.latency import correct_over_time

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustsnn.models import create
-from robustsnn.models.resnet import Mix
+from robustsnn.models.resnets import Mix
 from robustsnn.seeds import generator
 from robustsnn.training import CatastrophicOverfitting, LeakRange, Retraction, ThresholdFloor
 

@@ -6,7 +6,7 @@ from robustsnn.cli.arguments import Report
 from robustsnn.cli.terminal import Terminal
 from robustsnn.names import is_toml
 from robustsnn.recipes import measuring, packaged
-from robustsnn.reporting.board import Group, differences, groups, winner
+from robustsnn.reporting.comparison import Group, differences, groups, winner
 
 
 def compare(chosen: Report, terminal: Terminal) -> None:

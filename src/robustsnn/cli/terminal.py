@@ -176,7 +176,7 @@ class Terminal:
 
     def comparison(self, runs: Mapping[str, robustsnn.reporting.RunReport]) -> None:
         """Show the networks of several runs, ranked, and in what the runs differ."""
-        from robustsnn.reporting.board import APART, DIFFER, contrast, groups, ranks, winner
+        from robustsnn.reporting.comparison import APART, DIFFER, contrast, groups, ranks, winner
 
         measured = groups(runs)
         for group in measured:

@@ -1,5 +1,5 @@
 """How things run fast: views of module trees, layouts, exact norms, mixing, recomputation, machine code. Knows no neuron."""
 
-from robustsnn.compute.rewire import copied, rewire, unwrapped, view, with_tensors
+from robustsnn.compute.rewiring import copied, rewire, unwrapped, view, with_tensors
 
 __all__ = ["copied", "rewire", "unwrapped", "view", "with_tensors"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustsnn.compute import machine_code
 from robustsnn.compute.recall import known
-from robustsnn.compute.rewire import view
+from robustsnn.compute.rewiring import view
 
 
 class BatchNorm2d(nn.BatchNorm2d):

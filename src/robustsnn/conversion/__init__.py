@@ -1,11 +1,11 @@
 """ANN to SNN: trace the activations, calibrate thresholds, place staircases or neurons."""
 
 from robustsnn.conversion.blueprint import Blueprint
-from robustsnn.conversion.calibrate import calibrate
-from robustsnn.conversion.convert import ConversionReport, convert, reestimate, renew, spiking
+from robustsnn.conversion.calibration import calibrate
+from robustsnn.conversion.converting import ConversionReport, convert, reestimate, renew, spiking
 from robustsnn.conversion.fold import bfloat16, folded
-from robustsnn.conversion.staircase import climbing, staircase
-from robustsnn.conversion.trace import Layer, trace
+from robustsnn.conversion.staircases import climbing, staircase
+from robustsnn.conversion.tracing import Layer, trace
 
 __all__ = [
     "Blueprint",

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import view
 from robustsnn.conversion.operations import CALLS, DROPOUTS
-from robustsnn.conversion.trace import module_of, put_at, rectified
+from robustsnn.conversion.tracing import module_of, put_at, rectified
 from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Signal

@@ -16,7 +16,7 @@ from torch.fx.node import map_aggregate
 from torch.nn.modules.conv import _ConvNd
 
 from robustsnn.compute.norm import BatchNorm2d
-from robustsnn.compute.rewire import rewire
+from robustsnn.compute.rewiring import rewire
 from robustsnn.conversion.fold import faithful
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import copied, view
-from robustsnn.conversion.calibrate import exact_percentile
+from robustsnn.conversion.calibration import exact_percentile
 from robustsnn.conversion.fold import followed
 from robustsnn.conversion.operations import PRODUCTS, SAMPLE_NORMS, SIZES, SUMS
 from robustsnn.models.layers import WeightLayer

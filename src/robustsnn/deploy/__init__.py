@@ -1,6 +1,6 @@
 """Leave for, and come from, other simulators, runtimes and attack libraries."""
 
-from robustsnn.deploy.export import FORMATS, export
+from robustsnn.deploy.exporting import FORMATS, export
 from robustsnn.deploy.interop import from_neurons, from_snntorch, from_spikingjelly
 from robustsnn.deploy.nir import remarks, to_nir
 from robustsnn.deploy.onnx import exported, to_onnx

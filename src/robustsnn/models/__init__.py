@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from robustsnn.models.factories import outside
 from robustsnn.models.layers import Normalize, baked, initialise, own_weights, weight_layers, weight_of
-from robustsnn.models.outside import outside
 from robustsnn.models.qcfs import QCFS
-from robustsnn.models.resnet import resnet, wideresnet
-from robustsnn.models.vgg import Plan, vgg
+from robustsnn.models.resnets import resnet, wideresnet
+from robustsnn.models.vggs import Plan, vgg
 from robustsnn.names import build, find, nearest
 from robustsnn.seeds import randomness
 

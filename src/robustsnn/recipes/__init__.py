@@ -2,7 +2,7 @@
 
 from robustsnn.recipes.listener import Listener
 from robustsnn.recipes.pipeline import run, run_all
-from robustsnn.recipes.plan import plan
+from robustsnn.recipes.planning import plan
 from robustsnn.recipes.recipe import Recipe, load_recipe, packaged
 from robustsnn.recipes.stages import STAGES, Stage
 

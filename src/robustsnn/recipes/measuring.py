@@ -17,7 +17,7 @@ from robustsnn import checkpoint
 from robustsnn.evaluation import Report, protocol
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.files import digest, write_atomic
-from robustsnn.recipes.plan import plan
+from robustsnn.recipes.planning import plan
 from robustsnn.recipes.recipe import load_recipe, packaged
 from robustsnn.recipes.stages import making
 from robustsnn.recipes.working import Run

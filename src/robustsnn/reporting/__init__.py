@@ -1,9 +1,9 @@
 """Reports: JSON there and back, Markdown, and self-contained HTML pages of one run or of many."""
 
 from robustsnn.evaluation import Row, Section
-from robustsnn.reporting.board import board
-from robustsnn.reporting.markdown import markdown
-from robustsnn.reporting.page import page, verdict
+from robustsnn.reporting.comparison import board
+from robustsnn.reporting.html_page import page, verdict
+from robustsnn.reporting.markdown_page import markdown
 from robustsnn.reporting.report import RunReport, different, read_report, versions
 from robustsnn.reporting.tables import failures, sections, summary, table, warned
 from robustsnn.reporting.writing import write_pages, write_report

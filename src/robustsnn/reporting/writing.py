@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustsnn.files import write_atomic
-from robustsnn.reporting.markdown import markdown
-from robustsnn.reporting.page import page
+from robustsnn.reporting.html_page import page
+from robustsnn.reporting.markdown_page import markdown
 from robustsnn.reporting.report import RunReport
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustsnn.compute.layout import layout
 from robustsnn.compute.norm import exact
 from robustsnn.compute.recall import recalling
-from robustsnn.compute.rewire import rewire, view
+from robustsnn.compute.rewiring import rewire, view
 from robustsnn.names import nearest
 from robustsnn.spiking.dynamics import Dynamics, Fire
 from robustsnn.spiking.layer import NeuronLayer

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.names import build, find
-from robustsnn.threats.per_sample import per_sample, positive, spread
+from robustsnn.threats.samplewise import per_sample, positive, spread
 from robustsnn.types import Noise, Threat
 
 TOLERANCE = 1e-6

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustsnn.compute.sums import running_sum
 from robustsnn.models import own_weights
-from robustsnn.models.resnet import Mix
+from robustsnn.models.resnets import Mix
 from robustsnn.names import named
 from robustsnn.ranges import Positive, Range, Ranged
 from robustsnn.spiking import SpikingNetwork

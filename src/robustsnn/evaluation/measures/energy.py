@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustsnn.compute import view
-from robustsnn.compute.rewire import with_tensors
+from robustsnn.compute.rewiring import with_tensors
 from robustsnn.data import as_samples
 from robustsnn.evaluation.evaluated import Evaluated
 from robustsnn.evaluation.measure import Dots, Measure, Section, side_by_side

@@ -15,8 +15,8 @@ import pytest
 from composed import changed, composed
 from robustsnn.evaluation import MISCLASSIFIED, PUBLISHED_PATHS, ROBUST, Check, Example, Result, Row, wilson
 from robustsnn.reporting import RunReport, page, sections, table
-from robustsnn.reporting.board import groups
-from robustsnn.reporting.page import broken, verdict
+from robustsnn.reporting.comparison import groups
+from robustsnn.reporting.html_page import broken, verdict
 from robustsnn.reporting.plots import accuracy, drawn, keys, training
 from robustsnn.threats import Linf
 from robustsnn.training import Epoch

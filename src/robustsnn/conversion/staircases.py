@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from robustsnn.compute import copied, rewire
-from robustsnn.conversion.calibrate import first_batches
+from robustsnn.conversion.calibration import first_batches
 from robustsnn.conversion.heights import heights_of, scaled
-from robustsnn.conversion.trace import trace
+from robustsnn.conversion.tracing import trace
 from robustsnn.models import QCFS
 
 

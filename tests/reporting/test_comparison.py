@@ -11,7 +11,7 @@ from test_page import ANN, CONVERTED, FINETUNED, HOSTILE, Parsed, result, row, r
 from composed import changed
 from robustsnn.evaluation import Check, Row
 from robustsnn.reporting import RunReport, board, different
-from robustsnn.reporting.board import LONG, contrast, differences, groups, ranks, shortened, winner
+from robustsnn.reporting.comparison import LONG, contrast, differences, groups, ranks, shortened, winner
 
 ONE, TWO = run(ANN, CONVERTED, FINETUNED), run(ANN, row("other", result("FGSM", 8 / 255, 64), result("PGD-20", 8 / 255, 49)))
 RUNS = {"runs/one": ONE, "runs/two": TWO}

@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.compute import copied, rewire, unwrapped, view
 from robustsnn.compute.precision import ieee
-from robustsnn.conversion.calibrate import calibrate, first_batches
+from robustsnn.conversion.calibration import calibrate, first_batches
 from robustsnn.conversion.heights import heights_of, scaled
-from robustsnn.conversion.trace import Layer, rectified, trace
+from robustsnn.conversion.tracing import Layer, rectified, trace
 from robustsnn.data.contract import takes
 from robustsnn.models import QCFS
 from robustsnn.names import BatchNorm, Granularity, one_line

@@ -20,7 +20,7 @@ from robustsnn.spiking import LIF, Dynamics, SpikingNetwork, unrolled
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-ROOM = importlib.import_module("robustsnn.conversion.calibrate")  # the package shows the function of that name
+ROOM = importlib.import_module("robustsnn.conversion.calibration")  # the package shows the function of that name
 
 
 def ranked(values, percentile):
