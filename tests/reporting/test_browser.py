@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browser, installed
-from test_board import RUNS
-from test_page import written
+from test_comparison import RUNS
+from test_html_page import written
 
 from robustsnn.reporting import board
 

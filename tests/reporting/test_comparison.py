@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from test_page import ANN, CONVERTED, FINETUNED, HOSTILE, Parsed, result, row, run
+from test_html_page import ANN, CONVERTED, FINETUNED, HOSTILE, Parsed, result, row, run
 
 from composed import changed
 from robustsnn.evaluation import Check, Row

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from test_page import FINETUNED, Parsed, example, run
+from test_html_page import FINETUNED, Parsed, example, run
 
 from composed import changed
 from robustsnn.reporting import Row, page
