@@ -31,7 +31,7 @@ from robustsnn.conversion import spiking
 from robustsnn.data import DATASETS, Dataset, Samples, digits, load_dataset
 from robustsnn.data.sources import HUB
 from robustsnn.models import MODELS, create
-from robustsnn.processes import Team, one_process
+from robustsnn.processes import Team
 from robustsnn.recipes import pipeline
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.working import Run
@@ -124,7 +124,7 @@ def small_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr("robustsnn.recipes.working.load_dataset", images)
     monkeypatch.setattr(running, "run_all", run_all)
-    monkeypatch.setattr(Engine, "launch", lambda self: Team(one_process()))
+    monkeypatch.setattr(Engine, "launch", lambda self: Team())
     monkeypatch.setattr(doctor, "trouble", lambda device: "")
     before = [(table, dict(table)) for table in (ATTACKS, DATASETS, MODELS, OBJECTIVES, PATHS, SURROGATES, THREATS)]
     modules = set(sys.modules)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import robustsnn as rs
 from robustsnn.attacks import PGD
 from robustsnn.data import Samples
-from robustsnn.evaluation import Audit, Judged
+from robustsnn.evaluation import PROTOCOLS, Audit, Judged
 from robustsnn.seeds import generator
 from robustsnn.training import Natural, Schedule
 
@@ -244,3 +247,28 @@ class Functional(nn.Module):
 def test_a_spiking_network_is_copied_as_python_copies(way, make):
     net = rs.convert(make().eval(), Samples(X, Y, 3), timesteps=3, calibration_timesteps=5).eval()
     assert torch.equal(COPIES[way](net)(X), net(X))
+
+
+def test_a_first_look_pays_for_nothing_that_it_does_not_use():
+    code = """if True:
+        import sys
+        import robustsnn
+        from robustsnn.attacks import PGD
+        net = robustsnn.load("zoo:digits-robust")
+        assert "torch._dynamo" not in sys.modules, "torch's compiler takes a second to import"
+        import torch
+        x = torch.rand(2, 1, 8, 8)
+        robustsnn.evaluate(net, (x, net(x).argmax(1)), "quick", 0.1, attacks=["FGSM"])
+        assert not {"lightning_fabric", "sklearn", "matplotlib", "pandas"} & {*sys.modules}
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_protocol_says_how_thoroughly_it_is_audited(net):
+    few = rs.evaluate(net, LOADER, "quick", 0.1, attacks=["FGSM"])
+    usual = PROTOCOLS["quick"].audit
+    assert few.audited == replace(usual, images=12)
+    assert few.settings.audit_steps == usual.steps
+    asked = rs.evaluate(net, LOADER, "quick", 0.1, attacks=["FGSM"], audit_steps=3)
+    assert asked.audited == replace(usual, images=12, steps=3)
+    assert PROTOCOLS["rigorous"].audit == Audit(64, 1000, 1000)

@@ -29,9 +29,9 @@ class Settings(BaseModel):
     limit: int | None = Field(None, ge=1, description="use at most that many test images")
     batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
     crafting: Precision = Field("float32", description="precision of what attacks follow; judging is done in float32")
-    audit_images: int = Field(64, ge=0, description="images on which the result is audited; 0: no audit")
-    audit_steps: int = Field(1000, ge=1, description="steps of the audit's long attack on images that survived")
-    audit_queries: int = Field(1000, ge=1, description="queries of the audit's black-box attack on them")
+    audit_images: int | None = Field(None, ge=0, description="images of the audit, 0: no audit; not given: the protocol's")
+    audit_steps: int | None = Field(None, ge=1, description="steps of the audit's longest attack; not given: the protocol's")
+    audit_queries: int | None = Field(None, ge=1, description="queries of its black-box attacks; not given: the protocol's")
     shown: int = Field(4, ge=0, description="adversarial images that the report shows beside their originals; 0: none")
 
     @model_validator(mode="before")

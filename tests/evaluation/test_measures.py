@@ -129,7 +129,8 @@ def test_a_synchronous_network_answers_after_its_layers_times_its_steps(net, dat
 
 
 def test_keywords_and_settings_ask_for_the_same(net, data):
-    asked = Settings(protocol="quick", attacks=["PGD-10"], eps=["0.05"], audit_images=0, limit=5, shown=0)
+    audit = {"audit_images": 0, "audit_steps": 1000, "audit_queries": 1000}
+    asked = Settings(protocol="quick", attacks=["PGD-10"], eps=["0.05"], limit=5, shown=0, **audit)
     report = evaluate(net, data, asked)
     assert report.settings == asked
     for more in ({"eps": 0.1}, {"threat": "L2"}, {"batch": 3}):

@@ -68,8 +68,11 @@ def test_a_batch_is_shared_without_rest(monkeypatch):
         assert team.share(2).tolist() == [0, 1], "fewer images than processes: each takes all"
 
 
-def test_alone_nothing_is_asked_of_others(tmp_path):
-    team = Team(one_process())
+@pytest.mark.parametrize("team", [Team(), Team(one_process())], ids=("no fabric", "fabric"))
+def test_alone_nothing_is_asked_of_others(tmp_path, team):
+    assert (team.size, team.rank, team.device) == (1, 0, torch.device("cpu"))
+    assert team.agree("mine") == "mine"
+    team.wait()
     values = torch.tensor([1, 2, 3])
     assert team.first
     assert team.share(3).tolist() == [0, 1, 2]

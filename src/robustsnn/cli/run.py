@@ -98,7 +98,7 @@ def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
     run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)
     name = Path(given).name
     with terminal.bar:
-        report = measuring.measure(run, checkpoint.load(given, body).to(team.fabric.device), name, path)
+        report = measuring.measure(run, checkpoint.load(given, body).to(team.device), name, path)
     value = RunReport(
         recipe=recipe.table(),
         command=shlex.join(("robustsnn", "evaluate", *(word for word in terminal.words if word not in UNSAID))),

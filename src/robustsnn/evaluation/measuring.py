@@ -24,7 +24,7 @@ from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.report import Report
 from robustsnn.names import find, first_error, number
-from robustsnn.processes import Team, one_process
+from robustsnn.processes import Team
 from robustsnn.seeds import derive
 from robustsnn.settings import Settings
 from robustsnn.threats import THREATS, kind
@@ -43,7 +43,7 @@ def evaluate(
     *,
     threat: str | Threat | None = None,
     attacks: Sequence[str] | None = None,
-    check: Audit = Audit(),
+    check: Audit | None = None,
     seed: int = 0,
     memory: int | None = None,
     sources: Mapping[str, nn.Module] = {},
@@ -66,7 +66,7 @@ def evaluate(
         threat: the kind of threat, by name, see `threats.THREATS`; L-infinity if None. Or a threat with its radius, such as
             ``L2(0.5)``, instead of ``eps``.
         attacks: names of the protocol's ensembles to run; None runs all.
-        check: how thoroughly the result is audited.
+        check: how thoroughly the result is audited; as the protocol says if None.
         seed: of random starts, which depend on (seed, member, image) and on nothing else.
         memory: bytes that an attack's graph may keep; the batch is made as small as that needs.
         sources: networks whose adversarial examples are tried too, by name.
@@ -89,7 +89,7 @@ def evaluate(
             )
         asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # of a recipe's no more
     else:
-        audit = {f"audit_{name}": value for name, value in asdict(check).items()}
+        audit = {f"audit_{name}": value for name, value in asdict(check).items()} if check else {}
         called = "own" if isinstance(protocol, Protocol) else str(protocol)
         asked = _asked(called, threat, eps, attacks, {"shown": 0, **audit, **settings})
     data = as_samples(data, limit=asked.limit)
@@ -97,9 +97,10 @@ def evaluate(
         raise ValueError("evaluation needs images, and there are none: give some")
     own = protocol if isinstance(protocol, Protocol) else asked.protocol
     called, chosen, groups = chosen_groups(own, asked.attacks, net, asked.threats[0], sources)
+    asked = asked.model_copy(update={f"audit_{name}": number for name, number in asdict(chosen.audit.under(asked)).items()})
     answers(net, data)
     started = time.perf_counter()
-    target, team = Target.of(net), Team(fabric or one_process())
+    target, team = Target.of(net), Team(fabric)
     device = next(net.parameters(), data.labels).device
     here = Evaluated(
         net=net,

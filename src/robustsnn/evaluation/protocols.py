@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,25 +20,9 @@ from robustsnn.evaluation.member import (
     path,
 )
 from robustsnn.names import Rule, find, is_toml, nearest
+from robustsnn.settings import Settings
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Ensembles by name, and the rule of success.
-
-    Arguments:
-        ensembles: an image is robust under one of them if it survives all its members.
-        rule: which iterates are judged.
-        ranked: a pilot batch finds the strongest paths; they go first.
-        edition: which protocol of its name it is; results of different editions are not compared.
-    """
-
-    ensembles: dict[str, tuple[Group, ...]]
-    rule: Rule
-    ranked: bool = False
-    edition: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +45,30 @@ class Audit:
     def __post_init__(self) -> None:
         if self.images < 0 or self.steps < 1 or self.queries < 1:
             raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
+
+    def under(self, asked: Settings) -> Audit:
+        """This audit, but for what the settings say otherwise."""
+        said = {name: getattr(asked, f"audit_{name}") for name in ("images", "steps", "queries")}
+        return replace(self, **{name: number for name, number in said.items() if number is not None})
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Ensembles by name, and the rule of success.
+
+    Arguments:
+        ensembles: an image is robust under one of them if it survives all its members.
+        rule: which iterates are judged.
+        ranked: a pilot batch finds the strongest paths; they go first.
+        edition: which protocol of its name it is; results of different editions are not compared.
+        audit: how thoroughly its results are checked, unless the caller says otherwise.
+    """
+
+    ensembles: dict[str, tuple[Group, ...]]
+    rule: Rule
+    ranked: bool = False
+    edition: int = 1
+    audit: Audit = Audit()
 
 
 PAPER_ATTACKS: dict[str, Attack] = {
@@ -91,6 +99,7 @@ PROTOCOLS: dict[str, Protocol] = {
             ),
         },
         "any",
+        audit=Audit(images=16, steps=50, queries=50),
     ),
     "paper": Protocol(
         {name: (Group(name, attack, PUBLISHED_PATHS),) for name, attack in PAPER_ATTACKS.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,8 @@ class Report(BaseModel, frozen=True):
     @property
     def audited(self) -> Audit | None:
         """On how many images that was looked at, and how thoroughly; None without audit."""
-        asked = self.settings
-        how = Audit(min(asked.audit_images, self.images), asked.audit_steps, asked.audit_queries)
-        return how if self.audit else None
+        how = Audit().under(self.settings)
+        return replace(how, images=min(how.images, self.images)) if self.audit else None
 
     @property
     def clean(self) -> Interval:

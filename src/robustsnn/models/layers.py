@@ -65,9 +65,11 @@ def normalization(classes: int, size: int, channels: int, mean: Sequence[float],
 
 
 def initialise(body: nn.Module, seed: int) -> None:
-    """Initial weights that depend on the seed alone: Kaiming-normal fan-out convolutions, uniform linear layers."""
+    """Draw initial weights that depend on the seed alone: Kaiming-normal fan-out convolutions, uniform linear layers."""
     rng = generator(seed, "initial weights")
     for module in body.modules():
+        if any(weight.is_meta for weight in module.parameters(recurse=False)):
+            continue  # drawing on the meta device does nothing, but imports torch's compiler, which takes a second
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
             if module.bias is not None:

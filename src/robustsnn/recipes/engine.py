@@ -54,7 +54,6 @@ class Engine:
             ValueError: this machine has no such device, or not as many.
         """
         import torch
-        from lightning_fabric import Fabric
 
         from robustsnn.processes import Team
 
@@ -65,6 +64,10 @@ class Engine:
                 f"--accelerator {self.accelerator} asks for {self.devices} device(s), and torch finds {there} here: "
                 "give --accelerator cpu or fewer --devices; 'robustsnn doctor' says what there is"
             )
+        if self.devices == self.nodes == 1 and (self.accelerator == "cpu" or not any(counts.values())):
+            return Team()
+        from lightning_fabric import Fabric
+
         fabric = Fabric(accelerator=self.accelerator, devices=self.devices, num_nodes=self.nodes, strategy=self.strategy)
         fabric.launch()
         return Team(fabric)

@@ -60,7 +60,7 @@ def _calibration(run: Run) -> list[Tensor]:
     """The images by which thresholds are found."""
     settings, (images, _) = run.recipe.conversion, run.parts()
     order = generator(run.recipe.seed, "calibration")
-    device = run.team.fabric.device
+    device = run.team.device
     return [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
 
 
@@ -161,7 +161,7 @@ def _recompute(run: Run, net: nn.Module, images: Samples, batch: int) -> bool:
     budget = run.engine.budget()
     if run.engine.recompute or budget is None:
         return run.engine.recompute
-    x, _ = images.first(2).to(run.team.fabric.device).batch(torch.arange(min(2, len(images))))
+    x, _ = images.first(2).to(run.team.device).batch(torch.arange(min(2, len(images))))
     needed = 2 * graph_bytes(view(net).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
     if needed > budget:
         run.listener.say(f"graphs of {needed / 2**30:.2g} GiB: activations are computed again instead of kept")

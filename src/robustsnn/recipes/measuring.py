@@ -78,7 +78,7 @@ def evaluate(run: Run) -> RunReport:
 
 def made_with(run: Run) -> dict[str, str]:
     """What figures of the run were made with: versions, device and processes, and digests of recipe, data and source."""
-    device, train, test = run.team.fabric.device, run.data.train, run.data.test
+    device, train, test = run.team.device, run.data.train, run.data.test
     pixels = {"train": train.values, "train.labels": train.labels, "test": test.values, "test.labels": test.labels}
     return {
         **versions(),
@@ -112,7 +112,7 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
             except ValueError as error:
                 run.listener.say(f"no transfer from {name}: {error}")
     for other in run.recipe.evaluation.transfer:
-        yield other, checkpoint.load(other).to(run.team.fabric.device)
+        yield other, checkpoint.load(other).to(run.team.device)
 
 
 def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from robustsnn import checkpoint, models
 from robustsnn.conversion import climbing, spiking
 from robustsnn.data import Dataset, Samples, answers, load_dataset, split
 from robustsnn.files import remove_leftovers, write_atomic
-from robustsnn.processes import Team, one_process
+from robustsnn.processes import Team
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.listener import Listener
 from robustsnn.recipes.recipe import Recipe, load_recipe, merged
@@ -33,7 +33,7 @@ class Run:
     listener: Listener = Listener()
     label: str = "robust"
     engine: Engine = Engine()
-    team: Team = field(default_factory=lambda: Team(one_process()))
+    team: Team = Team()
 
     @cached_property
     def everyone(self) -> tuple[Run, ...]:
@@ -142,7 +142,7 @@ class Run:
         body = self.body() if self.recipe.ann else None
         if body is not None and name == "staircase":
             body = climbing(body, self.recipe.levels)
-        return checkpoint.load(self.path(name), body).to(self.team.fabric.device)
+        return checkpoint.load(self.path(name), body).to(self.team.device)
 
     def network(self, name: str) -> nn.Module:
         """What an objective calls by name: a checkpoint of this run, such as ``"ann"``, or one given by its file.
@@ -152,7 +152,7 @@ class Run:
         """
         if name in [stage.makes for stage in making()]:
             return self.open(name)
-        return checkpoint.load(name).to(self.team.fabric.device)
+        return checkpoint.load(name).to(self.team.device)
 
     def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
         """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""

@@ -237,7 +237,7 @@ def validate(
     fabric: lightning_fabric.Fabric | None = None,
 ) -> tuple[float, float]:
     """Accuracy on clean images and under an attack (None: none) through the network's own gradient, in ``[0, 1]``."""
-    team = Team(fabric or one_process())
+    team = Team(fabric)
     fresh, guide = view(net).eval(), folded(net)
     device = next(net.parameters()).device
     counts = torch.zeros(3, dtype=torch.int64, device=device)  # images, right on clean ones, and on adversarial ones too

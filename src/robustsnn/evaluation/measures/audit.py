@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -24,7 +25,8 @@ def measured(here: Evaluated) -> Audited | None:
     worst_case, pilot = here.found(WORST_CASE), here.found(PILOT)
     if not (asked.audit_images and worst_case and pilot):
         return None
-    how = Audit(min(asked.audit_images, len(here.data)), asked.audit_steps, asked.audit_queries)
+    how = Audit().under(asked)
+    how = replace(how, images=min(how.images, len(here.data)))
     paths = {path: pilot.paths[str(path)] for path in ranking(here)}
     chosen, unchanged = pilots(here.data, how.images, here.seed).to(here.device), here.unchanged
     on_share = partial(here.on_progress, "audit")
