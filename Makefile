@@ -27,7 +27,7 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q -c constraints.txt -e '.[datasets,nir,onnx,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[datasets,hub,nir,onnx,dev]'
 	$(BIN)/pip install -q --no-deps -c constraints.txt $(ALONE)
 	touch $(READY)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -272,3 +274,62 @@ def test_a_protocol_says_how_thoroughly_it_is_audited(net):
     asked = rs.evaluate(net, LOADER, "quick", 0.1, attacks=["FGSM"], audit_steps=3)
     assert asked.audited == replace(usual, images=12, steps=3)
     assert PROTOCOLS["rigorous"].audit == Audit(64, 1000, 1000)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The Hugging Face Hub without a network: uploads land in the library's own cache, where it looks when offline."""
+    library = pytest.importorskip("huggingface_hub")
+
+    def upload(self, *, repo_id, folder_path, commit_message):
+        there = tmp_path / f"models--{repo_id.replace('/', '--')}"
+        (there / "refs").mkdir(parents=True)
+        (there / "refs/main").write_text("0" * 40)
+        shutil.copytree(folder_path, there / "snapshots" / ("0" * 40))
+        return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(library.HfApi, "create_repo", lambda self, repo, **options: repo)
+    monkeypatch.setattr(library.HfApi, "upload_folder", upload)
+    download = partial(library.hf_hub_download, cache_dir=tmp_path, local_files_only=True)
+    monkeypatch.setattr(library, "hf_hub_download", download)
+    return lambda repo: tmp_path / f"models--{repo.replace('/', '--')}/snapshots" / ("0" * 40)
+
+
+def test_a_network_is_shared_on_the_hub_and_comes_back(hub):
+    net = rs.load("zoo:digits-robust")
+    assert net.push_to_hub("me/net") == "https://hub/me/net"
+    again = rs.load("hf://me/net")
+    x = torch.rand(3, 1, 8, 8, generator=generator(0, "hub"))
+    assert torch.equal(again(x), net(x))
+    assert again.recipe == net.recipe
+    assert torch.equal(rs.load("hf://me/net@main")(x), net(x))
+    card = pytest.importorskip("huggingface_hub").ModelCard.load(hub("me/net") / "README.md")
+    assert card.data.library_name == "robustsnn"
+    assert 'robustsnn.load("hf://me/net")' in card.text
+    assert "was not measured" in card.text
+
+
+def test_a_card_holds_what_was_measured_and_says_when_a_body_is_needed(hub, net, report):
+    net.push_to_hub("me/own", report=report)
+    text = (hub("me/own") / "README.md").read_text()
+    assert str(report) in text
+    assert {"report.html", "report.json", "report.md"} <= {path.name for path in hub("me/own").iterdir()}
+    assert 'robustsnn.load("hf://me/own", body)' in text
+    assert torch.equal(rs.load("hf://me/own", body())(X), net(X))
+
+
+def test_what_the_hub_lacks_is_said_in_a_line(hub, monkeypatch):
+    with pytest.raises(ValueError, match=r"cannot get model\.safetensors of hf://me/none: "):
+        rs.load("hf://me/none")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"pip install 'robustsnn\[hub\]'"):
+        rs.load("hf://me/none")
+    with pytest.raises(ValueError, match=r"pip install 'robustsnn\[hub\]'"):
+        rs.load("zoo:digits-robust").push_to_hub("me/net")
+
+
+def test_what_was_loaded_is_saved_with_its_recipe(tmp_path):
+    net = rs.load("zoo:digits-robust")
+    rs.save(tmp_path / "again.safetensors", net.replace(timesteps=4))
+    again = rs.load(tmp_path / "again.safetensors")
+    assert (again.timesteps, again.recipe) == (4, net.recipe)

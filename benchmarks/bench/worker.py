@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.bench.forms import Case
 from benchmarks.bench.rows import ROWS
+from robustsnn.allocator import keep_memory
 from robustsnn.cli import machine
 
 HOME = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ class Worker:
 def work(case: Case, what: str, form: str) -> None:
     """The process, seen from inside: answers until its input ends."""
     if form != "plain":
-        machine.keep_memory()
+        keep_memory()
     machine.keep_machine_code()
     ROWS[what](replace(case, batch=2, few=2))[form]()  # compilers and libraries are there before memory is looked at
     run, found = ROWS[what](case)[form], None

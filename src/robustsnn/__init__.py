@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` gives
+    from robustsnn.allocator import keep_memory as keep_memory
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives
 __version__ = "0.1.0"
 
 HOMES = {
+    "allocator": ("keep_memory",),
     "checkpoint": ("load", "save"),
     "conversion": ("convert",),
     "evaluation": ("attack", "evaluate", "judged"),

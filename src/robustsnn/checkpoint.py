@@ -43,20 +43,25 @@ class Header:
     spiking: dict[str, Any]
 
 
-def save(path: Path | str, net: nn.Module, recipe: Mapping[str, Any] = {}, metrics: Mapping[str, Any] | None = None) -> None:
+def save(
+    path: Path | str, net: nn.Module, recipe: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None
+) -> None:
     """Save a network with its recipe and metrics.
 
     Arguments:
         path: the file, by convention ``*.safetensors``; replaced as a whole or not at all.
         net: an ANN body or a `SpikingNetwork`.
         recipe: values JSON can hold; ``recipe["model"]`` is the arguments of `robustsnn.models.create` that make the body,
-            for `load` to build it again. Without it, `load` must be given the body.
+            for `load` to build it again. Without it, `load` must be given the body. None: the recipe of the checkpoint that
+            a spiking network comes from.
         metrics: values JSON can hold.
 
     Raises:
         ValueError: a model that is no table of arguments or makes another body, a surrogate or another value that could not be
             read again, or a file that cannot be written.
     """
+    if recipe is None:
+        recipe = net.recipe if isinstance(net, SpikingNetwork) else {}
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
     if "name" in recipe.get("model", {}):  # which `load` is to fill with the tensors
@@ -97,7 +102,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     """The network of a checkpoint, on the CPU, in eval mode. Loading never runs code that a file names.
 
     Arguments:
-        path: the file, or ``zoo:NAME`` for one that comes with the package.
+        path: the file, ``zoo:NAME`` for one that comes with the package, or ``hf://USER/NAME`` for one of the hub.
         body: an ANN like the one that was saved or converted, where that is none of `robustsnn.models`; left as it is.
 
     Raises:
@@ -128,6 +133,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             dynamics |= {kind: build(kind, known, dynamics[kind]) for kind, known in _KINDS.items()}
             signal = build("signal", SIGNALS, header.spiking["signal"])
             net = Blueprint(**header.spiking["blueprint"]).built(net, Dynamics(**dynamics), signal)
+            net.recipe = header.recipe
         net.load_state_dict(tensors)
     except (RuntimeError, TypeError, LookupError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
         advice = "restore the file from where it came" if body is None else "give a body like the one that was saved"

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from robustsnn import cli
-from robustsnn.cli import machine
+from robustsnn.cli import entry, machine
 from robustsnn.compute import machine_code
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_the_c_library_takes_what_it_is_told():
     answer = subprocess.run(
-        [sys.executable, "-c", "from robustsnn.cli import machine; raise SystemExit(not machine.keep_memory())"],
+        [sys.executable, "-c", "import robustsnn; raise SystemExit(not robustsnn.keep_memory())"],
         check=False,
     )
     assert answer.returncode == 0
@@ -26,7 +26,7 @@ def test_the_c_library_takes_what_it_is_told():
 @pytest.mark.parametrize(("flags", "told"), [([], [True]), (["--system-allocator"], [])])
 def test_only_the_command_line_tunes_the_allocator_and_a_flag_turns_it_off(flags, told, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(machine, "keep_memory", lambda: calls.append(True))
+    monkeypatch.setattr(entry, "keep_memory", lambda: calls.append(True))
     assert cli.main(["list", "models", *flags]) == 0
     assert calls == told
     assert "resnet20" in capsys.readouterr().out

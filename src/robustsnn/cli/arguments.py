@@ -9,12 +9,15 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from robustsnn.cli.catalogue import KINDS
 from robustsnn.recipes import STAGES, Recipe
 from robustsnn.recipes.engine import Engine
+from robustsnn.recipes.loggers import LOGGERS, NONE
 from robustsnn.recipes.sections import Evaluation
 
 if TYPE_CHECKING:
     Until = str
+    Tracker = str
 else:
     Until = Literal[tuple(STAGES)]
+    Tracker = Literal[(NONE, *LOGGERS)]
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -51,6 +54,7 @@ class Run:
     out: Annotated[Path | None, arg(aliases=("-o",), help="folder of the run, runs/NAME if not given; continued if there")] = (
         None
     )
+    logger: Annotated[Tracker, arg(help="where the figures of every epoch go besides metrics.jsonl")] = NONE
     strict: Strict = False
     engine: Annotated[Engine, arg(name="")] = Engine()
     common: Common = Everywhere()

@@ -17,7 +17,7 @@ from robustsnn.lazy import later
 from robustsnn.names import find, is_toml
 from robustsnn.recipes import Recipe, load_recipe, packaged
 from robustsnn.recipes.recipe import from_table
-from robustsnn.zoo import PREFIX, zoo
+from robustsnn.zoo import PREFIX, named, zoo
 
 HELP = ("-h", "--help", "--help-all")
 
@@ -48,7 +48,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         Evaluate(""),
         later("robustsnn.cli.run", "evaluate"),
-        "FILE.safetensors|zoo:NAME",
+        "FILE.safetensors|zoo:NAME|hf://USER/NAME",
         ("--protocol", "--eps", "--attacks", "--limit", "--batch", "--data", "--ann", "--out", "--strict", "--audit-images"),
     ),
     "report": Command(Report(), later("robustsnn.cli.compare", "compare"), "FOLDER ..."),
@@ -73,7 +73,7 @@ MOVED = {
 
 def is_checkpoint(given: str) -> bool:
     """Whether a word stands for a checkpoint, not for a recipe."""
-    return given.endswith(".safetensors") or given.startswith(PREFIX)
+    return given.endswith(".safetensors") or named(given)
 
 
 def read(name: str, args: Sequence[str]) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import takewhile
 
+from robustsnn.allocator import keep_memory
 from robustsnn.cli import machine
 from robustsnn.cli.commands import COMMANDS, HELP, overview, read
 from robustsnn.cli.terminal import Ended, Terminal, complain, flush, spelled_out, tell, unheard
@@ -45,7 +46,7 @@ def command(args: Sequence[str]) -> None:
     name, *words = [*args[len(before) :], *before]
     chosen = read(name, words)
     if not chosen.common.system_allocator:
-        machine.keep_memory()
+        keep_memory()
     return COMMANDS[name].do(chosen, Terminal(chosen.common.json, chosen.common.quiet, chosen.common.verbose, words))
 
 

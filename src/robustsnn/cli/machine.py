@@ -1,34 +1,11 @@
 """What the command line, and only it, sets up of the machine before it works."""
 
-import ctypes
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
-KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
-"""Parameters of glibc's ``mallopt``: no block mapped alone, nothing given back, growth by 64 MiB, one heap for all."""
-
-
-def keep_memory() -> bool:
-    """Let glibc keep memory that is freed, instead of giving it back and faulting every page in again.
-
-    Activations are large: by default each one is mapped anew, and touching its pages costs as much as a neuron does
-    (docs/performance.md). The price is that the process holds its peak until it ends.
-
-    Returns:
-        Whether this machine's C library could be told so.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False  # another C library
-    return all(mallopt(parameter, value) for parameter, value in KEEP.items())
 
 
 def plain() -> None:

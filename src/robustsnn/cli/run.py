@@ -1,6 +1,7 @@
 """``run``, ``evaluate`` and ``export``."""
 
 import logging
+import re
 import shlex
 import sys
 from functools import partial
@@ -20,7 +21,7 @@ from robustsnn.recipes.recipe import from_table, label
 from robustsnn.recipes.stages import making, shaped_by
 from robustsnn.recipes.working import Run
 from robustsnn.reporting import Row, RunReport, failures, write_report
-from robustsnn.zoo import PREFIX
+from robustsnn.zoo import named
 
 UNSAID = ("--json", "-q", "--quiet", "-v", "--verbose", "--system-allocator")
 """Words that change nothing of what a report says."""
@@ -32,7 +33,7 @@ def run(chosen: arguments.Run, terminal: Terminal) -> None:
         raise ValueError(f"--strict tells of the audit, which --until {chosen.until} does not come to: leave one of them out")
     team = start(chosen.engine, terminal)
     recipe, out = chosen.recipe, chosen.out or Path("runs") / chosen.recipe.name
-    work = Run(recipe, out, terminal.listener(), label(chosen.given, recipe), chosen.engine, team)
+    work = Run(recipe, out, terminal.listener(), label(chosen.given, recipe), chosen.engine, team, chosen.logger)
     if recipe.ann:
         machine.import_from_here()
     terminal.note("\n".join(plan(recipe, work.label)))
@@ -82,7 +83,7 @@ def recipe_of(given: str) -> Recipe:
 
 def _place(given: str) -> Path:
     """The file beside which the state of an evaluation is kept."""
-    return Path("runs/zoo", given.removeprefix(PREFIX)) if given.startswith(PREFIX) else Path(given)
+    return Path("runs", re.sub(r"\W+", "/", given, count=1)) if named(given) else Path(given)
 
 
 def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:

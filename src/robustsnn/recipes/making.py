@@ -18,6 +18,7 @@ from robustsnn.conversion import staircase as climb
 from robustsnn.data import Samples
 from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.files import write_atomic
+from robustsnn.recipes.loggers import logger
 from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.recipes.stages import needed_by
 from robustsnn.recipes.working import Run
@@ -144,6 +145,7 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
         stop=how.stops(),
         seed=run.recipe.seed,
         fabric=run.team.fabric,
+        logger=logger(run.logger, run.out / "logs", stage) if run.team.first else None,
         recompute=_recompute(run, net, images, how.batch),
         state=run.path(name).with_suffix(".state"),
         on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),

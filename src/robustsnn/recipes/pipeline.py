@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from robustsnn.names import find
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.listener import Listener
+from robustsnn.recipes.loggers import NONE
 from robustsnn.recipes.recipe import Recipe, from_table, label, load_recipe, merged
 from robustsnn.recipes.stages import STAGES, making
 
@@ -67,6 +68,7 @@ def run(
     until: str = "report",
     engine: Engine = Engine(),
     listener: Listener = Listener(),
+    logger: str = NONE,
     **changes: Any,
 ) -> Any:
     """Carry out a recipe in a folder, as ``robustsnn run`` does. What the folder holds already is not made again.
@@ -76,6 +78,7 @@ def run(
         out: the folder; ``runs/NAME`` if None.
         until: the stage to end with: ``pretrain``, ``staircase``, ``convert``, ``finetune``, ``evaluate`` or ``report``.
         engine: where to compute; listener: told of progress.
+        logger: where the figures of every epoch go besides ``metrics.jsonl``: ``csv``, ``tensorboard`` or ``wandb``.
         changes: keys of the recipe, such as ``seed=1`` or ``evaluation={"limit": 100}``.
 
     Returns:
@@ -94,6 +97,6 @@ def run(
     folder = Path("runs", value.name) if out is None else Path(out)
     called = value.called if isinstance(recipe, Recipe) else label(str(recipe), value)
     team = engine.launch()
-    result = run_all(Run(value, folder, listener, called, engine, team), until)
+    result = run_all(Run(value, folder, listener, called, engine, team, logger), until)
     team.part()
     return result

@@ -18,6 +18,7 @@ from robustsnn.files import remove_leftovers, write_atomic
 from robustsnn.processes import Team
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.listener import Listener
+from robustsnn.recipes.loggers import NONE
 from robustsnn.recipes.recipe import Recipe, load_recipe, merged
 from robustsnn.recipes.stages import made_by, making, shaped_by
 from robustsnn.reporting import different
@@ -34,6 +35,7 @@ class Run:
     label: str = "robust"
     engine: Engine = Engine()
     team: Team = Team()
+    logger: str = NONE
 
     @cached_property
     def everyone(self) -> tuple[Run, ...]:

@@ -42,6 +42,7 @@ class SpikingNetwork(Spiking):
         slots: the places of neurons in firing order, with those that see a constant input before time begins. None takes every
             ``nn.ReLU`` in module order and repeats a constant input T times.
         conversion_report: a `robustsnn.conversion.ConversionReport`; None where the network comes from a checkpoint.
+        recipe: of the checkpoint that the network comes from; `robustsnn.save` writes it again.
 
     Raises:
         ValueError: the body has no slot, or a slot is no ReLU.
@@ -58,6 +59,7 @@ class SpikingNetwork(Spiking):
         signal: Signal = Constant(),
         slots: Sequence[Slot] | None = None,
         conversion_report: Any = None,
+        recipe: Mapping[str, Any] = {},
     ) -> None:
         super().__init__()
         modules = dict(body.named_modules())
@@ -76,6 +78,7 @@ class SpikingNetwork(Spiking):
         self.dynamics = dynamics
         self.signal = signal
         self.conversion_report = conversion_report
+        self.recipe = recipe
         self.channels_last = layout(body) == torch.channels_last  # of images; all layers follow
         first = {slot.name: slot.first and signal.once for slot in slots}
 
@@ -201,6 +204,15 @@ class SpikingNetwork(Spiking):
         view = self.rewired(change, changed)
         view.signal = signal
         return view
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Share the network on the Hugging Face Hub, with a model card: `robustsnn.deploy.push_to_hub`.
+
+        >>> SpikingNetwork(nn.Sequential(nn.ReLU())).push_to_hub("me/net")  # doctest: +SKIP
+        """
+        from robustsnn.deploy.hub import push_to_hub
+
+        return push_to_hub(self, repo, **options)
 
 
 def _like(body: nn.Module, value: float | Tensor) -> Tensor:

@@ -1,12 +1,16 @@
-"""Trained networks that come with the package: checkpoints with their recipe and report inside, named ``zoo:NAME``."""
+"""Networks by name: ``zoo:NAME`` comes with the package, ``hf://USER/NAME`` from the Hugging Face Hub."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from robustsnn.names import find
+from robustsnn.names import find, one_line
 
-PREFIX = "zoo:"
+PREFIX, HUB = "zoo:", "hf://"
+FILE = "model.safetensors"
+"""The checkpoint in a repository of the hub."""
 
 
 def zoo() -> dict[str, Path]:
@@ -14,11 +18,35 @@ def zoo() -> dict[str, Path]:
     return {file.stem: file for file in sorted(Path(__file__).parent.glob("*.safetensors"))}
 
 
+def named(path: Path | str) -> bool:
+    """Whether this is a name that `located` looks up, not a path."""
+    return str(path).startswith((PREFIX, HUB))
+
+
 def located(path: Path | str) -> Path:
-    """The file that a path stands for: that of the package for ``zoo:NAME``, else itself.
+    """Find the file of a checkpoint: a path stands for itself, a name is looked up, and downloaded where it is of the hub.
 
     Raises:
         ValueError: no such network.
     """
     name = str(path)
+    if name.startswith(HUB):
+        return _downloaded(name)
     return find("network of the zoo", zoo(), name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Path(path)
+
+
+def _downloaded(name: str) -> Path:
+    """Return the file of ``hf://USER/NAME`` or ``hf://USER/NAME@REVISION``, from the hub's cache if it is there.
+
+    Raises:
+        ValueError: huggingface_hub is not installed, or the hub has no such file.
+    """
+    try:
+        hub: Any = import_module("huggingface_hub")
+    except ModuleNotFoundError:
+        raise ValueError(f"{name} needs the package huggingface_hub: pip install 'robustsnn[hub]'") from None
+    repo, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        return Path(hub.hf_hub_download(repo, FILE, revision=revision or None))
+    except (OSError, ValueError) as error:  # all errors of the library are one of the two
+        raise ValueError(f"cannot get {FILE} of {name}: {one_line(error)}. Check the name, and the connection") from None

@@ -1,0 +1,91 @@
+"""Share a network on the Hugging Face Hub: checkpoint, report and model card. `robustsnn.load` reads ``hf://USER/NAME``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+
+from robustsnn.checkpoint import save
+from robustsnn.spiking import SpikingNetwork
+from robustsnn.zoo import FILE, HUB
+
+if TYPE_CHECKING:
+    from robustsnn.evaluation import Report
+
+CARD = """\
+# {{ repo }}
+
+A spiking network of {{ "{:,}".format(parameters) }} parameters and T = {{ net.timesteps }} time steps, saved by robustsnn.
+
+```python
+import robustsnn
+
+net = robustsnn.load("{{ hub }}{{ repo }}"{{ "" if known else ", body" }})  # inputs [N, C, H, W] in [0, 1] to logits [N, K]
+```
+{% if not known %}
+
+`body` is a module like the ANN that was converted; loading never runs code of a file.
+{% endif %}
+
+## Robustness
+
+{{ figures or "Robustness was not measured." }}
+"""
+
+
+def push_to_hub(
+    net: SpikingNetwork,
+    repo: str,
+    *,
+    report: Report | None = None,
+    private: bool = False,
+    token: str | None = None,
+    message: str = "Upload a spiking network",
+) -> str:
+    """Upload a network with a model card to the Hugging Face Hub. The repository is made if it does not exist.
+
+    Arguments:
+        net: what to share. Its `recipe` says how `load` builds the body; without one, `load` must be given a body.
+        repo: such as ``"me/net"``.
+        report: what `evaluate` returned; its figures stand on the card, and its pages beside the network.
+        private: whether a new repository is visible to its owner only.
+        token: an access token; the one that ``hf auth login`` has kept if None.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: huggingface_hub is not installed, or a network that cannot be saved.
+    """
+    try:
+        hub: Any = import_module("huggingface_hub")
+    except ModuleNotFoundError:
+        raise ValueError("sharing needs the package huggingface_hub: pip install 'robustsnn[hub]'") from None
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        save(folder / FILE, net, metrics={} if report is None else {"report": report.model_dump(mode="json")})
+        if report is not None:
+            report.save(folder, name=repo)
+        (folder / "README.md").write_text(str(hub.ModelCard(card(net, repo, report))), encoding="utf-8")
+        api = hub.HfApi(token=token)
+        api.create_repo(repo, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message))
+
+
+def card(net: SpikingNetwork, repo: str, report: Report | None = None) -> str:
+    """Write the model card of a network: front matter, how to load it, what it withstands."""
+    front = "---\nlibrary_name: robustsnn\ntags:\n- spiking-neural-network\n- adversarial-robustness\n---\n"
+    template = Environment(trim_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True).from_string(CARD)
+    return front + template.render(
+        repo=repo,
+        net=net,
+        hub=HUB,
+        known="name" in net.recipe.get("model", {}),
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        figures="" if report is None else f"```text\n{report}\n```\n\nIn full: `report.html`, `report.json`.",
+    )
