@@ -74,7 +74,7 @@ def test_a_flag_that_a_page_names_is_one(page):
         assert len(refused) < 2, (text, refused)
 
 
-VALUES = {"--memory": ["1GiB"], "--compare": [], "--conversion.max_pool": [], "--until": ["convert"]}
+VALUES = {"--memory": ["1GiB"], "--logger": ["csv"], "--compare": [], "--conversion.max_pool": [], "--until": ["convert"]}
 SWITCHES = ("--deterministic", "--recompute", "--strict", "--json", "--system-allocator", "--quiet", "--verbose")
 VALUES |= {switch: [] for switch in SWITCHES}
 """What stands behind a flag that a page names alone, where it is not a 1."""
