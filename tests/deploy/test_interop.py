@@ -347,7 +347,7 @@ class Deaf(Mine):
 
 
 def test_what_is_no_network_of_such_neurons_is_named(weights, images):
-    with pytest.raises(ValueError, match="has no neuron of one's own, that is, no module with an attribute 'fires'"):
+    with pytest.raises(ValueError, match="has no neuron of your own: no module has an attribute 'fires'"):
         from_neurons(sequence(weights, Mine), STEPS, spike="fires", reset="forget")
     with pytest.raises(ValueError, match="'v' of neuron '1' is no function"):
         from_neurons(sequence(weights, Mine), STEPS, spike="v", reset="forget")

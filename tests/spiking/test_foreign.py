@@ -161,7 +161,7 @@ def test_what_cannot_be_run_is_named(layers, images):
     body = nn.Sequential(flatten, linear[0], Toy())
     with pytest.raises(ValueError, match="at least 1, not 0"):
         ForeignNetwork(body, 0, TOYS, run)
-    with pytest.raises(ValueError, match=r"must give logits \[T, N, K\] for 6 images, not \[6, 16\]"):
+    with pytest.raises(ValueError, match=r"must return logits \[T, N, K\] for 6 images, not \[6, 16\]"):
         ForeignNetwork(body, 4, TOYS, lambda net, x, timesteps: net(x))(images)
     with pytest.raises(ValueError, match="not tuple"):
         ForeignNetwork(body, 4, TOYS, lambda net, x, timesteps: (net(x), 0))(images)
@@ -176,5 +176,5 @@ def test_gradients_go_around_no_neuron_that_has_another_shape(layers, images):
     net = ForeignNetwork(nn.Sequential(layers[0], layers[1], Pooling()), 4, TOYS, run)
     gradient = Surrogate()(net)(images)
     assert gradient.shape == (6, 8)
-    with pytest.raises(ValueError, match=r"cannot go around '2', whose input \[6, 16\]"):
+    with pytest.raises(ValueError, match=r"cannot bypass '2': its input \[6, 16\]"):
         Rate()(net)(images)

@@ -125,7 +125,7 @@ def test_replace_works_where_the_whole_body_is_one_layer_of_neurons():
     [
         ({"features.5": 0.5}, "did you mean 'features.[26]'"),
         ({"features.2": math.nan}, "'features.2' must be finite"),
-        ({"features.2": torch.tensor([1.0, math.inf, math.nan])}, "'features.2' must be finite, and 2 of its values are not"),
+        ({"features.2": torch.tensor([1.0, math.inf, math.nan])}, "'features.2' must be finite; 2 of its values are not"),
     ],
 )
 def test_thresholds_that_fit_nowhere_are_refused(net, thresholds, line):
@@ -148,7 +148,7 @@ def test_a_body_without_relu_is_refused():
 
 @pytest.mark.parametrize(("slot", "hint"), [("6", "known"), ("features.1", "known"), ("", "known")])
 def test_a_slot_that_is_no_relu_is_refused(slot, hint):
-    with pytest.raises(ValueError, match=f"slot {slot!r} is no nn.ReLU of Sequential: .*{hint}"):
+    with pytest.raises(ValueError, match=f"slot {slot!r} is not a ReLU of Sequential: .*{hint}"):
         SpikingNetwork(body(), slots=[Slot("1"), Slot(slot)])
 
 

@@ -116,7 +116,7 @@ def test_a_path_follows_the_present_weights(net, images):
 
 @pytest.mark.parametrize("path", [Surrogate(), Rate(), Analog()], ids=repr)
 def test_an_ann_has_no_spikes_for_a_gradient_to_get_through(ann, path):
-    with pytest.raises(ValueError, match=rf"needs a SpikingNetwork, not {type(ann).__name__}; .*Plain\(\)"):
+    with pytest.raises(ValueError, match=rf"needs a SpikingNetwork, not {type(ann).__name__}: .*Plain\(\)"):
         path(ann)
 
 

@@ -123,7 +123,7 @@ def test_what_is_forgotten_for_the_way_back_is_recalled(net, moving, images, fra
 
 @pytest.mark.parametrize("shape", [(2, 2, 8, 8), (2, 3, 2, 8, 8), (2, 4)])
 def test_frames_that_are_not_as_many_as_time_steps_are_refused(moving, shape):
-    with pytest.raises(ValueError, match=r"are no frames \[N, T, ...\] for a network of T = 4 time steps: give it Dynamics"):
+    with pytest.raises(ValueError, match=r"are not frames \[N, T, ...\] with T = 4, .*: set Dynamics"):
         moving(torch.rand(shape))
 
 

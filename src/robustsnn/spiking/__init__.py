@@ -1,4 +1,4 @@
-"""Spiking networks: neurons, the networks they make, and the ways a gradient gets through them."""
+"""Spiking networks: neurons, networks built from them, and gradient paths through them."""
 
 from robustsnn.spiking.adaptive import Adaptive, PotentialDependent
 from robustsnn.spiking.dynamics import Dynamics, unrolled, walk

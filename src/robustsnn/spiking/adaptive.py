@@ -1,4 +1,4 @@
-"""Gradient paths whose surrogate follows the potentials: in one pass, or image by image while an attack goes on."""
+"""Gradient paths whose surrogate derivative adapts to the membrane potentials of each image."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from robustsnn.spiking.network import SpikingNetwork, spiking_only
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Back-propagation through time, sharp where a neuron's potential stays near the threshold (ASSG, arXiv 2512.22522).
+    """Back-propagation through time with a surrogate that adapts to the potential of every neuron (ASSG, arXiv 2512.22522).
 
-    Per image, neuron and step ``m <- 0.9 m + 0.1 |u|`` and ``d <- 0.9 d + 0.1 ||u| - m|`` follow every forward pass of a
-    run, from 1 and 0. With ``w = 2/pi tan(pi a)`` and ``k = w / (m + 1.5 d + 1e-4)`` the derivative is
-    ``k / (2 (1 + (pi/2 k u)^2))``.
+    Each forward pass of a run updates, per image, neuron and step, ``m <- 0.9 m + 0.1 |u|`` and
+    ``d <- 0.9 d + 0.1 ||u| - m|``, starting at 1 and 0. The surrogate derivative is ``k / (2 (1 + (pi/2 k u)^2))`` with
+    ``k = w / (m + 1.5 d + 1e-4)`` and ``w = 2/pi tan(pi a)``: it is sharp where the potential stays near the threshold.
 
     Arguments:
-        a: share of the gradient that may vanish, in (0, 0.5); 0.41 to 0.45 are the published ones.
-        relative: ``m`` begins at the mean of ``|u|`` over the layer's neurons, which is the unit of ``1e-4`` too. Then the
-            path is the same however thresholds, and what flows into their layers, are scaled.
+        a: fraction of the gradient that may vanish, in (0, 0.5); the paper uses 0.41 to 0.45.
+        relative: start ``m`` at the mean of ``|u|`` over the layer's neurons and use this mean as the unit of ``1e-4``. The
+            path then does not change when a layer's threshold and input are scaled together.
 
     Raises:
-        ValueError: ``a`` out of range.
+        ValueError: ``a`` is out of range.
     """
 
     foreign: ClassVar[bool] = True
@@ -51,10 +51,10 @@ class Adaptive:
 
 
 class AdaptiveView(nn.Module):
-    """A network that remembers, from one forward pass of a run to the next, how far each image's potentials were off.
+    """A network that keeps statistics of each image's potentials between the forward passes of one run.
 
-    A run is what `begin` opens, and the passes of which `follow` tells. Any other pass, such as those of another library's
-    attack, is a run of its own.
+    `begin` starts a run and `follow` announces each of its passes. A pass that is not announced, such as one from another
+    library's attack, is a run of its own.
     """
 
     def __init__(self, net: SpikingNetwork | ForeignNetwork, sharpness: float, relative: bool = False) -> None:
@@ -71,11 +71,11 @@ class AdaptiveView(nn.Module):
         )
 
     def begin(self, count: int) -> None:
-        """A new run on ``count`` images."""
+        """Start a run on ``count`` images."""
         self.memory, self.count, self.index = {}, count, None
 
     def follow(self, index: Tensor) -> None:
-        """The next batch holds these images of the run."""
+        """Announce that the next batch holds the images ``index [n]`` of the run."""
         self.index = index
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,13 +108,13 @@ class AdaptiveView(nn.Module):
         return spike
 
     def _sharpness(self, name: str, distance: Tensor) -> Tensor:
-        """``k`` after one more look at ``|u| [T, n, ...]`` of the images at hand."""
+        """Update the statistics with ``|u| [T, n, ...]`` of the current images and return ``k``."""
         unit = distance.mean((0, *range(2, distance.dim())), keepdim=True) if self.relative else 1.0
         if name not in self.memory:
-            whole = distance[:, distance.new_zeros(self.count, dtype=torch.int64)]  # as many images, laid out alike
+            whole = distance[:, distance.new_zeros(self.count, dtype=torch.int64)]  # one entry per image, same memory layout
             self.memory[name] = torch.full_like(whole, torch.nan), torch.zeros_like(whole)
         mean, deviation = (kept[:, self.index] for kept in self.memory[name])
-        mean = torch.where(mean.isnan(), unit, mean)  # where an image is seen for the first time
+        mean = torch.where(mean.isnan(), unit, mean)  # first pass of an image
         mean = 0.9 * mean + 0.1 * distance
         deviation = 0.9 * deviation + 0.1 * (distance - mean).abs()
         for kept, new in zip(self.memory[name], (mean, deviation), strict=True):
@@ -128,11 +128,11 @@ def _arctangent(u: Tensor, k: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PotentialDependent:
-    """Back-propagation through time with a surrogate as wide as the potentials are spread (PDSG).
+    """Back-propagation through time with a surrogate as wide as the spread of the potentials (PDSG).
 
     ``g(u) = exp(-(u - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s)``, where s is the standard deviation of the potentials of all steps
-    so far, over the positions of a channel (or all neurons of a linear layer); 0 becomes 1. It is taken image by image, so
-    that an image's result does not depend on those it is attacked with.
+    so far, over the positions of a channel or all neurons of a linear layer; 0 is replaced by 1. It is computed per image, so
+    that the result for an image does not depend on its batch.
     """
 
     foreign: ClassVar[bool] = True
@@ -144,7 +144,7 @@ class PotentialDependent:
 
 
 def _rule(grad: Tensor, firing: Firing) -> Tensor:
-    """Distances to the threshold are spread like the potentials; of several thresholds, the first."""
+    """The spread of the distances to the threshold is that of the potentials; with several thresholds, the first counts."""
     several = firing.distances.dim() > grad.dim()
     u = firing.distances[..., 0] if several else firing.distances
     space = tuple(range(3, u.dim())) or (2,)
@@ -155,7 +155,7 @@ def _rule(grad: Tensor, firing: Firing) -> Tensor:
 
 
 def _step_by_step(own: Spike) -> Spike:
-    """`_rule`, one step after the other."""
+    """Return `_rule` for neurons that run one step after another."""
     sums: list[Tensor] = []
 
     def spike(u: Tensor) -> Tensor:

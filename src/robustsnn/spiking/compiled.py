@@ -1,6 +1,6 @@
-"""Neurons as machine code: their equations, compiled where a layer is large enough to repay it.
+"""Compiled neurons: machine code for the equations of layers that are large enough to repay compilation.
 
-`spikes`, `membrane` and `gradients` return None where the caller should compute step by step instead.
+`spikes`, `membrane` and `gradients` return None if the caller should compute step by step instead.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from robustsnn.spiking.neurons import Tensors
 from robustsnn.spiking.surrogate import SURROGATES, SurrogateDerivative, Triangle
 
 LONGEST = 64
-"""Time steps that are unrolled at most: the time to compile grows with them."""
+"""Largest number of time steps to unroll; compilation time grows with it."""
 
 
 def spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> Tensor | None:
-    """Spikes ``[T, N, ...]``."""
+    """Return the spikes ``[T, N, ...]``."""
     found = _run(_spikes, current, tensors, _forward(dynamics))
     return found[0] if found else None
 
 
 def membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, Tensor] | None:
-    """Potentials before the reset, and spikes, ``[T, N, ...]``."""
+    """Return the potentials before the reset and the spikes, each ``[T, N, ...]``."""
     found = _run(_membrane, current, tensors, _forward(dynamics))
     return (found[0], found[1]) if found else None
 
 
 def gradients(grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor, dict[str, Tensor]] | None:
-    """Gradients of the current ``[T, N, ...]`` and of the tensors at every neuron ``[N, ...]``, where written by hand."""
+    """Return the hand-written gradients of the current ``[T, N, ...]`` and of the tensors, per neuron ``[N, ...]``."""
     if not dynamics.neuron.by_hand or type(dynamics.surrogate) not in SURROGATES.values():
         return None
     found = _run(_backward, current, tensors, dynamics, grad)
@@ -52,7 +52,7 @@ def _membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Te
 
 
 def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, ...]:
-    """The gradient of the current and, each with a first dimension of 1, those of the tensors in their order."""
+    """Return the gradient of the current, then that of each tensor with a leading dimension of 1."""
     course = dynamics.neuron.walk(current, tensors)
 
     def derivative(t: int, u: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
 def _run(
     equations: Callable[..., tuple[Tensor, ...]], current: Tensor, tensors: Tensors, dynamics: Dynamics, *more: Tensor
 ) -> tuple[Tensor, ...] | None:
-    """What the equations give, laid out like the current; None where machine code is not worth it."""
+    """Return the results of the equations in the layout of the current, or None if machine code does not pay off."""
     if not _worthwhile(current, tensors):
         return None
     neurons, strides = current.shape[1:], current.stride()[1:]
@@ -84,7 +84,7 @@ def _run(
     ways, places = [0, *(d + 1 for d in order)], [0, *(order.index(d) + 1 for d in range(len(order)))]
 
     def row(x: Tensor) -> Tensor:
-        """The neurons ``[T, N, ...]`` as a compiler likes them: one dimension, in the order of memory."""
+        """Flatten ``[T, N, ...]`` to one dimension of neurons in memory order, which compiles best."""
         return machine_code.bare(x.permute(ways).reshape(len(x), -1))
 
     own = {name: x.view(()) if x.numel() == 1 else row(x.expand(1, *neurons))[0] for name, x in tensors.items()}
@@ -98,14 +98,14 @@ def _run(
 
 @cache
 def _forward(dynamics: Dynamics) -> Dynamics:
-    """The dynamics without what only a gradient needs."""
+    """Return the dynamics without the fields that only gradients use."""
     return replace(dynamics, surrogate=Triangle(), detach_reset=False)
 
 
 @cache
 def _forms(dynamics: Dynamics) -> tuple[Dynamics, Dynamics]:
-    """The dynamics as one machine code stands for them, whatever trained tensors begin at and the surrogate is; and as it is
-    given them, the numbers of the surrogate as tensors, so that it serves all widths."""
+    """Return the dynamics as the cache key of compiled code and as its argument. The key leaves out initial values and
+    surrogate parameters; the argument holds the parameters as tensors, so that one compilation serves all widths."""
     anywhere: Any = replace(dynamics.neuron, **dict.fromkeys(dynamics.neuron.trained, 1.0))  # type: ignore[type-var]
     surrogate: SurrogateDerivative = object.__new__(type(dynamics.surrogate))
     for name, number in vars(dynamics.surrogate).items():

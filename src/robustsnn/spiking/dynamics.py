@@ -1,4 +1,4 @@
-"""How a layer of neurons runs in time, and its definition: `unrolled`, by autograd through every step of its neuron."""
+"""Dynamics of neurons in time, and their reference implementation `unrolled`: autograd through every step."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 
 @dataclass(frozen=True)
 class Dynamics:
-    """How neurons run in time.
+    """How the neurons of a network run in time.
 
     Arguments:
-        timesteps: ``T >= 1``.
-        neuron: what they are.
-        surrogate: the derivative that stands for that of a spike.
-        detach_reset: no gradient through the reset.
-        synchronous: every layer waits for the T steps of the one before, then spends their mean current at every step. Logits
-            take T steps per layer. `LIF(reset="subtract", start=0.5)` then fires exactly as `QCFS` of T levels says.
+        timesteps: number of time steps, ``T >= 1``.
+        neuron: neuron model.
+        surrogate: surrogate derivative of a spike.
+        detach_reset: whether to block the gradient through the reset.
+        synchronous: every layer waits for the T steps of the layer before it and receives their mean current at every step.
+            Logits then take T steps per layer, and `LIF(reset="subtract", start=0.5)` fires exactly as `QCFS` with T levels.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is out of range.
     """
 
     timesteps: int = 8
@@ -38,31 +38,31 @@ class Dynamics:
         if isinstance(self.timesteps, bool) or not isinstance(self.timesteps, int) or self.timesteps < 1:
             raise ValueError(f"timesteps must be a whole number of at least 1, not {self.timesteps!r}")
         if not isinstance(self.neuron, Neuron):
-            raise ValueError(f"neuron must be a value such as LIF(leak=0.9), not {self.neuron!r}")
+            raise ValueError(f"neuron must be a neuron model such as LIF(leak=0.9), not {self.neuron!r}")
         if not callable(self.surrogate):
-            raise ValueError(f"surrogate must be a value such as Triangle(1.0), not {self.surrogate!r}")
+            raise ValueError(f"surrogate must be a surrogate derivative such as Triangle(1.0), not {self.surrogate!r}")
 
 
 class Fire(Protocol):
-    """``fire(current [T,N,...], threshold, dynamics, **trained) -> spikes [T,N,...]``: the forward pass of `unrolled`, with a
-    gradient of its own. ``trained`` are the tensors that the neuron trains besides its threshold, by name."""
+    """``fire(current [T,N,...], threshold, dynamics, **trained) -> spikes [T,N,...]``: the forward pass of `unrolled` with any
+    gradient. ``trained`` holds the neuron's other trained tensors by name."""
 
     def __call__(self, current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor: ...
 
 
 def walk(current: Tensor, threshold: Tensor | float, dynamics: Dynamics, **trained: Tensor) -> Course:
-    """Potentials before the reset, and spikes, step by step, ``[N, ...]`` each, by autograd."""
+    """Return the potentials before the reset and the spikes of every step, each ``[N, ...]``, differentiable by autograd."""
     tensors = {"threshold": torch.as_tensor(threshold, dtype=current.dtype, device=current.device), **trained}
     return dynamics.neuron.walk(current, tensors, lambda _, u: dynamics.surrogate(u), dynamics.detach_reset)
 
 
 def unrolled(current: Tensor, threshold: Tensor | float, dynamics: Dynamics, **trained: Tensor) -> Tensor:
-    """Spikes of the neurons, by autograd through every step.
+    """Return the spikes of a neuron layer, differentiable by autograd through every step.
 
     Arguments:
-        current: ``[T, N, ...]``, as are the spikes; T is its own, whatever the dynamics say.
-        threshold: a scalar, or anything that broadcasts to ``[N, ...]``.
-        trained: what the neuron trains besides, such as ``leak``.
+        current: ``[T, N, ...]``, like the spikes; its T may differ from that of the dynamics.
+        threshold: a scalar or a tensor that broadcasts to ``[N, ...]``.
+        trained: the neuron's other trained tensors, such as ``leak``.
 
     >>> unrolled(torch.tensor([[0.6], [0.6], [0.6]]), 1.0, Dynamics()).flatten()
     tensor([0., 1., 0.])

@@ -1,4 +1,4 @@
-"""Spiking networks whose neurons another library wrote: one pure call, and the two places where gradient paths get in."""
+"""Spiking networks of other libraries, wrapped as stateless functions that gradient paths can change."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from robustsnn.spiking.spiking import Spiking
 from robustsnn.types import Images, StepLogits
 
 Spike = Callable[[Tensor], Tensor]
-"""How far potentials are above the threshold, ``u [n, ...]``, to spikes of the same shape."""
+"""Maps distances above the threshold ``u [n, ...]`` to spikes of the same shape."""
 
 Around = Callable[[Tensor, Tensor], Tensor]
-"""``around(current, spikes) -> spikes``, all ``[t, N, ...]``: what takes the place of a neuron's own way back."""
+"""``around(current, spikes) -> spikes``, all ``[t, N, ...]``: replaces a neuron's own backward pass."""
 
 Run = Callable[[nn.Module, Tensor, int], Tensor]
-"""``run(net, x, timesteps) -> [T,N,K]``: a network without state, run on images ``[N,C,H,W]`` as its library does it."""
+"""``run(net, x, timesteps) -> [T,N,K]``: runs a freshly reset network on images ``[N,C,H,W]`` as its library does."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """What must be known of a library to take in its networks.
+    """How the neurons of another library are found, reset and changed.
 
     Arguments:
-        name: as people call it.
-        spike: the attribute in which its neurons keep their `Spike`; having one makes a module a neuron.
-        reset: forgets what a module remembers, without writing to tensors that others may hold.
-        replace: ``replace(neuron, spike, detach_reset)`` makes a neuron spike by another function, called once a step.
-        sequences: whether a neuron is given all time steps at once, ``[T,N,...]``, and not one after the other.
+        name: name of the library.
+        spike: attribute that holds a neuron's `Spike` function; a module that has it is a neuron.
+        reset: clears the state of a module without writing to tensors that others may hold.
+        replace: ``replace(neuron, spike, detach_reset)`` gives a neuron another spike function, called once per step.
+        sequences: whether a neuron receives all time steps at once, ``[T,N,...]``, instead of one after another.
     """
 
     name: str
@@ -45,27 +45,27 @@ class Library:
 
 
 class ForeignNetwork(Spiking):
-    """Another library's spiking network with the signature of an ANN: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+    """A spiking network of another library as an ANN: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
 
-    Every call runs a fresh copy of the module tree over the same tensors for T steps on a constant input, so no state
-    survives it, and the wrapped network is never touched. Forward passes are the library's own, along every gradient path.
+    Every call runs a fresh copy of the module tree over the same tensors, for T steps on a constant input. No state survives a
+    call, and the wrapped network is never changed. The forward pass is that of the library.
 
     Raises:
-        ValueError: no neuron of the library in the network, or ``timesteps < 1``.
+        ValueError: the network has no neuron of the library, or ``timesteps < 1``.
     """
 
     def __init__(self, net: nn.Module, timesteps: int, library: Library, run: Run) -> None:
         super().__init__()
         self.net = net
-        self.T = Dynamics(timesteps).timesteps  # which refuses other numbers
+        self.T = Dynamics(timesteps).timesteps  # raises ValueError if out of range
         self.library = library
         self.run = run
         self.change: Callable[[str, nn.Module], None] = lambda name, neuron: None
         self.training = net.training
         if not self.neurons:
             raise ValueError(
-                f"{type(net).__name__} has no neuron of {library.name}, that is, no module with an attribute "
-                f"{library.spike!r}: an ANN needs no wrapping, and another library has a wrapper of its own"
+                f"{type(net).__name__} has no neuron of {library.name}: no module has an attribute {library.spike!r}. "
+                "Use the wrapper of the network's own library; an ANN needs none"
             )
 
     @property
@@ -74,16 +74,16 @@ class ForeignNetwork(Spiking):
 
     @property
     def fewest(self) -> int:
-        """For how few steps it can run: parallel neurons have weights for exactly ``T`` of them."""
+        """Smallest number of time steps: parallel neurons have weights for exactly ``T`` steps."""
         return max(getattr(neuron, "T", 1) for neuron in self.neurons.values())
 
     @property
     def neurons(self) -> dict[str, nn.Module]:
-        """The layers of neurons by module path, in the order of modules."""
+        """The neuron layers by module path, in module order."""
         return {name: module for name, module in self.net.named_modules() if hasattr(module, self.library.spike)}
 
     def steps(self, x: Images) -> StepLogits:
-        """Logits of every time step, ``[N,C,H,W] -> [T,N,K]``. Raises ValueError: the network gives anything else."""
+        """Return the logits of every time step, ``[N,C,H,W] -> [T,N,K]``. Raises ValueError for any other output."""
         fresh = view(self.net)
         for module in fresh.modules():
             self.library.reset(module)
@@ -94,8 +94,8 @@ class ForeignNetwork(Spiking):
         if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] != len(x):
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(
-                f"{type(self.net).__name__} must give logits [T, N, K] for {len(x)} images, not {found}: "
-                "pass run=lambda net, x, timesteps: ... that returns them"
+                f"{type(self.net).__name__} must return logits [T, N, K] for {len(x)} images, not {found}: "
+                "pass a function run=lambda net, x, timesteps: ... that returns them"
             )
         return logits
 
@@ -118,11 +118,11 @@ class ForeignNetwork(Spiking):
         return {name: count / max(1, chances[name]) for name, count in spikes.items()}
 
     def leads(self, path: object) -> bool:
-        """Those that need no more of a neuron than its current, its spikes, or how far it is above the threshold."""
+        """Return whether a path needs only a neuron's current, its spikes, or its distance above the threshold."""
         return bool(getattr(path, "foreign", False))
 
     def spiking(self, make: Callable[[str, Spike], Spike], *, detach_reset: bool = False) -> ForeignNetwork:
-        """A view whose neurons spike by ``make(name, their own spike function)``, made anew for every forward pass."""
+        """Return a view whose neurons use the spike function ``make(name, own)``, made afresh for every forward pass."""
 
         def change(name: str, neuron: nn.Module) -> None:
             own: Spike = getattr(neuron, self.library.spike)
@@ -131,9 +131,9 @@ class ForeignNetwork(Spiking):
         return self._changing(change, self.timesteps)
 
     def around(self, make: Callable[[], Around], timesteps: int | None = None) -> ForeignNetwork:
-        """A view in which gradients go around the neurons: ``make()`` gives what is differentiated in the place of each.
+        """Return a view in which the function from ``make()`` replaces each neuron's backward pass.
 
-        Other outputs than spikes (potentials) pass their gradient on to the current of the same step.
+        The gradient of other outputs (potentials) goes to the current of the same step.
         """
         sequences = self.library.sequences
 
@@ -146,8 +146,8 @@ class ForeignNetwork(Spiking):
                 spikes, *others = given if isinstance(given, tuple) else (given,)
                 if spikes.shape != current.shape:
                     raise ValueError(
-                        f"gradients cannot go around {name!r}, whose input {list(current.shape)} is not the current of its "
-                        f"{list(spikes.shape)} neurons: attack it along Surrogate paths, in a protocol of your own"
+                        f"gradients cannot bypass {name!r}: its input {list(current.shape)} and its spikes "
+                        f"{list(spikes.shape)} differ in shape; use Surrogate paths in a protocol of your own"
                     )
                 found = around(current, spikes) if whole else around(current.unsqueeze(0), spikes.unsqueeze(0)).squeeze(0)
                 through = current - current.detach()
@@ -166,12 +166,12 @@ class ForeignNetwork(Spiking):
 
 
 def surrogate(own: Spike, derivative: Callable[[Tensor], Tensor]) -> Spike:
-    """The spikes of another function with a derivative of one's choice."""
+    """Return the spike function ``own`` with another derivative."""
     return lambda u: Spiked.apply(u, own, derivative)  # type: ignore[no-untyped-call]
 
 
 class _Spiking(nn.Module):
-    """A spike function as the module that some libraries want."""
+    """A spike function as a module, which some libraries require."""
 
     def __init__(self, spike: Spike) -> None:
         super().__init__()

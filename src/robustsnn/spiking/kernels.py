@@ -1,7 +1,7 @@
-"""The same neurons, fused: forward saves only its input, backward recomputes the potentials.
+"""Fused neurons: the forward pass saves only its input, and the backward pass recomputes the potentials.
 
-`unrolled` in `dynamics` is the definition; tests hold these functions equal to it for every neuron, surrogate, reset and
-leak. Large layers run as machine code (`compiled`), the others step by step, with the same spikes.
+`unrolled` in `dynamics` is the reference; tests compare the two for every neuron, surrogate, reset and leak. Large layers run
+as machine code (`compiled`), others step by step, with the same spikes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from robustsnn.spiking.neurons import Derivative, Tensors
 
 @dataclass(frozen=True)
 class Firing:
-    """What a backward rule sees of a layer's forward pass, all ``[T, N, ...]`` but the tensors of the layer."""
+    """A layer's forward pass as a backward rule sees it; everything but the layer's tensors is ``[T, N, ...]``."""
 
     current: Tensor
     tensors: Tensors
@@ -40,12 +40,12 @@ class Firing:
 
     @property
     def v_pre(self) -> Tensor:
-        """Potentials before the reset, ``[T, N, ..., S]`` where they hold several variables."""
+        """Potentials before the reset, ``[T, N, ..., S]`` for neurons with several state variables."""
         return self._both[0]
 
     @property
     def distances(self) -> Tensor:
-        """How far these are above the threshold, ``[T, N, ..., K]`` where a neuron has K of them."""
+        """Distances above the threshold, ``[T, N, ..., K]`` for neurons with K thresholds."""
         return self.dynamics.neuron.distances(self.v_pre, self.tensors)
 
     @cached_property
@@ -57,15 +57,15 @@ class Firing:
         return v_pre, self.dynamics.neuron.fast(self.current, self.tensors, v_pre)
 
     def back(self, grad: Tensor, derivative: Derivative) -> Tensor:
-        """The gradient of the current by back-propagation through time, ``derivative(t, u)`` being that of a spike."""
+        """Return the gradient of the current by back-propagation through time with the surrogate ``derivative(t, u)``."""
         return self._gradients(grad, derivative)[0]
 
     def slope(self, derivative: Callable[[Tensor], Tensor]) -> Tensor:
-        """The derivative of the spikes by the current of the same step."""
+        """Return the derivative of the spikes with respect to the current of the same step."""
         return self.dynamics.neuron.slope(self.current, self.tensors, derivative, lambda: self._both)
 
     def gradients(self, grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of the current, and of the tensors at every neuron ``[N, ...]``, by the surrogate of the dynamics."""
+        """Return the gradients of the current and of the tensors, per neuron ``[N, ...]``, with the dynamics' surrogate."""
         found = compiled.gradients(grad, self.current, self.tensors, self.dynamics)
         return self._gradients(grad, lambda _, u: self.dynamics.surrogate(u)) if found is None else found
 
@@ -99,7 +99,7 @@ class _Fused(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Through:
-    """The spikes of `fused`; with a rule, another gradient of the current, and none of threshold and other tensors."""
+    """`fused`; with a rule, the rule gives the gradient of the current, and threshold and other tensors get none."""
 
     rule: Rule | None = None
 
@@ -109,4 +109,4 @@ class Through:
 
 
 fused = Through()
-"""`unrolled` by recomputation: same arguments, same spikes, same gradients, far less memory."""
+"""`unrolled` with recomputation: same arguments, spikes and gradients, far less memory."""

@@ -1,4 +1,4 @@
-"""A layer of neurons in a body: a module that holds what is trained, and runs its neuron in time."""
+"""A neuron layer as a module: it holds the trained tensors and runs its neurons in time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from robustsnn.spiking.kernels import Firing, fused
 
 
 class NeuronLayer(nn.Module):
-    """A layer of neurons with a trainable threshold, and what else its neuron trains, in the slot of a ReLU.
+    """A neuron layer in place of a ReLU, with a trainable threshold and the neuron's other trained tensors.
 
-    Input ``[T*N, ...]`` (``[N, ...]`` where ``first``: the same current at every step), output spikes ``[T*N, ...]``. Under
-    autocast, potentials and spikes keep the precision of the threshold.
+    The input is ``[T*N, ...]``, or with ``first`` ``[N, ...]``, the same current at every step; the output spikes are
+    ``[T*N, ...]``. Under autocast, potentials and spikes keep the precision of the threshold.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class NeuronLayer(nn.Module):
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
-        """What is trained besides the threshold, by name."""
+        """The trained tensors other than the threshold, by name."""
         return {name: getattr(self, name) for name in self.dynamics.neuron.trained}
 
     @property
     def tensors(self) -> dict[str, nn.Parameter]:
-        """The threshold, and what else is trained, by name."""
+        """The threshold and the other trained tensors, by name."""
         return {"threshold": self.threshold, **self.trained}
 
     def changed(
@@ -53,7 +53,7 @@ class NeuronLayer(nn.Module):
         fire: Fire | None = None,
         first: bool | None = None,
     ) -> NeuronLayer:
-        """A like layer over the same parameters, with another threshold, other dynamics, or another way to fire."""
+        """Return a layer over the same parameters with another threshold, other dynamics, or another fire function."""
         threshold = self.threshold if threshold is None else threshold
         dynamics = dynamics or self.dynamics
         same = dynamics.neuron.trained == self.dynamics.neuron.trained
@@ -62,11 +62,11 @@ class NeuronLayer(nn.Module):
 
     @property
     def repeats(self) -> int:
-        """At how many time steps each current is spent."""
+        """Number of time steps at which each current is used."""
         return self.dynamics.timesteps if self.first or self.dynamics.synchronous else 1
 
     def spent(self, x: Tensor) -> Tensor:
-        """The currents, each of them `repeats` times spent: what comes in, or its mean over time."""
+        """Return the currents that are each used `repeats` times: the input, or its mean over time."""
         if self.first or not self.dynamics.synchronous:
             return x
         steps: Tensor = x.unflatten(0, (self.dynamics.timesteps, -1))

@@ -1,4 +1,4 @@
-"""A spiking network with the signature of an ANN: time is folded into the batch, state lives for one call."""
+"""Spiking networks with the signature of an ANN: time is folded into the batch, and state lives for one call."""
 
 from __future__ import annotations
 
@@ -25,27 +25,26 @@ from robustsnn.types import Inputs, StepLogits
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for neurons in a body: its module path, and whether it sees a constant input before time begins."""
+    """A position for neurons in a body: its module path, and whether its input is constant over time."""
 
     name: str
     first: bool = False
 
 
 class SpikingNetwork(Spiking):
-    """A plain body with neurons in its ReLU slots, run for T steps; logits are the mean over time.
+    """An ANN body with neurons in place of its ReLUs, run for T steps; logits are averaged over time.
 
     Arguments:
         body: a module with one ``nn.ReLU`` (or already a `NeuronLayer`) per activation; `robustsnn.conversion.trace` makes one
-            of any ANN. Its tensors are shared, its modules are not touched.
+            from any ANN. Its tensors are shared and its modules are not changed.
         dynamics: time steps, neuron and surrogate of all layers.
         signal: how an input becomes T steps: `Constant` or `Frames`.
-        slots: the places of neurons in firing order, with those that see a constant input before time begins. None takes every
-            ``nn.ReLU`` in module order and repeats a constant input T times.
-        conversion_report: a `robustsnn.conversion.ConversionReport`; None where the network comes from a checkpoint.
-        recipe: of the checkpoint that the network comes from; `robustsnn.save` writes it again.
+        slots: positions of the neurons in firing order, marked where the input is constant. None uses every ``nn.ReLU`` in
+            module order and repeats a constant input T times.
+        conversion_report: a `robustsnn.conversion.ConversionReport`; None for a network from a checkpoint.
 
     Raises:
-        ValueError: the body has no slot, or a slot is no ReLU.
+        ValueError: the body has no slot, or a slot is not a ReLU.
 
     >>> net = SpikingNetwork(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), Dynamics(5))
     >>> net(torch.zeros(7, 1, 2, 2)).shape, net.steps(torch.zeros(7, 1, 2, 2)).shape, list(net.thresholds)
@@ -68,18 +67,17 @@ class SpikingNetwork(Spiking):
             slots = [Slot(name, getattr(module, "first", False)) for name, module in fit.items()]
         if not slots:
             raise ValueError(
-                f"{type(body).__name__} has no nn.ReLU for neurons to take the place of: "
-                "robustsnn.conversion.trace turns functional activations into modules"
+                f"{type(body).__name__} has no nn.ReLU that neurons could replace: turn functional activations into "
+                "modules with robustsnn.conversion.trace"
             )
         for slot in slots:
             if not isinstance(modules.get(slot.name), nn.ReLU | NeuronLayer):
-                raise ValueError(f"slot {slot.name!r} is no nn.ReLU of {type(body).__name__}: {nearest(slot.name, modules)}")
+                raise ValueError(f"slot {slot.name!r} is not a ReLU of {type(body).__name__}: {nearest(slot.name, modules)}")
         self.slots = tuple(slots)
         self.dynamics = dynamics
         self.signal = signal
         self.conversion_report = conversion_report
-        self.recipe = recipe
-        self.channels_last = layout(body) == torch.channels_last  # of images; all layers follow
+        self.channels_last = layout(body) == torch.channels_last  # memory format of the images, kept by all layers
         first = {slot.name: slot.first and signal.once for slot in slots}
 
         def place(name: str, module: nn.Module) -> nn.Module | None:
@@ -98,12 +96,12 @@ class SpikingNetwork(Spiking):
 
     @property
     def leaks(self) -> dict[str, nn.Parameter]:
-        """The trained leaks by module path, in firing order; none unless the neurons are such as `PLIF`."""
+        """The trained leaks by module path, in firing order; empty unless the neuron trains its leak, as `PLIF` does."""
         return {name: layer.trained["leak"] for name, layer in self.neurons.items() if "leak" in layer.trained}
 
     @property
     def neurons(self) -> dict[str, NeuronLayer]:
-        """The layers of neurons by module path, in firing order."""
+        """The neuron layers by module path, in firing order."""
         return {slot.name: self.body.get_submodule(slot.name) for slot in self.slots}  # type: ignore[misc]
 
     @property
@@ -112,7 +110,7 @@ class SpikingNetwork(Spiking):
 
     @property
     def latency(self) -> int:
-        """After how many time steps the logits are there."""
+        """Number of time steps until the logits are available."""
         return self.timesteps * (len(self.slots) if self.dynamics.synchronous else 1)
 
     @torch.no_grad()
@@ -131,18 +129,18 @@ class SpikingNetwork(Spiking):
         return {name: value / images for name, value in total.items()}
 
     def leads(self, path: object) -> bool:
-        """All of them, but for those that say what neurons they are for, and these are others."""
+        """Return whether a gradient path supports the network's neurons; a path names the neurons that it is limited to."""
         return isinstance(self.dynamics.neuron, getattr(path, "neurons", Neuron))
 
     def begun(self, x: Tensor) -> Tensor:
-        """What the body is given for inputs ``[N, ...]``: these where neurons see them before time begins, else all T steps,
-        ``[T*N, ...]``. Raises ValueError: inputs that are not what the signal shows."""
+        """Return the body's input for inputs ``[N, ...]``: unchanged if the first neurons take a constant input, else all T
+        steps, ``[T*N, ...]``. Raises ValueError if the signal cannot show the inputs."""
         if self.signal.once and any(slot.first for slot in self.slots):
             return x
         return self.signal.shown(x, self.timesteps)
 
     def steps(self, x: Inputs) -> StepLogits:
-        """Logits of every time step, ``[N, ...] -> [T,N,K]``; inputs are ``[N,C,H,W]``, or ``[N,T,C,H,W]`` of `Frames`."""
+        """Return the logits of every time step, ``[N, ...] -> [T,N,K]``; `Frames` take ``[N,T,C,H,W]``, else ``[N,C,H,W]``."""
         x = self.begun(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
@@ -150,7 +148,7 @@ class SpikingNetwork(Spiking):
             return self.body(x).unflatten(0, (self.timesteps, -1))  # type: ignore[no-any-return]
 
     def rewired(self, change: Callable[[str, NeuronLayer], nn.Module], dynamics: Dynamics | None = None) -> SpikingNetwork:
-        """A view in which ``change(name, neuron)`` takes the place of every layer of neurons."""
+        """Return a view in which ``change(name, layer)`` replaces every neuron layer."""
         paths = {f"body.{name}".rstrip("."): name for name in self.neurons}
 
         def swap(name: str, module: nn.Module) -> nn.Module | None:
@@ -165,26 +163,26 @@ class SpikingNetwork(Spiking):
         return view
 
     def firing(self, fire: Fire, dynamics: Dynamics | None = None) -> SpikingNetwork:
-        """A view whose neurons fire by another function of the same forward pass: what a gradient path needs."""
+        """Return a view whose neurons use another function of the same forward pass, as a gradient path needs."""
         dynamics = dynamics or self.dynamics
         return self.rewired(lambda _, neuron: neuron.changed(dynamics=dynamics, fire=fire), dynamics)
 
     def replace(
         self, thresholds: Mapping[str, float | Tensor] | None = None, signal: Signal | None = None, **dynamics: Any
     ) -> SpikingNetwork:
-        """A view over the same weights with other thresholds (by module path), trainable ones, another signal, or other fields
-        of `Dynamics`.
+        """Return a view over the same weights with other thresholds, another signal, or other fields of `Dynamics`. New
+        thresholds are given by module path and are trainable.
 
         Raises:
-            ValueError: an unknown path, or a threshold that is not finite.
-            TypeError: an unknown field of `Dynamics`.
+            ValueError: a path is unknown, or a threshold is not finite.
+            TypeError: `Dynamics` has no such field.
 
         >>> net = SpikingNetwork(nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)))
         >>> net.replace({"0": 0.5}, timesteps=3).steps(torch.ones(1, 1, 2, 2)).shape
         torch.Size([3, 1, 2])
         """
         if unknown := sorted(set(dynamics) - {field.name for field in fields(Dynamics)}):
-            raise TypeError(f"Dynamics has no {unknown[0]!r}; a neuron has its own: replace(neuron=LIF(leak=0.9))")
+            raise TypeError(f"Dynamics has no field {unknown[0]!r}: to change the neuron, use replace(neuron=LIF(leak=0.9))")
         changed = replace(self.dynamics, **dynamics)
         signal = signal or self.signal
         thresholds = dict(thresholds or {})
@@ -193,7 +191,7 @@ class SpikingNetwork(Spiking):
             if name not in self.neurons:
                 raise ValueError(f"no neurons at {name!r}: {nearest(name, self.neurons)}")
             if bad := int((~torch.as_tensor(value).isfinite()).sum()):
-                raise ValueError(f"the threshold of {name!r} must be finite, and {bad} of its values are not: give numbers")
+                raise ValueError(f"the threshold of {name!r} must be finite; {bad} of its values are not: give finite numbers")
 
         def change(name: str, neuron: NeuronLayer) -> NeuronLayer:
             threshold = thresholds.get(name, neuron.threshold)
@@ -216,13 +214,13 @@ class SpikingNetwork(Spiking):
 
 
 def _like(body: nn.Module, value: float | Tensor) -> Tensor:
-    """The value as a tensor on the device and in the type of the body's parameters."""
+    """Return a copy of the value on the device and in the dtype of the body's parameters."""
     reference = next(body.parameters(), torch.empty(0))
     return torch.as_tensor(value).detach().clone().to(reference.device, reference.dtype)
 
 
 def spiking_only(path: object, net: nn.Module) -> SpikingNetwork:
-    """The network, for a gradient path that goes through neurons. Raises ValueError: it has none."""
+    """Return the network for a path that goes through neurons. Raises ValueError if it is not a `SpikingNetwork`."""
     if not isinstance(net, SpikingNetwork):
-        raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}; the path of any other is Plain()")
+        raise ValueError(f"{path} needs a SpikingNetwork, not {type(net).__name__}: use Plain() for any other network")
     return net

@@ -1,8 +1,7 @@
-"""Gradient paths: how a gradient gets through the spikes. A path is a value; called on a network it returns a view.
+"""Gradient paths: how a gradient gets through the spikes. A path is a value; calling it on a network returns a view.
 
-Every path but `Analog` leaves the forward pass exactly as it is. Through a `ForeignNetwork`, whose neurons another library
-wrote, lead those that say so (``foreign``): they need no more of a neuron than its current, its spikes, or how far it is
-above the threshold.
+Every path but `Analog` leaves the forward pass unchanged. Paths with ``foreign = True`` also work on a `ForeignNetwork`: they
+need only a neuron's current, its spikes, or its distance above the threshold.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from robustsnn.types import GradientPath
 
 @dataclass(frozen=True)
 class Plain:
-    """Back-propagation as the network itself defines it: the one path of an ANN."""
+    """The network's own back-propagation; the only path of an ANN."""
 
     foreign: ClassVar[bool] = True
 
@@ -36,8 +35,10 @@ class Plain:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Back-propagation through time with a surrogate derivative of one's choice, optionally not through the reset. Raises
-    ValueError: ``derivative`` is no function of ``u``."""
+    """Back-propagation through time with a chosen surrogate derivative, optionally without the gradient of the reset.
+
+    Raises ValueError if ``derivative`` is not a function of ``u``.
+    """
 
     foreign: ClassVar[bool] = True
 
@@ -61,9 +62,9 @@ class Surrogate:
 class Scaled:
     """`Surrogate` with the threshold as the unit of potentials: the derivative is ``g(u / threshold) / threshold``.
 
-    A network computes the same if a layer's threshold, and all that flows into it, are multiplied by ``c > 0``; along this
-    path its gradient stays the same too, whatever surrogates of a fixed width make of it. Raises ValueError: ``derivative`` is
-    not a function of ``u``.
+    Multiplying a layer's threshold and its input by ``c > 0`` does not change the network's output. Along this path it does
+    not change the gradient either, unlike with a surrogate of fixed width. Raises ValueError if ``derivative`` is not a
+    function of ``u``.
     """
 
     derivative: SurrogateDerivative = Triangle()
@@ -81,7 +82,7 @@ class Scaled:
         unit = firing.threshold.abs().clamp_min(torch.finfo(grad.dtype).tiny)
 
         def derivative(_: int, u: Tensor) -> Tensor:
-            each = unit.reshape((*unit.shape, *[1] * (u.dim() + 1 - grad.dim())))  # of several thresholds of a neuron
+            each = unit.reshape((*unit.shape, *[1] * (u.dim() + 1 - grad.dim())))  # broadcasts over several thresholds
             return self.derivative(u / each) / each
 
         return firing.back(grad, derivative)
@@ -89,7 +90,7 @@ class Scaled:
 
 def _is_derivative(derivative: object) -> None:
     if not callable(derivative) or isinstance(derivative, type):
-        raise ValueError(f"the derivative of a path must be one such as Triangle(0.5), not {derivative!r}")
+        raise ValueError(f"the derivative of a path must be a surrogate such as Triangle(0.5), not {derivative!r}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Rate:
 
 
 def _where_it_fired() -> Around:
-    """`Rate` around one layer of neurons, which may be asked once for all steps or step by step."""
+    """Return `Rate` for one neuron layer that runs all steps at once or one after another."""
     fired: list[Tensor] = []
 
     def around(current: Tensor, spikes: Tensor) -> Tensor:
@@ -123,9 +124,8 @@ def _where_it_fired() -> Around:
 class RateApproximation:
     """Rate gradient approximation (RGA; Bu et al. 2023): the firing rate as a function of the mean current.
 
-    With ``a = mean_t I / threshold`` and leak ``l`` the gradient, averaged over time, is multiplied by 0.2 for
-    ``0 <= a <= 1 - l``, by ``(1 - 0.2 (1 - l)) / (l + 1)`` for ``1 - l < a <= 2``, and else by 0. It is the rate of `LIF`
-    neurons; others have no such path.
+    With ``a = mean_t I / threshold`` and leak ``l``, the time-averaged gradient is multiplied by 0.2 for ``0 <= a <= 1 - l``,
+    by ``(1 - 0.2 (1 - l)) / (l + 1)`` for ``1 - l < a <= 2``, and by 0 otherwise. The formula holds for `LIF` neurons only.
     """
 
     neurons: ClassVar[type[Neuron]] = LIF
@@ -133,9 +133,7 @@ class RateApproximation:
     def __call__(self, net: nn.Module) -> SpikingNetwork:
         net = spiking_only(self, net)
         if not isinstance(net.dynamics.neuron, LIF):
-            raise ValueError(
-                f"{self} knows the rate of LIF and PLIF neurons, not of {net.dynamics.neuron}: use Hybrid() or Rate()"
-            )
+            raise ValueError(f"{self} needs LIF or PLIF neurons, not {net.dynamics.neuron}: use Hybrid() or Rate()")
         return net.firing(Through(self._rule))
 
     @staticmethod
@@ -150,9 +148,10 @@ class RateApproximation:
 
 @dataclass(frozen=True)
 class Hybrid:
-    """Hybrid adversarial attack with rate-averaged gradients (HART): surrogate times gradient, averaged over time at the
-    current of every neuron, and nothing through the potential from step to step. Raises ValueError: a ``width`` that is not
-    above 0."""
+    """Hybrid adversarial attack with rate-averaged gradients (HART): the surrogate times the gradient, averaged over time.
+
+    No gradient passes through the potential from step to step. Raises ValueError if ``width`` is not greater than 0.
+    """
 
     width: float = 1.0
 
@@ -170,7 +169,7 @@ class Hybrid:
 
 @dataclass(frozen=True)
 class Analog:
-    """ReLU in every slot and no time ("activation"): the ANN with the network's present weights."""
+    """ReLU in every slot and no time ("activation"): the ANN with the network's current weights."""
 
     foreign: ClassVar[bool] = True
 

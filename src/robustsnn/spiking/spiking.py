@@ -1,4 +1,4 @@
-"""What both kinds of spiking network are to whoever measures them: ours, and another library's."""
+"""The interface of every spiking network, of this package or of another library."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from robustsnn.types import Inputs, Logits
 
 
 class Spiking(nn.Module, ABC):
-    """A network that runs for some time steps, whose logits ``[N,K]`` are the mean over these."""
+    """A network that runs for T time steps and whose logits ``[N,K]`` are averaged over time."""
 
     @property
     @abstractmethod
     def timesteps(self) -> int:
-        """T."""
+        """Number of time steps, T."""
 
     @abstractmethod
     def steps(self, x: Tensor) -> Tensor:
-        """Logits of every time step, ``[T,N,K]``."""
+        """Return the logits of every time step, ``[T,N,K]``."""
 
     def forward(self, x: Inputs) -> Logits:
-        """Logits averaged over time, ``[N, ...] -> [N,K]``."""
+        """Return the logits averaged over time, ``[N, ...] -> [N,K]``."""
         return self.steps(x).mean(0)
 
     @abstractmethod
     def rates(self, batches: Iterable[Tensor]) -> dict[str, float]:
-        """Spikes per neuron and time step in every layer of neurons, by module path in firing order, over all the inputs."""
+        """Return the mean spikes per neuron and time step of every neuron layer, by module path in firing order."""
 
     @abstractmethod
     def leads(self, path: object) -> bool:
-        """Whether a gradient path leads through its neurons."""
+        """Return whether a gradient path supports the network's neurons."""

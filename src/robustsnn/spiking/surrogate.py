@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class SurrogateDerivative(Protocol):
-    """Called on ``u`` of any shape, gives ``g(u)`` of the same shape."""
+    """Maps ``u`` of any shape to ``g(u)`` of the same shape."""
 
     def __call__(self, u: Tensor) -> Tensor: ...
 
@@ -23,7 +23,7 @@ def _positive(what: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class Triangle:
-    """``g(u) = max(0, width - |u|) / width**2`` (piecewise linear, "PCW").
+    """Piecewise linear ("PCW"): ``g(u) = max(0, width - |u|) / width**2``.
 
     >>> Triangle(2.0)(torch.tensor([0.0, 1.0, 3.0]))
     tensor([0.5000, 0.2500, 0.0000])
@@ -40,7 +40,7 @@ class Triangle:
 
 @dataclass(frozen=True)
 class Exponential:
-    """``g(u) = height * exp(-rate * |u|)``."""
+    """Exponential: ``g(u) = height * exp(-rate * |u|)``."""
 
     height: float = 1.0
     rate: float = 1.0
@@ -55,7 +55,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """``g(u) = 1 / width`` where ``|u| < width / 2``, else 0."""
+    """Rectangular: ``g(u) = 1 / width`` where ``|u| < width / 2``, else 0."""
 
     width: float = 1.0
 
@@ -68,7 +68,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class StraightThrough:
-    """``g(u) = 1`` everywhere."""
+    """Straight-through: ``g(u) = 1`` everywhere."""
 
     def __call__(self, u: Tensor) -> Tensor:
         return torch.ones_like(u)

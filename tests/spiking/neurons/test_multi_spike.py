@@ -68,12 +68,12 @@ def test_a_path_leaves_bursts_as_they_are_and_gets_through(path, net, images):
 
 def test_what_only_single_spikes_have_is_refused(net, images):
     burst = net.replace(neuron=MultiSpike(3))
-    with pytest.raises(ValueError, match=r"LIF and PLIF neurons, not of MultiSpike.*use Hybrid"):
+    with pytest.raises(ValueError, match=r"LIF or PLIF neurons, not MultiSpike.*use Hybrid"):
         RateApproximation()(burst)
     assert leading(burst, [Rate(), RateApproximation()]) == [Rate(), Plain()]
     assert leading(net, [Rate(), RateApproximation()]) == [Rate(), RateApproximation()]
     pytest.importorskip("nir")
-    with pytest.raises(ValueError, match=r"MultiSpike\(levels=3.*NIR do not: use LIF"):
+    with pytest.raises(ValueError, match=r"MultiSpike\(levels=3.*NIR cannot express: use LIF"):
         to_nir(burst, (2, 8, 8))
 
 

@@ -71,7 +71,7 @@ def test_a_network_converts_to_it_learns_and_is_refused_where_spikes_are_0_and_1
     net(images).square().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
     pytest.importorskip("nir")
-    with pytest.raises(ValueError, match=r"Ternary\(.*NIR do not: use LIF"):
+    with pytest.raises(ValueError, match=r"Ternary\(.*NIR cannot express: use LIF"):
         to_nir(net.eval(), (2, 8, 8))
 
 

@@ -1,4 +1,4 @@
-"""Neurons, one a file: frozen values that own their equation, the tensors they train, and what they are elsewhere."""
+"""Neuron models, one per file: frozen values that define the equations, the trained tensors and the NIR equivalent."""
 
 from robustsnn.spiking.neurons.lif import LIF, PLIF, Reset
 from robustsnn.spiking.neurons.multi_spike import MultiSpike
@@ -6,7 +6,7 @@ from robustsnn.spiking.neurons.neuron import Course, Derivative, Neuron, Relayed
 from robustsnn.spiking.neurons.ternary import Ternary
 
 NEURONS: dict[str, type[Neuron]] = {"LIF": LIF, "PLIF": PLIF, "MultiSpike": MultiSpike, "Ternary": Ternary}
-"""Kinds of neuron by name, as recipes and checkpoints spell them."""
+"""Neuron models by name, as recipes and checkpoints spell them."""
 
 __all__ = [
     "LIF",

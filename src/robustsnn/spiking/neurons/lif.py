@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire, with a fixed leak or a trained one, and its gradients by hand (method, section 1)."""
+"""Leaky integrate-and-fire neurons with a fixed or trained leak, and their hand-written gradients (method, section 1)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class LIF(Neuron):
         v[t]     = v_pre[t] - s[t] * threshold             reset "subtract"
 
     Arguments:
-        leak: what is kept of the potential from one step to the next, in ``(0, 1]``; 1 is integrate-and-fire.
-        reset: after a spike the potential becomes ``"zero"`` or loses the threshold (``"subtract"``).
+        leak: fraction of the potential kept from one step to the next, in ``(0, 1]``; 1 is integrate-and-fire.
+        reset: a spike sets the potential to ``"zero"``, or subtracts the threshold (``"subtract"``).
         start: potential before the first step, in units of the threshold, in ``[0, 1)``; 0.5 rounds instead of flooring.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is out of range.
     """
 
     leak: float = 1.0
@@ -51,9 +51,9 @@ class LIF(Neuron):
         return Relayed(float(kept), self.reset, self.start)
 
     def fast(self, current: Tensor, tensors: Tensors, potentials: Tensor | None = None) -> Tensor:
-        """By one potential in place."""
+        """Return the spikes, updating one potential in place."""
         threshold, leak = tensors["threshold"], self.kept(tensors)
-        if threshold.dim():  # else nothing is to be spread
+        if threshold.dim():  # a scalar needs no broadcasting
             current = current.expand(len(current), *torch.broadcast_shapes(current.shape[1:], threshold.shape))
         v, spikes = torch.zeros_like(current[0]), torch.empty_like(current)
         if self.start:
@@ -74,7 +74,7 @@ class LIF(Neuron):
     def gradients(
         self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Back-propagation through time by hand."""
+        """Back-propagate through time by hand-written equations."""
         potentials, spikes = seen()
         threshold, zero = tensors["threshold"], self.reset == "zero"
         grad_current: list[Tensor] = []
@@ -82,7 +82,7 @@ class LIF(Neuron):
         grad_leak = torch.zeros_like(grad[0]) if self.trained else None
         a = torch.zeros_like(grad[0])  # dL/dv[t], the potential after the reset
         for t in range(len(grad) - 1, -1, -1):
-            lost = potentials[t] if zero else threshold  # what a spike takes from the potential
+            lost = potentials[t] if zero else threshold  # how much a spike lowers the potential
             upstream = grad[t] if detach_reset else grad[t] - a * lost
             sigma = derivative(t, potentials[t] - threshold) * upstream
             grad_threshold = grad_threshold - sigma
@@ -103,7 +103,7 @@ class LIF(Neuron):
 
 @dataclass(frozen=True)
 class PLIF(LIF):
-    """`LIF` whose leak is a trained parameter of every layer that begins at ``leak`` (parametric LIF, Fang et al. 2021)."""
+    """`LIF` with a trained leak per layer, initialised to ``leak`` (parametric LIF, Fang et al. 2021)."""
 
     @property
     def trained(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Neurons that say more in one step: several spikes, where the potential is several thresholds high."""
+"""Neurons that emit several spikes in one step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from robustsnn.spiking.neurons.neuron import Neuron, Tensors
 
 @dataclass(frozen=True)
 class MultiSpike(Neuron):
-    """Integrate-and-fire neurons with a burst of up to ``levels`` spikes a step.
+    """Integrate-and-fire neurons that emit up to ``levels`` spikes per step.
 
         v_pre[t] = leak * v[t-1] + current[t]              v[-1] = start * threshold
-        s[t]     = how many of 1, ..., levels times the threshold v_pre[t] reaches
+        s[t]     = number of k = 1, ..., levels with v_pre[t] >= k * threshold
         v[t]     = v_pre[t] - s[t] * threshold
 
-    A spike's derivative is the sum of the surrogate's at all of these thresholds. Every spike of a burst costs accumulates.
-    Raises ValueError: a value outside its range.
+    The derivative of a spike is the sum of the surrogate at all of these thresholds. Every spike costs accumulates.
+    Raises ValueError if a value is out of range.
     """
 
     levels: int = 4

@@ -1,4 +1,4 @@
-"""What a neuron is: three equations, which `Neuron.step` puts together, in plain torch. Walking through them is the oracle."""
+"""The interface of neurons: three equations in plain torch, combined by `Neuron.step`. `Neuron.walk` is the reference."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
-"""A layer's ``threshold``, which broadcasts to its neurons ``[N, ...]``, and what else its neuron trains, by name."""
+"""A layer's ``threshold``, which broadcasts to its neurons ``[N, ...]``, and the other trained tensors, by name."""
 
 Spike = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""``fire(u) -> fired, felt``: 1 where ``u >= 0``, else 0, and the same as the reset feels it, maybe without gradient."""
+"""``fire(u) -> fired, felt``: 1 where ``u >= 0``, else 0, and the same value for the reset, possibly without gradient."""
 
 Derivative = Callable[[int, Tensor], Tensor]
-"""``derivative(t, u)``: the derivative of a spike at step ``t``, where the potential is ``u`` above the threshold."""
+"""``derivative(t, u)``: the derivative of a spike at step ``t`` for a potential ``u`` above the threshold."""
 
 Seen = Callable[[], tuple[Any, Any]]
-"""Gives the potentials before the reset and the spikes, ``[T, N, ...]``, to whom they spare work."""
+"""Returns the potentials before the reset and the spikes, ``[T, N, ...]``, for functions that can reuse them."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What `Neuron.walk` meets, step by step: potentials before the reset, spikes, and the potential that is left."""
+    """Result of `Neuron.walk`: potentials before the reset and spikes of every step, and the final potential."""
 
     potentials: list[Tensor]
     spikes: list[Tensor]
@@ -34,7 +34,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Relayed:
-    """A neuron as other simulators know it: ``v <- leak * v + current``, one spike at the threshold, and the reset."""
+    """A neuron in the terms of other simulators: ``v <- leak * v + current``, one spike at the threshold, and the reset."""
 
     leak: float
     reset: Literal["zero", "subtract"]
@@ -42,12 +42,12 @@ class Relayed:
 
 
 class Neuron(ABC):
-    """How currents become spikes. A kind of neuron is a frozen dataclass that says `reset_by`, and what differs from one
-    threshold, one spike and a leaking potential: `begin`, `charge`, `distances`, `emitted`.
+    """How currents become spikes. A neuron model is a frozen dataclass that defines `reset_by`, and those of `begin`,
+    `charge`, `distances` and `emitted` that differ from a leaky potential with one threshold and one spike.
 
-    All act on ``[N, ...]``, or on more leading dimensions, and on nothing but their arguments. A neuron of several variables
-    holds them on a last dimension of what is called its potential, ``[N, ..., S]``. Raises ValueError: a ``leak`` outside
-    ``(0, 1]`` or a ``start`` outside ``[0, 1)``.
+    All methods are pure functions on ``[N, ...]`` or more leading dimensions. A neuron with S state variables keeps them in
+    the last dimension of its potential, ``[N, ..., S]``. Raises ValueError if ``leak`` is outside ``(0, 1]`` or ``start``
+    outside ``[0, 1)``.
     """
 
     leak: float = 1.0
@@ -58,39 +58,39 @@ class Neuron(ABC):
         if not isinstance(leak, int | float) or not 0 < leak <= 1:
             raise ValueError(f"leak must be a number in (0, 1], not {leak}; 1 is integrate-and-fire")
         if not 0 <= self.start < 1:
-            raise ValueError(f"start is the first potential in units of the threshold, in [0, 1), not {self.start}")
+            raise ValueError(f"start, the initial potential in units of the threshold, must be in [0, 1), not {self.start}")
 
     @property
     def trained(self) -> dict[str, float]:
-        """What every layer trains besides its threshold, by the name of a field, and what it begins at."""
+        """Initial values of the tensors that every layer trains besides its threshold, by field name."""
         return {}
 
     def kept(self, tensors: Tensors) -> float | Tensor:
-        """The leak."""
+        """Return the leak."""
         return self.leak
 
     def begin(self, current: Tensor, tensors: Tensors) -> Tensor:
-        """The potential before the first step, of the shape of ``current [N, ...]``."""
+        """Return the potential before the first step, in the shape of ``current [N, ...]``."""
         return torch.zeros_like(current) + self.start * tensors["threshold"]
 
     def charge(self, left: Tensor, current: Tensor, tensors: Tensors) -> Tensor:
-        """The potential before the reset; what was left adds to the current, and nothing left adds nothing."""
+        """Return the potential before the reset: the current plus a term that is 0 if the previous potential ``left`` is 0."""
         return self.kept(tensors) * left + current
 
     def distances(self, potential: Tensor, tensors: Tensors) -> Tensor:
-        """How far the potential is above the threshold, ``[..., K]`` where a neuron has K of them."""
+        """Return the distance of the potential above the threshold, ``[..., K]`` for K thresholds."""
         return potential - tensors["threshold"]
 
     def emitted(self, fired: Tensor) -> Tensor:
-        """The spikes of a step, of what fired at each threshold."""
+        """Return the spikes of a step from what fired at each threshold."""
         return fired
 
     @abstractmethod
     def reset_by(self, potential: Tensor, spikes: Tensor, tensors: Tensors) -> Tensor:
-        """The potential that spikes leave."""
+        """Return the potential after the reset."""
 
     def step(self, left: Tensor, current: Tensor, tensors: Tensors, fire: Spike) -> tuple[Tensor, Tensor, Tensor]:
-        """One time step: what is left of the potential, the spikes, and the potential before the reset."""
+        """Run one time step: return the potential after the reset, the spikes, and the potential before the reset."""
         potential = self.charge(left, current, tensors)
         fired, felt = fire(self.distances(potential, tensors))
         return self.reset_by(potential, self.emitted(felt), tensors), self.emitted(fired), potential
@@ -98,7 +98,7 @@ class Neuron(ABC):
     def walk(
         self, current: Tensor, tensors: Tensors, derivative: Derivative = lambda t, u: u, detach_reset: bool = False
     ) -> Course:
-        """All steps of ``current [T, N, ...]`` one after the other; differentiable where a derivative is given."""
+        """Run all steps of ``current [T, N, ...]`` in order; differentiable if a derivative is given."""
         left = self.begin(current[0], tensors)
         potentials, spikes = [], []
         for t, given in enumerate(current):
@@ -113,23 +113,23 @@ class Neuron(ABC):
         return Course(potentials, spikes, left)
 
     def relayed(self, tensors: Tensors) -> Relayed:
-        """What it is to other simulators. Raises ValueError: they have no such neuron."""
+        """Return the neuron in the terms of other simulators. Raises ValueError if they have no such neuron."""
         raise ValueError(
-            f"{self} emits other spikes than 0 and 1, and neurons of NIR do not: use LIF() or PLIF(), or export as onnx"
+            f"{self} emits spikes other than 0 and 1, which NIR cannot express: use LIF() or PLIF(), or export as onnx"
         )
 
-    # What follows may be written by hand, to be faster; tests hold it equal to the above.
+    # Subclasses may override the following methods with faster ones; tests compare them with the methods above.
 
     def fast(self, current: Tensor, tensors: Tensors, potentials: Tensor | None = None) -> Tensor:
-        """Spikes ``[T, N, ...]`` without gradient; ``potentials`` receives those before the reset."""
+        """Return the spikes ``[T, N, ...]`` without gradient; write the potentials before the reset to ``potentials``."""
         with torch.no_grad():
             course = self.walk(current, tensors)
             if potentials is not None:
-                torch.stack(course.potentials, out=potentials.resize_(0))  # they may hold several variables
+                torch.stack(course.potentials, out=potentials.resize_(0))  # may have several state variables
             return torch.stack(course.spikes)
 
     def slope(self, current: Tensor, tensors: Tensors, derivative: Callable[[Tensor], Tensor], seen: Seen) -> Tensor:
-        """The derivative of the spikes by the current of the same step, nothing else being moved, ``[T, N, ...]``."""
+        """Return the derivative of the spikes ``[T, N, ...]`` with respect to the current of the same step, all else fixed."""
 
         def fire(u: Tensor) -> tuple[Tensor, Tensor]:
             fired: Tensor = Spiked.apply(u, _heaviside, derivative)  # type: ignore[no-untyped-call]
@@ -144,13 +144,13 @@ class Neuron(ABC):
         return torch.stack(slopes)
 
     by_hand = False
-    """Whether `gradients` is written by hand, and so can be compiled; else it is autograd through `walk`."""
+    """Whether `gradients` is hand-written and so can be compiled; otherwise it uses autograd through `walk`."""
 
     def gradients(
         self, grad: Tensor, current: Tensor, tensors: Tensors, derivative: Derivative, detach_reset: bool, seen: Seen
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gradients of the current ``[T, N, ...]`` and of the tensors, these summed or at every neuron ``[N, ...]``, from that
-        of the spikes ``[T, N, ...]``."""
+        """Return the gradients of the current ``[T, N, ...]`` and of the tensors, summed or per neuron ``[N, ...]``, for the
+        gradient ``grad [T, N, ...]`` of the spikes."""
         with torch.enable_grad():
             given = current.detach().requires_grad_()
             own = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
@@ -160,7 +160,7 @@ class Neuron(ABC):
 
 
 class Spiked(torch.autograd.Function):
-    """``own(u)`` with a derivative of one's choice."""
+    """``own(u)`` with a chosen derivative."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, own: Callable[[Tensor], Tensor], derivative: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Neurons that also say no: spikes of both signs."""
+"""Neurons with spikes of both signs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from robustsnn.spiking.neurons.neuron import Neuron, Tensors
 
 @dataclass(frozen=True)
 class Ternary(Neuron):
-    """Leaky integrate-and-fire neurons with spikes of 1 and of -1 (ternary spikes, Guo et al. 2024).
+    """Leaky integrate-and-fire neurons with spikes of 1 and -1 (ternary spikes, Guo et al. 2024).
 
         v_pre[t] = leak * v[t-1] + current[t]              v[-1] = start * threshold
         s[t]     = 1 if v_pre[t] >= threshold, -1 if v_pre[t] <= -threshold, else 0
         v[t]     = v_pre[t] - s[t] * threshold
 
-    A spike's derivative is the sum of the surrogate's at both thresholds. A spike of either sign costs accumulates. These
-    neurons also say what a ReLU leaves out, so a network that is converted to them needs finetuning.
+    The derivative of a spike is the sum of the surrogate at both thresholds. A spike of either sign costs accumulates. These
+    neurons also transmit values below 0, which a ReLU drops: a network converted to them needs finetuning.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is out of range.
     """
 
     leak: float = 1.0
