@@ -51,7 +51,7 @@ def test_a_gradient_at_weights_that_have_changed_since_is_refused_as_by_torch(vi
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.mul_(0.9)
-    with pytest.raises(RuntimeError, match="written to after the forward pass: run backward before the optimizer steps"):
+    with pytest.raises(RuntimeError, match="modified after the forward pass: run backward before the optimizer steps"):
         loss.backward()
 
 

@@ -1,4 +1,4 @@
-"""How things run fast: views of module trees, layouts, exact norms, mixing, recomputation, machine code. Knows no neuron."""
+"""Fast execution: views of module trees, layouts, exact norms, mixing, recomputation, machine code. Independent of neurons."""
 
 from robustsnn.compute.rewiring import copied, rewire, unwrapped, view, with_tensors
 

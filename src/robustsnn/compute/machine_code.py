@@ -1,7 +1,6 @@
 """Machine code: functions of tensors compiled by ``torch.compile`` for CPU or GPU.
 
-Compiling takes seconds and a compiler. It is done where a tensor is large enough to repay it; torch keeps the result on disk
-for later processes.
+Compilation takes seconds and needs a compiler, so only large tensors use it. Torch caches the result on disk.
 """
 
 from __future__ import annotations
@@ -17,33 +16,33 @@ import torch
 from torch import Tensor
 
 SMALLEST, EACH = 2**16, 2**11
-"""Values, and values per sample and time step, from which on machine code repays its compilation: ten to forty seconds for a
-network. Less than that runs step by step, which costs a small network less."""
+"""Values in total, and per sample and time step, from which machine code repays its compilation, which takes 10 to 40 seconds
+for a network. Smaller tensors run step by step."""
 
 UNFUSED: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
-"""Of a GPU's compiler, which else makes one operation of a product and a sum: rounded once, not as step by step."""
+"""Compiler options for a GPU: do not fuse a product and a sum into one operation, which would round differently."""
 
 log = logging.getLogger(__name__)
 
 
 def repays(x: Tensor, samples: int) -> bool:
-    """Whether machine code is worth it for a tensor of so many samples, times steps, and can be made where it is."""
+    """Return whether compiling pays off for a tensor of ``samples`` samples times steps, and its device has a compiler."""
     return x.numel() >= max(SMALLEST, EACH * samples) and compiles(x.device.type)
 
 
 @cache
 def compiles(device: str) -> bool:
-    """Whether there is a compiler for this kind of device; asked once."""
+    """Return whether functions can be compiled for this type of device; cached."""
     if why := trouble(device):
-        warnings.warn(f"neurons run step by step, several times slower: compiling for {device} failed ({why})", stacklevel=2)
+        warnings.warn(f"compiling for {device} failed ({why}): neurons run step by step, several times slower", stacklevel=2)
     return not why
 
 
 def trouble(device: str) -> str:
-    """Why nothing can be compiled for this kind of device, ``cpu`` or ``cuda``; empty where it works."""
+    """Return why nothing can be compiled for this type of device, ``cpu`` or ``cuda``; empty if compilation works."""
     try:
         torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(2, device=device))
-    except Exception as error:  # whatever it is, the answer is no
+    except Exception as error:  # any error means no
         lines = [line for line in str(error).strip().splitlines() if not line.endswith("raised:")]
         return (lines or [type(error).__name__])[0]
     return ""
@@ -51,12 +50,12 @@ def trouble(device: str) -> str:
 
 @cache
 def code_for(equations: Callable[..., Any], device: torch.device, *kind: object) -> Callable[..., Any]:
-    """The equations compiled for one kind of layer. Torch limits how often a function is compiled: each kind has its own."""
+    """Return the equations compiled for one kind of layer. Each kind gets its own copy: torch limits recompilations of one."""
     log.info("compiling %s for %s on %s", equations.__name__, kind, device)
     own = FunctionType(equations.__code__.replace(), equations.__globals__, equations.__name__, None, equations.__closure__)
     return torch.compile(own, dynamic=True, options=None if device.type == "cpu" else UNFUSED)
 
 
 def bare(x: Tensor) -> Tensor:
-    """The values without history: torch compiles anew for what requires a gradient, and for what is a view."""
+    """Return the values without autograd history: torch recompiles for tensors that require gradients and for views."""
     return x.data

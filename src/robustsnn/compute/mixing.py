@@ -1,4 +1,4 @@
-"""Two tensors mixed by two learned weights, in one pass over memory each way."""
+"""A weighted sum of two tensors with learned weights, in one pass over memory forward and backward."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from robustsnn.compute import machine_code
 
 
 def mixture(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """``weights[0] * one + weights[1] * other``: the definition."""
+    """Return ``weights[0] * one + weights[1] * other``; the reference implementation."""
     return weights[0] * one + weights[1] * other
 
 
 def mixed(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """`mixture`, to the bit, by machine code where tensors are large and of one layout.
+    """Return `mixture`, bit for bit, using machine code for large tensors of one layout.
 
-    It keeps for the way back only what a gradient of the weights needs. torch.compile and torch.export see the definition.
+    The graph keeps only what the gradient of the weights needs. torch.compile and torch.export see `mixture`.
     """
     if torch.compiler.is_compiling() or _order(weights, one, other) is None:
         return mixture(weights, one, other)
@@ -38,7 +38,7 @@ class _Mixed(torch.autograd.Function):
 
 
 def _at_once(equations: Any, weights: Tensor, *alike: Tensor) -> Any:
-    """The equations, whose results are like ``alike`` or a few numbers, in one pass, unless their own graph is asked for."""
+    """Evaluate the equations in one pass if no graph is recorded; results are like ``alike`` or a few numbers."""
     dimensions = None if torch.is_grad_enabled() else _order(weights, *alike)
     if dimensions is None:
         return equations(weights, *alike)
@@ -54,7 +54,7 @@ def _at_once(equations: Any, weights: Tensor, *alike: Tensor) -> Any:
 
 
 def _order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
-    """Dimensions as they lie in memory; None where tensors differ in that, have gaps, or do not repay machine code."""
+    """Return the dimensions in memory order; None if layouts differ or have gaps, or machine code does not pay off."""
     first, strides = alike[0], alike[0].stride()
     dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
     same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)

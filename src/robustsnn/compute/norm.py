@@ -1,6 +1,6 @@
-"""Batch norm with exact statistics where channels are last in memory.
+"""Batch norm with exact statistics for channels-last tensors.
 
-There torch's own kernel for the CPU loses two digits (8e-5 off over 131,072 values a channel, against 9e-7 in the default
+For these, torch's CPU kernel loses two digits (error 8e-5 over 131,072 values per channel, against 9e-7 in the default
 layout), and rounding that large flips spikes.
 """
 
@@ -17,7 +17,7 @@ from robustsnn.compute.rewiring import view
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """``nn.BatchNorm2d``, whose batch statistics are averaged image by image; else the same."""
+    """``nn.BatchNorm2d`` whose batch statistics are averaged image by image."""
 
     def forward(self, x: Tensor) -> Tensor:
         half = x.dtype.itemsize < 4  # under autocast: torch's own kernel averages in float32
@@ -35,20 +35,20 @@ class BatchNorm2d(nn.BatchNorm2d):
             return
         batches += 1
         share = 1 / int(batches) if self.momentum is None else self.momentum
-        # `data`: as in torch's own layer, another forward pass before the way back does not spoil what that has kept
+        # `data` keeps versions: as in torch's own layer, a second forward pass before backward does not invalidate the first
         running_mean.data.lerp_(mean, share)
         running_var.data.lerp_(variance * (count / (count - 1)), share)
 
 
 def exact(norm: nn.BatchNorm2d, kind: type[BatchNorm2d] = BatchNorm2d) -> BatchNorm2d:
-    """The same layer over the same tensors with exact statistics."""
+    """Return the same layer over the same tensors with exact statistics."""
     same: Any = view(norm)
     same.__class__ = kind
     return same  # type: ignore[no-any-return]
 
 
 class Synchronised(BatchNorm2d):
-    """Batch norm whose batch statistics are those of the images of all processes together."""
+    """Batch norm whose batch statistics cover the images of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -66,7 +66,7 @@ class Synchronised(BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; each one's gradient is the sum of what all make of it."""
+    """The sum over all processes; the gradient is the sum of all processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _detached(x: Tensor | None) -> Tensor | None:
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance ``[C]`` of ``x [N,C,H,W]``: those of the images' own, put together."""
+    """Return mean and biased variance ``[C]`` of ``x [N,C,H,W]``, combined from those of each image."""
     rows = x.detach().permute(0, 2, 3, 1).flatten(1, 2)
     moments = machine_code.code_for(_moments, rows.device, rows.dtype) if machine_code.repays(rows, len(rows)) else _moments
     variances, means = moments(machine_code.bare(rows))

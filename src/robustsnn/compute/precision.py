@@ -1,4 +1,4 @@
-"""Float32 with all its digits, whatever the caller has switched on."""
+"""Full float32 precision, whatever modes the caller has set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 def apart() -> Iterator[None]:
     """Leave inference mode, ``no_grad`` and autocast while this is open. Also a decorator.
 
-    A gradient that is not there would look like robustness, and a network in bfloat16 is another network.
+    A missing gradient would look like robustness, and a network in bfloat16 is a different network.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -25,10 +25,10 @@ def apart() -> Iterator[None]:
 
 @contextmanager
 def ieee() -> Iterator[None]:
-    """Let convolutions and products on a GPU compute in float32 as IEEE defines it, `apart`, while this is open.
+    """Compute convolutions and products on a GPU in IEEE float32 while this is open, and apply `apart`. Also a decorator.
 
-    By default torch's convolutions round their inputs to ten bits there (TF32), and that flips spikes: a network would be
-    another one on a GPU than on the CPU, and what an attack follows would not be what is judged. Also a decorator.
+    By default torch rounds the inputs of GPU convolutions to ten bits (TF32), which flips spikes: the network would differ
+    between GPU and CPU, and between attack and judgement.
     """
     kinds = _kinds()
     before = [getattr(kind, name) for kind, name, _ in kinds]
@@ -43,7 +43,7 @@ def ieee() -> Iterator[None]:
 
 
 def _kinds() -> list[tuple[Any, str, Any]]:
-    """What to set, where: by the one of torch's two interfaces that its version reads without complaint."""
+    """Return what to set and where, using the interface that this torch version accepts without warnings."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     if hasattr(cudnn, "conv"):
         return [(cudnn.conv, "fp32_precision", "ieee"), (matmul, "fp32_precision", "ieee")]

@@ -1,4 +1,4 @@
-"""What a graph would keep is forgotten, where it can be computed again from what the graph keeps anyway."""
+"""Recomputation of saved activations in backward, where cheaper inputs are already saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Again = Callable[[], Tensor]
 
 
 _Known = tuple[weakref.ref[Tensor], int, Again]
-"""A tensor, its version, and how to make it anew."""
+"""A tensor, its version, and a function that recomputes it."""
 
 _now: ContextVar[dict[int, _Known] | None] = ContextVar("recall", default=None)
 _scale: ContextVar[dict[int, int] | None] = ContextVar("scale", default=None)
@@ -22,9 +22,9 @@ _scale: ContextVar[dict[int, int] | None] = ContextVar("scale", default=None)
 
 @contextmanager
 def recalling() -> Iterator[None]:
-    """What is computed inside keeps, in place of tensors that were made `known`, how to make them anew.
+    """Save a function that recomputes a `known` tensor instead of the tensor itself while this is open.
 
-    The way back raises RuntimeError where what it needs was written to in between, as it does without hooks.
+    Backward raises RuntimeError if a tensor that it needs was modified after the forward pass, as it does without hooks.
     """
 
     def pack(x: Tensor) -> tuple[Tensor, int] | Again:
@@ -46,21 +46,21 @@ def recalling() -> Iterator[None]:
 
 
 def check_unwritten(x: Tensor, version: int) -> None:
-    """Raise RuntimeError where a tensor is no longer the version that a forward pass saw."""
+    """Raise RuntimeError if a tensor was modified after the forward pass that saw ``version``."""
     if x._version != version:
         raise RuntimeError(
-            f"a tensor {list(x.shape)} that the gradient needs was written to after the forward pass: run backward before the "
-            "optimizer steps, or the forward pass again"
+            f"a tensor {list(x.shape)} that the gradient needs was modified after the forward pass: run backward before the "
+            "optimizer steps, or repeat the forward pass"
         )
 
 
 def graph_bytes(net: nn.Module, x: Tensor) -> int:
-    """Bytes that the graph of ``net(x)`` keeps for the way back, parameters included."""
+    """Return the bytes that the graph of ``net(x)`` keeps for backward, parameters included."""
     seen: dict[int, int] = {}
     token = _scale.set(seen)
     try:
         with torch.autograd.graph.saved_tensors_hooks(_weighed, lambda kept: kept), torch.enable_grad():
-            y = net(x)  # as long as it lives, no memory is taken twice
+            y = net(x)  # while it lives, no memory is reused
         del y
     finally:
         _scale.reset(token)
@@ -75,7 +75,7 @@ def _weighed(x: Tensor) -> Tensor:
 
 
 def known(x: Tensor, make: Again) -> Tensor:
-    """The same tensor, of which `recalling` knows from now on how to make it anew: to the bit, in the same layout."""
+    """Register how to recompute ``x``, bit for bit and in the same layout, for `recalling`; return ``x``."""
     made = _now.get()
     if made is not None:
         made[x.data_ptr()] = weakref.ref(x), x._version, make
@@ -83,7 +83,7 @@ def known(x: Tensor, make: Again) -> Tensor:
 
 
 def again(x: Tensor) -> Again | None:
-    """How to make anew what is known, or a view of it; None for what is not known, or was written to since."""
+    """Return how to recompute a known tensor or a view of it; None if it is not known or was modified since."""
     found = (_now.get() or {}).get(x.data_ptr())
     if found is None:
         return None

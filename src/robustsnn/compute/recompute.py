@@ -1,6 +1,6 @@
-"""Activation checkpointing: of the segments of a body only the inputs are kept, the rest is computed again on the way back.
+"""Activation checkpointing: keep only the inputs of a body's segments and recompute the rest in backward.
 
-Chen et al. 2016, arXiv 1604.06174. Costs one more forward pass; gradients and statistics stay the same to the bit.
+Chen et al. 2016, arXiv 1604.06174. It costs one more forward pass; gradients and statistics stay bitwise equal.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from robustsnn.compute.recall import check_unwritten
 
 
 def recomputing(net: nn.Module) -> nn.Module:
-    """A view of a network whose ``nn.Sequential`` parts keep the inputs of about as many segments as these have layers. Raises
-    ValueError: no part is a sequence of more than two layers."""
+    """Return a view whose ``nn.Sequential`` parts keep only segment inputs; n layers form about sqrt(n) segments. Raises
+    ValueError if no part is a sequence of more than two layers."""
     chosen: list[str] = []
 
     def swap(name: str, module: nn.Module) -> nn.Module | None:
@@ -36,7 +36,7 @@ def recomputing(net: nn.Module) -> nn.Module:
 
 
 class _Segments(nn.Sequential):
-    """A sequence, cut into segments of about as many layers as there are segments."""
+    """A sequence of n layers, cut into about sqrt(n) segments."""
 
     def __init__(self, whole: nn.Sequential) -> None:
         super().__init__(OrderedDict((name, view(layer)) for name, layer in whole.named_children()))
@@ -45,7 +45,7 @@ class _Segments(nn.Sequential):
         layers = list(self)
         size = math.isqrt(len(layers) - 1) + 1
         if not isinstance(x, Tensor) or not torch.is_grad_enabled():
-            return reduce(lambda given, layer: layer(given), layers, x)  # torch.fx follows the layers themselves
+            return reduce(lambda given, layer: layer(given), layers, x)  # torch.fx must trace the layers
         for start in range(0, len(layers), size):
             segment = nn.Sequential(*layers[start : start + size])
 
@@ -57,9 +57,9 @@ class _Segments(nn.Sequential):
 
 
 class _Leaving(AbstractContextManager[None]):
-    """Statistics that a pass inside would follow a second time stay as they are, each time a graph is gone back through.
+    """Restore the buffers after a recomputation, which would otherwise update running statistics a second time.
 
-    Raises RuntimeError where parameters are no longer those of the first pass.
+    Raises RuntimeError if a parameter was modified since the first pass.
     """
 
     def __init__(self, segment: nn.Module) -> None:

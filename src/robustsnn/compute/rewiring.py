@@ -1,4 +1,4 @@
-"""The one primitive: a second module tree over the same tensors."""
+"""The basic operation: a second module tree over the same tensors."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Swap = Callable[[str, nn.Module], nn.Module | None]
 
 
 def rewire(net: nn.Module, swap: Swap) -> nn.Module:
-    """A copy of the module tree of ``net`` over the very same parameters and buffers, with some modules exchanged.
+    """Copy the module tree of ``net`` over the same parameters and buffers, and replace some modules.
 
     Arguments:
-        net: left untouched: its modules, flags, hooks and tensors stay as they are.
-        swap: ``swap(name, module)`` is asked once for every module, the root (``""``) first, and returns the module to
-            put in that place, or None (or the module itself) to keep a copy of what is there. What it puts there is
-            taken as it is. A module that stands in several places is asked for once and stays shared.
+        net: not changed: its modules, flags, hooks and tensors stay as they are.
+        swap: ``swap(name, module)`` is called once for every module, starting with the root (``""``). It returns the
+            replacement, which is used as it is, or None (or the module itself) for a copy of the module. A module in several
+            places is visited once and stays shared.
 
     Returns:
-        The view. Its train/eval flags start as those of ``net`` and are its own from then on.
+        The view. Its train/eval flags start as those of ``net`` and are then independent.
 
     Raises:
-        ValueError: ``net`` is compiled or scripted code, which cannot be taken apart.
+        ValueError: ``net`` contains compiled or scripted modules, which cannot be copied.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     >>> view = rewire(net, lambda name, module: nn.Tanh() if isinstance(module, nn.ReLU) else None)
@@ -55,12 +55,12 @@ def rewire(net: nn.Module, swap: Swap) -> nn.Module:
 
 
 def view(net: Net) -> Net:
-    """A copy of the module tree of ``net`` over the very same tensors: see `rewire`."""
+    """Copy the module tree of ``net`` over the same tensors; see `rewire`."""
     return rewire(net, lambda _, __: None)  # type: ignore[return-value]
 
 
 def copied(net: Net) -> Net:
-    """A deep copy; of a weight that a hook computes before every call, without the graph that torch refuses to copy."""
+    """Return a deep copy. Weights that a hook computes before every call are detached, since torch cannot copy their graph."""
     fresh = view(net)
     for module in fresh.modules():
         computed = {
@@ -71,10 +71,10 @@ def copied(net: Net) -> Net:
 
 
 def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A view of ``net`` in which some parameters or buffers, by their names, are other tensors.
+    """Return a view of ``net`` in which some parameters or buffers, given by name, are other tensors.
 
-    They may depend on the parameters of ``net``: gradients then flow back to those. A weight that the network computes, by a
-    parametrization or before every call, is no longer computed. Raises ValueError: a name that ``net`` does not have.
+    The tensors may depend on parameters of ``net``; gradients then flow back to those. A weight that a parametrization or hook
+    computes is no longer computed. Raises ValueError if ``net`` has no tensor of a name.
     """
     changed = view(net)
     for name, tensor in tensors.items():
@@ -93,16 +93,16 @@ def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
                 if last in (getattr(hook, "name", None), getattr(hook, "_tensor_name", None)):
                     del module._forward_pre_hooks[key]  # torch.nn.utils.weight_norm, spectral_norm, prune
         else:
-            raise ValueError(f"{type(net).__name__} has no tensor {name!r}: give names of its state_dict")
+            raise ValueError(f"{type(net).__name__} has no tensor {name!r}: use the names of its state_dict")
     return changed
 
 
 class _Given(nn.Module):
-    """Stands for a parametrization whose outcome is known."""
+    """A parametrization with a fixed result."""
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__()
-        self.__dict__["tensor"] = tensor  # no parameter of its own
+        self.__dict__["tensor"] = tensor  # must not be a parameter
 
     def forward(self) -> Tensor:
         return self.__dict__["tensor"]  # type: ignore[no-any-return]
@@ -112,17 +112,17 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
-    """The network inside of `WRAPPERS`, which hold it as ``module``."""
+    """Return the network inside `WRAPPERS`, which hold it as ``module``."""
     while isinstance(net, WRAPPERS):
         net = net.module
     return net
 
 
 def _shallow(name: str, module: nn.Module) -> nn.Module:
-    """The module with containers of its own (children, hooks, buffers by name) that hold the same things."""
+    """Copy a module with its own containers (children, hooks, buffers by name) that hold the same objects."""
     compiled = hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
     if compiled or isinstance(module, torch.jit.ScriptModule):
-        raise ValueError(f"module {name!r} is compiled code: give the plain nn.Module it was made from")
+        raise ValueError(f"module {name!r} is compiled code: pass the plain nn.Module that was compiled")
     copy: nn.Module = object.__new__(type(module))
     for key, value in module.__dict__.items():
         if isinstance(value, dict | set):

@@ -1,4 +1,4 @@
-"""Running sums that torch can be asked for anywhere."""
+"""Running sums on every device."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from torch import Tensor
 
 
 def running_sum(values: Tensor, dim: int) -> Tensor:
-    """``values.cumsum(dim)``, no gradient, also where only deterministic algorithms are wanted: for a GPU torch has none, so
-    the processor adds.
+    """Return ``values.cumsum(dim)`` without gradient; on the CPU if a GPU must be deterministic, which torch does not support.
 
     >>> running_sum(torch.tensor([1.0, 2.0, 3.0]), 0)
     tensor([1., 3., 6.])
