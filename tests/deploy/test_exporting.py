@@ -47,7 +47,7 @@ def test_a_checkpoint_of_a_foreign_body_wants_its_shape_and_body(run):
     [
         (["runs/digits/snn.safetensors", "--out", "x.nir", "--target", "snntorc"], "snntorch"),
         (["runs/digits/snn.safetensors", "--out", "x.nir", "--to", "onix"], "onnx"),
-        (["runs/digits/snn.safetensors", "--out", "x.nir", "--to", "onnx", "--target", "norse"], "is for NIR files"),
+        (["runs/digits/snn.safetensors", "--out", "x.nir", "--to", "onnx", "--target", "norse"], "applies to NIR files only"),
         (["runs/digits/ann.safetensors", "--out", "x.nir"], "holds an ANN"),
         (["runs/digits/none.safetensors", "--out", "x.nir"], "no checkpoint"),
         (["runs/digits/foreign.safetensors", "--out", "x.nir"], "shape"),

@@ -1,4 +1,4 @@
-"""Leave for, and come from, other simulators, runtimes and attack libraries."""
+"""Import networks from other libraries and export them to simulators, runtimes and attack libraries."""
 
 from robustsnn.deploy.exporting import FORMATS, export
 from robustsnn.deploy.hub import push_to_hub

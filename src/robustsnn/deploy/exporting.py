@@ -1,4 +1,4 @@
-"""From a checkpoint to the file of another simulator or runtime."""
+"""Export of a checkpoint to the file format of another simulator or runtime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS: dict[str, Callable[[SpikingNetwork, Path, str, tuple[int, ...]], tuple[
     "nir": nir.export,
     "onnx": lambda net, out, _, shape: onnx.export(net, out, shape),
 }
-"""Kinds of file by name: ``write(net, path, target, shape)`` returns in what the file differs from the network."""
+"""File formats by name: ``write(net, path, target, shape)`` returns how the file differs from the network."""
 
 
 def export(
@@ -31,25 +31,25 @@ def export(
 
     Arguments:
         path: a checkpoint.
-        out: the file to write, whole or not at all.
+        out: the file to write; it is replaced as a whole or not at all.
         to: one of `FORMATS`.
         target: for NIR, one of `robustsnn.deploy.targets.TARGETS`.
-        shape: of one image, ``(C, H, W)``; None takes it from the checkpoint.
+        shape: of one image, ``(C, H, W)``; None reads it from the checkpoint.
         body: as for `robustsnn.checkpoint.load`.
 
     Returns:
-        In what the file differs from the network, each as ``what: how``.
+        Every difference between the file and the network, each as ``what: how``.
 
     Raises:
-        ValueError: no checkpoint of a spiking network, an unknown format or target, or a network that the target cannot hold.
+        ValueError: not a checkpoint of a spiking network, an unknown format or target, or a network it does not support.
     """
     write = find("format", FORMATS, to)
     if to != "nir" and target != "generic":
-        raise ValueError(f"a target such as {target!r} is for NIR files, which {to} is not: leave it out")
+        raise ValueError(f"target {target!r} applies to NIR files only, not to {to}: leave it out")
     shape = shape or _shape(checkpoint.read_header(path))
     if shape is None:
         body_too = "" if body is not None else ", and its body, as in --ann package.module:factory"
-        raise ValueError(f"{path} does not say what images it takes: give their shape, as in --shape 3 32 32{body_too}")
+        raise ValueError(f"{path} does not contain the shape of its images: give it, as in --shape 3 32 32{body_too}")
     net = checkpoint.load(path, body)
     if not isinstance(net, SpikingNetwork):
         raise ValueError(f"{path} holds an ANN: export a spiking network, such as the run's snn.safetensors")
@@ -57,7 +57,7 @@ def export(
 
 
 def _shape(header: checkpoint.Header) -> tuple[int, ...] | None:
-    """Channels, height and width of the images that a network was made of; None where its checkpoint does not say."""
+    """Return channels, height and width of the network's images; None if the checkpoint does not contain them."""
     told, model = header.metrics.get("shape"), header.recipe.get("model", {})
     if isinstance(told, list) and len(told) == 3 and all(isinstance(size, int) and size > 0 for size in told):
         return tuple(told)

@@ -1,4 +1,4 @@
-"""The layers of a spiking network, followed through its forward pass by torch.fx."""
+"""The layers of a spiking network, traced through its forward pass by torch.fx."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ POOLED: dict[str, Callable[..., nn.Module]] = {"avg_pool2d": nn.AvgPool2d, "adap
 DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
 
 Terms = dict[str, float]
-"""A sum of layers' outputs, each with a weight."""
+"""A weighted sum of layer outputs."""
 
 
 def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
-    """The layers of a network in eval mode, batch norms folded, dropout dropped, for images ``(C, H, W)``.
+    """Return the layers of a network in eval mode for images ``(C, H, W)``, with batch norms folded and dropout removed.
 
-    By module path with ``_`` for ``.``, from ``"input"`` to ``"output"``; what is added becomes several inputs of one layer.
+    Names are module paths with ``_`` for ``.``, from ``"input"`` to ``"output"``; a sum becomes several inputs of one layer.
 
     Raises:
-        ValueError: an operation that other simulators do not know, named with its module, or a shape that does not fit.
+        ValueError: other simulators do not support an operation (the message names its module), or the shape does not fit.
     """
     view = folded(copied(net).cpu())
     assert isinstance(view, SpikingNetwork)
@@ -47,7 +47,7 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
             steps.run(image)
         except RuntimeError as error:
             raise ValueError(
-                f"images of shape {shape} do not fit this network ({one_line(error)}): give its own (C, H, W)"
+                f"images of shape {shape} do not fit this network ({one_line(error)}): give its training shape (C, H, W)"
             ) from None
     return steps.layers
 
@@ -55,7 +55,7 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
 class _Follow(fx.Interpreter):
     def __init__(self, body: nn.Module, graph: fx.Graph, dtype: Any) -> None:
         super().__init__(body, graph=graph)
-        self.dtype = dtype  # of weights, in numpy
+        self.dtype = dtype  # numpy dtype of the weights
         self.extra_traceback = False
         self.layers: dict[str, Layer] = {}
         self.sums: dict[fx.Node, Terms] = {}
@@ -69,13 +69,13 @@ class _Follow(fx.Interpreter):
         elif n.op == "output":
             terms = self.sums.get(n.args[0]) if isinstance(n.args[0], fx.Node) else None
             if terms is None or result.dim() != 2:
-                raise ValueError("a network to export must give logits [N,K] and nothing else")
+                raise ValueError("the network returns something other than logits [N,K]: export one that returns only these")
             self._add("output", End(), terms, tuple(result.shape[1:]))
         elif isinstance(result, Tensor) and any(source in self.sums for source in n.all_input_nodes):
             shape = tuple(result.shape[1:])
             self.sums[n] = self._module(n, shape) if n.op == "call_module" else self._operation(n, shape)
             if _named(n) in IN_PLACE:
-                self.sums[n.all_input_nodes[0]] = self.sums[n]  # in place: whoever reads it later reads the result
+                self.sums[n.all_input_nodes[0]] = self.sums[n]  # later readers see the result of an in-place operation
         return result
 
     def _module(self, n: fx.Node, gives: Shape) -> Terms:
@@ -115,12 +115,12 @@ class _Follow(fx.Interpreter):
             pooled = self._add(n.name, Pool((takes[1], takes[2]), (takes[1], takes[2]), (0, 0)), first, (takes[0], 1, 1))
             return pooled if len(gives) == 3 else self._add(f"{n.name}_flat", Flat(), pooled, gives)
         raise ValueError(
-            f"operation {name} ({n.name}) cannot be exported: other simulators know sums of branches, products with one "
-            "number, flattening and average pools"
+            f"operation {name} ({n.name}) cannot be exported: use only what other simulators support, which is sums of "
+            "branches, products with one number, flattening and average pools"
         )
 
     def _number(self, n: fx.Node, divides: bool) -> float | None:
-        """What an operation multiplies by."""
+        """Return the number that an operation multiplies by; None if there is no single number."""
         if divides and n.args[0] not in self.sums:
             return None
         (other,) = (self.map_nodes_to_values((a,), n)[0] for a in n.args if a not in self.sums)  # type: ignore[index]
@@ -134,7 +134,7 @@ class _Follow(fx.Interpreter):
         return {name: 1.0}
 
     def _times(self, layer: str, weight: float) -> str:
-        """A layer's output times a number, as a layer."""
+        """Return the name of a layer that multiplies another layer's output by ``weight``."""
         if weight == 1:
             return layer
         if (layer, weight) not in self.scaled:
@@ -147,7 +147,7 @@ class _Follow(fx.Interpreter):
 
 
 def _axes(n: fx.Node) -> set[int]:
-    """Of ``[N,C,H,W]``, those that a mean is over."""
+    """Return the axes of ``[N,C,H,W]`` that a mean reduces."""
     given: Any = n.kwargs.get("dim", n.args[1] if len(n.args) > 1 else ())
     return {axis % 4 for axis in ((given,) if isinstance(given, int) else given or ())}
 
@@ -157,15 +157,14 @@ def _named(n: fx.Node) -> str:
 
 
 def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
-    """The layer that a module is, which takes and gives these shapes, without the batch. Raises ValueError: other simulators
-    do not know it."""
+    """Convert a module to a layer with these shapes, without the batch. Raises ValueError if the module is not supported."""
     match module:
         case Normalize():
             mean, std = array(module.mean).ravel(), array(module.std).ravel()
             return Channelwise(1 / std, -mean / std)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             if module.running_mean is None or module.running_var is None:
-                raise ValueError(f"layer {path!r} normalises by the batch itself: let it keep running statistics")
+                raise ValueError(f"layer {path!r} normalises by batch statistics: use track_running_stats=True")
             scale = 1 / torch.sqrt(module.running_var + module.eps)
             if module.weight is not None:
                 scale = scale * module.weight
@@ -174,37 +173,37 @@ def layer_of(path: str, module: nn.Module, takes: Shape, gives: Shape) -> Kind:
             return _conv(path, module)
         case nn.Linear():
             if len(takes) != 1:
-                raise ValueError(f"layer {path!r} maps the last axis of {takes}: flatten before it")
+                raise ValueError(f"layer {path!r} maps only the last axis of {takes}: flatten its input")
             return Dense(array(module.weight), _bias(module))
         case nn.AdaptiveAvgPool2d():
             if takes[1] % gives[1] or takes[2] % gives[2]:
-                raise ValueError(f"pool {path!r} takes windows of different sizes, {takes} to {gives}: let it divide evenly")
+                raise ValueError(f"pool {path!r} has windows of different sizes, {takes} to {gives}: let it divide evenly")
             kernel = takes[1] // gives[1], takes[2] // gives[2]
             return Pool(kernel, kernel, (0, 0))
         case nn.AvgPool2d():
             uneven = _pair(module.padding) != (0, 0) and not module.count_include_pad
             if module.ceil_mode or module.divisor_override or uneven:
-                raise ValueError(f"pool {path!r} divides by other numbers at the border: leave its options as they are")
+                raise ValueError(f"pool {path!r} divides by another number at the border: use the default options")
             return Pool(_pair(module.kernel_size), _pair(module.stride), _pair(module.padding))
         case nn.Flatten():
             if len(gives) != 1:
-                raise ValueError(f"layer {path!r} flattens {takes} to {gives}: flatten to one axis")
+                raise ValueError(f"layer {path!r} flattens {takes} to {gives}: flatten all axes to one")
             return Flat()
         case NeuronLayer():
             return Fire(array(module.threshold), module.dynamics.neuron.relayed(module.tensors).leak)
     raise ValueError(
-        f"layer {path!r} ({type(module).__name__}) cannot be exported: other simulators know convolutions of images and "
-        "signals, linear layers, norms behind them, average pools of images, and neurons"
+        f"layer {path!r} ({type(module).__name__}) cannot be exported: use only what other simulators support, which is "
+        "1d and 2d convolutions, linear layers, batch norms after them, 2d average pools, and neurons"
     )
 
 
 def array(tensor: Tensor) -> Array:
-    """A tensor as an array of its own."""
+    """Copy a tensor to a numpy array."""
     return np.array(tensor.detach().cpu().numpy(), order="C")
 
 
 def _each(value: Any, axes: int) -> Shape:
-    """An option of a layer for each of its axes."""
+    """Return a layer's option for each of its axes."""
     return (value,) * axes if isinstance(value, int) else tuple(int(part) for part in value)
 
 
@@ -221,15 +220,15 @@ def _conv(path: str, module: nn.Conv1d | nn.Conv2d) -> Conv:
     weight, groups = array(module.weight), module.groups
     kernel, axes = weight.shape[2:], weight.ndim - 2
     if module.padding_mode != "zeros" or len(set(kernel)) > 1:
-        raise ValueError(f"layer {path!r}: NIR describes convolutions with square kernels and zero padding only")
+        raise ValueError(f"layer {path!r}cannot be expressed in NIR: use square kernels and zero padding")
     padding = module.padding
     if isinstance(padding, str):
         reach = [dilation * (kernel[0] - 1) for dilation in _each(module.dilation, axes)]
         if padding == "same" and any(r % 2 for r in reach):
-            raise ValueError(f"layer {path!r} pads unevenly: give its padding in numbers")
+            raise ValueError(f"layer {path!r} pads unevenly: give its padding as numbers")
         padding = tuple(r // 2 for r in reach) if padding == "same" else (0,) * axes
     dense = np.zeros((weight.shape[0], weight.shape[1] * groups, *kernel), weight.dtype)
-    for group in range(groups):  # other simulators know no groups
+    for group in range(groups):  # other simulators do not support groups
         outs, ins = (slice(group * n // groups, (group + 1) * n // groups) for n in dense.shape[:2])
         dense[outs, ins] = weight[outs]
     return Conv(dense, _bias(module), _each(module.stride, axes), _each(padding, axes), _each(module.dilation, axes))

@@ -1,7 +1,6 @@
-"""Come in from other code: networks of SpikingJelly, of snnTorch and of one's own neurons as victims of every gradient path
-and attack.
+"""Import SpikingJelly, snnTorch and custom spiking networks, to attack them with every attack and gradient path.
 
-Another library is one more function: a `Library`, and how its networks are run, ``run(net, x, timesteps) -> [T,N,K]``.
+To add a library, write a `Library` and a function that runs its networks, ``run(net, x, timesteps) -> [T,N,K]``.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ from robustsnn.spiking.foreign import Run
 
 
 def from_spikingjelly(net: nn.Module, timesteps: int, run: Run | None = None) -> ForeignNetwork:
-    """A network of SpikingJelly's neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+    """Wrap a SpikingJelly network as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
 
     Arguments:
-        net: in single-step mode (``[N,...]`` a step) or multi-step mode (``[T,N,...]``); untouched. Normalisation belongs
-            inside it.
-        timesteps, run: for how many steps the image is shown, and how; ``lambda net, x, timesteps: net(x).unsqueeze(0)`` is
-            for one that repeats the image and averages by itself.
+        net: a network in single-step mode (``[N,...]`` per step) or multi-step mode (``[T,N,...]``). It is not changed.
+            Normalisation must be part of it.
+        timesteps: number of steps for which the image is shown.
+        run: how to run it; ``lambda net, x, timesteps: net(x).unsqueeze(0)`` if it repeats the image and averages itself.
 
     Raises:
-        ValueError: no such neuron in the network.
+        ValueError: the network has no SpikingJelly neuron.
     """
     return ForeignNetwork(net, timesteps, SPIKINGJELLY, run or _run_spikingjelly)
 
 
 def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> ForeignNetwork:
-    """A network of snnTorch's neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+    """Wrap an snnTorch network as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
 
-    snnTorch lets no gradient through the reset, and so does no path here.
+    snnTorch detaches the reset, so no gradient path passes through it.
 
     Arguments:
-        net: called once a step, with neurons that keep their state (``init_hidden=True``); untouched. Of several outputs the
-            first one counts: the spikes. Normalisation belongs inside it.
-        timesteps, run: for how many steps the image is shown, and how; ``lambda net, x, timesteps: net(x)[1]`` is for one
-            that loops over time by itself and whose potentials count.
+        net: a network that is called once per step, with neurons that keep their state (``init_hidden=True``). It is not
+            changed. Of several outputs, the first (spikes) is used. Normalisation must be part of it.
+        timesteps: number of steps for which the image is shown.
+        run: how to run it; ``lambda net, x, timesteps: net(x)[1]`` if it loops over time and its potentials are the logits.
 
     Raises:
-        ValueError: no such neuron in the network.
+        ValueError: the network has no snnTorch neuron.
     """
     return ForeignNetwork(net, timesteps, SNNTORCH, run or _run_step_by_step)
 
@@ -50,30 +49,30 @@ def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> For
 def from_neurons(
     net: nn.Module, timesteps: int, spike: str = "spike", reset: str | None = "reset", run: Run | None = None
 ) -> ForeignNetwork:
-    """A network of one's own neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+    """Wrap a network of custom neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
 
-    A neuron is a module that is called once a time step with its currents ``[N,...]`` and gives its spikes, of the same shape.
-    It asks a function that it keeps in an attribute which potentials fire, and no other: gradient paths get in there. The
-    reset is differentiated as the neuron writes it.
+    A neuron is a module that is called once per time step with currents ``[N,...]`` and returns spikes of the same shape. It
+    must compute them only by the function in its attribute ``spike``, which gradient paths replace. The reset is
+    differentiated as the neuron defines it.
 
     Arguments:
-        net: called once a step; untouched. Of several outputs the first one counts. Normalisation belongs inside it.
+        net: a network that is called once per step. It is not changed. Of several outputs, the first is used. Normalisation
+            must be part of it.
         timesteps, run: as for `from_spikingjelly`.
-        spike: the attribute's name; its value takes how far potentials are above the threshold to spikes, 0 or 1. Having it
-            makes a module a neuron.
-        reset: the method by which modules forget, assigning new values and writing to no old ones; called on every module
-            that has it before every run. None where nothing outlives a run.
+        spike: name of the attribute, which makes a module a neuron; it maps distances above the threshold to spikes, 0 or 1.
+        reset: name of the method that clears a module's state by assigning new values, not by writing to old ones. It is
+            called before every run on every module that has it. None if no state survives a run.
 
     Raises:
-        ValueError: no module with such an attribute, one whose value is no function, or no module with such a method.
+        ValueError: no module has the attribute, its value is not a function, or no module has the method.
     """
     for name, module in net.named_modules():
         if hasattr(module, spike) and not callable(getattr(module, spike)):
-            raise ValueError(f"{spike!r} of neuron {name!r} is no function: name what makes spikes of potentials")
+            raise ValueError(f"{spike!r} of neuron {name!r} is not a function: name the attribute that computes spikes")
     if reset is not None and not any(hasattr(module, reset) for module in net.modules()):
         raise ValueError(
-            f"no module of {type(net).__name__} has a method {reset!r}: name the one that forgets potentials, or give None "
-            "where none outlives a run"
+            f"no module of {type(net).__name__} has a method {reset!r}: name the method that resets the state, or pass None "
+            "if no state survives a run"
         )
 
     def forget(module: nn.Module) -> None:
@@ -81,20 +80,20 @@ def from_neurons(
             getattr(module, reset)()
 
     def replace(neuron: nn.Module, fires: nn.Module, detach_reset: bool) -> None:
-        neuron.__dict__[spike] = fires  # found before a method of the class and before a child
+        neuron.__dict__[spike] = fires  # takes precedence over methods and child modules
         asked: list[bool] = []
 
         def check(_: nn.Module, __: object, ___: object) -> None:
             if not asked:
                 raise ValueError(
-                    f"a {type(neuron).__name__} fires without asking its {spike!r}, so no gradient path gets into it: let "
-                    f"it make its spikes by that function alone, how far potentials are above the threshold given"
+                    f"{type(neuron).__name__} never called {spike!r}, so gradient paths cannot change its gradient: compute "
+                    f"spikes only as self.{spike}(v - threshold)"
                 )
 
         fires.register_forward_pre_hook(lambda _, __: asked.append(True))
         neuron.register_forward_hook(check)
 
-    own = Library("one's own", spike, forget, replace, lambda neuron: False)
+    own = Library("your own", spike, forget, replace, lambda neuron: False)
     return ForeignNetwork(net, timesteps, own, run or _run_step_by_step)
 
 
@@ -124,7 +123,7 @@ def _reset_spikingjelly(module: nn.Module) -> None:
     memories = getattr(module, "named_memories", None)
     for name, value in list(memories()) if callable(memories) else ():
         if isinstance(value, Tensor):
-            setattr(module, name, value.clone())  # `reset` may write to it, and it is the wrapped network's
+            setattr(module, name, value.clone())  # `reset` may write to it, but it belongs to the wrapped network
     _call(module, "reset")
 
 
@@ -138,7 +137,7 @@ def _replace_snntorch(neuron: nn.Module, spike: nn.Module, detach_reset: bool) -
     own: Any = neuron.spike_grad
     threshold: Any = neuron.threshold
     neuron.spike_grad = spike
-    if hasattr(neuron, "mem_reset"):  # it spikes once more for the reset, at the potential of the step before
+    if hasattr(neuron, "mem_reset"):  # computes a second spike for the reset, from the previous step's potential
 
         def reset(potential: Tensor) -> Tensor:
             with torch.no_grad():
@@ -154,5 +153,5 @@ SNNTORCH = Library(
     "spike_grad",
     lambda module: _call(module, "reset_mem"),
     _replace_snntorch,
-    lambda neuron: not hasattr(neuron, "reset_mem"),  # without state from step to step: all steps in parallel
+    lambda neuron: not hasattr(neuron, "reset_mem"),  # stateless neurons run all steps in parallel
 )

@@ -1,4 +1,4 @@
-"""What a network computes in one time step, in the few kinds of layer that other simulators know; edges into a layer sum."""
+"""One time step of a network as the few kinds of layer that other simulators support; a layer sums its inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class End:
-    """Where images come in or logits go out."""
+    """The input or output of the network."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Dense:
     bias: Array
 
     def times(self, scale: Array, bias: Array) -> Dense:
-        """Followed by ``y = scale * x + bias`` per unit, or channel."""
+        """Return this layer followed by ``y = scale * x + bias`` per unit or channel."""
         each = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
         return replace(self, weight=self.weight * each, bias=self.bias * scale + bias)
 
     def after(self, factor: float) -> Dense:
-        """Preceded by a multiplication with a number."""
+        """Return this layer preceded by a multiplication by ``factor``."""
         return replace(self, weight=self.weight * factor)
 
 
 @dataclass(frozen=True)
 class Conv(Dense):
-    """A convolution, zero-padded: weight ``[out, in, kernel]`` or ``[out, in, kernel, kernel]``, bias ``[out]``."""
+    """A zero-padded convolution: weight ``[out, in, kernel]`` or ``[out, in, kernel, kernel]``, bias ``[out]``."""
 
     stride: Shape
     padding: Shape
@@ -46,19 +46,19 @@ class Conv(Dense):
 
 @dataclass(frozen=True)
 class Channelwise:
-    """``y = scale * x + bias``, both ``[C]``: pixel normalisation, batch norm, the weight of a branch."""
+    """``y = scale * x + bias``, both ``[C]``: pixel normalisation, batch norm, or the weight of a branch."""
 
     scale: Array
     bias: Array
 
     def times(self, scale: Array, bias: Array) -> Channelwise:
-        """Followed by another one."""
+        """Return this layer followed by another one."""
         return Channelwise(self.scale * scale, self.bias * scale + bias)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """An average pool, or the sum over the same windows."""
+    """An average pool, or with ``sums`` the sum over the same windows."""
 
     kernel: Pair
     stride: Pair
@@ -84,7 +84,7 @@ Kind = End | Dense | Channelwise | Pool | Flat | Fire
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, the names of those whose outputs it sums, and the shape that it gives, without the batch."""
+    """A layer, the names of the layers whose outputs it sums, and the shape of its output without the batch."""
 
     what: Kind
     inputs: tuple[str, ...]
@@ -92,17 +92,16 @@ class Layer:
 
 
 Layers = Mapping[str, Layer]
-"""By name, every layer after those that it reads."""
+"""Layers by name, each after the layers that it reads."""
 
 
 def readers(layers: Layers, name: str) -> list[str]:
-    """The layers that read a layer."""
+    """Return the names of the layers that read a layer."""
     return [other for other, layer in layers.items() if name in layer.inputs]
 
 
 def absorb(layers: Layers) -> dict[str, Layer]:
-    """The same with as few `Channelwise` layers as possible: folded into the weights before them, or, where they only
-    multiply by one number, into the weights behind them."""
+    """Fold `Channelwise` layers into the weights before them, or behind them if they only multiply by one number."""
     left = dict(layers)
     for name in layers:
         what = left[name].what
@@ -134,14 +133,14 @@ def _forward(left: dict[str, Layer], name: str, what: Channelwise) -> None:
 
 
 def _weights_behind(left: Layers, name: str, reader: str) -> str | None:
-    """The weights that ``reader``, which reads ``name``, is or is flattened for, where they read nothing else."""
+    """Return the weights that ``reader`` of ``name`` is, or is flattened for, if they read nothing else."""
     while isinstance(left[reader].what, Flat) and left[reader].inputs == (name,) and len(readers(left, reader)) == 1:
         name, (reader,) = reader, readers(left, reader)
     return reader if isinstance(left[reader].what, Dense) and left[reader].inputs == (name,) else None
 
 
 def _skip(left: dict[str, Layer], name: str, source: str) -> None:
-    """Take a layer out: who read it reads ``source``."""
+    """Remove a layer; its readers read ``source`` instead."""
     del left[name]
     for reader in readers(left, name):
         inputs = tuple(source if other == name else other for other in left[reader].inputs)

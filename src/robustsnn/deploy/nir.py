@@ -1,4 +1,4 @@
-"""Leaving for other simulators: a spiking network as a graph of NIR, the Neuromorphic Intermediate Representation."""
+"""Export to other simulators: a spiking network as a graph of NIR, the Neuromorphic Intermediate Representation."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 
 def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NIRGraph:
-    """The network as a NIR graph that a simulator reads as it is meant.
+    """Convert the network to a NIR graph that the target simulator runs as intended.
 
-    Nodes are named by module path with ``_`` for ``.``. The graph takes the image, or a frame, at each of T steps and gives
-    the logits of each step; their mean over time is what the network gives. Its ``metadata`` holds ``robustsnn`` (the
-    version), ``target``, ``timesteps``, ``dt`` (seconds), ``reset``, ``coding``, ``readout``, ``fires`` and ``remarks``.
+    Nodes are named by module path with ``_`` for ``.``. The graph takes the image, or a frame, at each of T steps and returns
+    the logits of each step; their mean over time is the network's output. Its ``metadata`` holds ``robustsnn`` (the version),
+    ``target``, ``timesteps``, ``dt`` (seconds), ``reset``, ``coding``, ``readout``, ``fires`` and ``remarks``.
 
     Arguments:
-        net: in any mode; left as it is, read as in eval mode.
-        shape: of one input, ``(C, H, W)``, or ``(T, C, H, W)`` of `Frames`; pixels in ``[0, 1]``.
+        net: a network in any mode; it is converted as in eval mode and not changed.
+        shape: of one input, ``(C, H, W)``, or ``(T, C, H, W)`` for `Frames`; pixels are in ``[0, 1]``.
         target: one of `TARGETS`.
 
     Raises:
-        ValueError: an unknown target, or something that the target does not have: a kind of layer, a reset, a leak.
+        ValueError: the target is unknown or does not support a layer, a reset or a leak of the network.
 
     Source: Pedersen et al. 2024, https://doi.org/10.1038/s41467-024-52259-9.
     """
     nir, profile = _nir(), find("target", TARGETS, target)
     neuron = next(layer.dynamics.neuron.relayed(layer.tensors) for layer in net.neurons.values())
     if neuron.start:
-        raise ValueError(f"potentials start at {neuron.start:g} thresholds, and NIR's start at 0: use LIF(start=0)")
+        raise ValueError(f"potentials start at {neuron.start:g} thresholds, but in NIR at 0: use LIF(start=0)")
     if neuron.reset not in profile.resets:
         raise ValueError(
-            f"{profile.label} has no reset {neuron.reset!r} by way of NIR, only {', '.join(profile.resets)}: finetune with "
-            "that reset, or export for another target"
+            f"{profile.label} has no reset {neuron.reset!r} in NIR, only {', '.join(profile.resets)}: finetune with that "
+            "reset, or export for another target"
         )
     if net.dynamics.synchronous:
         raise ValueError(
-            "simulators run all layers at once, step by step: finetune and export with Dynamics(synchronous=False)"
+            "simulators cannot run a network with synchronous=True: finetune and export with Dynamics(synchronous=False)"
         )
     layers, notes = fit(follow(net, shape), profile)
     if neuron.reset == "subtract" and target == "generic":
-        notes += ("reset: NIR sets potentials to v_reset; subtracting the threshold instead is up to the reader",)
+        notes += ("reset: NIR sets potentials to v_reset; the reader must subtract the threshold instead",)
     facts: dict[str, Any] = {
         "robustsnn": metadata.version("robustsnn"),
         "target": target,
@@ -70,13 +70,13 @@ def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NI
 
 
 def remarks(graph: nir.NIRGraph) -> tuple[str, ...]:
-    """Every way in which a graph of `to_nir` is not exactly the network, each as ``what: how``."""
+    """Return every difference between a graph of `to_nir` and the network, each as ``what: how``."""
     return tuple(str(graph.metadata["remarks"]).splitlines())
 
 
 def export(net: SpikingNetwork, path: Path | str, target: str, shape: Shape) -> tuple[str, ...]:
-    """Write the network as a NIR file, whole or not at all, and return the `remarks`. Raises ValueError: as `to_nir`; a file
-    that cannot be written."""
+    """Write the network as a NIR file, as a whole or not at all, and return the `remarks`. Raises ValueError as `to_nir` does,
+    or if the file cannot be written."""
     graph, content = to_nir(net, shape, target), io.BytesIO()
     _nir().write(content, graph)
     write_atomic(Path(path), content.getvalue())
@@ -87,7 +87,7 @@ def _nir() -> Any:
     try:
         import nir
     except ImportError:
-        raise ValueError("NIR files need the package nir: pip install 'robustsnn[nir]'") from None
+        raise ValueError("NIR files need the package nir: run pip install 'robustsnn[nir]'") from None
     return nir
 
 
@@ -112,7 +112,7 @@ def _node(nir: Any, name: str, layer: Layer, layers: Layers, target: Target) -> 
         case Pool():
             node = nir.SumPool2d if what.sums else nir.AvgPool2d
             return node(np.array(what.kernel), np.array(what.stride), np.array(what.padding))
-        case Flat():  # counted from the end, so that it is the same with and without a batch
+        case Flat():  # negative axes hold with and without a batch
             return nir.Flatten({"input": np.array(takes)}, start_dim=-len(takes), end_dim=-1)
         case Fire():
             return _neurons(nir, what, layer.gives, target)
@@ -136,7 +136,7 @@ def _neurons(nir: Any, fire: Fire, shape: Shape, target: Target) -> Any:
 
 
 def _full(values: Array, shape: Shape) -> Array:
-    """Values that broadcast to a shape (or one per channel) at every neuron of it."""
+    """Broadcast values, or one per channel, to every neuron of a shape."""
     if values.ndim == 1 and len(shape) > 1 and values.size > 1:
         values = values.reshape(-1, *[1] * (len(shape) - 1))
     return np.ascontiguousarray(np.broadcast_to(values, shape))

@@ -1,4 +1,4 @@
-"""Leaving for runtimes: all T steps of a spiking network as one ONNX graph, images in, logits out."""
+"""Export to runtimes: all T steps of a spiking network as one ONNX graph from images to logits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from robustsnn.spiking import SpikingNetwork, unrolled
 
 
 def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
-    """The network in eval mode by ``torch.export``: ``[N,C,H,W] -> [N,K]`` for any N, logits averaged over its T steps.
+    """Export the network in eval mode by ``torch.export``: ``[N,C,H,W] -> [N,K]`` for any N, logits averaged over T steps.
 
-    Raises ValueError: a forward pass that torch.export cannot follow, or a shape ``(C, H, W)`` of images that do not fit.
+    Raises ValueError if torch.export cannot trace the forward pass, or images of shape ``(C, H, W)`` do not fit.
     """
     fresh = baked(view(net).eval())
     assert isinstance(fresh, SpikingNetwork)
@@ -32,18 +32,18 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
         with torch.no_grad():
             fresh(images)
             return torch.export.export(fresh.firing(unrolled), (images,), dynamic_shapes=({0: Dim.DYNAMIC},))
-    except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
+    except Exception as error:  # foreign forward passes may raise anything when traced
         raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {one_line(error)}") from None
 
 
 def to_onnx(net: SpikingNetwork, shape: tuple[int, ...]) -> bytes:
-    """The content of an ONNX file with input ``images`` and output ``logits``, weights inside. Raises ValueError: as
-    `exported`; the packages that write ONNX are not there."""
+    """Return an ONNX file with input ``images``, output ``logits`` and the weights. Raises ValueError as `exported` does, or
+    if ONNX packages are missing."""
     try:
         import onnx
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"ONNX files need the package {error.name}: pip install 'robustsnn[onnx]'") from None
+        raise ValueError(f"ONNX files need the package {error.name}: run pip install 'robustsnn[onnx]'") from None
     with _quiet():
         program: Any = torch.onnx.export(
             exported(net, shape), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
@@ -54,15 +54,15 @@ def to_onnx(net: SpikingNetwork, shape: tuple[int, ...]) -> bytes:
 
 
 def export(net: SpikingNetwork, path: Path | str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Write the network as an ONNX file, whole or not at all, and return in what it differs from the network. Raises
-    ValueError: as `to_onnx`; a file that cannot be written."""
+    """Write the network as an ONNX file, as a whole or not at all, and return the differences. Raises ValueError as `to_onnx`
+    does, or if the file cannot be written."""
     write_atomic(Path(path), to_onnx(net, shape))
-    return ("rounding: the runtime may fold norms into weights and take sums in another order",)
+    return ("rounding: the runtime may fold norms into weights and sum in another order",)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's warnings that optional operators are absent."""
+    """Suppress the exporter's warnings about missing optional operators."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

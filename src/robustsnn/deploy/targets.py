@@ -1,4 +1,4 @@
-"""What each simulator reads of NIR, and how the layers of a network become what it reads."""
+"""How each simulator reads NIR, and how a network's layers are converted accordingly."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 from robustsnn.deploy.layers import Array, Channelwise, Dense, Fire, Layer, Layers, Pool, absorb, readers
 
 DT = 1e-4
-"""Seconds in a time step: what snnTorch, which is not told, takes it to be."""
-ENDLESS = 2.0**60  # time steps in which a potential that must not leak would leak
+"""Seconds per time step: the value that snnTorch, which is not told, assumes."""
+ENDLESS = 2.0**60  # time constant in time steps of a potential that must not leak
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """The numbers of a NIR node ``IF`` or, where ``tau`` is given, ``LIF``; each holds for all neurons of the layer, but the
-    threshold."""
+    """The parameters of a NIR node ``IF``, or ``LIF`` if ``tau`` is given; all but the threshold are shared by the layer."""
 
     threshold: Array
     r: float
@@ -26,7 +25,7 @@ class Neurons:
 
 
 def continuous(fire: Fire) -> Neurons:
-    """As NIR's equations want it: after one Euler step, ``v <- leak * v + input``."""
+    """Return the parameters by NIR's equations: one Euler step is ``v <- leak * v + input``."""
     if fire.leak == 1:
         return Neurons(fire.threshold, 1 / DT)
     tau = time_constant(fire.leak, fire.threshold.dtype.type)
@@ -34,14 +33,14 @@ def continuous(fire: Fire) -> Neurons:
 
 
 def always_leaky(fire: Fire) -> Neurons:
-    """Likewise, without ``IF``, which snnTorch takes for neurons that leak a tenth."""
+    """Return the parameters without ``IF``, which snnTorch reads as neurons with a leak of 0.9."""
     if fire.leak < 1:
         return continuous(fire)
     return Neurons(fire.threshold, ENDLESS, np.asarray(DT * ENDLESS, fire.threshold.dtype))
 
 
 def no_resistance(fire: Fire) -> Neurons:
-    """``r`` is 1: ``IF`` adds up its input; ``LIF`` has its potential, and the threshold, scaled by ``1 - leak``."""
+    """Return parameters with ``r = 1``: ``IF`` sums its input; ``LIF`` scales potential and threshold by ``1 - leak``."""
     if fire.leak == 1:
         return Neurons(fire.threshold, 1.0)
     kept = fire.threshold.dtype.type(fire.leak)
@@ -49,7 +48,7 @@ def no_resistance(fire: Fire) -> Neurons:
 
 
 def time_constant(leak: float, dtype: Any) -> Array:
-    """``tau`` for which ``1 - DT / tau``, computed as importers do, comes nearest to ``leak``."""
+    """Return the ``tau`` for which ``1 - DT / tau``, computed as importers do, is closest to ``leak``."""
     middle = dtype(DT / (1 - leak))
     near = [np.nextafter(middle, dtype(end)) for end in (0.0, np.inf)]
     return np.asarray(min([middle, *near], key=lambda tau: abs(float(1 - DT / tau) - leak)))
@@ -60,16 +59,16 @@ class Target:
     """How a simulator reads NIR.
 
     Arguments:
-        label: its name for people.
-        resets: the resets that it knows, those of `LIF`.
-        neurons: how it reads the numbers of ``IF`` and ``LIF``.
-        above: it fires above the threshold, not at it.
-        uniform: all neurons of a layer must have one threshold.
-        scale: it reads ``Scale``.
-        averages: it reads ``AvgPool2d``; else ``SumPool2d``.
-        leaky: it reads ``LIF`` in a way that fits.
-        branches: it waits for all branches that a layer sums; else it must be given none.
-        remarks: what else differs there from the network, in words.
+        label: name of the simulator.
+        resets: supported resets, as in `LIF`.
+        neurons: how it reads the parameters of ``IF`` and ``LIF``.
+        above: whether neurons fire above the threshold instead of at it.
+        uniform: whether all neurons of a layer must share one threshold.
+        scale: whether it reads ``Scale``.
+        averages: whether it reads ``AvgPool2d``; otherwise ``SumPool2d``.
+        leaky: whether its ``LIF`` can express the network's leak.
+        branches: whether a layer waits for all branches that it sums.
+        remarks: other differences from the network, in words.
     """
 
     label: str
@@ -102,35 +101,36 @@ TARGETS: dict[str, Target] = {
             "spikes: sinabs fires several times in a step where the potential is several thresholds high",
         ),
     ),
-    "lava": Target("Lava", averages=False, remarks=("untested: no importer of Lava's is released as a package",)),
+    "lava": Target("Lava", averages=False, remarks=("untested: no Lava importer is released as a package",)),
 }
-"""Simulators by name, as their releases read NIR: snnTorch 1.0.0, SpikingJelly 2.0.0, norse 1.1.0, sinabs 3.1.3."""
+"""Simulators by name, for these releases: snnTorch 1.0.0, SpikingJelly 2.0.0, norse 1.1.0, sinabs 3.1.3."""
 
 
 def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ...]]:
-    """The layers as a simulator can read them, and every way in which they are no longer exactly the network's. Raises
-    ValueError: neurons or sums that it does not have."""
-    remarks = ["rounding: norms and branch weights are folded into weights, and sums are taken in another order"]
+    """Convert layers for a simulator; return them and all differences. Raises ValueError if it lacks such neurons or sums."""
+    remarks = ["rounding: norms and branch weights are folded into weights, and sums have another order"]
     fitted = dict(layers)
     if not target.branches and (sums := [name for name, layer in layers.items() if len(layer.inputs) > 1]):
         raise ValueError(
-            f"layer {sums[0]!r} sums branches, and {target.label} runs the layer before all of them are there: export for "
-            "generic, snntorch or spikingjelly"
+            f"layer {sums[0]!r} sums branches, but {target.label} does not wait for all of them: "
+            "export for generic, snntorch or spikingjelly"
         )
     thresholds = {name: layer.what.threshold for name, layer in layers.items() if isinstance(layer.what, Fire)}
     if target.uniform and (mixed := [name for name, values in thresholds.items() if np.unique(values).size > 1]):
-        remarks.append(f"thresholds: one per layer; {', '.join(mixed)} have their weights divided by theirs")
+        remarks.append(f"thresholds: one per layer; {', '.join(mixed)} have their input weights divided by the thresholds")
         fitted = _with_one_threshold(fitted, mixed)
     if not target.averages and any(isinstance(layer.what, Pool) for layer in layers.values()):
-        remarks.append(f"pools: {target.label} sums, and the weights before or behind divide")
+        remarks.append(f"pools: {target.label} sums, and adjacent weights divide")
         fitted = _with_sums(fitted)
     for name, layer in fitted.items():
         if not isinstance(layer.what, Fire):
             continue
         if layer.what.leak < 1 and not target.leaky:
-            raise ValueError(f"neurons {name!r} leak, and {target.label} reads another leak from NIR: use leak = 1")
+            raise ValueError(f"neurons {name!r} leak, but {target.label} reads another leak from NIR: use leak = 1")
         if not 0 < layer.what.leak <= 1:
-            raise ValueError(f"neurons {name!r} have leak {layer.what.leak:.4g}: NIR describes leaks in (0, 1]")
+            raise ValueError(
+                f"neurons {name!r} have leak {layer.what.leak:.4g}: finetune with leaks in (0, 1], which NIR requires"
+            )
         if (tau := target.neurons(layer.what).tau) is not None and float(1 - DT / tau) != layer.what.leak:
             remarks.append(f"leak: {name} keeps {float(1 - DT / tau):.9g} instead of {layer.what.leak:.9g}")
     if target.above:
@@ -139,12 +139,12 @@ def fit(layers: Layers, target: Target) -> tuple[dict[str, Layer], tuple[str, ..
 
 
 def lowered(threshold: Array) -> Array:
-    """The next number below: above it is at or above the threshold."""
+    """Return the next number below; a value above it is at or above the threshold."""
     return np.asarray(np.nextafter(threshold, threshold.dtype.type(-np.inf)))
 
 
 def _with_one_threshold(layers: Layers, mixed: Sequence[str]) -> dict[str, Layer]:
-    """Thresholds of 1 behind inputs divided by the thresholds."""
+    """Set thresholds to 1 and divide the neurons' inputs by the old thresholds."""
     left: dict[str, Layer] = {}
     for name, layer in layers.items():
         if name in mixed and isinstance(what := layer.what, Fire):
