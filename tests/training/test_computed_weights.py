@@ -90,7 +90,7 @@ def test_what_is_frozen_is_said_and_nothing_at_all_is_refused():
     lines = []
     arguments = DATA, DATA, Natural(), Schedule(epochs=1, lr=0.1)
     train(frozen(1), *arguments, probe=None, on_warning=lines.append)
-    assert "2 of 5 tensors, '1.weight' first, are frozen" in lines[0]
+    assert "2 of 5 tensors (first: '1.weight') are frozen" in lines[0]
     with pytest.raises(ValueError, match="no tensor of Sequential can be trained"):
         train(frozen(1, 3), *arguments, probe=None)
 

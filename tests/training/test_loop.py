@@ -165,7 +165,7 @@ def test_of_three_states_the_newest_that_is_whole_is_taken(damaged, tmp_path):
     resumed = trained(state=state, on_warning=said.append, on_step=lambda *step: steps.append(step))
     assert same(resumed, trained())
     assert len(said) == damaged
-    assert all("continuing from the one before" in line for line in said)
+    assert all("continuing from the previous state" in line for line in said)
     assert steps[0] == (2, 0)
 
 
@@ -183,7 +183,7 @@ def test_a_state_whose_texts_were_changed_is_not_whole(change, tmp_path):
 
 @pytest.mark.parametrize("wrong", [[{"epo_h": 1}], [1], 1, [{"epoch": 1}]])
 def test_what_is_no_history_is_refused_in_a_line(wrong):
-    with pytest.raises(ValueError, match="here holds no history"):
+    with pytest.raises(ValueError, match="here does not contain a training history"):
         read_history(wrong, "here")
 
 

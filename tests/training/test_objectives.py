@@ -244,7 +244,7 @@ def test_an_objective_trains_against_the_threat_it_names(objective, net, images,
 def test_eps_is_the_radius_of_the_linf_ball_and_no_second_word_on_another_threat(unchecked):
     assert within(Trades(eps=0.1)) == within(Trades(threat=Linf(0.1))) == within(WeightPerturbed(Trades(eps=0.1))) == Linf(0.1)
     assert objective("Trades(beta=3, threat=L2(0.5))") == Trades(beta=3, threat=L2(0.5)) == Trades(3, 0.5, threat=L2(0.5))
-    with pytest.raises(ValueError, match=r"give eps, for L-infinity, or threat=L2\(eps=0.5\), not both"):
+    with pytest.raises(ValueError, match=r"give either eps, for L-infinity, or threat=L2\(eps=0.5\), not both"):
         Trades(eps=0.1, threat=L2(0.5))
     with pytest.raises(ValueError, match="threat of Trades must be a threat such as"):
         Trades(threat=Natural())

@@ -1,4 +1,4 @@
-"""Training: objectives as values, regularisers that compose with them, one loop for ANN and SNN."""
+"""Training: objectives and regularisers as values, and one training loop for ANN and SNN."""
 
 from robustsnn.history import Epoch, best_epoch, read_history
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor

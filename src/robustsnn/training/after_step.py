@@ -1,4 +1,4 @@
-"""What acts on a network's parameters after every optimiser step, as values."""
+"""Changes to a network's parameters after every optimiser step, as values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from robustsnn.spiking import SpikingNetwork
 
 @dataclass(frozen=True)
 class ThresholdFloor(Ranged):
-    """``threshold <- max(threshold, floor)``, for thresholds that are trained."""
+    """Keep trained thresholds at or above a floor: ``threshold <- max(threshold, floor)``."""
 
     floor: Positive = 0.03
 
@@ -29,7 +29,7 @@ class ThresholdFloor(Ranged):
 
 @dataclass(frozen=True)
 class LeakRange(Ranged):
-    """Trained leaks stay in ``[lowest, 1]``."""
+    """Keep trained leaks in ``[lowest, 1]``."""
 
     lowest: Annotated[float, Range("(0, 1]")] = 0.01
 
@@ -40,17 +40,17 @@ class LeakRange(Ranged):
 
 
 def _trained(net: nn.Module, kind: str) -> list[Tensor]:
-    """What a spiking network trains of its neurons' ``thresholds``, or ``leaks``."""
+    """Return the ``thresholds`` or ``leaks`` that a spiking network trains."""
     values = getattr(net, kind).values() if isinstance(net, SpikingNetwork) else ()
     return [value for value in values if value.requires_grad]
 
 
 @dataclass(frozen=True)
 class Retraction(Ranged):
-    """``W <- (1 + beta) W - beta W W^T W`` for every convolution and linear layer, rows being outputs (Ding et al. 2022).
+    """Move singular values towards 1 (Ding et al. 2022): ``W <- (1 + beta) W - beta W W^T W`` for conv and linear layers.
 
-    It moves the singular values towards 1, so that perturbations are not amplified; the mixing weights of residual branches
-    are projected to ``>= 0`` and a sum of at most 1. Train without weight decay.
+    The rows of W are outputs. Singular values of 1 do not amplify perturbations. The mixing weights of residual branches are
+    projected to ``>= 0`` and a sum of at most 1. Train without weight decay.
     """
 
     beta: Positive = 2e-3
@@ -70,7 +70,7 @@ AFTER_STEP: dict[str, Callable[[], Callable[[nn.Module], None]]] = named(LeakRan
 
 
 def _into_simplex(weights: Tensor) -> Tensor:
-    """The nearest weights that are at least 0 and sum to at most 1."""
+    """Return the nearest weights that are at least 0 and sum to at most 1."""
     clipped = weights.clamp(min=0)
     if clipped.sum() <= 1:
         return clipped

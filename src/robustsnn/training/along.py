@@ -1,4 +1,4 @@
-"""Adversarial images along gradient paths: what an attack through the network's own surrogate does not find, others may."""
+"""Training on adversarial images along several gradient paths, which find what the network's own surrogate may miss."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ from robustsnn.types import GradientPath, Inputs, Labels, Randomness
 
 @dataclass(frozen=True)
 class Along(Around):
-    """A robust objective whose attack follows a gradient path, one of several that is drawn for every batch.
+    """A robust objective whose attack follows a gradient path drawn at random for every batch.
 
     Arguments:
-        inner: the objective; the loss is its own, through the network's own surrogate.
-        paths: one is drawn per batch, each with the same chance; in training, every path must lead through the network.
+        inner: the objective; its loss uses the network's own surrogate.
+        paths: the paths, drawn with equal probability; every path must support the trained network.
 
     Raises:
         ValueError: there is no path.
@@ -31,14 +31,14 @@ class Along(Around):
         super().__post_init__()
         paths = self.paths if isinstance(self.paths, tuple) else (self.paths,)
         if not paths or not all(callable(path) for path in paths):
-            raise ValueError(f"Along needs gradient paths, such as [Surrogate(Triangle(0.5)), Rate()], not {self.paths!r}")
+            raise ValueError(f"Along needs gradient paths such as [Surrogate(Triangle(0.5)), Rate()], not {self.paths!r}")
         object.__setattr__(self, "paths", paths)
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
         rng, count = given(rng), len(self.paths)
         if isinstance(rng, torch.Generator):
             number = int(torch.randint(count, (1,), generator=rng, device=rng.device))
-        else:  # of seeds per image, what the first one says
+        else:  # seeds per image: use the first
             number = int(rng[0]) % count
         path = self.paths[number]
         return self.loss(net, x, self.crafted(path(folded(net)), x, y, rng), y)

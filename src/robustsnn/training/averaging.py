@@ -1,4 +1,4 @@
-"""Averaged weights: a running average over the steps of a training, with batch norm statistics of its own."""
+"""Weight averaging: a running average over training steps, with its own batch norm statistics."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from robustsnn.compute import with_tensors
 from robustsnn.training.objectives import Pass
 
 RENEWED = 32
-"""Batches over which the batch norms of averaged weights find their statistics."""
+"""Batches from which the averaged network estimates its batch norm statistics."""
 
 
 @dataclass(frozen=True)
 class Average:
-    """``average <- d * average + (1 - d) * parameter`` after every step, in place (Polyak averaging).
+    """Polyak averaging after every step, in place: ``average <- d * average + (1 - d) * parameter``.
 
-    ``d = min(decay, (1 + n) / (10 + n))`` after n steps, so that a short training forgets its random start too.
+    ``d = min(decay, (1 + n) / (10 + n))`` after n steps, so that short trainings also forget the initial weights.
 
     Arguments:
         decay: in ``(0, 1)``.
-        values: the averages by parameter name, as they are now.
+        values: current averages by parameter name.
     """
 
     decay: float
@@ -31,18 +31,18 @@ class Average:
 
     @classmethod
     def of(cls, net: nn.Module, decay: float) -> Average:
-        """It begins with the weights that a network has."""
+        """Start the average at the weights of ``net``."""
         return cls(decay, {name: parameter.detach().clone() for name, parameter in net.named_parameters()})
 
     @torch.no_grad()
     def update(self, net: nn.Module, steps: int) -> None:
-        """Take in the parameters of ``net`` after ``steps`` steps."""
+        """Update the average with the parameters of ``net`` after ``steps`` steps."""
         decay = min(self.decay, (1 + steps) / (10 + steps))
         for name, parameter in net.named_parameters():
             self.values[name].lerp_(parameter, 1 - decay)
 
     def network(self, net: nn.Module) -> nn.Module:
-        """A view of ``net`` with the averages for parameters and copies of its buffers, in train mode."""
+        """Return a view of ``net`` with averaged parameters and copies of its buffers, in train mode."""
         parameters = {
             name: nn.Parameter(self.values[name], requires_grad=parameter.requires_grad)
             for name, parameter in net.named_parameters()
@@ -51,6 +51,6 @@ class Average:
 
 
 def renew(net: nn.Module, losses: Iterable[Pass]) -> None:
-    """Let the batch norms of ``net`` see the forward passes of some losses, whose gradients nobody asks for."""
+    """Update the batch norm statistics of ``net`` by forward passes of the given losses."""
     for loss in losses:
         loss(net)

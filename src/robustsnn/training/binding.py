@@ -1,4 +1,4 @@
-"""Objectives that need networks: bound once a run has them, and known by the tensors of what they hold."""
+"""Objectives that need other networks, such as a teacher, which a run provides later."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -10,11 +10,11 @@ from robustsnn.types import Objective
 
 
 def bound(objective: Objective, networks: Callable[[str], nn.Module]) -> Objective:
-    """An objective whose parts have the networks that they name.
+    """Return an objective with the networks that its parts name.
 
     Arguments:
-        objective: left untouched; itself where nothing is to be bound.
-        networks: the network of a name, such as ``"ann"``.
+        objective: not changed; returned as it is if no part names a network.
+        networks: maps a name, such as ``"ann"``, to its network.
     """
     value: Any = objective
     if hasattr(value, "bind"):
@@ -28,7 +28,7 @@ def bound(objective: Objective, networks: Callable[[str], nn.Module]) -> Objecti
 
 
 def networks_of(value: Any) -> Iterator[nn.Module]:
-    """The networks that a value and its parts hold."""
+    """Return the networks that a value and its parts hold."""
     if isinstance(value, nn.Module):
         yield value
     elif is_dataclass(value):

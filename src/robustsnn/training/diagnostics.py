@@ -1,4 +1,4 @@
-"""Watchdogs: where a loss stopped being a number, layers that never or always fire, and robustness that suddenly is gone."""
+"""Training diagnostics: non-finite losses, layers that never or always fire, and catastrophic overfitting."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,13 +13,13 @@ from robustsnn.spiking import NeuronLayer, SpikingNetwork
 from robustsnn.training.schedule import CatastrophicOverfitting
 
 NEVER, ALWAYS = 1e-4, 0.99
-"""Shares of possible spikes below and above which a layer says nothing about an image."""
+"""Firing rates below and above which a layer carries no information about an image."""
 
 
 @torch.no_grad()
 @randomness("first not finite")
 def first_not_finite(net: nn.Module, x: Tensor) -> str:
-    """The first layer, in the order of the forward pass, whose output or parameters are not finite; empty if there is none."""
+    """Return the first layer in forward order whose output or parameters are not finite; empty if all are finite."""
     found, fresh = list[str](), view(net)
 
     def look(name: str, layer: nn.Module, _: object, output: object) -> None:
@@ -39,7 +39,7 @@ def first_not_finite(net: nn.Module, x: Tensor) -> str:
 
 @torch.no_grad()
 def idle_layers(net: nn.Module, x: Tensor) -> list[str]:
-    """A warning with its remedy for every layer of neurons that fires never, or at nearly every step, on ``x [N,C,H,W]``."""
+    """Return a warning with a remedy for the neuron layers that never or almost always fire on ``x [N,C,H,W]``."""
     if not isinstance(net, SpikingNetwork):
         return []
     rates: dict[str, float] = {}
@@ -52,23 +52,23 @@ def idle_layers(net: nn.Module, x: Tensor) -> list[str]:
     busy = [name for name, rate in rates.items() if rate > ALWAYS]
     warnings = []
     if silent:
-        lower = "lower conversion.scale, conversion.percentile or, where it is given, conversion.threshold, or more timesteps"
-        warnings.append(f"{_layers(silent)} never fire (in fewer than {NEVER:.2%} of steps), so nothing passes: {lower}")
+        lower = "lower conversion.scale, conversion.percentile or conversion.threshold (if set), or use more timesteps"
+        warnings.append(f"{_layers(silent)} never fire (in fewer than {NEVER:.2%} of steps) and block all signals: {lower}")
     if busy:
-        higher = "raise conversion.scale or, where it is given, conversion.threshold"
-        warnings.append(f"{_layers(busy)} fire in over {ALWAYS:.0%} of steps, so all images look alike: {higher}")
+        higher = "raise conversion.scale or conversion.threshold (if set)"
+        warnings.append(f"{_layers(busy)} fire in over {ALWAYS:.0%} of steps and carry no information: {higher}")
     return warnings
 
 
 def frozen(net: nn.Module) -> list[str]:
-    """A warning where tensors other than those of neurons are not trained. Raises ValueError: no tensor at all is."""
+    """Return a warning if tensors other than those of neurons are frozen. Raises ValueError if all tensors are frozen."""
     tensors = list(net.parameters())
     if not any(tensor.requires_grad for tensor in tensors):
-        raise ValueError(f"no tensor of {type(net).__name__} can be trained: call net.requires_grad_(True)")
+        raise ValueError(f"no tensor of {type(net).__name__} can be trained: call net.requires_grad_(True) first")
     of_neurons = {id(tensor) for module in net.modules() if isinstance(module, NeuronLayer) for tensor in module.parameters()}
     still = [name for name, tensor in net.named_parameters() if not tensor.requires_grad and id(tensor) not in of_neurons]
-    remedy = "call requires_grad_(True) on what is to be trained"
-    return [f"{len(still)} of {len(tensors)} tensors, {still[0]!r} first, are frozen: {remedy}"] if still else []
+    remedy = "call requires_grad_(True) on tensors to train"
+    return [f"{len(still)} of {len(tensors)} tensors (first: {still[0]!r}) are frozen: {remedy}"] if still else []
 
 
 def _layers(names: Sequence[str]) -> str:
@@ -78,11 +78,11 @@ def _layers(names: Sequence[str]) -> str:
 
 
 def overfitting(history: Sequence[Epoch]) -> str:
-    """A warning where robust validation accuracy has just collapsed; else empty."""
+    """Return a warning if robust validation accuracy has just collapsed, else an empty text."""
     collapsed = CatastrophicOverfitting()
     if not collapsed(history) or (len(history) > 1 and collapsed(history[:-1])):
         return ""
     return (
-        f"catastrophic overfitting: robust validation accuracy fell to {history[-1].robust:.1%}; the best epoch is kept; "
-        "use more attack steps, a smaller radius, or stop = 'CatastrophicOverfitting(drop=0.2)'"
+        f"catastrophic overfitting: robust validation accuracy fell to {history[-1].robust:.1%}; the best epoch is kept. "
+        "Use more attack steps, a smaller radius, or stop = 'CatastrophicOverfitting(drop=0.2)'"
     )

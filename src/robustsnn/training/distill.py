@@ -1,4 +1,4 @@
-"""Robust distillation: a robust teacher's answers in the place of labels."""
+"""Robust distillation: the outputs of a robust teacher replace the labels."""
 
 from __future__ import annotations
 
@@ -22,42 +22,40 @@ class Taught(Robust):
     """A robust objective with a teacher.
 
     Arguments:
-        teacher: a trained network with as many classes; or a text that a run binds to one: ``"ann"`` for its own ANN, or a
-            checkpoint's file.
+        teacher: a trained network with the same number of classes, or a name that a run resolves: ``"ann"`` for its own ANN,
+            or the file of a checkpoint.
 
     Raises:
-        ValueError: in training, a teacher that is still a text.
+        ValueError: training starts while the teacher is still a name.
     """
 
     teacher: str | nn.Module = "ann"
 
     def bind(self, networks: Callable[[str], nn.Module]) -> Taught:
-        """The same with its teacher, where that is a text."""
+        """Return the objective with its teacher network, if the teacher is a name."""
         return replace(self, teacher=networks(self.teacher)) if isinstance(self.teacher, str) else self
 
     @property
     def network(self) -> nn.Module:
-        """The teacher as it is asked: in eval mode.
-
-        Raises:
-            ValueError: it is still a text.
-        """
+        """The teacher in eval mode. Raises ValueError if it is still a name."""
         if isinstance(self.teacher, str):
             name = type(self).__name__
-            raise ValueError(f"{name} has no teacher yet but its name {self.teacher!r}: give a network, or bind(...) one")
+            raise ValueError(
+                f"{name} has no teacher network yet, only the name {self.teacher!r}: give a network, or call bind"
+            )
         return folded(self.teacher)
 
 
 @dataclass(frozen=True)
 class Distilled(Taught):
-    """``clean KL(T(x) || S(x)) + (1 - clean) KL(T(x) || S(x'))``, x' maximising the second divergence (RSLAD, Zi et al. 2021).
+    """Robust distillation (RSLAD, Zi et al. 2021): ``clean KL(T(x) || S(x)) + (1 - clean) KL(T(x) || S(x'))``.
 
-    With ``adaptive``, the teacher is asked about x' too, in the attack and in the loss (AdaAD, Huang et al. 2023).
+    x' maximises the second divergence. With ``adaptive``, attack and loss also use T(x') (AdaAD, Huang et al. 2023).
 
     Arguments:
         teacher: as in `Taught`.
-        eps, steps: of the attack, PGD from a start beside the image.
-        clean: share of the loss on clean images.
+        eps, steps: of the attack, PGD with a start close to the image.
+        clean: weight of the loss on clean images.
     """
 
     eps: float = 8 / 255
@@ -82,14 +80,15 @@ class Distilled(Taught):
 
 @dataclass(frozen=True)
 class ARD(Taught):
-    """``share t^2 KL(T(x) / t || S(x') / t) + (1 - share) CE(S(x), y)``, x' maximising the cross-entropy of the student
-    (adversarially robust distillation, Goldblum et al. 2020).
+    """Robust distillation (Goldblum et al. 2020): ``share t^2 KL(T(x) / t || S(x') / t) + (1 - share) CE(S(x), y)``.
+
+    x' maximises the student's cross-entropy.
 
     Arguments:
         teacher: as in `Taught`.
         eps, steps: of the attack, PGD.
         temperature: t, by which logits are divided.
-        share: of the teacher's part of the loss.
+        share: weight of the teacher's loss.
     """
 
     eps: float = 8 / 255
@@ -111,7 +110,7 @@ class ARD(Taught):
 
 @dataclass(frozen=True)
 class _FromTeacher:
-    """``KL(T(x) || S(adv))``; with an adaptive teacher ``KL(T(adv) || S(adv))``, of logits that hold both answers."""
+    """``KL(T(x) || S(adv))``, or with an adaptive teacher ``KL(T(adv) || S(adv))`` from the joint logits of `_Answers`."""
 
     of: Distilled
 

@@ -1,4 +1,4 @@
-"""What lets several processes train one network: its loss as a module, its batch norms over all of their images."""
+"""Training of one network in several processes: its loss as a module, and batch norms over the images of all processes."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ from robustsnn.training.objectives import Pass
 
 
 class Loss(nn.Module):
-    """A loss of the network as a module, so that an engine that wraps modules (DDP, precision) sees a single forward."""
+    """A loss of the network as a module, so that engines that wrap modules (DDP, precision) see one forward pass."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -19,17 +19,17 @@ class Loss(nn.Module):
 
 
 def synchronised(net: nn.Module) -> nn.Module:
-    """A view whose batch norms see the images of all processes.
+    """Return a view whose batch norms use the images of all processes.
 
     Raises:
-        ValueError: a batch norm over anything but images.
+        ValueError: a batch norm is not over images.
     """
 
     def swap(name: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
             return None
         if not isinstance(module, nn.BatchNorm2d):
-            raise ValueError(f"{name} is a {type(module).__name__}: several processes can train nn.BatchNorm2d only; use one")
+            raise ValueError(f"{name} is a {type(module).__name__}: train in one process, or use nn.BatchNorm2d instead")
         return exact(module, Synchronised)
 
     return rewire(net, swap)

@@ -16,9 +16,9 @@ from robustsnn.types import Attack, Threat
 
 @dataclass(frozen=True)
 class FastAdversarial(Robust):
-    """``CE(f(x'), y)`` with x' one step of 1.25 eps from a random start (Wong et al. 2020).
+    """Single-step adversarial training: ``CE(f(x'), y)`` with x' one step of 1.25 eps from a random start (Wong et al. 2020).
 
-    Fast, and prone to catastrophic overfitting: train with ``stop=CatastrophicOverfitting()``.
+    It is prone to catastrophic overfitting: train with ``stop=CatastrophicOverfitting()``.
     """
 
     eps: float = 2 / 255
@@ -30,15 +30,15 @@ class FastAdversarial(Robust):
 
 @dataclass(frozen=True)
 class NoisyFast(Robust):
-    """``CE(f(x'), y)`` with x' one step of ``eps`` from an image with noise, the sum not projected (N-FGSM).
+    """N-FGSM: ``CE(f(x'), y)`` with x' one step of ``eps`` from a noisy image, not projected (de Jorge et al. 2022).
 
-    The noise is uniform in the ball of radius ``noise * eps``, so x' may lie ``(1 + noise) * eps`` from x: what it teaches
-    holds at ``eps``, without the catastrophic overfitting of `FastAdversarial` (de Jorge et al. 2022).
+    The noise is uniform in the ball of radius ``noise * eps``, so x' may lie ``(1 + noise) * eps`` from x. The network becomes
+    robust at ``eps``, without the catastrophic overfitting of `FastAdversarial`.
 
     Arguments:
-        eps: the step, and the radius that training is for.
-        noise: in units of ``eps``.
-        smoothing: of the labels.
+        eps: step size, and the radius to train for.
+        noise: radius of the noise in units of ``eps``.
+        smoothing: label smoothing.
     """
 
     eps: float = 8 / 255
@@ -52,8 +52,8 @@ class NoisyFast(Robust):
 
 @dataclass(frozen=True)
 class NoisyStep(OwnAttack):
-    """``x + u + eps * direction(gradient at x + u)``, cut to the box, ``u`` uniform in the ball of radius ``noise * eps``: it
-    may lie ``(1 + noise) * eps`` from x, outside of the threat."""
+    """``x + u + eps * direction(gradient at x + u)``, clipped to the box, with ``u`` uniform in the ball of radius
+    ``noise * eps``. The result may lie ``(1 + noise) * eps`` from x, outside the threat."""
 
     noise: NotNegative
 

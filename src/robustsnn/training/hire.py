@@ -1,4 +1,4 @@
-"""HIRE-SNN: noise that is crafted in passing, while the time steps of one presentation go by."""
+"""HIRE-SNN: adversarial noise crafted during the time steps of one presentation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,17 +13,16 @@ from robustsnn.training.objectives import Pass, one_radius, within
 from robustsnn.types import Inputs, Labels, Randomness, Threat
 
 Potentials = dict[str, Tensor]
-"""Of every layer of neurons by module path, ``[N, ...]``."""
+"""Potentials of every neuron layer by module path, each ``[N, ...]``."""
 
 
 @dataclass(frozen=True)
 class Hire(Ranged):
-    """The T steps fall into ``periods``; after each, weights take a step, and the noise on the samples one of ``eps`` along
-    the threat's direction of its gradient (its sign under L-infinity), which came with the same backward pass (Kundu et al.
-    2021).
+    """Train in ``periods`` of the T time steps: after each, the weights and the input noise take a step (Kundu et al. 2021).
 
-    The noise is 0 at first, so the first period sees clean images. Potentials carry over from period to period, gradients
-    do not. The loss of a period is the cross-entropy of the logits averaged over all steps so far.
+    The noise step has size ``eps`` along the threat's direction of the noise gradient (its sign under L-infinity), which the
+    same backward pass yields. The noise starts at 0, so the first period sees clean images. Potentials carry over between
+    periods; gradients do not. The loss of a period is the cross-entropy of the logits averaged over all steps so far.
     """
 
     eps: float = 2 / 255
@@ -35,12 +34,12 @@ class Hire(Ranged):
         one_radius(self)
 
     def passes(self, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
-        """The loss of each period as a function of the network; between them the caller runs backward and steps."""
+        """Return the loss of each period as a function of the network; the caller runs backward and steps in between."""
         for _, loss in self._periods(x, y):
             yield loss
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
-        """The mean of the periods' losses at the same weights."""
+        """Return the mean loss of the periods at the same weights."""
         losses = []
         for noise, loss in self._periods(x, y):
             losses.append(loss(net))
@@ -62,22 +61,24 @@ class Hire(Ranged):
             before = after
 
     def _period(self, net: nn.Module, before: Potentials, after: Potentials) -> SpikingNetwork:
-        """A view for the steps of one period, which begins with the layers' potentials ``before`` (none: 0) and writes those
-        ``after``. It may run again on the way back, so what it reads is never what it writes."""
+        """Return a view for one period that starts from the potentials ``before`` (empty: 0) and writes them to ``after``. It
+        may run again in backward, so it must not read what it writes."""
         if not isinstance(net, SpikingNetwork) or net.timesteps % self.periods:
-            raise ValueError(f"Hire needs a spiking network whose time steps fall into {self.periods} equal periods")
+            raise ValueError(f"Hire needs a spiking network whose time steps divide into {self.periods} equal periods")
         if not net.signal.once or net.dynamics.synchronous:
-            raise ValueError("Hire shows one image in periods of steps: it needs signal=Constant() and synchronous=False")
+            raise ValueError("Hire splits the time steps of one image: it needs signal=Constant() and synchronous=False")
         shorter = replace(net.dynamics, timesteps=net.dynamics.timesteps // self.periods)
 
         def carried(name: str, layer: NeuronLayer) -> NeuronLayer:
             fire = layer.fire
 
             def fire_on(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
-                if name in before:  # what was left of them comes in with the first step
+                if name in before:  # the previous potential joins the first step
                     tensors = {"threshold": threshold, **trained}
                     if before[name].shape != current.shape[1:]:
-                        raise ValueError(f"Hire carries one potential of a neuron on: LIF has one, {dynamics.neuron} more")
+                        raise ValueError(
+                            f"Hire carries over one potential per neuron, but {dynamics.neuron} has more: use LIF"
+                        )
                     first = dynamics.neuron.charge(before[name], current[:1], tensors)
                     current = torch.cat([first, current[1:]])
                     dynamics = replace(dynamics, neuron=replace(dynamics.neuron, start=0.0))  # type: ignore[type-var]

@@ -1,8 +1,8 @@
-"""What training minimises, as values called ``objective(net, x, y, rng=...) -> scalar``.
+"""Training objectives: values called ``objective(net, x, y, rng=...) -> scalar loss``.
 
 A robust objective has two parts: ``attack()``, the inner maximisation within a threat, and ``loss(net, x, adversarial, y)``.
-The attack runs on a view of the network in eval mode; the network itself stays as it is (usually in train mode) for the
-forward passes of the loss, so that its batch norms see clean and adversarial images.
+The attack runs on a view of the network in eval mode. The loss uses the network as it is (usually in train mode), so that its
+batch norms see clean and adversarial images.
 """
 
 from abc import ABC, abstractmethod
@@ -23,11 +23,11 @@ from robustsnn.threats import Linf
 from robustsnn.types import Attack, Classifier, Inputs, Labels, Logits, Objective, Randomness, Threat
 
 Pass = Callable[[nn.Module], Tensor]
-"""The loss of one step of the optimiser, as a function of the network."""
+"""The loss of one optimiser step as a function of the network."""
 
 
 def passes(objective: Objective, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
-    """The losses of a batch, one per step of the optimiser; one with ``passes`` goes on once the caller has taken a step."""
+    """Return the losses of a batch, one per optimiser step; the caller steps before it asks for the next."""
     if hasattr(objective, "passes"):
         yield from objective.passes(x, y, rng)
     else:
@@ -35,23 +35,23 @@ def passes(objective: Objective, x: Inputs, y: Labels, rng: Randomness) -> Itera
 
 
 def one_radius(objective: Any) -> None:
-    """Let ``eps`` of an objective be the radius of its ``threat``, if it names one.
+    """Set ``eps`` of an objective to the radius of its ``threat``, if it has one.
 
     Raises:
-        ValueError: a radius out of range or one that is not the threat's, or something else in the place of a threat.
+        ValueError: ``threat`` is not a threat, or ``eps`` is out of range or differs from its radius.
     """
     kind, threat = type(objective), within(objective)
     if getattr(objective, "threat", None) is not None:
         if not hasattr(threat, "project"):
             raise ValueError(f"threat of {kind.__name__} must be a threat such as L2(0.5), not {threat}")
         if objective.eps not in (getattr(kind, "eps", threat.eps), threat.eps):
-            raise ValueError(f"{kind.__name__}: give eps, for L-infinity, or threat={threat}, not both")
+            raise ValueError(f"{kind.__name__}: give either eps, for L-infinity, or threat={threat}, not both")
         object.__setattr__(objective, "eps", threat.eps)
 
 
 def within(objective: Any) -> Threat:
-    """The threat that an objective trains against: its ``threat``, else the L-infinity ball of its ``eps``, else of 2/255."""
-    inner = getattr(objective, "inner", getattr(objective, "objective", objective))  # of one around another
+    """Return an objective's threat: its ``threat``, else the L-infinity ball of radius ``eps``, else of 2/255."""
+    inner = getattr(objective, "inner", getattr(objective, "objective", objective))  # a wrapped objective
     if inner is not objective:
         return within(inner)
     threat: Threat | None = getattr(objective, "threat", None)
@@ -59,12 +59,12 @@ def within(objective: Any) -> Threat:
 
 
 def trades_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float, smoothing: float = 0.0) -> Tensor:
-    """``CE(clean, y) + beta * KL(clean || adversarial)``, averaged over the batch; gradients flow through both."""
+    """Return ``CE(clean, y) + beta * KL(clean || adversarial)``, averaged over the batch; gradients flow through both."""
     return F.cross_entropy(clean, y, label_smoothing=smoothing) + beta * kl_divergence(clean, adversarial).mean()
 
 
 def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Tensor:
-    """The loss of MART from logits on clean and adversarial images."""
+    """Return the MART loss from logits on clean and adversarial images."""
     p_adv = adversarial.softmax(1)
     others = p_adv.masked_fill(F.one_hot(y, p_adv.shape[1]).bool(), -1.0)
     margin = F.nll_loss(torch.log(1.0001 - p_adv + 1e-12), others.argmax(1))
@@ -76,7 +76,7 @@ def mart_loss(clean: Logits, adversarial: Logits, y: Labels, beta: float) -> Ten
 class Robust(Ranged, ABC):
     """An objective of the form ``min over weights, max over samples``.
 
-    Fields that all have: ``eps``, the radius under L-infinity; ``threat``, another threat in its place.
+    All have the fields ``eps``, the radius under L-infinity, and ``threat``, another threat that replaces it.
     """
 
     smoothing = 0.0
@@ -84,18 +84,18 @@ class Robust(Ranged, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_radius(self)
-        accepted(self.attack(), within(self))  # a number of steps out of range is refused here
+        accepted(self.attack(), within(self))  # checks the number of steps
 
     @abstractmethod
     def attack(self) -> Attack:
-        """The inner maximisation."""
+        """Return the attack of the inner maximisation."""
 
     def crafted(self, model: Classifier, x: Inputs, y: Labels, rng: Randomness) -> Inputs:
-        """Adversarial samples ``[N, ...]`` of the attack on ``model``, the network in eval mode."""
+        """Return adversarial samples ``[N, ...]`` for ``model``, the network in eval mode."""
         return self.attack()(model, x, y, within(self), rng=rng)
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
-        """The loss on clean and adversarial images: the cross-entropy of these, unless an objective says otherwise."""
+        """Return the loss on clean and adversarial images; by default the cross-entropy on adversarial ones."""
         return F.cross_entropy(net(adversarial), y, label_smoothing=self.smoothing)
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
@@ -104,20 +104,20 @@ class Robust(Ranged, ABC):
 
 @dataclass(frozen=True)
 class Natural:
-    """``CE(f(x), y)``: no robustness."""
+    """Standard training without robustness: ``CE(f(x), y)``."""
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
         return F.cross_entropy(net(x), y)
 
 
 def probe_of(objective: Objective) -> Attack | None:
-    """The attack that chooses the best epoch of a training: ten steps of PGD; None for `Natural`."""
+    """Return the attack that selects the best epoch of a training: ten steps of PGD, or None for `Natural`."""
     return None if isinstance(objective, Natural) else PGD(10)
 
 
 @dataclass(frozen=True)
 class Adversarial(Robust):
-    """``CE(f(x'), y)`` with x' from PGD (Madry et al. 2018)."""
+    """Adversarial training: ``CE(f(x'), y)`` with x' from PGD (Madry et al. 2018)."""
 
     eps: float = 2 / 255
     steps: int = 10
@@ -129,7 +129,7 @@ class Adversarial(Robust):
 
 @dataclass(frozen=True)
 class Trades(Robust):
-    """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' maximising the divergence (Zhang et al. 2019)."""
+    """TRADES: ``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' maximising the divergence (Zhang et al. 2019)."""
 
     beta: NotNegative = 6.0
     eps: float = 2 / 255
@@ -146,7 +146,7 @@ class Trades(Robust):
 
 @dataclass(frozen=True)
 class Mart(Robust):
-    """Boosted cross-entropy on x' plus a divergence weighted by misclassification (Wang et al. 2020)."""
+    """MART: boosted cross-entropy on x' plus a divergence weighted by misclassification (Wang et al. 2020)."""
 
     beta: NotNegative = 4.0
     eps: float = 2 / 255
@@ -161,10 +161,10 @@ class Mart(Robust):
 
 
 class Around(Robust):
-    """A robust objective around another one, ``inner``, whose adversarial images it takes.
+    """A robust objective that wraps another one, ``inner``, and uses its adversarial images.
 
     Raises:
-        ValueError: ``inner`` is not robust, or a number is out of its range.
+        ValueError: ``inner`` is not robust, or a number is out of range.
     """
 
     inner: Robust
@@ -189,10 +189,10 @@ class WeightPerturbed(Around):
     """Adversarial weight perturbation (AWP, Wu et al. 2020) around a robust objective.
 
     The loss is taken at weights ``w + gamma * |w| * g / |g|`` per convolution and linear layer, where ``g`` is the gradient of
-    the inner loss at ``w``; norms, biases and thresholds are left out. The network's own weights never change.
+    the inner loss at ``w``. Norms, biases and thresholds are not perturbed. The network's own weights do not change.
 
     Arguments:
-        inner: the objective; its adversarial images serve both losses.
+        inner: the objective; both losses use its adversarial images.
         gamma: relative size of the perturbation; 0.01 for adversarial training, 0.005 for TRADES.
     """
 
@@ -213,13 +213,13 @@ class WeightPerturbed(Around):
 
 @dataclass(frozen=True)
 class RobustFinetuning(Robust):
-    """``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' one random and one gradient step away.
+    """Robust finetuning: ``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' one random and one gradient step from x.
 
-    The step of size ``alpha`` is random, the rest of ``eps`` climbs ``KL(f(x) || f(.))`` through the network's own
-    surrogate (Ozdenizci & Legenstein 2024, section 4.3).
+    The random step has size ``alpha``. The gradient step uses the rest of ``eps`` to maximise ``KL(f(x) || f(.))`` through the
+    network's own surrogate (Ozdenizci & Legenstein 2024, section 4.3).
 
     Raises:
-        ValueError: ``alpha`` outside ``[0, eps]``.
+        ValueError: ``alpha`` is outside ``[0, eps]``.
     """
 
     eps: float = 2 / 255

@@ -1,4 +1,4 @@
-"""Sparse networks: the smallest weights become 0, and what is 0 stays so."""
+"""Pruning: the smallest weights are set to 0 and stay 0."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from robustsnn.models import own_weights
 
 @torch.no_grad()
 def prune(net: nn.Module, sparsity: float) -> None:
-    """Set the smallest weights of all convolutions and linear layers together to 0, in place (global magnitude pruning).
+    """Set the smallest weights over all convolutions and linear layers to 0, in place (global magnitude pruning).
 
     Arguments:
-        sparsity: share of these weights that becomes 0, in ``[0, 1)``.
+        sparsity: fraction of these weights to set to 0, in ``[0, 1)``.
 
     Raises:
-        ValueError: ``sparsity`` out of range, or no such weights.
+        ValueError: ``sparsity`` is out of range, or there are no such weights.
     """
     if not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity, the share of weights to remove, must be in [0, 1), not {sparsity}")
+        raise ValueError(f"sparsity, the fraction of weights to remove, must be in [0, 1), not {sparsity}")
     weights = list(own_weights(net).values())
     if not weights:
         raise ValueError(f"{type(net).__name__} has no convolution or linear layer to prune")
@@ -34,13 +34,13 @@ def prune(net: nn.Module, sparsity: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class KeepZeros:
-    """After every step, the weights that were 0 when this was made are 0 again: `KeepZeros.of`."""
+    """Set weights to 0 after every step if they were 0 when `KeepZeros.of` was called."""
 
     masks: dict[str, Tensor] = field(repr=False)
 
     @classmethod
     def of(cls, net: nn.Module) -> KeepZeros:
-        """For a network as it is now."""
+        """Store which weights of a network are 0 now."""
         return cls({name: weight.detach() != 0 for name, weight in own_weights(net).items()})
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Objectives as recipes spell them: ``Regularized(Trades(beta=6), SparseGradients(), 0.01)``."""
+"""Objectives as recipes write them: ``Regularized(Trades(beta=6), SparseGradients(), 0.01)``."""
 
 from robustsnn.names import build, named
 from robustsnn.spiking import PATHS, SURROGATES
@@ -19,10 +19,10 @@ OBJECTIVES: dict[str, type[Objective]] = named(
 
 
 def objective(text: str) -> Objective:
-    """The objective that a text spells.
+    """Build an objective from its text.
 
     Raises:
-        ValueError: text that cannot be read, or a regulariser or a threat alone.
+        ValueError: the text cannot be parsed, or is only a regulariser, a threat or a gradient path.
 
     >>> objective("Trades(beta=6, threat=L2(0.5))").eps
     0.5
@@ -31,8 +31,8 @@ def objective(text: str) -> Objective:
     """
     value = build("objective", {**OBJECTIVES, **REGULARIZERS, **PATHS, **SURROGATES, **THREATS}, text)
     if type(value).__name__ in {**PATHS, **SURROGATES}:
-        raise ValueError(f"{text} is a way of gradients: write Along(RobustFinetuning(), [{text}])")
+        raise ValueError(f"{text} is a gradient path, not an objective: write Along(RobustFinetuning(), [{text}])")
     if type(value).__name__ not in OBJECTIVES:
         way = f"Trades(threat={text})" if type(value).__name__ in THREATS else f"Regularized(Natural(), {text}, 0.1)"
-        raise ValueError(f"{text} is not an objective, but a part of one: write {way} or use it with another objective")
+        raise ValueError(f"{text} is not an objective but a part of one: write {way} or use it with another objective")
     return value  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Regularisers that compose with any objective: ``Regularized(objective, regularizer, weight)``."""
+"""Regularisers for any objective: ``Regularized(objective, regularizer, weight)``."""
 
 import inspect
 import math
@@ -15,17 +15,17 @@ from robustsnn.types import Images, Labels, Objective, Randomness
 
 
 class Regularizer(Protocol):
-    """A value called on network and batch that returns a scalar to be kept small."""
+    """A value called on network and batch that returns a scalar to minimise."""
 
     def __call__(self, net: nn.Module, x: Images, y: Labels) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Regularized(Ranged):
-    """``objective + weight * regularizer``.
+    """An objective with a regulariser: ``objective + weight * regularizer``.
 
     Raises:
-        ValueError: what is no objective or no regulariser in its place.
+        ValueError: an argument is not an objective or not a regulariser.
     """
 
     objective: Objective
@@ -36,7 +36,7 @@ class Regularized(Ranged):
         super().__post_init__()
         if not _takes(self.objective, "net", "x", "y", rng="rng") or not _takes(self.regularizer, "net", "x", "y"):
             raise ValueError(
-                "Regularized(objective, regulariser, weight) needs these in this order, as in "
+                "Regularized(objective, regulariser, weight) needs its arguments in this order, as in "
                 f"Regularized(Natural(), MembraneMargin(), 0.1), not {self.objective} and {self.regularizer}"
             )
 
@@ -46,7 +46,7 @@ class Regularized(Ranged):
 
 
 def _takes(called: Any, *args: str, **options: str) -> bool:
-    """Whether these can be the arguments of a call."""
+    """Return whether ``called`` accepts these arguments."""
     try:
         inspect.signature(called).bind(*args, **options)
     except TypeError:
@@ -58,8 +58,8 @@ def _takes(called: Any, *args: str, **options: str) -> bool:
 class SparseGradients(Ranged):
     """Sparsity of input gradients (SR, Liu et al. 2024): ``mean(((f(x + h d) - f(x)) / h)**2)``, ``d = sign(df/dx)``.
 
-    ``f`` is the ratio of the probabilities of the true class and the runner-up, so the finite difference estimates the
-    L1 norm of its gradient. It grows as exp(2 m) with the margin m of logits: for m beyond 44 there is no such float32.
+    ``f`` is the ratio of the probabilities of the true class and the runner-up, so the finite difference estimates the L1 norm
+    of its gradient. It grows as exp(2 m) with the margin m of the logits and overflows float32 for m > 44.
     """
 
     h: Positive = 0.01
@@ -91,10 +91,10 @@ class MembraneMargin(Ranged):
 
 @dataclass(frozen=True)
 class PotentialOverlap(Ranged):
-    """Share of each layer's potentials that fall into the surrogate's window (MPD-SGR), were they normally distributed.
+    """Fraction of each layer's potentials inside the surrogate's window (MPD-SGR), assuming a normal distribution.
 
-    For ``u = v - threshold`` with mean m and deviation s it is ``Phi((w/2 - m)/s) - Phi((-w/2 - m)/s)``, averaged over layers:
-    the smaller, the less gradient passes from the input.
+    For ``u = v - threshold`` with mean m and deviation s it is ``Phi((w/2 - m)/s) - Phi((-w/2 - m)/s)``, averaged over layers.
+    A smaller fraction lets less gradient through to the input.
     """
 
     window: Positive = 1.0
@@ -109,13 +109,13 @@ class PotentialOverlap(Ranged):
 
 
 def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
-    """``v - threshold`` before the reset of every layer of neurons, ``[T, N, ...]`` in firing order, differentiable.
+    """Return ``v - threshold`` before the reset for every neuron layer, ``[T, N, ...]`` in firing order, differentiable.
 
     Raises:
-        ValueError: ``net`` does not spike.
+        ValueError: ``net`` is not a `SpikingNetwork`.
     """
     if not isinstance(net, SpikingNetwork):
-        raise ValueError(f"membrane potentials need a SpikingNetwork, not {type(net).__name__}: use this in finetuning")
+        raise ValueError(f"membrane potentials need a SpikingNetwork, not {type(net).__name__}: use this in finetuning only")
     found: list[Tensor] = []
 
     def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How long and how fast to train, and when to end early."""
+"""Training schedules: epochs, learning rate, and early stopping."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,22 +14,20 @@ from robustsnn.names import Precision
 from robustsnn.ranges import BelowOne, Count, NotNegative, Positive, Ranged, Share
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
-"""A class of `torch.optim`, or a function called as they are: with groups of parameters, ``lr`` and ``weight_decay``."""
+"""A class of `torch.optim`, or a function with its signature: groups of parameters, ``lr`` and ``weight_decay``."""
 
 
 @dataclass(frozen=True)
 class Schedule(Ranged):
-    """How long and how fast: SGD with momentum, learning rate by a cosine from ``lr`` to 0 over the epochs.
+    """Length and speed of training: SGD with momentum, and a cosine learning rate from ``lr`` to 0 over the epochs.
 
     Arguments:
         epochs, batch: passes over the training images; images per step.
         lr, momentum, weight_decay: of SGD.
-        decay: which parameters decay: ``"all"``, or the ``"weights"`` of convolutions and linear layers alone, not norms,
-            biases, thresholds and leaks.
-        average: decay per step of a running average of all parameters, which validation measures and training
-            ends with; 0: none.
-        precision: what convolutions and linear layers compute in; parameters, potentials, norms' statistics and validation
-            stay in float32.
+        decay: parameters with weight decay: ``"all"``, or only the ``"weights"`` of convolutions and linear layers, without
+            norms, biases, thresholds and leaks.
+        average: decay per step of a running average of all parameters, which is validated and returned; 0 disables it.
+        precision: of convolutions and linear layers; parameters, potentials, norm statistics and validation stay float32.
     """
 
     epochs: Count = 200
@@ -42,12 +40,11 @@ class Schedule(Ranged):
     precision: Precision = "float32"
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+        """Return the learning rate of an epoch, counted from 0."""
         return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
     def optimizer(self, net: nn.Module, make: MakeOptimizer | None = None) -> torch.optim.Optimizer:
-        """What `make` makes of all parameters of a network, called with ``lr`` and ``weight_decay``; SGD with momentum if
-        None."""
+        """Return ``make(groups, lr=..., weight_decay=...)`` for all parameters of a network; SGD with momentum if None."""
         kept = [p for p in net.parameters() if self.decay == "weights" and p.dim() < 2]
         still = {id(p) for p in kept}
         groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in still]}]
@@ -58,12 +55,12 @@ class Schedule(Ranged):
 
 
 Stop = Callable[[Sequence[Epoch]], bool]
-"""Whether training should end after the epochs so far."""
+"""Returns whether training should end after the epochs so far."""
 
 
 @dataclass(frozen=True)
 class CatastrophicOverfitting(Ranged):
-    """Stop once robust validation accuracy has fallen by more than ``drop`` below its best (Wong et al. 2020)."""
+    """Stop if robust validation accuracy falls more than ``drop`` below its best (Wong et al. 2020)."""
 
     drop: Share = 0.2
 

@@ -1,4 +1,4 @@
-"""What a perturbation does to the potentials of the last layer of neurons, kept small."""
+"""An objective that limits how far a perturbation moves the potentials of the last neuron layer."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ from robustsnn.types import Inputs, Labels
 
 @dataclass(frozen=True)
 class Steady(Around):
-    """``inner + weight * mean |e[t]| / threshold`` (membrane potential perturbation, Ding et al. 2024; l1, Lai et al. 2026).
+    """Penalise moved potentials: ``inner + weight * mean |e[t]| / threshold`` (Ding et al. 2024; l1, Lai et al. 2026).
 
-    ``e[t] = leak * e[t-1] + I'[t] - I[t]`` is how far adversarial images move the potentials of the last layer of neurons, if
-    these were never reset; I and I' are its currents for clean and adversarial images. The mean is over all of them.
+    ``e[t] = leak * e[t-1] + I'[t] - I[t]`` is the membrane potential perturbation of the last neuron layer without resets. I
+    and I' are its currents for clean and adversarial images; the mean is over steps, images and neurons.
 
     Arguments:
-        inner: the objective; its adversarial images serve both.
-        weight: of the second term. It costs two more forward passes.
+        inner: the objective; both terms use its adversarial images.
+        weight: of the second term, which costs two more forward passes.
 
     Raises:
-        ValueError: in training, a network without neurons.
+        ValueError: the trained network has no neurons.
     """
 
     inner: Robust = RobustFinetuning()
@@ -36,13 +36,13 @@ class Steady(Around):
 
 
 def perturbation(net: nn.Module, x: Inputs, adversarial: Inputs) -> Tensor:
-    """The mean of ``|e[t]| / threshold`` over the last layer of neurons, differentiable.
+    """Return the mean of ``|e[t]| / threshold`` over the last neuron layer, differentiable.
 
     Raises:
         ValueError: ``net`` has no neurons.
     """
     if not isinstance(net, SpikingNetwork) or not net.neurons:
-        raise ValueError(f"membrane potentials need a SpikingNetwork with neurons, not {type(net).__name__}: finetune with it")
+        raise ValueError(f"Steady needs a SpikingNetwork with neurons, not {type(net).__name__}: use it in finetuning only")
     last: list[Tensor] = []
 
     def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training state on disk: the last three, each whole, so that one that is damaged costs a few steps and no more."""
+"""The training state on disk: the last three states, so that a damaged file costs only a few steps."""
 
 import json
 from collections import defaultdict
@@ -14,21 +14,21 @@ from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.history import Epoch, read_history
 
 KEPT = 3
-"""States on disk: ``x.state``, and the ones before it, ``x.state.1`` and ``x.state.2``."""
+"""Number of states on disk: ``x.state`` and the previous ``x.state.1`` and ``x.state.2``."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands.
+    """The progress of a training.
 
     Arguments:
         history: the epochs so far.
-        best: the weights of the best of them; empty before the first ends.
-        step: batches of the epoch under way that are done.
-        total: the sum of their losses, image by image.
-        rng: state of the epoch's generator; empty where no step is done.
-        spent: seconds of the clock and of the processor that the epoch took before it was interrupted.
-        average: the averaged parameters; empty where training averages none.
+        best: weights of the best epoch; empty before the first epoch ends.
+        step: finished batches of the current epoch.
+        total: sum of their losses over all images.
+        rng: state of the epoch's generator; None before the first step.
+        spent: wall-clock and processor seconds of the current epoch before an interruption.
+        average: averaged parameters; empty without averaging.
     """
 
     history: tuple[Epoch, ...]
@@ -41,25 +41,25 @@ class Position:
 
 
 def states(path: Path) -> list[Path]:
-    """Where the states of a training are kept, the newest first."""
+    """Return the files that hold the states of a training, newest first."""
     return [path, *(path.with_name(f"{path.name}.{age}") for age in range(1, KEPT))]
 
 
 def remove_states(path: Path) -> None:
-    """Remove them: the training is done."""
+    """Remove the states of a finished training."""
     for state in states(path):
         state.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Keeper:
-    """Keeps and restores one training.
+    """Saves and restores the state of one training.
 
     Arguments:
-        path: the newest state; None keeps nothing.
-        what: which training it is; a state of another one is refused.
-        net, optimizer: what is restored in place.
-        say: told of a state that cannot be used.
+        path: file of the newest state; None disables saving.
+        what: identifies the training; the state of another training is rejected.
+        net, optimizer: restored in place.
+        say: called with a message about an unusable state.
     """
 
     path: Path | None
@@ -69,10 +69,10 @@ class Keeper:
     say: Callable[[str], None]
 
     def keep(self, at: Position) -> None:
-        """Write the state, and let the ones before it age.
+        """Write the state and rename the previous ones.
 
         Raises:
-            ValueError: it cannot be written; the ones before are still there.
+            ValueError: the state cannot be written; the previous ones are kept.
         """
         if self.path is None:
             return
@@ -88,19 +88,19 @@ class Keeper:
         write_tensors(self.path, tensors, {**texts, "digest": _digest(tensors, texts)})
 
     def resume(self) -> Position | None:
-        """Restore the newest state that is whole.
+        """Restore the newest undamaged state.
 
         Raises:
-            ValueError: there are states, but none is whole, or they are of another training.
+            ValueError: all states are damaged, or they belong to another training.
         """
         found = [state for state in (states(self.path) if self.path else []) if state.exists()]
         for state in found:
             try:
                 return self._restore(state)
             except _Damaged as error:
-                self.say(f"{error}: continuing from the one before it")
+                self.say(f"{error}: continuing from the previous state")
         if found:
-            raise ValueError(f"no whole training state at {found[0]}: remove it to train from the beginning")
+            raise ValueError(f"no undamaged training state at {found[0]}: remove it to train from the beginning")
         return None
 
     def _restore(self, path: Path) -> Position:
@@ -112,8 +112,8 @@ class Keeper:
             raise _Damaged(f"{path} is damaged")
         if texts["what"] != self.what:
             raise ValueError(
-                f"{path} is the state of a training with other settings or images: give those again, choose another folder, "
-                f"or remove {path}* to begin anew"
+                f"{path} is the state of a training with other settings or images: use those again, choose another folder, "
+                f"or remove {path}* to start again"
             )
         history = read_history(json.loads(texts["history"]), path)
         rng, parts = tensors.pop("rng", None), defaultdict[str, dict[str, Tensor]](dict)
@@ -133,6 +133,6 @@ class _Damaged(Exception):
 
 
 def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
-    """Of all that a state holds: a changed digit of a step is as bad as one of a weight."""
+    """Return a digest of everything that a state holds, texts included."""
     written = json.dumps(texts, sort_keys=True).encode()
     return digest({**tensors, "texts": torch.frombuffer(bytearray(written), dtype=torch.uint8)})

@@ -87,5 +87,5 @@ def test_it_is_exported(ann, images, unchecked):
 
 
 def test_what_carries_one_potential_on_refuses_it(synaptic, images, labels):
-    with pytest.raises(ValueError, match=r"Hire carries one potential.*Synaptic\(.*more"):
+    with pytest.raises(ValueError, match=r"Hire carries over one potential.*Synaptic\(.*more"):
         Hire(eps=0.1)(synaptic, images, labels, rng=torch.Generator().manual_seed(0))
