@@ -174,7 +174,7 @@ def test_a_percentile_out_of_range_is_refused(net, percentile):
     ("used", "line"),
     [
         ([], "at least one batch"),
-        ([torch.empty(0, 2, 8, 8)], "at least one batch"),
+        ([torch.empty(0, 2, 8, 8)], "batch for calibration is empty"),
         ([torch.full((1, 2, 8, 8), math.nan)], "NaN"),
         ([torch.full((1, 2, 8, 8), math.inf)], "infinity"),
         ([torch.full((1, 2, 8, 8), 255.0)], r"range over 255 .. 255: divide by 255"),
@@ -199,7 +199,7 @@ def test_neurons_that_are_never_reached_are_named():
             return self[2](self[0](x))
 
     net = SpikingNetwork(Skips(nn.Flatten(), nn.ReLU(), nn.Linear(128, 4)))
-    with pytest.raises(ValueError, match="neurons of '1' are never reached"):
+    with pytest.raises(ValueError, match="never reaches the neurons of '1'"):
         calibrate(net, batches(), timesteps=2)
 
 

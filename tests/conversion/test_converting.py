@@ -233,7 +233,7 @@ def damaged(place, value):
         ({"calibration_timesteps": 0}, "timesteps must be"),
         ({"allow": {"sigmoid"}}, "only 'max_pool'"),
         ({"data": []}, "at least one batch"),
-        ({"data": [torch.empty(0, 2, 8, 8)]}, "at least one batch"),
+        ({"data": [torch.empty(0, 2, 8, 8)]}, "batch for calibration is empty"),
         ({"data": [torch.full((2, 2, 8, 8), math.nan)]}, "NaN"),
         ({"ann": Dead()}, "neurons of '2' receive nothing above 0"),
         *(

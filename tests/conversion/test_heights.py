@@ -115,7 +115,7 @@ class Tied(Shared):
 
 
 @pytest.mark.parametrize(
-    ("kind", "what"), [(Logits, "the output needs"), (Tied, "shares its weights"), (bodies.Twice, "works in several places")]
+    ("kind", "what"), [(Logits, "the output needs"), (Tied, "shares its weights"), (bodies.Twice, "is used in several places")]
 )
 def test_what_cannot_be_scaled_is_refused_with_the_remedy(kind, what):
     with pytest.raises(ValueError, match=rf"{what}.*batch_norm='reestimate'"):

@@ -146,8 +146,11 @@ def test_a_wrapper_is_taken_off(wrap):
 
 
 REFUSED = {
-    "compiled": (lambda: torch.compile(Optional(), backend="eager"), "give the plain nn.Module"),
-    "spiking": (lambda: spiking(Optional().eval(), X, Dynamics(2)), r"spikes already: net.replace\(timesteps"),
+    "compiled": (lambda: torch.compile(Optional(), backend="eager"), "pass the plain nn.Module"),
+    "spiking": (
+        lambda: spiking(Optional().eval(), X, Dynamics(2)),
+        r"is already a spiking network: use net.replace\(timesteps",
+    ),
     "two inputs": (lambda: Two(), "cannot take inputs .*missing 1 required"),
     "synchronised": (
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.SyncBatchNorm(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).eval(),
@@ -157,7 +160,7 @@ REFUSED = {
         lambda: nn.Sequential(
             nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
         ),
-        r"'1' \(BatchNorm2d\) normalises by the batch itself.*track_running_stats=True",
+        r"'1' \(BatchNorm2d\) normalises by batch statistics.*track_running_stats=True",
     ),
     "attention": (lambda: Vector(lambda s, h: h * h.softmax(1)), "mul .*multiplies activations with each other"),
 }

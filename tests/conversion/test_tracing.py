@@ -168,7 +168,7 @@ def branches(x):
         (Calls(lambda x: torch.einsum("nchw,nchw->nchw", x, x)), "einsum in module 'part' multiplies"),
         (Calls(lambda x: F.conv2d(x, x.mean(0, keepdim=True))), "conv2d in module 'part' multiplies"),
         (Calls(lambda x: F.max_pool2d(x, 1)), "max_pool2d in module 'part'.*average pool"),
-        (Calls(branches), "cannot follow the forward pass of Calls.*control flow.*without branches"),
+        (Calls(branches), "cannot trace the forward pass of Calls.*control flow.*without branches"),
         (nn.Sequential(nn.Flatten(), nn.Linear(128, 4)), "Sequential has no ReLU"),
         (layers(nn.Softmax(1)), r"layer '2\.0' \(Softmax\)"),
     ],
@@ -222,5 +222,5 @@ def test_a_fixed_batch_size_is_refused(count, images):
     ids=["sum", "mean", "first image"],
 )
 def test_a_body_that_mixes_images_is_refused(mix, images):
-    with pytest.raises(ValueError, match="treats the images of a batch together"):
+    with pytest.raises(ValueError, match="mixes the images of a batch"):
         spiking(Calls(mix), images)

@@ -1,4 +1,4 @@
-"""ANN to SNN: trace the activations, calibrate thresholds, place staircases or neurons."""
+"""ANN-to-SNN conversion: trace the activations, calibrate thresholds, and replace activations by neurons or staircases."""
 
 from robustsnn.conversion.blueprint import Blueprint
 from robustsnn.conversion.calibration import calibrate

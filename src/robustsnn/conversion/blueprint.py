@@ -1,6 +1,6 @@
-"""How the body of a spiking network is made of the ANN it came from: written into checkpoints, so that loading does not trace.
+"""How to build the body of a spiking network from its ANN, stored in checkpoints so that loading does not trace.
 
-Nothing that a blueprint names is imported or run: functions, methods and layers are those that conversion knows.
+A blueprint can only name functions, methods and layers that conversion knows. Nothing that it names is imported or run.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ FUNCTIONS: dict[str, Any] = {"getattr": getattr, "len": len} | {
     for name, function in vars(place).items()
     if any(function is kept for kept in CALLS)
 }
-"""The functions that conversion keeps, by name."""
+"""Functions that conversion keeps, by name."""
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What is different from the ANN, in values that JSON can hold.
+    """The differences between a body and its ANN, in values that JSON can hold.
 
     Arguments:
-        slots: the places of neurons in firing order.
-        shapes: of what neurons train, by the name of the tensor in the body.
-        biases: linear layers that have a bias, which conversion may have added.
-        made: where the forward pass is not the ANN's own, modules without tensors that it calls: kind and arguments.
-        norms: likewise the kinds of batch norms.
-        constants: likewise tensors that are saved nowhere else.
-        steps: likewise the steps of the forward pass; None where the ANN's own runs.
+        slots: positions of the neurons in firing order.
+        shapes: shapes of the neurons' trained tensors, by their name in the body.
+        biases: linear layers with a bias, which conversion may have added.
+        made: modules without tensors that a traced forward pass calls: kind and arguments.
+        norms: kinds of batch norms in a traced forward pass.
+        constants: tensors of a traced forward pass that are saved nowhere else.
+        steps: steps of a traced forward pass; None if the body runs the ANN's own.
     """
 
     slots: list[dict[str, Any]]
@@ -59,7 +59,7 @@ class Blueprint:
 
     @staticmethod
     def of(net: SpikingNetwork) -> Blueprint:
-        """That of a network. Raises ValueError: a step of its forward pass that could not be read again."""
+        """Return the blueprint of a network. Raises ValueError if a step of its forward pass could not be loaded again."""
         body = net.body
         shapes = {f"{n}.{key}": list(x.shape) for n, layer in net.neurons.items() for key, x in layer.tensors.items()}
         biases = [name for name, module in body.named_modules() if isinstance(module, nn.Linear) and module.bias is not None]
@@ -83,13 +83,15 @@ class Blueprint:
         return Blueprint(slots, shapes, biases, made, norms, constants, [_written(node) for node in body.graph.nodes])
 
     def built(self, ann: nn.Module, dynamics: Dynamics, signal: Signal) -> SpikingNetwork:
-        """The network over copies of the modules of ``ann``, its neurons' tensors of the right shapes and not yet filled.
-        Raises ValueError: a body that does not fit, or steps that no conversion writes."""
+        """Build the network over copies of the modules of ``ann``, with neuron tensors of the right shapes but no values.
+
+        Raises ValueError if the ANN does not fit, or a step is not one that conversion writes.
+        """
         body = view(rectified(ann))
         for name in self.biases:
             linear = body.get_submodule(name)
             if not isinstance(linear, nn.Linear):
-                raise ValueError(f"{name!r} is no linear layer")
+                raise ValueError(f"{name!r} is not a linear layer")
             if linear._parameters["bias"] is None:
                 linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
         slots = [Slot(**slot) for slot in self.slots]
@@ -109,7 +111,7 @@ class Blueprint:
         for place, kind in self.norms.items():
             norm = body.get_submodule(place)
             if not isinstance(norm, NORMS[kind]):
-                raise ValueError(f"{place!r} is no {kind}")
+                raise ValueError(f"{place!r} is not a {kind}")
             norm.__class__ = NORMS[kind]
         for place, (dtype, values) in self.constants.items():
             parent, _, name = place.rpartition(".")
@@ -127,7 +129,7 @@ class Blueprint:
 def _put(body: nn.Module, place: str, module: nn.Module) -> None:
     parent, _, name = place.rpartition(".")
     if not name.isidentifier() and name not in body.get_submodule(parent)._modules:
-        raise ValueError(f"{place!r} is no place for a layer")
+        raise ValueError(f"{place!r} is not a valid path for a layer")
     put_at(body, place, module)
 
 
@@ -136,7 +138,7 @@ def _attribute(body: nn.Module, place: str) -> Tensor:
     holder = body.get_submodule(parent)
     found = {**holder._parameters, **holder._buffers}.get(name)
     if found is None:
-        raise ValueError(f"{place!r} is no tensor of {type(body).__name__}")
+        raise ValueError(f"{place!r} is not a tensor of {type(body).__name__}")
     return found
 
 
@@ -145,15 +147,13 @@ def _written(node: fx.Node) -> dict[str, Any]:
     if node.op == "call_function":
         target = next((name for name, function in FUNCTIONS.items() if function is node.target), "")
         if not target:
-            raise ValueError(
-                f"operation {node.target} of this network could be saved, but not loaded: let a module compute it"
-            )
+            raise ValueError(f"operation {node.target} of this network could be saved but not loaded: move it into a module")
     args, kwargs = _encoded(node.args), _encoded(node.kwargs)
     return {"name": node.name, "op": node.op, "target": str(target), "args": args, "kwargs": kwargs}
 
 
 def _read(body: nn.Module, graph: fx.Graph, step: Mapping[str, Any], nodes: Mapping[str, fx.Node]) -> fx.Node:
-    """A step of a graph whose every word is known: fx makes source code of it."""
+    """Add a step to the graph after checking every word in it, since fx generates source code from it."""
     op, target, args, kwargs = step["op"], step["target"], _decoded(step["args"], nodes), _decoded(step["kwargs"], nodes)
     known: bool = all(isinstance(key, str) and key.isidentifier() for key in kwargs) and isinstance(target, str)
     if op == "call_module":
@@ -169,12 +169,12 @@ def _read(body: nn.Module, graph: fx.Graph, step: Mapping[str, Any], nodes: Mapp
     else:
         known &= op in ("placeholder", "output") and str(target).isidentifier()
     if not known or not str(step["name"]).isidentifier():
-        raise ValueError(f"step {str(step['name'])[:40]!r} ({op} {str(target)[:40]!r}) is none that conversion writes")
+        raise ValueError(f"step {str(step['name'])[:40]!r} ({op} {str(target)[:40]!r}) is not a step that conversion writes")
     return graph.create_node(op, target, args, kwargs, step["name"])
 
 
 def _encoded(value: Any) -> Any:
-    """Arguments of a step as JSON: what is no number or text becomes a table of its kind."""
+    """Encode arguments of a step as JSON: anything but numbers and texts becomes a table with its kind."""
     match value:
         case fx.Node():
             return {"step": value.name}
@@ -192,7 +192,7 @@ def _encoded(value: Any) -> Any:
             return {"ellipsis": None}
         case torch.dtype() | torch.memory_format():
             return {"torch": str(value).removeprefix("torch.")}
-    raise ValueError(f"a forward pass with {str(value)[:60]!r} in it could be saved, but not loaded: let a module hold it")
+    raise ValueError(f"a forward pass that contains {str(value)[:60]!r} could be saved but not loaded: store it in a module")
 
 
 def _decoded(value: Any, nodes: Mapping[str, fx.Node]) -> Any:
@@ -216,4 +216,4 @@ def _decoded(value: Any, nodes: Mapping[str, fx.Node]) -> Any:
             found = getattr(torch, str(held))
             if isinstance(found, torch.dtype | torch.memory_format):
                 return found
-    raise ValueError(f"an argument of kind {str(kind)[:40]!r} is none that conversion writes")
+    raise ValueError(f"an argument of kind {str(kind)[:40]!r} is not one that conversion writes")

@@ -1,4 +1,4 @@
-"""Firing thresholds from data: layer by layer, in firing order, a high percentile of what the neurons receive."""
+"""Calibration: set firing thresholds layer by layer, in firing order, to a high percentile of what the neurons receive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from robustsnn.spiking.network import SpikingNetwork
 CONSTANT = 100
 """Time steps of calibration on a constant input."""
 BATCH = 64
-"""How many samples make a batch, where the data come without batches."""
+"""Samples per batch if the data are not batched."""
 
 
 @ieee()
@@ -39,26 +39,26 @@ def calibrate(
     limit: int = 11,
     on_layer: Callable[[str, float], None] = lambda name, threshold: None,
 ) -> dict[str, Any]:
-    """Thresholds at scale 1, by module path in firing order.
+    """Return the thresholds at scale 1, by module path in firing order.
 
-    One layer at a time: the network runs ``timesteps`` steps with batch statistics in its batch norms, layers already
-    calibrated fire with their thresholds, and the layer's threshold is the maximum over the batches of the percentile of
-    everything it receives, negative values included (rank ``1 + round(percentile / 100 * (n - 1))``, exact).
+    Layers are calibrated one at a time: the network runs ``timesteps`` steps with batch statistics in its batch norms, and
+    calibrated layers fire with their thresholds. The threshold of a layer is the maximum over batches of the percentile of
+    everything it receives, negative values included (exact rank ``1 + round(percentile / 100 * (n - 1))``).
 
     Arguments:
-        net: left untouched; its own thresholds play no part.
+        net: not changed; its own thresholds are not used.
         data: batches of inputs, or samples, see `first_batches`; the first ``limit`` batches are used.
         percentile: in (0, 100].
-        timesteps: ``T`` of this pass; None: 100, and of `Frames` as many as the network runs.
-        granularity: one threshold per ``"layer"``, or one per ``"channel"`` of what it receives ``[T*N,C,...]``. A channel
-            that receives nothing above 0 has no reason to fire and gets the largest threshold of its layer.
-        on_layer: told each layer's name and threshold (the mean of its channels') when it is found.
+        timesteps: ``T`` of this pass; None uses 100, or for `Frames` the network's time steps.
+        granularity: one threshold per ``"layer"``, or per ``"channel"`` of its input ``[T*N,C,...]``. A channel that receives
+            nothing above 0 gets the largest threshold of its layer.
+        on_layer: called with each layer's name and threshold (mean over channels) once it is found.
 
     Returns:
         Numbers, or tensors ``[C,1,...]`` that broadcast over ``[N,C,...]``; `SpikingNetwork.replace` takes both.
 
     Raises:
-        ValueError: no batches, an argument out of range, inputs that are no floats in ``[0, 1]``, or a layer that receives
+        ValueError: there are no batches, an argument is out of range, inputs are not floats in ``[0, 1]``, or a layer receives
             nothing above 0.
 
     Source: Ozdenizci & Legenstein 2024, section 4; after Sengupta et al. 2019.
@@ -83,9 +83,9 @@ def calibrate(
         largest = threshold.max()
         if not largest > 0:
             raise ValueError(
-                f"the neurons of {name!r} receive nothing above 0 at percentile {percentile} (it is {largest:.4g}), so no "
-                "threshold fits: use another percentile (a lower one lets the layers before fire more), other calibration "
-                "images, or train the ANN longer"
+                f"the neurons of {name!r} receive nothing above 0 at percentile {percentile} (it is {largest:.4g}), so they "
+                "have no threshold: use another percentile (a lower one makes the previous layers fire more), other "
+                "calibration images, or train the ANN longer"
             )
         threshold = torch.where(threshold > 0, threshold, largest)
         found[name] = float(threshold) if granularity == "layer" else threshold
@@ -95,38 +95,38 @@ def calibrate(
 
 
 def calibrating(net: SpikingNetwork, timesteps: int) -> SpikingNetwork:
-    """A view as calibration runs it: that many time steps, batch statistics in its batch norms, otherwise in eval mode."""
+    """Return a view for calibration: ``timesteps`` time steps, batch statistics in batch norms, otherwise in eval mode."""
     longer = net.replace(timesteps=timesteps)
     view = rewire(longer, lambda _, m: batch_statistics(m) if isinstance(m, _BatchNorm) else None).eval()
     assert isinstance(view, SpikingNetwork)
-    view.channels_last = False  # so that channels can be computed one after the other
+    view.channels_last = False  # allows computing channels one after another
     return view
 
 
 def batch_statistics(norm: nn.Module) -> nn.Module:
-    """A copy of a batch norm over the same parameters that always uses the batch's statistics and keeps none."""
+    """Copy a batch norm over the same parameters, so that it always uses batch statistics and stores none."""
     copy = view(norm)
     copy._buffers.update(running_mean=None, running_var=None, num_batches_tracked=None)
     return copy
 
 
 def received(net: SpikingNetwork, name: str, images: Tensor, percentile: float) -> float:
-    """The percentile of everything the neurons ``name`` receive on a batch ``[N,C,H,W]``; nothing behind them is computed.
-    Raises ValueError: the forward pass never gets there."""
+    """Return the percentile of everything that the neurons ``name`` receive on a batch ``[N,C,H,W]``; later layers do not run.
+    Raises ValueError if the forward pass does not reach them."""
     neuron = net.neurons[name]
     (value,) = _from_the_images([images], net, name, lambda x: percentiles(neuron.spent(x), percentile, neuron.repeats))
     return float(value)
 
 
 class _Received(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
+    """Ends a forward pass at the layer whose input is wanted."""
 
 
 @torch.no_grad()
 def _from_the_images(
     batches: Sequence[Tensor], net: SpikingNetwork, name: str, look: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
-    """As `Frontier.receive`, whatever the body is: every batch runs from the images to the neurons ``name``."""
+    """`Frontier.receive` for any body: every batch runs from the images to the neurons ``name``."""
     fresh, seen = view(net), []
 
     def record(_: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -137,12 +137,12 @@ def _from_the_images(
     for images in batches:
         with suppress(_Received):
             fresh(images)
-            raise ValueError(f"the neurons of {name!r} are never reached: remove the layer from the network")
+            raise ValueError(f"the forward pass never reaches the neurons of {name!r}: remove the layer from the network")
     return seen
 
 
 def percentiles(x: Tensor, percentile: float, repeats: int = 1, granularity: Granularity = "layer") -> Tensor:
-    """The percentile of all values ``[N,C,...]``, or that of every channel, ``[C,1,...]``, as `exact_percentile` has it."""
+    """Return the percentile of all values ``[N,C,...]``, or of every channel, ``[C,1,...]``, by `exact_percentile`."""
     if granularity == "layer":
         return x.new_tensor(exact_percentile(x.flatten(), percentile, repeats))
     found = [exact_percentile(channel.flatten(), percentile, repeats) for channel in x.unbind(1)]
@@ -150,21 +150,21 @@ def percentiles(x: Tensor, percentile: float, repeats: int = 1, granularity: Gra
 
 
 def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> float:
-    """The value of rank ``1 + round(percentile / 100 * (n - 1))`` among ``n = repeats * len(values)``, without a full sort.
+    """Return the value of rank ``1 + round(percentile / 100 * (n - 1))``, ``n = repeats * len(values)``, without a full sort.
 
-    Memory: a chunk of `CHUNK` values plus the tail beyond the rank.
+    It needs memory for a chunk of `CHUNK` values plus the tail beyond the rank.
 
     >>> exact_percentile(torch.arange(101.0), 99.7)
     100.0
     """
     count = repeats * values.numel()
     rank = 1 + round(0.01 * percentile * (count - 1))
-    ascending = (rank - 1) // repeats  # position among the values themselves, which each stand ``repeats`` times
+    ascending = (rank - 1) // repeats  # rank among the distinct values, each repeated ``repeats`` times
     largest = ascending >= values.numel() // 2
     keep = values.numel() - ascending if largest else ascending + 1
     tail = values.new_empty(0)
     for chunk in values.split(CHUNK):
-        if len(tail) == keep:  # only what beats the present tail can enter it
+        if len(tail) == keep:  # only values beyond the current tail can enter it
             bar = tail.min() if largest else tail.max()
             chunk = chunk[chunk > bar] if largest else chunk[chunk < bar]
         merged = torch.cat([tail, chunk])
@@ -173,14 +173,14 @@ def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> flo
 
 
 def first_batches(data: Any, limit: int, net: nn.Module) -> list[Tensor]:
-    """Inputs of the first ``limit`` batches, on the device of ``net``.
+    """Return the inputs of the first ``limit`` batches on the device of ``net``.
 
     Arguments:
-        data: batches, as a list, an iterator or a ``DataLoader`` gives them: tensors ``[N, ...]`` or tuples that begin with
-            those. Or samples as `as_samples` takes them: batches of `BATCH` are then drawn from all of them, always the same.
+        data: batches from a list, an iterator or a ``DataLoader``: tensors ``[N, ...]``, or tuples that begin with them. Or
+            samples as `as_samples` takes them, from which fixed random batches of `BATCH` are drawn.
 
     Raises:
-        ValueError: no batches, or inputs that are no floats in ``[0, 1]``.
+        ValueError: there are no batches, or inputs are not floats in ``[0, 1]``.
     """
     if isinstance(data, Tensor):
         raise ValueError(f"calibration takes batches of images, not one tensor {list(data.shape)}: put it into a list")
@@ -196,15 +196,15 @@ def first_batches(data: Any, limit: int, net: nn.Module) -> list[Tensor]:
 
 
 def _checked(x: Any) -> Tensor:
-    """A batch, if it is one."""
+    """Return the batch if it is valid."""
     if not isinstance(x, Tensor):
         raise ValueError(f"a batch for calibration must be a tensor of images, or begin with one, not {type(x).__name__}")
     if not len(x):
-        raise ValueError("calibration needs at least one batch of images, and none that is empty")
+        raise ValueError("a batch for calibration is empty: remove it")
     if not x.is_floating_point():
         raise ValueError(f"calibration images must be floats in [0, 1], not {x.dtype}: divide by 255")
     if not x.isfinite().all():
-        raise ValueError("calibration images hold NaN or infinity: clean them first")
+        raise ValueError("calibration images contain NaN or infinity: remove these images")
     if not 0 <= float(x.min()) <= float(x.max()) <= 1:
         raise ValueError(
             f"calibration images must be in [0, 1], but range over {float(x.min()):.4g} .. {float(x.max()):.4g}: "

@@ -1,4 +1,4 @@
-"""From a trained ANN to a spiking network that is usable, and measurable, before any finetuning."""
+"""Conversion of a trained ANN to a spiking network that works before any finetuning."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from robustsnn.spiking.spiking import Spiking
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What conversion did.
+    """A report of what conversion did.
 
     Arguments:
-        layers: every layer in order of execution, with what became of it.
-        calibrated: thresholds at scale 1 by module path, in firing order; their mean where a layer has one per channel.
-        scale: what they were multiplied by.
-        runs_once: the neurons fed by the part that is the same at every step; empty where the image is repeated instead.
-        remarks: what to know before the network is used.
+        layers: every layer in execution order, with what became of it.
+        calibrated: thresholds at scale 1 by module path, in firing order; the mean over channels if there are several.
+        scale: factor on the thresholds.
+        runs_once: neurons whose input is the same at every step and computed once; empty if the image is repeated instead.
+        remarks: warnings before the network is used.
     """
 
     layers: tuple[Layer, ...]
@@ -49,7 +49,7 @@ class ConversionReport:
 
 
 UNSCALED = (
-    "no batch norm takes in that spikes are of height 1: biases stay as large as in the ANN, so finetune, or convert with "
+    "no batch norm compensates that spikes have height 1, and biases are as large as in the ANN: finetune, or convert with "
     "batch_norm='keep'"
 )
 
@@ -71,51 +71,59 @@ def convert(
     limit: int = 11,
     on_layer: Callable[[str, float], None] = lambda name, threshold: None,
 ) -> SpikingNetwork:
-    """A spiking network with the weights of ``ann`` and calibrated, trainable thresholds, in the mode of ``ann``.
+    """Convert a trained ANN to a spiking network with the same weights and calibrated, trainable thresholds.
 
     Arguments:
-        ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations, reshapes; untouched.
-        data: batches of inputs, as the signal shows them, from a list or a ``DataLoader``, or samples as `as_samples` takes
-            them; the first ``limit`` batches calibrate.
-        dynamics: of the result; timesteps: its number of time steps, where no more of the dynamics is to be said.
+        ann: any module of ReLU, convolutions, linear layers, norms, average pools, additions, concatenations and reshapes. It
+            is not changed; the result is in its mode (train or eval).
+        data: batches of inputs for the signal, from a list or a ``DataLoader``, or samples as `as_samples` takes them; the
+            first ``limit`` batches are used for calibration.
+        dynamics: of the result; ``timesteps`` overrides its number of time steps.
         scale: factor on all calibrated thresholds; below 1 lowers latency.
         percentile, calibration_timesteps: see `calibrate`.
-        batch_norm: ``"reestimate"`` finds running statistics on the batches at the target time steps; ``"reset"`` sets them
-            to (0, 1), as published; ``"keep"`` leaves those of the ANN, takes percentiles of what its own layers receive as
-            thresholds, and multiplies the weights behind by these. Then neurons with soft reset compute in many time steps
-            what the ANN does, activations cut off at ``scale`` times the percentile.
+        batch_norm: ``"reestimate"`` estimates running statistics on the batches at the target time steps; ``"reset"`` sets
+            them to (0, 1), as published. ``"keep"`` keeps those of the ANN, takes percentiles of what the ANN's layers receive
+            as thresholds, and multiplies the next weights by them. With soft reset and many time steps, the network then
+            computes what the ANN does, with activations clipped at ``scale`` times the percentile.
         signal: `Constant` images, or `Frames` ``[N,T,C,H,W]``.
         granularity: one threshold per ``"layer"`` or per ``"channel"``.
-        allow: ``{"max_pool"}`` admits max-pooling.
-        on_layer: told each layer's name and threshold when it is found.
+        allow: ``{"max_pool"}`` allows max-pooling.
+        on_layer: called with each layer's name and threshold once it is found.
 
     Returns:
-        The network; its ``conversion_report`` says what was done with every layer.
+        The network; its ``conversion_report`` lists what was done with every layer.
 
     Raises:
-        ValueError: a layer that cannot be converted (named, with the remedy), arguments out of range, or inputs that are no
-            floats in ``[0, 1]``.
+        ValueError: a layer cannot be converted (the message names a remedy), or arguments or inputs are out of range.
 
-    Activations of type `QCFS` have learned their thresholds and are not calibrated: convert those with ``scale=1``,
+    `QCFS` activations have learned their thresholds and are not calibrated: convert them with ``scale=1``,
     ``batch_norm="keep"`` and neurons ``LIF(reset="subtract", start=0.5)``.
+
+    Example:
+        >>> ann = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> net = convert(ann, [torch.rand(8, 1, 2, 2)], timesteps=4)
+        >>> net(torch.rand(5, 1, 2, 2)).shape, list(net.thresholds)
+        (torch.Size([5, 2]), ['2'])
 
     Source: Ozdenizci & Legenstein 2024, section 4.
     """
     if not scale > 0:
-        raise ValueError(f"scale must be greater than 0, not {scale}; 0.3 is the published one")
+        raise ValueError(f"scale must be greater than 0, not {scale}; the published value is 0.3")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
     ann = unwrapped(ann)
     dynamics = dynamics if timesteps is None else replace(dynamics, timesteps=timesteps)
     if isinstance(ann, Spiking):
-        raise ValueError(f"{type(ann).__name__} spikes already: net.replace(timesteps=...) changes how it runs")
+        raise ValueError(
+            f"{type(ann).__name__} is already a spiking network: use net.replace(timesteps=...) to change how it runs"
+        )
     used = first_batches(data, limit, ann)
     takes(ann, signal.stills(used[0]))
     learned = {name: module.lifted.detach() for name, module in ann.named_modules() if isinstance(module, QCFS)}
     body, kept = copied(ann), dict[str, Tensor]()
     if batch_norm == "keep" and not learned:
         if granularity != "layer":
-            raise ValueError("batch_norm='keep' gives all channels of a layer one threshold: use granularity='layer'")
+            raise ValueError("batch_norm='keep' uses one threshold per layer: use granularity='layer'")
         traced, _ = trace(body, allow)
         _check_same(rectified(body), traced, signal.stills(used[0]))
         heights = heights_of(traced, map(signal.stills, used), percentile, dynamics.timesteps if signal.once else 1)
@@ -147,11 +155,11 @@ def spiking(
     allow: Collection[str] = (),
     signal: Signal = Constant(),
 ) -> SpikingNetwork:
-    """The architecture of ``ann``, over its very tensors, as a spiking network with every threshold the same.
+    """Convert the architecture of ``ann``, over its own tensors, to a spiking network with the same threshold everywhere.
 
-    Linear layers without a bias get a zero, trainable one. A dry run on a few of the ``images`` finds the firing order and the
-    neurons that see the constant input; only where the result is proved equal does that part run once. Raises ValueError: a
-    layer that cannot be converted, or a body that mixes the images of a batch.
+    Linear layers without a bias get a trainable zero bias. A dry run on a few ``images`` finds the firing order and the
+    neurons with a constant input; the part before them runs once only if the result is verified to be equal. Raises ValueError
+    if a layer cannot be converted or the body mixes the images of a batch.
     """
     ann = unwrapped(ann)
     traced, layers = trace(ann, allow)
@@ -176,18 +184,18 @@ def _check_same(ann: nn.Module, body: nn.Module, images: Tensor) -> None:
     expected, found = (view(net).eval()(few.clone()) for net in (ann, body))
     if not torch.allclose(expected, found, rtol=1e-4, atol=1e-5):
         raise ValueError(
-            f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a tensor that is "
-            "read under another name (a view); use out-of-place operations"
+            f"the traced body does not compute what {type(ann).__name__} does: an in-place operation changes a view of a "
+            "tensor that is read later; use out-of-place operations"
         )
 
 
 @torch.no_grad()
 def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
-    """Firing order and first neurons, by a dry run at two time steps."""
+    """Find the firing order and the neurons with a constant input by a dry run at two time steps."""
     few = images[torch.arange(3) % len(images)]
     together = ValueError(
-        f"{type(body).__name__} treats the images of a batch together (a fixed batch size or an operation over the batch), "
-        "so time cannot be folded into it: make it act on every image alone"
+        f"{type(body).__name__} mixes the images of a batch (a fixed batch size or an operation over the batch), so time "
+        "cannot be folded into the batch: process every image independently"
     )
     plain = view(body).eval()
     try:
@@ -196,7 +204,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
     except RuntimeError as error:
         raise ValueError(
             f"{type(body).__name__} cannot run on the calibration images {list(few.shape)} "
-            f"({one_line(error)}): give images as it was trained on, and let it take batches of any size"
+            f"({one_line(error)}): use images of its training shape, and support batches of any size"
         ) from None
     if once.shape != alone.shape or not torch.allclose(once, alone, rtol=1e-4, atol=1e-5):
         raise together
@@ -208,7 +216,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
             if isinstance(module, nn.ReLU):
 
                 def note(_: nn.Module, given: tuple[Tensor, ...], name: str = name, reached: list[Slot] = reached) -> Any:
-                    """Where images come before time has begun, two time steps begin here."""
+                    """Record the neurons, and begin two time steps here if the input has no time yet."""
                     (x,) = given
                     reached.append(Slot(name, len(x) == len(few)))
                     return torch.cat([x, x]) if reached[-1].first else x
@@ -216,7 +224,7 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
                 module.register_forward_pre_hook(note)
         try:
             out = probed(torch.cat([few, few]) if at_input else few)
-        except (RuntimeError, ValueError):  # parts with and without time do not fit together
+        except (RuntimeError, ValueError):  # parts with and without time do not match
             continue
         if out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-4, atol=1e-5):
             return reached
@@ -224,22 +232,22 @@ def _slots(body: nn.Module, images: Tensor) -> list[Slot]:
 
 
 def renew(net: SpikingNetwork, batch_norm: BatchNorm, batches: Iterable[Tensor]) -> None:
-    """Make of the running statistics that an ANN left in ``net`` what ``batch_norm`` says: see `convert`."""
+    """Update the running statistics that an ANN left in ``net`` according to ``batch_norm``; see `convert`."""
     if batch_norm != "keep":
         reestimate(net, batches if batch_norm == "reestimate" else ())
 
 
 @torch.no_grad()
 def reestimate(net: SpikingNetwork, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of every batch norm of ``net`` to their mean over the batches, at its own time steps; to
-    (0, 1) where there are none."""
+    """Set the running statistics of every batch norm of ``net`` to their mean over the batches at the network's time steps, or
+    to (0, 1) without batches."""
 
     def counting(_: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, _BatchNorm):
             return None
         module.reset_running_stats()
         fresh = view(module).train()
-        fresh.momentum = None  # a plain mean of all batches
+        fresh.momentum = None  # mean over all batches
         return fresh
 
     fresh = rewire(view(net).eval(), counting)

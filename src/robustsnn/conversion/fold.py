@@ -1,4 +1,4 @@
-"""The network that an attack follows: batch norms folded into the convolutions before them, and no parameter to learn."""
+"""The network that attacks differentiate: batch norms are folded into convolutions, and no parameter requires a gradient."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
 
 def folded(net: nn.Module) -> nn.Module:
-    """A view in eval mode that computes the same with fewer operations, and whose gradients end at the pixels.
+    """Return a view in eval mode that computes the same with fewer operations and has gradients for pixels only.
 
-    Rounding apart it is ``net``; since rounding flips single spikes, what is found on it is for ``net`` to judge. A network
-    whose forward pass torch.fx cannot follow keeps its batch norms.
+    It equals ``net`` except for rounding, which can flip single spikes: judge adversarial images by ``net`` itself. A network
+    that torch.fx cannot trace keeps its batch norms.
     """
     body = net.body if isinstance(net, SpikingNetwork) else net
     modules = dict(body.named_modules(remove_duplicate=False))
@@ -43,14 +43,14 @@ def folded(net: nn.Module) -> nn.Module:
 
 
 def _fix(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
-    """Let a module hold what ``change`` makes of its parameters, none of them to be learnt."""
+    """Replace a module's parameters by ``change(parameter)`` without gradients."""
     for key, parameter in module._parameters.items():
         if parameter is not None:
             module._parameters[key] = nn.Parameter(change(parameter.detach()), requires_grad=False)
 
 
 def _both(layer: nn.Module, norm: nn.Module) -> nn.Module:
-    """A convolution that also does what the batch norm behind it does."""
+    """Return a convolution fused with the batch norm behind it."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -65,7 +65,7 @@ def _both(layer: nn.Module, norm: nn.Module) -> nn.Module:
 
 
 class _Frozen(nn.Conv2d):
-    """A convolution that is not learnt: its graph keeps nothing of the input, which only the weights' gradient would need."""
+    """A convolution with fixed weights: its graph does not keep the input, which only the weight gradient needs."""
 
     def forward(self, input: Tensor) -> Tensor:
         return _InputGradient.apply(input, self)  # type: ignore[no-untyped-call, no-any-return]
@@ -81,16 +81,18 @@ class _InputGradient(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         layer: _Frozen = ctx.layer
-        unread = torch.empty_strided(ctx.shape, ctx.strides, dtype=ctx.dtype, device=grad.device)  # tells shape and layout
+        unread = torch.empty_strided(
+            ctx.shape, ctx.strides, dtype=ctx.dtype, device=grad.device
+        )  # only its shape and layout are used
         how = (layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups, [True, False, False])
         found = torch.ops.aten.convolution_backward(grad, unread, layer.weight, None, *how)
         return found[0], None
 
 
 def bfloat16(net: nn.Module) -> nn.Module:
-    """A view whose convolutions and linears compute in bfloat16: spikes are exact there, weights keep eight bits.
+    """Return a view whose convolutions and linear layers compute in bfloat16: spikes are exact there, weights keep eight bits.
 
-    Everything else, neurons above all, stays in float32; so do outputs. For attacks to follow, never to judge by.
+    Everything else, in particular neurons and outputs, stays in float32. Attacks may use it; never judge images by it.
     """
     layers = {id(layer) for layer in weight_layers(net).values()}
     return rewire(net, lambda _, module: _Half(module) if id(module) in layers else None)
@@ -110,10 +112,9 @@ _known: WeakKeyDictionary[nn.Module, tuple[object, dict[str, str]]] = WeakKeyDic
 
 
 def _followers(body: nn.Module) -> dict[str, str]:
-    """Convolutions, by module path, whose output goes to a batch norm and nowhere else, and that norm.
+    """Return the convolutions whose output goes only to a batch norm, and that norm, by module path.
 
-    Following a forward pass takes longer than a small network does, and training asks at every step: what was found is
-    remembered for as long as the body holds the same modules.
+    Tracing is slow and training needs the result at every step: it is cached while the body holds the same modules.
     """
     made_of = [
         (name, id(module), type(module), _hooked(module)) for name, module in body.named_modules(remove_duplicate=False)
@@ -151,7 +152,7 @@ def _pairs(body: nn.Module) -> dict[str, str]:
 
 
 class Tracer(fx.Tracer):
-    """Follows a body down to the layers that this package defines and torch's own. Arguments with a default are left at it."""
+    """Traces a body down to the layers of this package and of torch. Arguments with a default keep it."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = isinstance(m, NeuronLayer | Normalize | BatchNorm2d | QCFS | _Frozen)
@@ -159,7 +160,7 @@ class Tracer(fx.Tracer):
 
     def create_args_for_root(self, *given: Any, **named: Any) -> tuple[Any, list[Any]]:
         call, args = super().create_args_for_root(*given, **named)
-        for i, arg in enumerate(args[2:], 2):  # behind the module and its input
+        for i, arg in enumerate(args[2:], 2):  # after the module and its input
             kind, default = str(arg.node.target).count("*"), arg.node.args
             if kind or default:
                 args[i] = default[0] if default else [(), {}][kind - 1]
@@ -168,21 +169,21 @@ class Tracer(fx.Tracer):
 
 
 def followed(body: nn.Module) -> fx.Graph:
-    """The steps of a forward pass. Raises ValueError: torch.fx cannot follow it."""
+    """Return the graph of a forward pass. Raises ValueError if torch.fx cannot trace it."""
     try:
         return traced(body)
-    except Exception as error:  # whatever a foreign forward pass may raise when it is given no tensor
+    except Exception as error:  # foreign forward passes may raise anything when traced
         raise ValueError(
-            f"cannot follow the forward pass of {type(body).__name__}: {one_line(error)}; write it without branches or "
-            "loops that depend on the data"
+            f"cannot trace the forward pass of {type(body).__name__}: {one_line(error)}; "
+            "write it without branches or loops that depend on the data"
         ) from error
 
 
 def traced(body: nn.Module) -> fx.Graph:
-    """What torch.fx makes of a body; ``len(x)`` of a tensor becomes a step."""
+    """Trace a body by torch.fx; ``len(x)`` of a tensor becomes a step."""
     scopes = {id(scope): scope for module in body.modules() if (scope := getattr(module.forward, "__globals__", None))}
     plain = [s for s in scopes.values() if s.get("len", len) is len and not str(s.get("__name__")).startswith("torch.")]
-    named = [scope for scope in plain if "len" in scope]  # as in the code that torch.fx writes
+    named = [scope for scope in plain if "len" in scope]  # as in code generated by torch.fx
     for scope in plain:
         scope["len"] = _length
     try:
@@ -202,11 +203,11 @@ Interpreter = TypeVar("Interpreter", bound=fx.Interpreter)
 
 
 def faithful(body: nn.Module, x: Tensor, interpreted: Callable[[fx.Graph], Interpreter]) -> Interpreter | None:
-    """What ``interpreted`` makes of the graph of ``body``; None where the forward pass cannot be followed, or only by a graph
-    that computes something else on ``x`` than the module that is run by it (as for branches on types)."""
+    """Return ``interpreted(graph)`` for the graph of ``body``; None if the body cannot be traced, or the graph computes
+    something else on ``x`` than the module (as with branches on types)."""
     try:
         run = interpreted(traced(body))
         same = torch.equal(run.run(x.clone()), run.module(x.clone()))
-    except Exception:  # whatever a foreign body may raise when run in an unusual way
+    except Exception:  # foreign bodies may raise anything here
         return None
     return run if same else None

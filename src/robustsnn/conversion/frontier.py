@@ -1,4 +1,4 @@
-"""What every layer of neurons receives, in turn, without starting again from the images: spikes are kept, as bits."""
+"""The inputs of every neuron layer in turn, without recomputing from the images: spikes are kept as bits."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from robustsnn.conversion.fold import faithful
 from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork
 
-CHUNK = 1 << 22  # values looked at together: bounds the memory of whatever need not see everything at once
-STORE = 1 << 30  # bytes that what is kept between layers may take, all batches together
+CHUNK = 1 << 22  # values per chunk, which bounds the memory of chunked operations
+STORE = 1 << 30  # most bytes kept between layers, over all batches
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm2d)
 
 
 class Frontier:
-    """What is alive, batch by batch, behind the neurons up to which everything has been computed; at first, the images.
+    """The live values of every batch behind the last computed neurons; initially the images.
 
-    From there to the next neurons everything runs once to look at what they receive and once more, when their threshold is
-    known, to fire them. Only where more than `STORE` bytes would be alive (a residual stream that is no spikes) does the
-    frontier stay behind for a while, and what lies in between is computed for every layer again.
-    Of the network, which is as calibration runs it, only the thresholds may change later.
+    The part up to the next neurons runs once to see their input, and once more with their threshold to fire them. If more than
+    `STORE` bytes would be alive (a residual stream that is not spikes), the frontier stays behind and the part in between is
+    recomputed for every layer. The network must run as in calibration, and only its thresholds may change afterwards.
     """
 
     def __init__(self, net: SpikingNetwork, nodes: Sequence[fx.Node], batches: Sequence[Tensor]) -> None:
         names = {id(neuron): name for name, neuron in net.neurons.items()}
-        self.places: dict[str, int] = {}  # at which step neurons fire for the first time
+        self.places: dict[str, int] = {}  # first step of each neuron layer
         for i, node in enumerate(nodes):
             if node.op == "call_module" and (name := names.get(id(net.body.get_submodule(str(node.target))))) is not None:
                 self.places.setdefault(name, i)
@@ -47,7 +46,7 @@ class Frontier:
 
     @torch.no_grad()
     def receive(self, net: SpikingNetwork, name: str, look: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """``look(x)`` for all that the neurons ``name`` of ``net`` receive on each batch; to be asked in firing order."""
+        """Return ``look(x)`` of the input of neurons ``name`` of ``net`` for each batch; call it in firing order."""
         before = [place for place in self.places.values() if place < self.places[name]]
         if before and max(before) >= self.done:
             self._advance(net, max(before) + 1)
@@ -64,7 +63,7 @@ class Frontier:
         self.done = stop
 
     def _reach(self, net: SpikingNetwork, batch: int, stop: int) -> dict[fx.Node, Any]:
-        """What is alive before step ``stop``; None for steps whose values no one reads any more."""
+        """Return the live values before step ``stop``; None for steps whose values are no longer read."""
         run = Sparing(net.body, graph=self.nodes[0].graph)
         run.stop = self.nodes[stop]
         images = () if self.done else (net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format)),)
@@ -75,10 +74,9 @@ class Frontier:
 
 @torch.no_grad()
 def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
-    """The frontier at the images; None where the forward pass cannot be followed (or only by a graph that computes something
-    else, as for branches on types) or does not go through the neurons in their order."""
+    """Return the frontier at the images; None if the body cannot be traced (see `faithful`) or runs neurons out of order."""
     few = net.signal.stills(batches[0][torch.arange(2) % len(batches[0])])
-    # by ReLU, since spikes would hide much
+    # with ReLU, since spikes would hide differences
     analog = rewire(net.body, lambda _, module: nn.ReLU() if isinstance(module, NeuronLayer) else None)
     run = faithful(net.body, few, lambda graph: Sparing(analog, graph=graph))
     if run is None:
@@ -88,15 +86,15 @@ def frontier(net: SpikingNetwork, batches: Sequence[Tensor]) -> Frontier | None:
 
 
 class _Stopped(Exception):
-    """Ends a run at the step that it was to reach."""
+    """Ends a run at the step it should reach."""
 
 
 class Sparing(fx.Interpreter):
-    """Runs a body step by step, the same to the bit, with less memory: convolutions slice by slice; batch norms and neurons
-    in place of an input that no one else reads."""
+    """Runs a body step by step with less memory and bitwise equal results: convolutions in slices, batch norms and neurons in
+    place if no one else reads their input."""
 
     stop: fx.Node | None = None
-    """Before which step to end by `_Stopped`."""
+    """The step before which to end with `_Stopped`."""
 
     def run_node(self, n: fx.Node) -> Any:
         if n is self.stop:
@@ -118,7 +116,7 @@ class Sparing(fx.Interpreter):
         return super().run_node(n)
 
     def _owned(self, n: fx.Node) -> bool:
-        """Whether the input is new memory that no one else reads."""
+        """Return whether the input is new memory that no one else reads."""
         (source,) = n.all_input_nodes
         if source.op != "call_module" or len(source.users) != 1:
             return False
@@ -126,9 +124,9 @@ class Sparing(fx.Interpreter):
 
 
 def by_parts(function: Callable[[Tensor, slice], Tensor], x: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
-    """``function(part, where)`` for slices of ``x`` along ``dim``, put together in ``out`` (which may be ``x``) or anew."""
+    """Apply ``function(part, where)`` to slices of ``x`` along ``dim`` and join the results in ``out``, which may be ``x``."""
     length = x.shape[dim]
-    parts = min(length, -(-x.numel() // CHUNK))  # of equal length: a tiny rest may go through other kernels, with other bits
+    parts = min(length, -(-x.numel() // CHUNK))  # equal lengths: a small rest may use other kernels that round differently
     if parts <= 1 and out is None:
         return function(x, slice(0, length))
     for i in range(parts):
@@ -144,7 +142,7 @@ def by_parts(function: Callable[[Tensor, slice], Tensor], x: Tensor, dim: int, o
 
 @dataclass(frozen=True)
 class Bits:
-    """A tensor of zeros and ones, eight to a byte."""
+    """A tensor of zeros and ones, packed eight to a byte."""
 
     bits: Tensor
     shape: torch.Size
@@ -162,7 +160,7 @@ class Bits:
 
 
 def pack(x: Tensor) -> Bits | None:
-    """The bits of a contiguous tensor; None where it holds anything but 0 and 1."""
+    """Return the bits of a contiguous tensor; None if it holds anything but 0 and 1."""
     powers = 2 ** torch.arange(8, device=x.device, dtype=x.dtype)
     packed = []
     for part in x.flatten().split(CHUNK):
@@ -173,7 +171,7 @@ def pack(x: Tensor) -> Bits | None:
 
 
 def _packed(values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
-    """The same with spikes as bits, where no other value is a view of them."""
+    """Pack spikes as bits, unless another value is a view of them."""
     owners = Counter(place for place, _ in _storages(values))
 
     def packed(value: Any) -> Any:
@@ -185,13 +183,13 @@ def _packed(values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
 
 
 def _unpacked(kept: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
-    """The values anew: in-place operations on them change nothing that is kept; what shares memory shares it still."""
+    """Copy the values, so that in-place operations do not change what is kept; shared memory stays shared."""
     copied = zip(kept, copy.deepcopy(list(kept.values())), strict=True)
     return {node: value.unpacked() if isinstance(value, Bits) else value for node, value in copied}
 
 
 def _storages(values: dict[fx.Node, Any]) -> list[tuple[int, int]]:
-    """Where the memory of every tensor in them is, also in lists and tuples, and how many bytes it has."""
+    """Return address and bytes of the memory of every tensor, also inside lists and tuples."""
     found: list[tuple[int, int]] = []
 
     def note(leaf: Any) -> None:

@@ -1,8 +1,8 @@
-"""What spikes of height 1 ask of the layers around them: weights, biases and statistics in the neurons' own units.
+"""Rescaling for spikes of height 1: weights, biases and statistics in the units of the neurons.
 
-An activation that stands for a ReLU gives at most 1 where the ReLU gave up to its height ``h``, the threshold. The network
-computes the same when whatever follows receives ``h`` times as much: the weights behind are multiplied by ``h``, or, where an
-addition brings the activation together with the output of a layer, that layer's output is divided by ``h``.
+An activation that replaces a ReLU outputs at most 1 where the ReLU reached its height ``h``, the threshold. The network
+computes the same if the following layer receives ``h`` times as much: its weights are multiplied by ``h``. Where the
+activation is added to the output of a layer, that output is divided by ``h`` instead.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ INVARIANT: tuple[Any, ...] = SAMPLE_NORMS.modules
 
 
 def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
-    """A body that computes the same when each activation ``name`` gives ``1 / heights[name]`` times what it gave.
+    """Rescale a body so that it computes the same when each activation ``name`` outputs ``1 / heights[name]`` times as much.
 
     Arguments:
-        body: what `robustsnn.conversion.trace` makes: one activation module per place; left untouched.
+        body: a result of `robustsnn.conversion.trace`, with one activation module per place; not changed.
         heights: by module path, greater than 0.
 
     Raises:
-        ValueError: a forward pass that cannot be followed, or an operation whose input would have to be in the ANN's units.
+        ValueError: the body cannot be traced, or an operation needs its input in the units of the ANN.
     """
     shared = {name: name for name in heights}
     while True:
@@ -47,8 +47,8 @@ def scaled(body: nn.Module, heights: Mapping[str, float]) -> Scaled:
 
 @torch.no_grad()
 def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float, repeats: int = 1) -> dict[str, float]:
-    """By activation of a traced body, the largest over the batches of the percentile of what it receives, each sample shown
-    ``repeats`` times; the mean of the others for one that receives nothing above 0."""
+    """Return, per activation of a traced body, the maximum over batches of the percentile of its input, with each sample
+    repeated ``repeats`` times. An activation that receives nothing above 0 gets the mean of the others."""
     found: dict[str, float] = {}
     fresh = view(body).eval()
     for name, module in fresh.named_modules():
@@ -65,27 +65,27 @@ def heights_of(body: nn.Module, batches: Iterable[Tensor], percentile: float, re
 
 
 class _Together(Exception):
-    """Two activations that are added without weights in between: they have to share a height."""
+    """Two activations are added without weights in between and must share a height."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
 
 
 class Scaled:
-    """A body in the units of its neurons, which a walk over its graph changes on the way.
+    """A body in the units of its neurons; walking over its graph rescales it.
 
     Arguments:
-        body: whose weights and statistics are made to fit activations of height 1.
-        heights: of every activation; of those that are added, the same.
+        body: its weights and statistics are changed to fit activations of height 1.
+        heights: of every activation; equal for activations that are added.
     """
 
     @torch.no_grad()
     def __init__(self, body: nn.Module, heights: dict[str, float]) -> None:
         self.body, self.heights = body, heights
-        self.units: dict[str, float] = {}  # by activation, what its input has to be multiplied by to be that of the ANN
-        self.found: dict[fx.Node, float] = {}  # likewise of every value
-        self.sizes: set[fx.Node] = set()  # what follows from shapes alone
-        self.taken: dict[int, tuple[float, str]] = {}  # by layer, what it took in at its first place, and whose height it is
+        self.units: dict[str, float] = {}  # per activation: factor from its input to that of the ANN
+        self.found: dict[fx.Node, float] = {}  # the same for every value
+        self.sizes: set[fx.Node] = set()  # values that depend on shapes only
+        self.taken: dict[int, tuple[float, str]] = {}  # per layer: height absorbed at its first place, and its activation
         self.modules = dict(self.body.named_modules(remove_duplicate=False))
         graph = followed(view(self.body).eval())
         self.calls = Counter(id(self.modules[str(n.target)]) for n in graph.nodes if n.op == "call_module")
@@ -102,7 +102,7 @@ class Scaled:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Of neurons, or of a staircase, in the units of what they receive; these are the ANN's almost everywhere."""
+        """Thresholds of neurons or staircases in the units of their input, which mostly equal those of the ANN."""
         return {name: height / self.units[name] for name, height in self.heights.items()}
 
     def _visit(self, node: fx.Node) -> float:
@@ -113,7 +113,7 @@ class Scaled:
         if node.target in PRODUCTS.calls and len(active) == 1:
             return self._product(node, active[0]) if own else self.found[active[0]]
         moved = node.target in SUMS.calls and any(isinstance(a, int | float) and a for a in node.args)
-        if own or moved:  # tensors of its own, such as those of a functional layer, or a constant that is added
+        if own or moved:  # own tensors, as in a functional layer, or an added constant
             self._plain(node, *active)
         return self._agreed(node, active)
 
@@ -130,7 +130,7 @@ class Scaled:
         return height
 
     def _product(self, node: fx.Node, source: fx.Node) -> float:
-        """By a learned number, such as the weight of a branch, which takes the height in; or by any other, which keeps it."""
+        """Handle a product: a learned number, such as the weight of a branch, absorbs the height; any other keeps it."""
         height = self.found[source]
         other = next(factor for factor in node.all_input_nodes if factor is not source)
         if other.target is operator.getitem and len(other.users) == 1 and isinstance(other.args[1], int):
@@ -142,7 +142,7 @@ class Scaled:
         return height
 
     def _agreed(self, node: fx.Node, active: list[fx.Node]) -> float:
-        """The unit of all values that an addition or concatenation brings together."""
+        """Return the common unit of all values in an addition or concatenation."""
         common = next((self.found[source] for source in active if self.found[source] != 1), 1.0)
         for source in active:
             if self.found[source] == common or (self.found[source] == 1 and self._divide(source, common)):
@@ -155,7 +155,7 @@ class Scaled:
         return common
 
     def _activation(self, node: fx.Node) -> str:
-        """The activation whose output a value is, reshaped or pooled at most; empty where there is none."""
+        """Return the activation whose output a value is, possibly reshaped or pooled; empty if there is none."""
         while node.op != "placeholder" and self.found[node] != 1:
             if node.op == "call_module" and str(node.target) in self.heights:
                 return str(node.target)
@@ -166,7 +166,7 @@ class Scaled:
         return ""
 
     def _divide(self, node: fx.Node, height: float) -> bool:
-        """Let the layer that made a value give ``1 / height`` times as much; False where it has other readers."""
+        """Divide the output of the layer that made a value by ``height``; return False if it has other readers."""
         chain = [node]
         while node.op == "call_module" and len(node.users) == 1:
             module = self.modules[str(node.target)]
@@ -188,7 +188,7 @@ class Scaled:
         return True
 
     def _receive(self, node: fx.Node, module: nn.Module, source: fx.Node) -> None:
-        """Let a layer take the height of its input in; one that works in several places takes in the same in all of them."""
+        """Let a layer absorb the height of its input; a layer in several places must absorb the same in all of them."""
         height, (before, whose) = self.found[source], self.taken.get(id(module), (0.0, ""))
         if not before:
             self.taken[id(module)] = height, self._activation(source)
@@ -198,7 +198,7 @@ class Scaled:
         elif before != height:
             if whose and (name := self._activation(source)):
                 raise _Together(whose, name)
-            raise ValueError(f"layer {node.target!r} works in several places, in different units: {_REMEDY}")
+            raise ValueError(f"layer {node.target!r} is used in several places with different units: {_REMEDY}")
 
     def _check_own(self, node: fx.Node, module: nn.Module) -> None:
         if isinstance(module, WeightLayer) and module._parameters.get("weight") is None:
@@ -210,7 +210,7 @@ class Scaled:
             raise ValueError(f"layer {node.target!r} shares its weights with another one: {_REMEDY}")
 
     def _plain(self, node: fx.Node, *sources: fx.Node) -> None:
-        """Refuse what needs its inputs in the units of the ANN."""
+        """Raise ValueError if an operation needs its inputs in the units of the ANN but receives others."""
         if any(self.found[source] != 1 for source in sources):
             what = "the output" if node.op == "output" else f"{getattr(node.target, '__name__', node.target)} ({node.name})"
             raise ValueError(f"{what} needs its input in the units of the ANN: {_REMEDY}")
@@ -220,11 +220,11 @@ _REMEDY = "put a convolution or linear layer in between, or convert with batch_n
 
 
 def _take(module: nn.Module, height: float) -> None:
-    """Let a layer receive ``1 / height`` times what it did, and give the same."""
+    """Let a layer receive ``1 / height`` times its input and compute the same output."""
     if isinstance(module, WeightLayer):
         module.weight *= height
     elif isinstance(module, INVARIANT):
-        eps = torch.finfo(torch.float32).eps if module.eps is None else module.eps  # an RMSNorm may be given none
+        eps = torch.finfo(torch.float32).eps if module.eps is None else module.eps  # RMSNorm allows None
         module.eps = eps / height**2
     elif isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
         module.running_mean /= height

@@ -1,4 +1,4 @@
-"""What conversion does with each step of a forward pass: neurons for ReLU, what is kept, what is refused and the remedy."""
+"""What conversion does with each step of a forward pass: it becomes neurons, stays, or is rejected with a remedy."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ _DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
 
 
 def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tuple[str, nn.Module | None]:
-    """What becomes of a step, and the module that takes its place, if any. Raises ValueError: it cannot be converted; the line
-    names it and the remedy."""
+    """Return what becomes of a step, and its replacement module, if any. Raises ValueError if it cannot be converted."""
     kind, what = kind_of(node, module), _named(node, module)
     if kind is RELU:
         return "spiking neurons" + ("" if module else ", made a module from a functional activation"), nn.ReLU()
@@ -36,25 +35,25 @@ def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tu
         arguments = dict(zip(("p",), node.args[1:2], strict=False)) | {k: v for k, v in node.kwargs.items() if k == "p"}
         return "kept: made a module from functional dropout", _DROPOUTS[node.target](**arguments)  # type: ignore[index]
     if isinstance(module, nn.SyncBatchNorm):
-        raise ValueError(f"{what} runs in several processes: load the weights into a network with plain batch norms")
+        raise ValueError(f"{what} needs several processes: load the weights into a network with plain batch norms")
     if isinstance(module, _BatchNorm) and module.running_mean is None:
         raise ValueError(
-            f"{what} normalises by the batch itself, into which time is folded: train it with track_running_stats=True"
+            f"{what} normalises by batch statistics, which mix time steps: train it with track_running_stats=True"
         )
     if kind is MAX_POOLS and "max_pool" not in allow:
         raise ValueError(
-            f"{what} is a max-pool, which loses the rate of spikes: use an average pool, or pass allow={{'max_pool'}} to "
-            "keep it (the logical or of the spikes)"
+            f"{what} is a max-pool, which does not preserve firing rates: use an average pool, or pass allow={{'max_pool'}} "
+            "to keep it (logical OR of the spikes)"
         )
     if kind is None and module:
         raise ValueError(
-            f"{what} cannot be converted: a spiking neuron stands for ReLU only; "
-            "replace it by nn.ReLU (or, if it is linear, by convolution, linear, norm or average pool) and train again"
+            f"{what} cannot be converted: a spiking neuron can replace only a ReLU; "
+            "use nn.ReLU (or, if it is linear, a convolution, linear layer, norm or average pool) and train again"
         )
     if kind is None:
         raise ValueError(
-            f"{what} cannot be converted: a spiking network is made of ReLU, "
-            "convolutions, linears, norms, average pools, additions, concatenations and reshapes; express it by those"
+            f"{what} cannot be converted: a spiking network consists of ReLU, convolutions, linear layers, norms, average "
+            "pools, additions, concatenations and reshapes; express it by those"
         )
     if kind is SAMPLE_NORMS:
         return kind.becomes, None
@@ -62,7 +61,7 @@ def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tu
 
 
 def check_products(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:
-    """Raises ValueError: activations are multiplied with each other, or divided by. Of spikes, this is another function: the
+    """Raise ValueError if activations are multiplied with each other or divided by. For spikes this is another function: the
     square of a spike is the spike."""
     spiking: set[fx.Node] = set()
     for node in graph.nodes:
@@ -72,20 +71,20 @@ def check_products(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:
             spiking.add(node)
         if kind in LINEAR_IN_EACH and _factors(node, kind, active) > 1:
             raise ValueError(
-                f"{_named(node, module)} multiplies activations with each other, or divides by them, which is not linear: of "
-                "spikes it would be another function; leave it out, or multiply by a weight, and train again"
+                f"{_named(node, module)} multiplies activations with each other, or divides by them, which spikes cannot "
+                "represent: remove it, or multiply by a weight, and train again"
             )
 
 
 def _factors(node: fx.Node, kind: Kind | None, active: Collection[fx.Node]) -> int:
-    """How many factors come from activations; to be divided by them counts as two."""
+    """Return the number of factors that are activations; a division by one counts as two."""
     given = [*node.args, *node.kwargs.values()]
     parts = [part for value in given for part in (value if isinstance(value, list | tuple) else [value])]
     return sum(2 if kind is QUOTIENTS and place else 1 for place, part in enumerate(parts) if part in active)
 
 
 def owner(node: fx.Node) -> str:
-    """The path of the module in whose forward pass a node stands."""
+    """Return the path of the module whose forward pass contains a node."""
     stack = node.meta.get("nn_module_stack") or {}
     return str(next(reversed(stack.values()))[0]) if stack else ""
 

@@ -1,4 +1,4 @@
-"""One table of the operations that networks are made of: what conversion makes of them, and what energy and scaling know."""
+"""One table of the operations in networks, which conversion, energy estimates and rescaling share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from robustsnn.models.layers import WeightLayer
 
 @dataclass(frozen=True)
 class Kind:
-    """Operations that are alike.
+    """A group of similar operations.
 
     Arguments:
-        name: as people call them.
-        becomes: what conversion makes of them.
-        modules: those that are layers.
-        calls: those that are functions, and the names of those that are methods of a tensor.
+        name: common name.
+        becomes: what conversion does with them.
+        modules: layer types.
+        calls: functions, and names of tensor methods.
     """
 
     name: str
@@ -38,7 +38,7 @@ RELU = Kind(
     frozenset({F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}),
 )
 CLAMPS: frozenset[Any] = frozenset({torch.clamp, torch.clamp_min, torch.clip, "clamp", "clamp_min", "clip"})
-"""A ReLU, where the lower bound is 0 and there is no upper one."""
+"""A ReLU if the lower bound is 0 and there is no upper bound."""
 
 WEIGHTS = Kind(
     "convolutions and linear layers",
@@ -153,14 +153,14 @@ KINDS = (
     SIZES,
     MAX_POOLS,
 )
-"""All that conversion knows; anything else is refused."""
+"""All operations that conversion supports; it rejects any other."""
 CALLS: frozenset[Any] = frozenset[Any]().union(CLAMPS, *(kind.calls for kind in KINDS))
 LINEAR_IN_EACH = (WEIGHTS, PRODUCTS, QUOTIENTS)
-"""Of several factors that come from spikes, they would be a product of spikes."""
+"""Operations that must have at most one factor from spikes: otherwise they are products of spikes."""
 
 
 def kind_of(node: fx.Node, module: nn.Module | None) -> Kind | None:
-    """What a step of a forward pass is; None for what conversion does not know, and for what is no operation."""
+    """Return the kind of a step of a forward pass; None if conversion does not support it or it is not an operation."""
     if node.op == "call_module":
         return next((kind for kind in KINDS if isinstance(module, kind.modules)), None)
     if node.op not in ("call_function", "call_method"):

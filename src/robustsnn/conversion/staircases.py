@@ -1,4 +1,4 @@
-"""From a trained ANN to the same ANN in the levels that a spiking network of T steps has."""
+"""Quantisation of a trained ANN to the activation levels of a spiking network with T steps."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def staircase(
     allow: Collection[str] = (),
     limit: int = 11,
 ) -> nn.Module:
-    """A copy of an ANN with `QCFS` in the place of every ReLU: the network of T = ``levels`` steps at the cost of an ANN.
+    """Copy an ANN with `QCFS` in place of every ReLU: the network of T = ``levels`` steps at the cost of an ANN.
 
-    A staircase rises to the percentile of what its ReLU receives. It gives at most 1, so the layers behind receive it scaled
-    along: for many levels and percentile 100 the copy computes what the ANN does on these images.
+    Each staircase rises to the percentile of its ReLU's input. Its output is at most 1, so the layers behind are rescaled:
+    with many levels and percentile 100, the copy computes what the ANN does on these images.
 
     Arguments:
-        ann, data, allow, limit: as `robustsnn.convert` takes them; the ANN is trained, and left untouched.
-        levels: of every staircase, the T that the spiking network will have.
+        ann, data, allow, limit: as for `robustsnn.convert`; the ANN is trained and is not changed.
+        levels: levels of every staircase, the T of the later spiking network.
         percentile: in (0, 100].
 
     Raises:
-        ValueError: what `convert` refuses, or a network whose layers cannot take the scale in.
+        ValueError: `convert` cannot convert the ANN, or its layers cannot be rescaled.
 
-    Source: the activation of Bu et al. 2022, its thresholds found as conversion finds those of neurons.
+    Source: the activation of Bu et al. 2022, with thresholds calibrated as in conversion.
     """
     used = first_batches(data, limit, ann)
     body, _ = trace(copied(ann), allow)
@@ -45,7 +45,7 @@ def staircase(
 
 
 def climbing(body: nn.Module, levels: int, thresholds: Mapping[str, float] = {}) -> nn.Module:
-    """A body over the same tensors with a `QCFS` in the place of every ``nn.ReLU``; by path, the thresholds that are not 1."""
+    """Return a view with a `QCFS` in place of every ``nn.ReLU``; ``thresholds`` lists, by path, those that are not 1."""
 
     def step(name: str, module: nn.Module) -> nn.Module | None:
         return QCFS(levels, thresholds.get(name, 1.0)).train(module.training) if isinstance(module, nn.ReLU) else None

@@ -1,4 +1,4 @@
-"""From any ANN to a body with one ``nn.ReLU`` module per activation, and an account of what was done with every layer."""
+"""Tracing: any ANN becomes a body with one ``nn.ReLU`` module per activation, with a record of what was done to each layer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CHECKS: set[Any] = {
     torch._assert, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.getitem, getattr,
     len, "dim", "size",
 }  # fmt: skip
-"""What is no part of the computation where only an assertion reads it."""
+"""Operations to drop if only an assertion reads them."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one layer: ``place`` (module path), ``kind`` and ``action``; ``origin`` is its place in the ANN."""
+    """What became of a layer: ``place`` (module path), ``kind``, ``action``, and ``origin``, its place in the ANN."""
 
     place: str
     kind: str
@@ -37,21 +37,21 @@ class Layer:
 
 
 def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple[Layer, ...]]:
-    """A body over the tensors of ``ann`` with one ``nn.ReLU`` module per activation (also in the place of a `QCFS`).
+    """Return a body over the tensors of ``ann`` with one ``nn.ReLU`` module per activation, `QCFS` included.
 
-    Where every activation of ``ann`` already is an ``nn.ReLU`` module used once, the body is a view of ``ann`` itself;
-    otherwise it is a ``torch.fx.GraphModule`` in which functional, method and reused activations (and functional dropout)
-    have become modules. Parameters and buffers keep their names either way.
+    If every activation already is an ``nn.ReLU`` module that is used once, the body is a view of ``ann``. Otherwise it is a
+    ``torch.fx.GraphModule`` in which functional, method and reused activations (and functional dropout) are modules.
+    Parameters and buffers keep their names in both cases.
 
     Arguments:
-        ann: any module of ReLU, convolutions, linears, norms, average pools, additions, concatenations and reshapes.
-        allow: ``{"max_pool"}`` admits max-pooling, which on spikes becomes a logical or.
+        ann: any module of ReLU, convolutions, linear layers, norms, average pools, additions, concatenations and reshapes.
+        allow: ``{"max_pool"}`` allows max-pooling, which becomes a logical OR on spikes.
 
     Returns:
-        The body, and the account of every layer in the order of execution.
+        The body, and what became of every layer in execution order.
 
     Raises:
-        ValueError: the forward pass cannot be followed, or a layer cannot be converted; the line names it and the remedy.
+        ValueError: the body cannot be traced, or a layer cannot be converted; the message names it and a remedy.
     """
     if unknown := set(allow) - {"max_pool"}:
         raise ValueError(f"allow={sorted(unknown)}: only 'max_pool' can be allowed")
@@ -85,7 +85,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
                 layers.append(Layer(str(node.target), type(replacement).__name__, action))
     changed |= _drop_spare_names(tree, {str(node.target) for node in graph.nodes if node.op == "call_module"}, modules)
     if not any(layer.action.startswith("spiking") for layer in layers):
-        raise ValueError(f"{type(ann).__name__} has no ReLU: there is nothing that could become a spiking neuron")
+        raise ValueError(f"{type(ann).__name__} has no ReLU that could become a spiking neuron: use nn.ReLU activations")
     if not changed:
         return tree, tuple(layers)
     _hold_constants(graph, evaluated, tree)
@@ -94,18 +94,18 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
 
 
 def rectified(ann: nn.Module) -> nn.Module:
-    """A view in which every `QCFS` is the ReLU that it rounds."""
+    """Return a view in which every `QCFS` is a ReLU."""
     return rewire(ann, lambda _, module: nn.ReLU().train(module.training) if isinstance(module, QCFS) else None)
 
 
 def module_of(tree: nn.Module, graph: fx.Graph) -> fx.GraphModule:
-    """A module that runs ``graph`` on the very tree it was traced from, spare parts and unsaved buffers included."""
+    """Return a module that runs ``graph`` on the tree it was traced from, with unused modules and unsaved buffers."""
     traced = fx.GraphModule(tree, graph)
     for containers in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set", "training"):
         traced.__dict__[containers] = tree.__dict__[containers]
     kind: Any = type(traced)
-    del kind.__call__  # fx's own prints a traceback on every error; this falls back to that of nn.Module
-    kind.__deepcopy__ = _deepcopy  # fx's own forgets what the graph does not call
+    del kind.__call__  # fx's own prints a traceback on every error; use that of nn.Module
+    kind.__deepcopy__ = _deepcopy  # fx's own drops what the graph does not call
     return traced
 
 
@@ -117,11 +117,11 @@ def _deepcopy(traced: fx.GraphModule, memo: dict[int, Any]) -> fx.GraphModule:
 
 
 def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, nn.Module]) -> bool:
-    """One activation module may have several names; keep those that the graph calls."""
+    """Keep only the names of an activation module that the graph calls; a module may have several."""
     used = {id(modules[name]) for name in called if name in modules}
 
     def place(name: str) -> tuple[int, str]:
-        """Where a name leads to: blocks, too, may have several."""
+        """Return the parent module and last name of a path; blocks may have several names, too."""
         parent, _, last = name.rpartition(".")
         return id(tree.get_submodule(parent)), last
 
@@ -137,7 +137,7 @@ def _drop_spare_names(tree: nn.Module, called: set[str], modules: Mapping[str, n
 
 
 def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:
-    """Neurons give a new tensor, so whoever reads the input of an in-place activation later must read its output."""
+    """Let later readers of the input of an in-place activation read its output, since neurons return a new tensor."""
     changed = False
     order = {node: i for i, node in enumerate(graph.nodes)}
     for node in graph.nodes:
@@ -153,7 +153,7 @@ def _read_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def _call_norms(graph: fx.Graph, tree: nn.Module) -> bool:
-    """Batch norms that write out their forward pass (as in timm) become torch's own, which follow the train/eval flags."""
+    """Replace batch norms that write out their forward pass (as in timm) by torch's own, which follow train/eval mode."""
     changed = False
     for node in list(graph.nodes):
         place = owner(node)
@@ -171,7 +171,7 @@ def _call_norms(graph: fx.Graph, tree: nn.Module) -> bool:
 
 
 def _hold_constants(graph: fx.Graph, traced: nn.Module, tree: nn.Module) -> None:
-    """Tensors that are neither parameter nor buffer, such as those made in the forward pass, become unsaved buffers."""
+    """Store tensors that are neither parameter nor buffer, such as those made in the forward pass, as unsaved buffers."""
     for node in graph.nodes:
         parent, _, name = str(node.target).rpartition(".")
         if node.op == "get_attr" and name not in (own := tree.get_submodule(parent))._parameters | own._buffers:
@@ -181,14 +181,14 @@ def _hold_constants(graph: fx.Graph, traced: nn.Module, tree: nn.Module) -> None
 
 
 def put_at(tree: nn.Module, place: str, module: nn.Module) -> None:
-    """Let a module stand at a path, with the flag of the module that it belongs to."""
+    """Put a module at a path, with the train/eval flag of its parent."""
     parent, _, name = place.rpartition(".")
     holder = tree.get_submodule(parent)
     holder._modules[name] = module.train(holder.training)
 
 
 def _put(tree: nn.Module, node: fx.Node, module: nn.Module, place: str | None = None) -> None:
-    """Let ``node`` call ``module`` at ``place``, or under a fresh name in or beside its owner."""
+    """Let ``node`` call ``module`` at ``place``, or under a new name in or next to its owner."""
     if place is None:
         beside = f"{node.target}_" if node.op == "call_module" else f"{owner(node)}." if owner(node) else ""
         taken = {name for name, _ in tree.named_modules(remove_duplicate=False)}
