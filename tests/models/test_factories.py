@@ -90,7 +90,7 @@ def test_the_global_generator_is_left_alone_even_where_the_factory_fails(ann):
         ("mynets:number", r"mynets has no factory 'number'"),
         ("mynets:picky", r"cannot be made with no arguments: .*width 3 is odd"),
         ("mynets:broken", r"cannot be made with no arguments: .*lost"),
-        ("mynets:text", r"makes a str, not an nn\.Module"),
+        ("mynets:text", r"returns a str: let it return an nn\.Module"),
     ],
 )
 def test_what_cannot_be_made_is_refused_with_what_to_do(ann, complaint):

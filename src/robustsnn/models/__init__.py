@@ -1,4 +1,4 @@
-"""Plain ANN bodies. They know nothing of spikes: `robustsnn.convert` makes a spiking network of any of them."""
+"""ANN bodies without spikes, which `robustsnn.convert` can convert to spiking networks."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "wideresnet28_2": partial(wideresnet, 28, 2),
     "wideresnet28_4": partial(wideresnet, 28, 4),
 }
-"""Architectures by name; each takes classes, size, channels, mean, std, width and options of its own."""
+"""Architectures by name; each takes classes, size, channels, mean, std, width and its own options."""
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"ReLU": nn.ReLU, "QCFS": QCFS}
-"""What may stand in the activation slots of a body."""
+"""Activations that a body can have."""
 
 
 def create(
@@ -51,18 +51,18 @@ def create(
     activation: str = "ReLU()",
     **options: Any,
 ) -> nn.Module:
-    """An untrained ANN body by name; its weights depend on the arguments alone.
+    """Create an untrained ANN body by name; its weights depend only on the arguments.
 
     Arguments:
         name: one of `MODELS`.
-        classes, size, channels: what the images are like.
-        mean, std: normalisation of pixels in ``[0, 1]``, built into the network.
+        classes, size, channels: number of classes, height (= width) and channels of the images.
+        mean, std: normalisation of pixels in ``[0, 1]``, part of the network.
         seed: of the initial weights.
-        activation: what stands in every activation slot, such as ``"QCFS(levels=4)"``.
-        options: what else the architecture takes.
+        activation: used in every activation slot, such as ``"QCFS(levels=4)"``.
+        options: further options of the architecture.
 
     Raises:
-        ValueError: an unknown name or option, or a value out of range.
+        ValueError: a name or option is unknown, or a value is out of range.
 
     >>> import torch
     >>> create("digits", classes=10, size=8, channels=1)(torch.zeros(2, 1, 8, 8)).shape
@@ -73,7 +73,7 @@ def create(
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for option in options:
         if option not in known and not takes_any:
-            raise ValueError(f"model {name!r}: no option {option!r}, {nearest(option, known)}")
+            raise ValueError(f"model {name!r} has no option {option!r}: {nearest(option, known)}")
     with randomness(seed, "initial weights"):  # torch's constructors draw weights of their own
         try:
             body = architecture(classes=classes, size=size, channels=channels, mean=mean, std=std, **options)

@@ -1,4 +1,4 @@
-"""What all bodies share: normalisation as a layer, and initial weights from an explicit generator."""
+"""Parts that all bodies share: normalisation as a layer, and initial weights from an explicit generator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from robustsnn.seeds import generator
 from robustsnn.types import Images, Logits
 
 WIDEST, DEEPEST = 2**16, 2000
-"""The most channels, pixels a side or classes, and layers, that a body may have: beyond, it is a mistake or an attack."""
+"""Largest number of channels, pixels per side or classes, and of layers, in a body: larger values are mistakes or attacks."""
 
 
 class Normalize(nn.Module):
-    """``(x - mean) / std`` per channel, so that everyone outside the network, attacks included, sees pixels in ``[0, 1]``.
-    Raises ValueError: statistics of another length than the images' channels, or a standard deviation that is not positive."""
+    """``(x - mean) / std`` per channel, so that code outside the network, attacks included, sees pixels in ``[0, 1]``. Raises
+    ValueError if mean and std differ in length or a standard deviation is not positive."""
 
     mean: Tensor
     std: Tensor
@@ -33,13 +33,13 @@ class Normalize(nn.Module):
         if x.dim() != 4 or x.shape[1] != len(self.mean):
             raise ValueError(
                 f"images must be [N, {len(self.mean)}, H, W] for this network, not {list(x.shape)}: "
-                "give images with that many channels or build the network for yours"
+                "use images with that many channels, or build the network for yours"
             )
         return (x - self.mean) / self.std
 
 
 class Body(nn.Module):
-    """``normalize -> features -> classifier``: the shape of every body of this package."""
+    """``normalize -> features -> classifier``: the structure of every body in this package."""
 
     def __init__(self, normalize: Normalize, features: nn.Sequential, classifier: nn.Sequential) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class Body(nn.Module):
 
 
 def normalization(classes: int, size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalize:
-    """The normalisation of a body, once its arguments make sense; single statistics hold for all channels. Raises ValueError:
-    fewer than two classes, no channels or pixels, or statistics that do not fit the channels."""
+    """Return the normalisation of a body; single statistics apply to all channels. Raises ValueError for fewer than two
+    classes, no channels or pixels, or statistics that do not match the channels."""
     if classes < 2 or channels < 1 or size < 1:
         raise ValueError(f"a network needs classes >= 2, channels and size >= 1, not {classes}, {channels}, {size}")
     if max(classes, channels, size) > WIDEST:
@@ -65,7 +65,7 @@ def normalization(classes: int, size: int, channels: int, mean: Sequence[float],
 
 
 def initialise(body: nn.Module, seed: int) -> None:
-    """Draw initial weights that depend on the seed alone: Kaiming-normal fan-out convolutions, uniform linear layers."""
+    """Set initial weights from the seed: Kaiming-normal (fan-out) convolutions, uniform linear layers."""
     rng = generator(seed, "initial weights")
     for module in body.modules():
         if any(weight.is_meta for weight in module.parameters(recurse=False)):
@@ -82,9 +82,9 @@ def initialise(body: nn.Module, seed: int) -> None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """A number of channels times a width factor, at least 1. Raises ValueError: a width that is not positive."""
+    """Return ``channels * width``, at least 1. Raises ValueError if the width is not positive or too large."""
     if not width > 0:
-        raise ValueError(f"width must be greater than 0, not {width}; 1 is the published size")
+        raise ValueError(f"width must be greater than 0, not {width}; the published size is 1")
     if channels * width > WIDEST:
         raise ValueError(f"a layer may be {WIDEST} wide at most, not {channels} * {width:g}: use a smaller width")
     return max(1, round(channels * width))
@@ -94,12 +94,12 @@ WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d
 
 
 def weight_layers(net: nn.Module) -> dict[str, WeightLayer]:
-    """The convolutions and linear layers of a network by module path: those whose ``weight`` maps inputs to outputs."""
+    """Return the convolutions and linear layers of a network, by module path."""
     return {name: module for name, module in net.named_modules() if isinstance(module, WeightLayer)}
 
 
 def weight_of(layer: WeightLayer) -> Tensor:
-    """Its weight as a forward pass would use it now, also where a hook computes it before every call."""
+    """Return a layer's weight as the next forward pass would use it, also if a hook computes it."""
     for hook in layer._forward_pre_hooks.values():
         if "weight" in (getattr(hook, "name", None), getattr(hook, "_tensor_name", None)):
             hook(layer, ())
@@ -107,7 +107,7 @@ def weight_of(layer: WeightLayer) -> Tensor:
 
 
 def baked(net: nn.Module) -> nn.Module:
-    """A view whose convolutions and linear layers hold the weights that they would compute."""
+    """Return a view whose convolutions and linear layers store the weights that they would compute."""
     layers = weight_layers(net).items()
     return with_tensors(
         net, {f"{name}.weight": weight_of(layer).detach() for name, layer in layers if "weight" not in layer._parameters}
@@ -115,13 +115,13 @@ def baked(net: nn.Module) -> nn.Module:
 
 
 def own_weights(net: nn.Module) -> dict[str, nn.Parameter]:
-    """Their weights, to be changed in place. Raises ValueError: a layer computes its weight, so that nothing would change."""
+    """Return the weights of convolutions and linear layers, to change in place. Raises ValueError if one is computed."""
     found = {}
     for name, layer in weight_layers(net).items():
         weight = layer._parameters.get("weight")
         if weight is None:
             raise ValueError(
-                f"layer {name!r} computes its weight from other tensors, which cannot be changed in place: call "
+                f"layer {name!r} computes its weight from other tensors, so it cannot be changed in place: call "
                 "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') first (prune.remove, remove_weight_norm)"
             )
         found[name] = weight

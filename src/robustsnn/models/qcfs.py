@@ -1,4 +1,4 @@
-"""An activation that already counts in spikes: quantised, clipped, shifted (QCFS)."""
+"""Quantization clip-floor-shift activation (QCFS): an ANN activation with the output levels of a spiking neuron."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class _Stairs(torch.autograd.Function):
-    """The equation of `QCFS`: only its input is kept, and every pass over memory is made once, which takes half the time."""
+    """The equation of `QCFS`; it saves only its input and makes single passes over memory, which halves the time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, threshold: Tensor, levels: int) -> Tensor:
@@ -31,16 +31,16 @@ class _Stairs(torch.autograd.Function):
 class QCFS(nn.Module):
     """``clip(floor(x * levels / threshold + 1/2) / levels, 0, 1)`` with a trained threshold (Bu et al. 2022).
 
-    A neuron with this threshold, soft reset and half a threshold at the start fires at exactly this rate over ``levels``
-    steps of constant input. The published output has height ``threshold``, this one, like a spike, 1: the layer behind makes
-    up for it. The gradient passes the floor as it is. Where training takes the threshold below 0.001, that counts instead.
+    A neuron with this threshold, soft reset and an initial potential of half a threshold fires at exactly this rate over
+    ``levels`` steps of constant input. The published output has height ``threshold``; this one has height 1, like a spike, and
+    the layer behind compensates. The gradient passes straight through the floor. A threshold below 0.001 counts as 0.001.
 
     Arguments:
         levels: number of steps of the staircase, at least 1.
-        threshold: the first one, greater than 0.
+        threshold: initial threshold, greater than 0.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is out of range.
 
     >>> QCFS(4, threshold=2.0)(torch.tensor([-1.0, 0.2, 0.3, 1.0, 9.0])).tolist()
     [0.0, 0.0, 0.25, 0.5, 1.0]
@@ -55,7 +55,7 @@ class QCFS(nn.Module):
 
     @property
     def lifted(self) -> Tensor:
-        """The threshold, or 0.001 where that is higher."""
+        """The threshold, at least 0.001."""
         return self.threshold.clamp_min(1e-3)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""ResNets and Wide ResNets (pre-activation) for small images, whose residual branches are mixed by two learned weights."""
+"""ResNets and pre-activation Wide ResNets for small images, with two learned mixing weights per residual block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustsnn.models.layers import DEEPEST, Body, normalization, scaled
 
 
 class Mix(nn.Module):
-    """``comb[0] * shortcut + comb[1] * residual``: two weights per block, both 0.5 at first, trained with the rest."""
+    """``comb[0] * shortcut + comb[1] * residual`` with two trained weights, both initially 0.5."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,14 +21,14 @@ class Mix(nn.Module):
 
     def forward(self, shortcut: Tensor, residual: Tensor) -> Tensor:
         given: Any = shortcut
-        if not isinstance(given, Tensor):  # torch.fx, which is to see the equation
+        if not isinstance(given, Tensor):  # torch.fx must trace the equation
             return self.comb[0] * given + self.comb[1] * residual  # type: ignore[no-any-return]
         return mixed(self.comb, shortcut, residual)
 
 
 class Block(nn.Module):
-    """conv-bn-ReLU-conv-bn, mixed with the shortcut, then ReLU (He et al. 2016a). The shortcut is a 1x1 convolution with
-    batch norm where shapes change."""
+    """conv-bn-ReLU-conv-bn, mixed with the shortcut, then ReLU (He et al. 2016a). If shapes change, the shortcut is a 1x1
+    convolution with batch norm."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Block(nn.Module):
 class PreactivationBlock(nn.Module):
     """bn-ReLU-conv-bn-ReLU-conv, mixed with the shortcut (Zagoruyko & Komodakis 2016).
 
-    Where shapes change, the shortcut is a 1x1 convolution of the first activation.
+    If shapes change, the shortcut is a 1x1 convolution of the first activation.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -82,16 +82,16 @@ def resnet(
     std: Sequence[float] = (0.5,),
     width: float = 1.0,
 ) -> Body:
-    """A ResNet of three stages of 16, 32 and 64 channels (He et al. 2016a, section 4.2).
+    """Return a ResNet with three stages of 16, 32 and 64 channels (He et al. 2016a, section 4.2).
 
     Arguments:
-        depth: ``6 n + 2`` layers for ``n`` blocks per stage; 20 and 32 are the published ones.
+        depth: ``6 n + 2`` layers for ``n`` blocks per stage; the published depths include 20 and 32.
         classes, size, channels: number of classes, height (= width) and channels of the images.
         mean, std: normalisation of the pixels, one value per channel or one for all.
         width: factor on all channels.
 
     Raises:
-        ValueError: a depth that is not ``6 n + 2``, or arguments out of range.
+        ValueError: the depth is not ``6 n + 2``, or an argument is out of range.
     """
     normalize, stages = normalization(classes, size, channels, mean, std), [scaled(c, width) for c in (16, 32, 64)]
     stem = [nn.Conv2d(channels, stages[0], 3, padding=1, bias=False), nn.BatchNorm2d(stages[0]), nn.ReLU()]
@@ -110,15 +110,15 @@ def wideresnet(
     std: Sequence[float] = (0.5,),
     width: float = 1.0,
 ) -> Body:
-    """A WideResNet of three stages of ``16, 32, 64`` times ``widen`` channels.
+    """Return a WideResNet with three stages of ``16, 32, 64`` times ``widen`` channels.
 
     Arguments:
         depth: ``6 n + 4`` layers for ``n`` blocks per stage.
-        widen: the widening factor of its name, as in WideResNet-16-4.
-        others: as of `resnet`.
+        widen: widening factor, as 4 in WideResNet-16-4.
+        others: as for `resnet`.
 
     Raises:
-        ValueError: a depth that is not ``6 n + 4``, or arguments out of range.
+        ValueError: the depth is not ``6 n + 4``, or an argument is out of range.
     """
     normalize, stages = normalization(classes, size, channels, mean, std), [scaled(c * widen, width) for c in (16, 32, 64)]
     first, last = scaled(16, width), stages[-1]
@@ -131,8 +131,7 @@ def wideresnet(
 def _blocks(
     kind: type[Block] | type[PreactivationBlock], inputs: int, stages: Sequence[int], what: str, depth: int, rest: int
 ) -> list[nn.Module]:
-    """The blocks of a residual network of ``6 n + rest`` layers, n in every stage; all stages but the first begin with a
-    stride of 2."""
+    """Return the blocks of a residual network with ``6 n + rest`` layers, n per stage; later stages start with stride 2."""
     if not 6 + rest <= depth <= DEEPEST or (depth - rest) % 6:
         fits = ", ".join(str(6 * n + rest) for n in (1, 2, 3, 5))
         raise ValueError(f"depth of a {what} must be 6 n + {rest} ({fits}, ...) and at most {DEEPEST}, not {depth}")

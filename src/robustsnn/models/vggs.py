@@ -1,4 +1,4 @@
-"""VGG bodies: convolution, batch norm and ReLU in a row, average pooling, linear layers."""
+"""VGG bodies: convolutions with batch norm and ReLU, average pools, and linear layers."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def vgg(
     std: Sequence[float] = (0.5,),
     width: float = 1.0,
 ) -> Body:
-    """A VGG of 3x3 convolutions.
+    """Return a VGG of 3x3 convolutions.
 
     Arguments:
         plan: channels of each convolution; ``"A"`` is a 2x2 average pool, ``"G"`` a global one.
         hidden: widths of the linear layers before the last one.
         classes, size, channels: number of classes, height (= width) and channels of the images.
-        dropout: after every hidden linear layer.
-        conv_bias: biases in the convolutions, which batch norm makes redundant.
+        dropout: probability after every hidden linear layer.
+        conv_bias: whether convolutions have a bias, which batch norm makes redundant.
         mean, std: normalisation of the pixels, one value per channel or one for all.
         width: factor on all channels and hidden widths.
 
     Raises:
-        ValueError: a plan with anything but positive channels, "A" and "G", or more pools than the size allows.
+        ValueError: the plan has entries other than positive channels, "A" and "G", or more pools than the size allows.
 
     >>> vgg([8, "A", 16], [32], classes=10, size=8, channels=1).classifier[1]
     Linear(in_features=256, out_features=32, bias=True)

@@ -1,4 +1,4 @@
-"""Networks by name: ``zoo:NAME`` comes with the package, ``hf://USER/NAME`` from the Hugging Face Hub."""
+"""Pretrained networks in the package: checkpoints that contain their recipe and report, named ``zoo:NAME``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "model.safetensors"
 
 
 def zoo() -> dict[str, Path]:
-    """The files of the networks, by name."""
+    """Return the files of the networks, by name."""
     return {file.stem: file for file in sorted(Path(__file__).parent.glob("*.safetensors"))}
 
 
@@ -24,10 +24,10 @@ def named(path: Path | str) -> bool:
 
 
 def located(path: Path | str) -> Path:
-    """Find the file of a checkpoint: a path stands for itself, a name is looked up, and downloaded where it is of the hub.
+    """Return the file of a path: the packaged file for ``zoo:NAME``, else the path itself.
 
     Raises:
-        ValueError: no such network.
+        ValueError: the zoo has no such network.
     """
     name = str(path)
     if name.startswith(HUB):
