@@ -1,4 +1,4 @@
-"""The one way in which this project writes a file, and reads tensors from one. Never pickle."""
+"""Writing files atomically, and reading and writing tensors without pickle."""
 
 import hashlib
 import os
@@ -17,25 +17,25 @@ PART = ".part"
 
 
 def cache_folder() -> Path:
-    """Where this project is to keep what it can make again: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``."""
+    """Return the folder for data that can be recreated: ``~/.cache/robustsnn``, or under ``XDG_CACHE_HOME``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustsnn"
 
 
 def usable_cache() -> Path:
-    """Where it keeps that: a folder for temporary files where there is no home, or none that can be written."""
+    """Return the cache folder if it can be written, else a folder for temporary files."""
     with suppress(OSError, RuntimeError):
         folder = cache_folder()
         there = next(each for each in (folder, *folder.parents) if each.exists())
-        with tempfile.TemporaryDirectory(dir=there):  # the one proof that something can be written
+        with tempfile.TemporaryDirectory(dir=there):  # the only reliable test for write access
             return folder
     return Path(tempfile.gettempdir()) / f"robustsnn-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment there is either the old one or the whole new one.
+    """Write a file so that at any moment either the old or the complete new content exists.
 
     Raises:
-        ValueError: the folder cannot be written; nothing is left behind.
+        ValueError: the folder cannot be written; no partial file remains.
     """
     temporary = None
     try:
@@ -56,25 +56,24 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path, hours: float = 0) -> None:
-    """Remove what a process that was killed while it wrote has left in a folder, where that is at least ``hours`` old: in a
-    folder that several share, another may be writing just now."""
+    """Remove partial files of killed processes that are at least ``hours`` old; others may still be writing newer ones."""
     for path in folder.glob(f".*{PART}"):
-        with suppress(FileNotFoundError):  # somebody else has just removed it, or is done with it
+        with suppress(FileNotFoundError):  # another process removed or finished it
             if time.time() - path.stat().st_mtime >= 3600 * hours:
                 path.unlink()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write named tensors and texts as a safetensors file, atomically."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # shares no memory
+    """Write named tensors and texts to a safetensors file, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # no shared memory
     write_atomic(path, serialise(plain, metadata=dict(metadata)))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors and texts. Nothing in it is executed.
+    """Read the tensors and texts of a safetensors file. Nothing in it is executed.
 
     Raises:
-        ValueError: no such file, or no safetensors file.
+        ValueError: the file does not exist or is not a safetensors file.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}: check the path, or make one with 'robustsnn run'")
@@ -82,11 +81,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}): it was cut short or is something else") from None
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}): check the path, or get it again") from None
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """A short text that changes with any name, type, shape or value."""
+    """Return a short text that changes with any name, type, shape or value."""
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""What every epoch of a training gave, and which of them training keeps."""
+"""Results of every training epoch, and the selection of the epoch that training keeps."""
 
 import math
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: mean loss, and accuracies in ``[0, 1]`` on the validation images and how many these are (0: not
-    known); what it took in seconds of the clock and of the processor, all threads of the first process together."""
+    """Results of one epoch: mean loss, accuracies in ``[0, 1]`` on ``images`` validation images (0: unknown), and wall-clock
+    and processor seconds, over all threads of the first process."""
 
     epoch: int
     loss: float
@@ -22,22 +22,22 @@ class Epoch:
 
 
 def read_history(values: Any, where: object) -> tuple[Epoch, ...]:
-    """Epochs as a file holds them.
+    """Parse epochs from a file's values.
 
     Raises:
-        ValueError: something else; ``where`` names its place in the line.
+        ValueError: the values are not epochs; ``where`` names their place in the message.
     """
     try:
         return tuple(Epoch(**value) for value in values)
     except TypeError as error:
-        raise ValueError(f"{where} holds no history of a training of this version ({error}): train again") from None
+        raise ValueError(f"{where} does not contain a training history of this version ({error}): train again") from None
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
-    """The epoch whose weights training keeps: the last one whose robust accuracy is within a standard error of the highest.
+    """Return the epoch whose weights training keeps: the last one within a standard error of the best robust accuracy.
 
-    Few validation images cannot tell epochs apart that differ by less, and the last of these had the smallest learning rate.
-    Without an error to go by, it is the first of the most robust, then most accurate.
+    With few validation images, smaller differences are not significant, and the last of these epochs had the lowest learning
+    rate. Without an error estimate, it is the first with the highest robust, then clean accuracy.
     """
     top = max(history, key=lambda e: (e.robust, e.clean))
     error = math.sqrt(top.robust * (1 - top.robust) / top.images) if top.images else 0.0

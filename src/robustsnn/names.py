@@ -1,4 +1,4 @@
-"""Named things: looked up with the nearest known name in the error, and written as the constructor call they are."""
+"""Named values: look them up with a hint at the nearest name, and parse them from constructor calls."""
 
 import ast
 import difflib
@@ -11,20 +11,20 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ValidationError
 
 BatchNorm = Literal["reestimate", "reset", "keep"]
-"""What conversion does to running statistics: found anew, (0, 1) as published, or kept."""
+"""What conversion does to running statistics: estimate them again, reset them to (0, 1) as published, or keep them."""
 Granularity = Literal["layer", "channel"]
-"""Whether a layer has one threshold, or each of its channels."""
+"""One threshold per layer, or per channel."""
 Rule = Literal["any", "last"]
-"""Which iterates of an attack are judged: every one (stronger and cheaper), or the last one (as published)."""
+"""Iterates of an attack that are judged: every one (stronger and cheaper), or only the last (as published)."""
 Precision = Literal["float32", "bfloat16"]
-"""In what convolutions and linears compute, in training and for attacks to follow; judging is done in float32."""
+"""Precision of convolutions and linear layers in training and attacks; images are always judged in float32."""
 
 Named = TypeVar("Named")
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {ast.Div: operator.truediv, ast.Mult: operator.mul}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an error line: the known name most like ``name``, then all of them."""
+    """Return a hint for an error message: the known name closest to ``name``, then all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
     meant = next((k for k in known if [k.lower()] == close), None)
@@ -32,7 +32,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(said: object, most: int | None = 200) -> str:
-    """An exception, or any text, on one line of at most ``most`` characters; its type, where it says nothing.
+    """Return an exception or text on one line of at most ``most`` characters, or its type if it is empty.
 
     >>> one_line(ValueError("one\\n  two"))
     'one two'
@@ -41,15 +41,15 @@ def one_line(said: object, most: int | None = 200) -> str:
 
 
 def is_toml(name: str) -> bool:
-    """Whether a text is the path of a file of recipes or protocols, and no name."""
+    """Return whether a text is the path of a recipe or protocol file instead of a name."""
     return name.lower().endswith(".toml")
 
 
 def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
-    """The entry ``name`` of a table of named things.
+    """Return the entry ``name`` of a table.
 
     Raises:
-        ValueError: no such name; the line gives the nearest known one.
+        ValueError: the name is unknown; the message suggests the nearest one.
     """
     if name not in table:
         raise ValueError(f"unknown {kind} {name!r}: {nearest(name, table)}")
@@ -57,12 +57,12 @@ def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
 
 
 def named(*kinds: Named) -> dict[str, Named]:
-    """A table of classes, each under its own name."""
+    """Return a table of classes by their names."""
     return {getattr(kind, "__name__", ""): kind for kind in kinds}
 
 
 def number(text: str | float) -> float:
-    """A number that may be written as a fraction.
+    """Return a number that may be written as a fraction.
 
     >>> number("8/255") == 8 / 255
     True
@@ -73,7 +73,7 @@ def number(text: str | float) -> float:
         over, fraction, under = text.partition("/")
         return float(over) / float(under) if fraction else float(over)
     except (ValueError, TypeError, ArithmeticError):
-        raise ValueError(f"{text!r} is no number: write 0.1 or a fraction such as 8/255") from None
+        raise ValueError(f"{text!r} is not a number: write 0.1 or a fraction such as 8/255") from None
 
 
 Number = Annotated[float, BeforeValidator(number)]
@@ -81,7 +81,7 @@ Number = Annotated[float, BeforeValidator(number)]
 
 
 def first_error(error: ValidationError) -> str:
-    """The first complaint of pydantic, as ``key: what``."""
+    """Return the first error of pydantic as ``key: message``."""
     first = error.errors(include_url=False, include_context=False)[0]
     said = first["msg"].removeprefix("Value error, ")
     key = ".".join(str(part) for part in first["loc"])
@@ -89,15 +89,15 @@ def first_error(error: ValidationError) -> str:
 
 
 def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:
-    """The value that ``text`` spells as a constructor call: names from ``table``, arguments literal or nested calls.
+    """Build a value from a constructor call in ``text``: names come from ``table``, arguments are literals or nested calls.
 
-    Nothing is evaluated: only calls of the table's names, numbers, strings, lists and fractions are read.
+    Nothing is evaluated: only calls of the table's names, numbers, strings, lists and fractions are parsed.
 
     >>> build("number", {"int": int, "max": max}, "max(int('3'), 8/2)")
     4.0
 
     Raises:
-        ValueError: an unknown name or field, a value out of range, or text that is no such call.
+        ValueError: a name or field is unknown, a value is out of range, or the text is not such a call.
     """
     unreadable = f"{kind} {text[:80]!r} cannot be read: write a name such as {next(iter(table))}(...)"
     try:
@@ -110,8 +110,7 @@ def build(kind: str, table: Mapping[str, Callable[..., Any]], text: str) -> Any:
 
 
 def spelled(value: Any) -> str:
-    """A value as `build` or `number` reads it; of a kind of frozen value, the call with every default, where fields that have
-    to be given stand alone.
+    """Return a value as `build` or `number` parses it; for a dataclass type, the call with its defaults and required fields.
 
     >>> from robustsnn.attacks import FGSM
     >>> spelled(FGSM), spelled(8 / 255), spelled(0.1)
@@ -145,12 +144,12 @@ def _value(kind: str, table: Mapping[str, Callable[..., Any]], node: ast.expr) -
             for k in keywords:
                 if isinstance(k.value, ast.Name) and k.value.id not in table:
                     meant = f"write {k.arg}={k.value.id!r} if it is a text; {nearest(k.value.id, table)}"
-                    raise ValueError(f"{k.arg} of {kind} {name} is the unknown {k.value.id}: {meant}")
+                    raise ValueError(f"{k.arg} of {kind} {name} is an unknown name {k.value.id}: {meant}")
             named = {k.arg: _value(kind, table, k.value) for k in keywords if k.arg}
             if len(named) < len(keywords):
-                raise ValueError(f"{kind} {name} is given an argument twice, or by **: name each of them once")
+                raise ValueError(f"{kind} {name} has an argument twice, or by **: name each argument once")
             return _call(kind, name, made, [_value(kind, table, a) for a in args], named)
-    raise ValueError(f"{kind} {ast.unparse(node)[:80]!r} cannot be read: only names, numbers and lists may stand there")
+    raise ValueError(f"{kind} {ast.unparse(node)[:80]!r} cannot be read: use only names, numbers and lists")
 
 
 def _call(kind: str, name: str, made: Callable[..., Any], args: list[Any], named: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What the processes of a computation tell each other."""
+"""Communication between the processes of a computation."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ Shared = TypeVar("Shared")
 
 
 def one_process(device: torch.device = torch.device("cpu")) -> lightning_fabric.Fabric:
-    """One process on a device."""
-    from lightning_fabric import Fabric  # takes a second, which what only looks or measures need not wait for
+    """Return a Fabric with one process on a device."""
+    from lightning_fabric import Fabric  # slow import, which most commands do not need
 
     return Fabric(accelerator=device.type, devices=1 if device.type == "cpu" else [device.index or 0])
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that compute together, as one of them sees it; all of them come to every sum, mean, merge and wait.
+    """The processes that compute together, as one of them sees it. All must take part in every sum, mean, merge and wait.
 
     Arguments:
-        fabric: what connects them. None: one process on the CPU, which need not import lightning, a second's work.
+        fabric: connects the processes. None is one process on the CPU, without the slow import of lightning.
     """
 
     fabric: lightning_fabric.Fabric | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """Device of this process."""
         return self.fabric.device if self.fabric else torch.device("cpu")
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """Number of processes."""
         return self.fabric.world_size if self.fabric else 1
 
     @property
     def rank(self) -> int:
-        """Which of them this one is, from 0."""
+        """Index of this process, from 0."""
         return self.fabric.global_rank if self.fabric else 0
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     def share(self, count: int) -> Tensor:
-        """The places among ``count`` that are this one's, ``[n]``; all of them, where there are fewer than processes."""
+        """Return this process's indices among ``range(count)``, ``[n]``; all of them if there are fewer than processes."""
         return torch.arange(count) if count < self.size else torch.arange(self.rank, count, self.size)
 
     def total(self, value: Tensor, how: str = "sum") -> Tensor:
-        """The sum over all processes, place by place; the largest that any has, where ``how`` is ``"max"``."""
+        """Return the elementwise sum over all processes, or the maximum if ``how`` is ``"max"``."""
         if self.fabric is None or self.size == 1:
             return value
         found = self.fabric.all_reduce(value.to(self.fabric.device), reduce_op=how)
@@ -66,7 +66,7 @@ class Team:
         return found.to(value.device)
 
     def merge(self, values: Tensor) -> Tensor:
-        """Every place ``[count]`` as the process has it whose share it is."""
+        """Return every element of ``[count]`` from the process that handles it."""
         if len(values) < self.size:
             return values
         known = torch.zeros_like(values)
@@ -75,29 +75,29 @@ class Team:
         return self.total(known)
 
     def mean(self, values: Mapping[str, float], count: int) -> dict[str, float]:
-        """Means over everyone's images, of means over the ``count`` that are this process's."""
+        """Return the means over the images of all processes, given the means over this process's ``count`` images."""
         if self.size == 1:
             return dict(values)
         *sums, images = self.total(torch.tensor([*values.values(), 1.0], dtype=torch.float64) * count).tolist()
         return {name: value / images for name, value in zip(values, sums, strict=True)}
 
     def agree(self, value: Shared) -> Shared:
-        """The value that the first process has."""
+        """Return the value of the first process."""
         return value if self.fabric is None or self.size == 1 else self.fabric.broadcast(value)
 
     def own(self, path: Path | None) -> Path | None:
-        """A file like that, of this process alone."""
+        """Return a variant of a path for this process only."""
         if path is None or self.size == 1:
             return path
         return path.with_name(f"{path.name}.{self.rank}-of-{self.size}")
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes arrive here."""
         if self.fabric is not None:
             self.fabric.barrier()
 
     def part(self) -> None:
-        """The last thing that all of them do together: who left earlier would tear the others down."""
+        """Wait for all processes and end their communication: leaving earlier would stop the others."""
         if self.size > 1:
             self.wait()
             torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Values whose numbers have a range: it stands in the type of a field, and nowhere else."""
+"""Value ranges of dataclass fields, declared in the field's type."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers, as mathematics writes it: ``(0, 1]`` has 1 in it, and not 0.
+    """A range of finite numbers in mathematical notation: ``(0, 1]`` contains 1 but not 0.
 
     >>> 0 in Range("(0, 1]"), 1 in Range("(0, 1]"), float("inf") in Range("[0, inf)")
     (False, True, False)
@@ -35,10 +35,10 @@ BelowOne = Annotated[float, Range("[0, 1)")]
 
 
 class Ranged:
-    """A dataclass that refuses a number out of the range that its field's type names, and a word that its type does not.
+    """A dataclass that checks the ranges and literals that its field types declare.
 
     Raises:
-        ValueError: one that is; the line says which, of what, and what may stand there.
+        ValueError: a value is not allowed; the message names the field, its class and what is allowed.
     """
 
     def __post_init__(self) -> None:
@@ -55,6 +55,6 @@ class Ranged:
 
 @cache
 def _limits(kind: Any) -> dict[str, Any]:
-    """The types of a class's fields that limit them."""
+    """Return the field types of a class that restrict values."""
     hints = get_type_hints(kind, include_extras=True).items()
     return {name: hint for name, hint in hints if get_origin(hint) is Literal or hasattr(hint, "__metadata__")}

@@ -1,6 +1,6 @@
-"""Randomness as an argument: seeds derived from what they are for, and noise that belongs to one image.
+"""Explicit randomness: seeds derived from their purpose, and noise that belongs to one image.
 
-Torch's global generators are touched in `randomness` alone, for code that takes no other.
+Torch's global generators are used only within `randomness`, for code that accepts no other.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from robustsnn.types import Noise, Randomness
 
 
 def derive(*purpose: int | str) -> int:
-    """A 62-bit seed that depends on every part of ``purpose``, the same on every machine.
+    """Return a 62-bit seed that depends on every part of ``purpose`` and is the same on every machine.
 
     >>> derive(0, "init") == derive(0, "init"), derive(0, "init") == derive(1, "init")
     (True, False)
@@ -25,17 +25,16 @@ def derive(*purpose: int | str) -> int:
 
 
 def generator(*purpose: int | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator seeded by ``derive(*purpose)``."""
+    """Return a new generator seeded by ``derive(*purpose)``."""
     return torch.Generator(device).manual_seed(derive(*purpose))
 
 
 @contextmanager
 def randomness(*purpose: int | str) -> Iterator[None]:
-    """A scope, or a decorator, in which what torch's global generators give depends on ``purpose`` alone; afterwards they are
-    as they were.
+    """Seed torch's global generators by ``purpose`` while this is open, and restore them afterwards. Also a decorator.
 
-    For what takes no other generator: ``nn.Dropout``, constructors of layers, code of others. The one of the current CUDA
-    device belongs to it as soon as CUDA is in use; nothing is set up on a GPU that nobody asked for.
+    It is for code that accepts no generator, such as ``nn.Dropout``, layer constructors and foreign code. It includes the
+    generator of the current CUDA device if CUDA is initialised, and never initialises CUDA itself.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
@@ -46,22 +45,22 @@ def randomness(*purpose: int | str) -> Iterator[None]:
 
 
 def image_seeds(index: Tensor, *purpose: int | str) -> Tensor:
-    """One int64 seed per image, from the image's number ``[N]`` in its data set and a purpose."""
+    """Return one int64 seed per image, from its index ``[N]`` in the data set and a purpose."""
     return _mix(index.to(torch.int64) ^ _mix(torch.tensor(derive(*purpose), device=index.device)))
 
 
 def portion(rng: Randomness, chosen: Tensor, *purpose: int | str) -> Randomness:
-    """Randomness for the images ``chosen [n]`` of a batch, and for a purpose of its own; a generator stays as it is."""
+    """Return the randomness of the images ``chosen [n]`` of a batch for another purpose; a generator is returned unchanged."""
     return image_seeds(rng[chosen.to(rng.device)], *purpose) if isinstance(rng, Tensor) else rng
 
 
 def given(rng: Randomness) -> torch.Generator | Tensor:
-    """``rng``; for None a generator that always begins alike, ``generator("attack")``."""
+    """Return ``rng``, or for None a new generator with a fixed seed, ``generator("attack")``."""
     return generator("attack") if rng is None else rng
 
 
 def noise(rng: Randomness) -> Noise:
-    """The source of noise that ``rng`` stands for.
+    """Return the noise source for ``rng``.
 
     Raises:
         ValueError: ``rng`` is neither a ``torch.Generator`` nor an int64 tensor ``[N]``.
@@ -72,7 +71,7 @@ def noise(rng: Randomness) -> Noise:
     if isinstance(rng, Tensor) and rng.dtype == torch.int64 and rng.dim() == 1:
         return _FromSeeds(rng)
     found = f"a tensor {list(rng.shape)} of {rng.dtype}" if isinstance(rng, Tensor) else type(rng).__name__
-    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as of image_seeds, not {found}")
+    raise ValueError(f"rng must be a torch.Generator or one int64 seed per image [N], as from image_seeds, not {found}")
 
 
 class _FromGenerator:
@@ -89,7 +88,7 @@ class _FromGenerator:
 
 
 class _FromSeeds:
-    """Counter-based: value ``p`` of draw ``d`` of an image is a hash of (its seed, d, p), on any device."""
+    """Counter-based noise: value ``p`` of draw ``d`` of an image is a hash of (its seed, d, p), on any device."""
 
     def __init__(self, seeds: Tensor) -> None:
         self.seeds = seeds

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for: one value, which recipes hold, states are known by, and reports keep."""
+"""Evaluation settings: one value that recipes contain, that identifies resumable states, and that reports store."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ kind = later("robustsnn.threats", "kind")
 
 
 class Settings(BaseModel):
-    """How a network is measured. Every field is a key of a recipe's ``[evaluation]``, a flag, and a keyword of `evaluate`.
+    """How to evaluate a network. Every field is a key of a recipe's ``[evaluation]``, a flag, and a keyword of `evaluate`.
 
     Raises:
-        ValueError: an unknown key, a value out of range, an unknown threat, or a radius that it cannot have.
+        ValueError: a key or threat is unknown, or a value or radius is out of range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    protocol: str = Field("paper", description="attacks and gradient paths: a known name, or a .toml file of one's own")
-    attacks: tuple[str, ...] = Field((), description="which of the protocol's ensembles; none named runs all")
-    threat: str | None = Field(None, description="what attacks may do, such as L2; not given: L-infinity")
+    protocol: str = Field("paper", description="attacks and gradient paths: a known name, or your own .toml file")
+    attacks: tuple[str, ...] = Field((), description="ensembles of the protocol to run; default: all")
+    threat: str | None = Field(None, description="threat model, such as L2; default: L-infinity")
     eps: tuple[Number, ...] = Field((2 / 255, 4 / 255, 8 / 255), min_length=1, description="radii of the threat")
-    rule: Rule | None = Field(None, description="which iterates are judged; not given: the protocol's rule")
-    limit: int | None = Field(None, ge=1, description="use at most that many test images")
-    batch: int = Field(250, ge=1, description="images attacked together; does not change the result")
-    crafting: Precision = Field("float32", description="precision of what attacks follow; judging is done in float32")
-    audit_images: int | None = Field(None, ge=0, description="images of the audit, 0: no audit; not given: the protocol's")
-    audit_steps: int | None = Field(None, ge=1, description="steps of the audit's longest attack; not given: the protocol's")
-    audit_queries: int | None = Field(None, ge=1, description="queries of its black-box attacks; not given: the protocol's")
-    shown: int = Field(4, ge=0, description="adversarial images that the report shows beside their originals; 0: none")
+    rule: Rule | None = Field(None, description="which iterates are judged; default: the protocol's rule")
+    limit: int | None = Field(None, ge=1, description="use at most this many test images")
+    batch: int = Field(250, ge=1, description="batch size of attacks; does not change the result")
+    crafting: Precision = Field("float32", description="precision of the attacked network; judging uses float32")
+    audit_images: int | None = Field(None, ge=0, description="images to audit, 0: no audit; default: the protocol's")
+    audit_steps: int | None = Field(None, ge=1, description="steps of the audit's longest attack; default: the protocol's")
+    audit_queries: int | None = Field(None, ge=1, description="queries of its black-box attacks; default: the protocol's")
+    shown: int = Field(4, ge=0, description="adversarial images in the report, next to their originals; 0: none")
 
     @model_validator(mode="before")
     @classmethod
     def _usual(cls, values: Any) -> Any:
-        """A threat that is named without radii has its usual one."""
+        """Use the default radius of a threat that is named without radii."""
         named = isinstance(values, dict) and isinstance(values.get("threat"), str) and "eps" not in values
         with suppress(ValueError):
             return {**values, "eps": (kind(values["threat"])().eps,)} if named else values
@@ -52,17 +52,17 @@ class Settings(BaseModel):
     @field_validator("eps")
     @classmethod
     def _possible(cls, eps: tuple[float, ...], known: ValidationInfo) -> tuple[float, ...]:
-        if "threat" in known.data:  # else that is the complaint
+        if "threat" in known.data:  # otherwise the threat itself is invalid
             for radius in eps:
                 kind(known.data["threat"])(radius)
         return eps
 
     @property
     def threats(self) -> tuple[Any, ...]:
-        """What attacks may do, a value per radius."""
+        """The threats, one per radius."""
         return tuple(kind(self.threat)(radius) for radius in self.eps)
 
     @property
     def flags(self) -> dict[str, Any]:
-        """The settings on which it depends what breaks an image."""
+        """The settings that determine which images are broken."""
         return self.model_dump(exclude={"batch", "audit_images", "audit_steps", "audit_queries", "shown"})

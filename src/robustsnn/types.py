@@ -1,7 +1,7 @@
-"""The shape legend and the protocols that the rooms above share.
+"""The shape legend and the protocols that all modules share.
 
-``T`` time steps, ``N`` images, ``C, H, W`` channels, height and width of an image, ``K`` classes. Where time is folded into
-the batch it is time-major: ``[T*N, ...]``. Pixels are float32 in ``[0, 1]``; normalisation is a layer inside the network.
+``T`` time steps, ``N`` images, ``C, H, W`` channels, height and width of an image, ``K`` classes. Time is folded into the
+batch in time-major order: ``[T*N, ...]``. Pixels are float32 in ``[0, 1]``; normalisation is a layer of the network.
 """
 
 from __future__ import annotations
@@ -21,114 +21,113 @@ StepLogits = Float[Tensor, "T N K"]
 PerImage = Float[Tensor, "N"]
 
 Randomness = torch.Generator | Tensor | None
-"""A generator, or one int64 seed per image: then what an image draws depends on nothing but its own seed. None: a generator
-that always begins alike (`seeds.given`)."""
+"""A generator, or one int64 seed per image, so that an image's noise depends only on its own seed. None: a generator with a
+fixed seed (`seeds.given`)."""
 
 Kinds = tuple[type[Any], ...]
-"""Kinds of threat."""
+"""Classes of threats."""
 
 Judge = Callable[[Tensor, Tensor], Tensor]
-"""``judge(iterates [n, ...], index [n]) -> broken [n]``, booleans: which of the samples ``index``, places in the attack's
-batch, the network misclassifies at these iterates. Return that iterate for them: only what an attack returns counts."""
+"""``judge(iterates [n, ...], index [n]) -> broken [n]``: whether the network misclassifies these iterates of the samples
+``index`` (positions in the attack's batch). An attack must return these iterates: only what it returns counts."""
 
 Classifier = Callable[[Tensor], Tensor]
-"""Pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
+"""Maps pixels ``[N,C,H,W]`` to logits ``[N,K]``."""
 
 
 class Noise(Protocol):
-    """Where an attack draws from."""
+    """A noise source for attacks."""
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Values in ``[0, 1)`` of the shape and type of ``like [N, ...]``."""
+        """Return values in ``[0, 1)`` with the shape and type of ``like [N, ...]``."""
         ...
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal values of the shape and type of ``like [N, ...]``."""
+        """Return standard normal values with the shape and type of ``like [N, ...]``."""
         ...
 
 
 @runtime_checkable
 class Following(Protocol):
-    """A classifier with a memory per image, which an attack tells what its batches hold."""
+    """A classifier with a memory per image; an attack announces which images its batches hold."""
 
     def begin(self, count: int) -> None:
-        """A new run of an attack on ``count`` images: forget everything. `follow` tells which passes belong to it."""
+        """Start a run of an attack on ``count`` images and clear the memory. `follow` announces the passes of the run."""
         ...
 
     def follow(self, index: Tensor) -> None:
-        """The next pass is of these images ``[n]`` of the run; a pass without it belongs to none."""
+        """Announce that the next pass is of images ``index [n]`` of the run; an unannounced pass belongs to no run."""
         ...
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Pixels ``[n,C,H,W]`` to logits ``[n,K]``."""
+        """Map pixels ``[n,C,H,W]`` to logits ``[n,K]``."""
         ...
 
 
 class Threat(Protocol):
-    """What an adversary may do to each sample: a frozen value of one kind and one radius. All functions act sample by sample,
-    on ``[N, ...]`` of any rank."""
+    """What an adversary may do to a sample: a frozen value of one kind and radius. Methods act per sample on ``[N, ...]``."""
 
     words: ClassVar[str]
-    """The kind in words, as reports say it."""
+    """The kind in words, as in reports."""
     axis: ClassVar[tuple[float, str]]
-    """By what figures multiply radii, and what they write at that axis."""
+    """Factor on radii in figures, and the label of that axis."""
 
     @property
     def eps(self) -> float:
-        """The radius, in units of the kind."""
+        """The radius, in the unit of the kind."""
         ...
 
     @property
     def spelled(self) -> str:
-        """How reports write it: ``8/255``, ``L2 0.5``."""
+        """The threat as reports write it: ``8/255``, ``L2 0.5``."""
         ...
 
     def scaled(self, eps: float) -> Threat:
-        """The same kind at another radius."""
+        """Return the same kind with another radius."""
         ...
 
     def widest(self, x: Tensor) -> float:
-        """The radius from which on everything is allowed, for samples like ``x``."""
+        """Return the radius that allows every change, for samples like ``x``."""
         ...
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """An allowed sample near ``adv``; ``adv`` itself where it is allowed."""
+        """Return an allowed sample near ``adv``, or ``adv`` itself if it is allowed."""
         ...
 
     def contains(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Which samples ``adv`` are allowed around ``x``, ``[N]``, up to a tolerance of 1e-6."""
+        """Return which samples ``adv`` are allowed around ``x``, ``[N]``, with a tolerance of 1e-6."""
         ...
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
-        """A random allowed sample."""
+        """Return a random allowed sample."""
         ...
 
     def direction(self, grad: Tensor) -> Tensor:
-        """The step of size 1 that climbs fastest along ``grad``; no step where the gradient is zero."""
+        """Return the step of size 1 with the steepest ascent along ``grad``; zero if the gradient is zero."""
         ...
 
 
 class Attack(Protocol):
-    """A value of hyper-parameters that looks for misclassified samples near given ones, as far as a threat allows."""
+    """An adversarial attack: hyper-parameters that search for misclassified samples within a threat."""
 
     follows: ClassVar[Kinds]
-    """The kinds of threat that it can follow."""
+    """Threat classes that the attack supports."""
 
     def __call__(
         self, model: Classifier, x: Inputs, y: Labels, threat: Threat, *, rng: Randomness = None, judge: Judge | None = None
     ) -> Inputs:
-        """Samples that are meant to be misclassified.
+        """Return samples that should be misclassified.
 
         Arguments:
-            model: samples ``[n, ...]`` to logits ``[n, K]``, of any part of the batch.
+            model: maps samples ``[n, ...]``, any part of the batch, to logits ``[n, K]``.
             x: samples ``[N, ...]``.
             y: their labels ``[N]``.
-            threat: how far they may be moved.
-            rng: what random starts depend on.
-            judge: is asked about iterates on the way, where each of them counts; None: the last one counts.
+            threat: the allowed changes.
+            rng: randomness of the starts.
+            judge: called on iterates during the attack if each of them counts; None: only the last one counts.
 
         Returns:
-            ``[N, ...]``. An evaluation projects them into the threat once more, then looks which are misclassified.
+            Samples ``[N, ...]``. An evaluation projects them into the threat again before it judges them.
         """
         ...
 
@@ -140,14 +139,14 @@ class GradientPath(Protocol):
 
 
 class Objective(Protocol):
-    """What training minimises: a value called on network and batch that returns a scalar loss."""
+    """A training objective: a value called on network and batch that returns a scalar loss."""
 
     def __call__(self, net: nn.Module, x: Images, y: Labels, *, rng: Randomness) -> Tensor: ...
 
 
 class Logger(Protocol):
-    """Who is told the figures of a training: any logger of Lightning."""
+    """A logger of training figures: any logger of Lightning."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Figures by name, of one epoch."""
+        """Log the figures of one epoch, by name."""
         ...

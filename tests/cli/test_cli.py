@@ -352,7 +352,7 @@ def test_a_wrong_command_is_one_line(line, complaint, refused, here):
 WRONG_FLAGS = [
     ("--finetune.lrr 3", r"finetune\.lr\b|did you mean 'lr'"),
     ("--fintune.lr 3", r"finetune\.lr\b|did you mean 'finetune'"),
-    ("--finetune.lr abc", r"'abc' is no number"),
+    ("--finetune.lr abc", r"'abc' is not a number"),
     ("--finetune.lr", r"finetune\.lr"),
     ("--finetune.lr -1", r"finetune.*lr.*greater than 0"),
     ("--finetune.epochs 1.5", r"finetune\.epochs.*1\.5"),

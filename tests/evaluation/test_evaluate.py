@@ -178,7 +178,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"eps": -0.1}, "at least 0, not -0.1"),
         ({"eps": [0.1, float("nan")]}, "a finite number of at least 0, not nan"),
         ({"eps": 8}, "not 8: write 8/255"),
-        ({"eps": "8/25x"}, "'8/25x' is no number"),
+        ({"eps": "8/25x"}, "'8/25x' is not a number"),
         ({"threat": "L3"}, r"unknown threat 'L3': did you mean 'L2'\?"),
         ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),

@@ -189,7 +189,7 @@ MISTAKES = [
     ({"timesteps": "many"}, r"timesteps: .*'many'"),
     ({"seed": -1}, r"seed: .*given: '-1'"),
     ({"finetune": {"lr": -1}}, r"finetune\.lr: .*greater than 0"),
-    ({"finetune": {"lr": "1/0"}}, r"finetune\.lr: .*'1/0' is no number"),
+    ({"finetune": {"lr": "1/0"}}, r"finetune\.lr: .*'1/0' is not a number"),
     ({"finetune": {"lr": float("nan")}}, r"finetune\.lr"),
     ({"finetune": {"lr": float("inf")}}, r"finetune\.lr"),
     ({"finetune": {"epochs": 1.5}}, r"finetune\.epochs: .*'1\.5'"),
