@@ -189,7 +189,7 @@ def test_what_could_not_be_loaded_is_not_saved(path, monkeypatch):
     save(path, net.replace(neuron=Own(0.9)), RECIPE)
     assert load(path).dynamics.neuron == Own(0.9)
     monkeypatch.delitem(NEURONS, "Own")
-    with pytest.raises(ValueError, match=r"saved with the neuron Own.*put its dataclass into .*NEURONS before"):
+    with pytest.raises(ValueError, match=r"saved with the neuron Own.*add its dataclass to .*NEURONS before"):
         load(path)
 
 
@@ -484,7 +484,7 @@ def test_a_foreign_weights_file_is_never_executed(content, tmp_path):
 
 def test_a_file_that_holds_no_tensors_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match="no state dict"):
+    with pytest.raises(ValueError, match="not hold a state dict"):
         read_weights(tmp_path / "weights.pth")
 
 

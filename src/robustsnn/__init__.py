@@ -1,10 +1,9 @@
-"""Adversarially robust spiking neural networks: train a robust ANN, convert it, finetune it, measure what it withstands."""
+"""Adversarially robust spiking neural networks: train a robust ANN, convert it, finetune it, and measure its robustness."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what `__getattr__` gives
-    from robustsnn.allocator import keep_memory as keep_memory
+if TYPE_CHECKING:  # provided by `__getattr__`
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
@@ -48,7 +47,7 @@ __all__ = [name for names in HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
-    """What the package offers, and its modules, are imported when they are asked for (PEP 562)."""
+    """Import the package's functions, classes and modules when they are first used (PEP 562)."""
     home = next((home for home, names in HOMES.items() if name in names), name)
     try:
         found = import_module(f"{__name__}.{home}")

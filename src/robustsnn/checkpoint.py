@@ -1,4 +1,4 @@
-"""Weights, structure and recipe in one safetensors file."""
+"""Checkpoints: weights, structure and recipe in one safetensors file."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from robustsnn.zoo import located
 FORMAT = "robustsnn-1"
 
 _KINDS: dict[str, Mapping[str, Any]] = {"surrogate": SURROGATES, "neuron": NEURONS}
-"""Where the values that a checkpoint names are looked up."""
+"""Tables of the values that a checkpoint may name."""
 
 WRAPPINGS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params"),
     *("state_dict_ema", "model_ema", "ema_state_dict"),
 )
-"""What people call the state dict inside the file that their training writes."""
+"""Common names of the state dict inside a training checkpoint."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What DataParallel, averaged models, torch.compile, Lightning and others put in front of every name."""
+"""Prefixes that DataParallel, averaged models, torch.compile, Lightning and others add to every name."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself: ``kind`` ("ann" or "snn"), recipe, metrics; an SNN's dynamics, signal, blueprint."""
+    """Metadata of a checkpoint: ``kind`` ("ann" or "snn"), recipe, metrics, and for an SNN dynamics, signal and blueprint."""
 
     kind: str
     recipe: dict[str, Any]
@@ -49,28 +49,29 @@ def save(
     """Save a network with its recipe and metrics.
 
     Arguments:
-        path: the file, by convention ``*.safetensors``; replaced as a whole or not at all.
+        path: the file, usually ``*.safetensors``; it is replaced as a whole or not at all.
         net: an ANN body or a `SpikingNetwork`.
-        recipe: values JSON can hold; ``recipe["model"]`` is the arguments of `robustsnn.models.create` that make the body,
-            for `load` to build it again. Without it, `load` must be given the body. None: the recipe of the checkpoint that
-            a spiking network comes from.
-        metrics: values JSON can hold.
+        recipe: JSON values; ``recipe["model"]`` holds the arguments of `robustsnn.models.create` from which `load` builds the
+            body. Without it, `load` needs the body.
+        metrics: JSON values.
 
     Raises:
-        ValueError: a model that is no table of arguments or makes another body, a surrogate or another value that could not be
-            read again, or a file that cannot be written.
+        ValueError: ``recipe["model"]`` is not a table of arguments or makes another body, a value could not be loaded again,
+            or the file cannot be written.
+
+    Example: see `load`.
     """
     if recipe is None:
         recipe = net.recipe if isinstance(net, SpikingNetwork) else {}
     if not isinstance(recipe.get("model", {}), Mapping):
-        raise ValueError("recipe['model'] must hold the arguments of models.create that make this network's body")
-    if "name" in recipe.get("model", {}):  # which `load` is to fill with the tensors
+        raise ValueError("recipe['model'] must be a table: give the arguments of models.create that make this network's body")
+    if "name" in recipe.get("model", {}):  # `load` will fill this body with the tensors
         try:
             _check_shapes(recipe["model"], net.state_dict(), "body." if isinstance(net, SpikingNetwork) else "")
         except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
             raise ValueError(
                 f"recipe['model'] does not make the body of this network ({one_line(error)}): give the arguments of "
-                "models.create that made it, or leave 'model' out and give load(path, body) one"
+                "models.create that made it, or leave 'model' out and pass the body to load(path, body)"
             ) from None
     spiking: dict[str, Any] = {}
     if isinstance(net, SpikingNetwork):
@@ -81,33 +82,39 @@ def save(
         texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
     except TypeError as error:
         raise ValueError(
-            f"{path} cannot be written: {error}; recipe and metrics take numbers, texts, lists and tables"
+            f"cannot write {path}: {error}; use only numbers, texts, lists and tables in recipe and metrics"
         ) from None
     write_tensors(Path(path), net.state_dict(), {"format": FORMAT, **texts})
 
 
 def read_header(path: Path | str) -> Header:
-    """What a checkpoint says of itself, without building its network. Raises ValueError: no such file, or no checkpoint of
-    this project."""
+    """Return the metadata of a checkpoint without building its network. Raises ValueError if the file is not a checkpoint."""
     return _header(Path(path), read_tensors(located(path))[1])
 
 
 def count(path: Path | str) -> int:
-    """How many parameters a checkpoint holds; statistics of batch norms and normalisation are none."""
+    """Return the number of parameters in a checkpoint, without statistics of batch norms and normalisation."""
     no_parameters = ("running_mean", "running_var", "num_batches_tracked", "normalize.mean", "normalize.std")
     return sum(tensor.numel() for name, tensor in read_tensors(located(path))[0].items() if not name.endswith(no_parameters))
 
 
 def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
-    """The network of a checkpoint, on the CPU, in eval mode. Loading never runs code that a file names.
+    """Load the network of a checkpoint to the CPU, in eval mode. Loading never runs code that a file names.
 
     Arguments:
-        path: the file, ``zoo:NAME`` for one that comes with the package, or ``hf://USER/NAME`` for one of the hub.
-        body: an ANN like the one that was saved or converted, where that is none of `robustsnn.models`; left as it is.
+        path: the file, or ``zoo:NAME`` for a network in the package.
+        body: an ANN like the one that was saved or converted, needed if `robustsnn.models` did not make it; not changed.
 
     Raises:
-        ValueError: no such file, no checkpoint of this project, one whose tensors do not fit its recipe, or one that needs a
-            body.
+        ValueError: the file is not a checkpoint of this project, its tensors do not fit its recipe, or it needs a body.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> with TemporaryDirectory() as folder:
+        ...     save(f"{folder}/net.safetensors", net)
+        ...     load(f"{folder}/net.safetensors", body=net)[1]
+        Linear(in_features=4, out_features=2, bias=True)
     """
     tensors, texts = read_tensors(located(path))
     header = _header(Path(path), texts)
@@ -115,14 +122,14 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     known = model if isinstance(model, dict) else {}
     if header.kind == "snn" and header.spiking and "blueprint" not in header.spiking:
         raise ValueError(
-            f"{path} was saved before checkpoints said how their bodies are made: give it that once, tensors as they are, by "
-            "'python benchmarks/blueprints.py FILE' of the source, or convert its ANN again"
+            f"{path} was saved before checkpoints contained the structure of their bodies: add it by running "
+            "'python benchmarks/blueprints.py FILE' from the source, or convert its ANN again"
         )
     _check_known(path, header.spiking.get("dynamics"))
     if body is None and "name" not in known:
         made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
         raise ValueError(
-            f"the body of {path} was made {made}: load(path, body) takes one, --ann package.module:factory makes one"
+            f"the body of {path} was made {made}: pass it to load(path, body), or use --ann package.module:factory"
         )
     try:
         if body is None:
@@ -136,16 +143,16 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
             net.recipe = header.recipe
         net.load_state_dict(tensors)
     except (RuntimeError, TypeError, LookupError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
-        advice = "restore the file from where it came" if body is None else "give a body like the one that was saved"
+        advice = "restore the file from where it came" if body is None else "pass a body like the one that was saved"
         raise ValueError(f"the tensors of {path} do not fit its recipe ({one_line(error)}): {advice}") from None
     return net.eval()
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """The named tensors of a weights file from anywhere: safetensors, or a ``.pt`` or ``.pth`` state dict.
+    """Return the named tensors of any weights file: safetensors, or a ``.pt`` or ``.pth`` state dict.
 
-    A state dict inside another one, under one of `WRAPPINGS`, is unwrapped. Nothing in the file is executed. Raises
-    ValueError: no such file, one that holds several state dicts, or anything but tensors.
+    A state dict inside another one, under one of `WRAPPINGS`, is unwrapped. Nothing in the file is executed. Raises ValueError
+    if the file does not exist, holds several state dicts, or holds anything but tensors.
     """
     path = Path(path)
     found: Any = read_tensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
@@ -154,31 +161,29 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             raise ValueError(f"{path} holds several state dicts ({', '.join(inner)}): save the one you mean on its own")
         found = found[inner[0]]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path} holds no state dict of tensors: save one with torch.save(net.state_dict(), path)")
+        raise ValueError(f"{path} does not hold a state dict of tensors: save one with torch.save(net.state_dict(), path)")
     return {str(name): value for name, value in found.items() if name != "n_averaged"}  # the counter of averaged models
 
 
 def _unpickled(path: Path) -> Any:
-    """What a ``.pt`` or ``.pth`` file holds, if that is tensors only."""
+    """Return the content of a ``.pt`` or ``.pth`` file if it consists of tensors only."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"cannot read weights from {path}: {error.strerror or error}; check the path") from None
     except Exception as error:
         raise ValueError(
-            f"cannot read weights from {path}: it holds more than tensors, and nothing in it is run, or it is damaged "
+            f"cannot read weights from {path}: it is damaged, or holds more than tensors, which loading does not run "
             f"({type(error).__name__}); save them with torch.save(net.state_dict(), path), or as safetensors"
         ) from None
 
 
 def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Fill a network, a body of this package or a `SpikingNetwork` of one, in place from the layout of the published code.
+    """Fill a body of this package, or its `SpikingNetwork`, in place with weights in the layout of the published code.
 
-    There, tensors are named ``features.N`` and ``classifier.N`` by position, as in this project's bodies, and a layer's
-    threshold is ``v_th``; normalisation is not part of the network. `PREFIXES` that all names have are taken off.
-
-    Raises:
-        ValueError: names or shapes that do not fit.
+    That code names tensors ``features.N`` and ``classifier.N`` by position, like this package, and thresholds ``v_th``;
+    normalisation is not part of its networks. `PREFIXES` that all names share are removed. Raises ValueError if names or
+    shapes do not fit.
     """
     head, own = "body." if isinstance(net, SpikingNetwork) else "", net.state_dict()
     renamed = {head + name.replace(".v_th", ".threshold"): value for name, value in tensors.items()}
@@ -190,22 +195,22 @@ def import_published(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     given = {name for name in own if not name.endswith(("normalize.mean", "normalize.std", "num_batches_tracked"))}
     if missing := sorted(given - set(renamed)):
         first = {name.partition(".")[0] for name in tensors}
-        also = (
-            f" All their names begin with '{first.pop()}.': take it off, if a wrapper put it there" if len(first) == 1 else ""
+        also = f" All their names begin with '{first.pop()}.': remove it if a wrapper added it" if len(first) == 1 else ""
+        raise ValueError(
+            f"the weights lack {missing[0]!r} and {len(missing) - 1} more: use weights of this architecture.{also}"
         )
-        raise ValueError(f"the weights lack {missing[0]!r} and {len(missing) - 1} more: are they of this architecture?{also}")
     if damaged := [name for name, value in renamed.items() if not value.isfinite().all()]:
-        raise ValueError(f"the weights hold NaN or infinity in {damaged[0]!r}: train that network again")
+        raise ValueError(f"the weights contain NaN or infinity in {damaged[0]!r}: train that network again")
     for name, value in renamed.items():
         if name not in own or own[name].shape != value.shape:
             here = list(own[name].shape) if name in own else "no such tensor"
-            raise ValueError(f"the weights do not fit this architecture: {name} is {list(value.shape)}, here {here}")
+            raise ValueError(f"the weights do not fit this architecture: {name} is {list(value.shape)}, expected {here}")
     net.load_state_dict(own | renamed)
     return net
 
 
 def _written(dynamics: Dynamics) -> dict[str, Any]:
-    """Dynamics as a header holds them. Raises ValueError: `load` could not read them."""
+    """Return dynamics as a header stores them. Raises ValueError if `load` could not read them."""
     texts = {"surrogate": repr(dynamics.surrogate), "neuron": repr(dynamics.neuron)}
     otherwise = {"surrogate": ", or save net.replace(surrogate=Triangle(1.0)), whose spikes are the same", "neuron": ""}
     for kind, known in _KINDS.items():
@@ -213,19 +218,19 @@ def _written(dynamics: Dynamics) -> dict[str, Any]:
             build(kind, known, texts[kind])
         except ValueError:
             raise ValueError(
-                f"a network with the {kind} {texts[kind][:80]} could be saved, but not loaded: put its dataclass into "
+                f"a network with the {kind} {texts[kind][:80]} could be saved but not loaded: add its dataclass to "
                 f"robustsnn.spiking.{kind.upper()}S{otherwise[kind]}"
             ) from None
     return {**vars(dynamics), **texts}
 
 
 def _check_known(path: Path | str, dynamics: Any) -> None:
-    """Refuse a network of values that nobody has named here."""
+    """Raise ValueError if a checkpoint names a neuron or surrogate that is not registered."""
     for kind, known in _KINDS.items() if isinstance(dynamics, dict) else ():
         name = str(dynamics.get(kind)).partition("(")[0]
         if name.isidentifier() and name not in known:
             raise ValueError(
-                f"{path} was saved with the {kind} {name}, which is not known here: put its dataclass into "
+                f"{path} was saved with the {kind} {name}, which is not registered: add its dataclass to "
                 f"robustsnn.spiking.{kind.upper()}S before you load it, or correct the name ({nearest(name, known)})"
             )
 
@@ -233,7 +238,7 @@ def _check_known(path: Path | str, dynamics: Any) -> None:
 def _header(path: Path, texts: Mapping[str, str]) -> Header:
     if texts.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is a safetensors file, but no checkpoint of robustsnn ({FORMAT}): give weights alone to "
+            f"{path} is a safetensors file but not a checkpoint of robustsnn ({FORMAT}): use plain weights with "
             "'robustsnn run --weights'"
         )
     try:
@@ -246,7 +251,7 @@ def _header(path: Path, texts: Mapping[str, str]) -> Header:
 
 
 def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head: str) -> None:
-    """Refuse a recipe whose body is of other shapes than the tensors, before any memory is taken for it."""
+    """Raise ValueError if the recipe's body has other shapes than the tensors, before memory is allocated for it."""
     with torch.device("meta"):
         wanted = models.create(**model).state_dict()
     for name, tensor in wanted.items():

@@ -22,11 +22,7 @@ class Epoch:
 
 
 def read_history(values: Any, where: object) -> tuple[Epoch, ...]:
-    """Parse epochs from a file's values.
-
-    Raises:
-        ValueError: the values are not epochs; ``where`` names their place in the message.
-    """
+    """Parse epochs from a file's values. Raises ValueError, with the place ``where``, if they are not epochs."""
     try:
         return tuple(Epoch(**value) for value in values)
     except TypeError as error:

@@ -46,11 +46,7 @@ def is_toml(name: str) -> bool:
 
 
 def find(kind: str, table: Mapping[str, Named], name: str) -> Named:
-    """Return the entry ``name`` of a table.
-
-    Raises:
-        ValueError: the name is unknown; the message suggests the nearest one.
-    """
+    """Return the entry ``name`` of a table. Raises ValueError, with the nearest known name, if there is none."""
     if name not in table:
         raise ValueError(f"unknown {kind} {name!r}: {nearest(name, table)}")
     return table[name]

@@ -60,11 +60,7 @@ def given(rng: Randomness) -> torch.Generator | Tensor:
 
 
 def noise(rng: Randomness) -> Noise:
-    """Return the noise source for ``rng``.
-
-    Raises:
-        ValueError: ``rng`` is neither a ``torch.Generator`` nor an int64 tensor ``[N]``.
-    """
+    """Return the noise source for ``rng``. Raises ValueError if it is not a ``torch.Generator`` or an int64 tensor ``[N]``."""
     rng = given(rng)
     if isinstance(rng, torch.Generator):
         return _FromGenerator(rng)

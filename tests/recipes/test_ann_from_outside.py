@@ -166,8 +166,8 @@ class Code:
 
 
 WRONG = {
-    "other.pth": (lambda state: create("digits", 10, 8, 1).state_dict(), "are they of this architecture"),
-    "wider.pth": (lambda state: state | {"fc2.bias": torch.zeros(20)}, r"fc2\.bias is \[20\], here \[10\]"),
+    "other.pth": (lambda state: create("digits", 10, 8, 1).state_dict(), "use weights of this architecture"),
+    "wider.pth": (lambda state: state | {"fc2.bias": torch.zeros(20)}, r"fc2\.bias is \[20\], expected \[10\]"),
     "more.pth": (lambda state: state | {"fc3.bias": torch.zeros(20)}, r"fc3\.bias"),
     "code.pth": (lambda state: state | {"evil": Code()}, r"code\.pth"),
     "text.pth": (None, r"text\.pth"),

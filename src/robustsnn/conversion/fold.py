@@ -81,9 +81,7 @@ class _InputGradient(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         layer: _Frozen = ctx.layer
-        unread = torch.empty_strided(
-            ctx.shape, ctx.strides, dtype=ctx.dtype, device=grad.device
-        )  # only its shape and layout are used
+        unread = torch.empty_strided(ctx.shape, ctx.strides, dtype=ctx.dtype, device=grad.device)  # for shape and layout
         how = (layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups, [True, False, False])
         found = torch.ops.aten.convolution_backward(grad, unread, layer.weight, None, *how)
         return found[0], None

@@ -220,7 +220,7 @@ def _conv(path: str, module: nn.Conv1d | nn.Conv2d) -> Conv:
     weight, groups = array(module.weight), module.groups
     kernel, axes = weight.shape[2:], weight.ndim - 2
     if module.padding_mode != "zeros" or len(set(kernel)) > 1:
-        raise ValueError(f"layer {path!r}cannot be expressed in NIR: use square kernels and zero padding")
+        raise ValueError(f"layer {path!r} cannot be expressed in NIR: use square kernels and zero padding")
     padding = module.padding
     if isinstance(padding, str):
         reach = [dilation * (kernel[0] - 1) for dilation in _each(module.dilation, axes)]

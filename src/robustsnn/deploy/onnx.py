@@ -33,7 +33,7 @@ def exported(net: SpikingNetwork, shape: tuple[int, ...]) -> ExportedProgram:
             fresh(images)
             return torch.export.export(fresh.firing(unrolled), (images,), dynamic_shapes=({0: Dim.DYNAMIC},))
     except Exception as error:  # foreign forward passes may raise anything when traced
-        raise ValueError(f"torch.export cannot follow this network with images of shape {shape}: {one_line(error)}") from None
+        raise ValueError(f"torch.export cannot trace this network with images of shape {shape}: {one_line(error)}") from None
 
 
 def to_onnx(net: SpikingNetwork, shape: tuple[int, ...]) -> bytes:

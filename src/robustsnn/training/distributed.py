@@ -19,11 +19,7 @@ class Loss(nn.Module):
 
 
 def synchronised(net: nn.Module) -> nn.Module:
-    """Return a view whose batch norms use the images of all processes.
-
-    Raises:
-        ValueError: a batch norm is not over images.
-    """
+    """Return a view whose batch norms use the images of all processes. Raises ValueError for batch norms not over images."""
 
     def swap(name: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):

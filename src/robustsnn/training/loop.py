@@ -1,4 +1,4 @@
-"""One training loop for ANN and SNN: SGD, cosine schedule, epoch chosen by robust validation accuracy, resumable by step."""
+"""The training loop for ANN and SNN: SGD, cosine schedule, selection of the most robust epoch, resumable at any step."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     import lightning_fabric
 
 AfterStep = Callable[[nn.Module], None]
-"""Acts on a network's parameters after an optimiser step."""
+"""Changes a network's parameters after an optimiser step."""
 
 HELD_OUT = 0.1
-"""The share of samples that validate where no others are given."""
+"""Fraction of the samples that is held out for validation if none are given."""
 
 
 @apart()
@@ -68,43 +68,46 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_warning: Callable[[str], None] = lambda line: None,
 ) -> tuple[Epoch, ...]:
-    """Train a network in place; it ends with the weights of its best epoch (`best_epoch`), in eval mode.
+    """Train a network in place. It ends with the weights of its best epoch (`best_epoch`), in eval mode.
 
     Arguments:
         net: an ANN or a `SpikingNetwork`; all its parameters, thresholds included, are trained.
-        data: samples to learn from, as `as_samples` takes them.
-        validation: others, which choose the epoch, by accuracy under ``probe``, then clean. If None, a tenth of ``data`` is
-            held out for that, class by class, as ``seed`` decides.
-        objective: a value such as ``Trades(beta=6, eps=8/255)``, or a text that spells one.
-        probe: the attack of validation, from the same random starts every epoch; ``"own"`` is `probe_of` the objective, None
-            chooses by clean accuracy.
-        probe_threat: what the probe may do; what the objective trains against if None.
-        after_step: what acts on parameters after every optimiser step.
-        stop: asked after every epoch whether to end early, for example ``CatastrophicOverfitting()``.
-        seed: of order, augmentation and inner attacks; every epoch draws afresh from (seed, epoch).
-        optimizer: a class of `torch.optim`, such as ``AdamW``; SGD with momentum if None. Learning rate and weight decay are
-            those of the schedule.
-        logger: is told the figures of every epoch, such as ``lightning_fabric.loggers.CSVLogger("logs")``.
-        fabric: where to run; one process on the device of the network if None. Several
-            processes share every batch, and follow the same losses.
-        recompute: activations between blocks are kept only, the others computed again: less memory, more time.
-        state: a file that keeps the training state after every epoch, and every ``keep_every`` seconds; if it is there,
-            training continues from it. The two states before are kept beside it.
-        on_step, on_epoch: told of progress; on_warning: of layers that say nothing, of tensors that are not
-            trained, and of robustness that collapsed.
+        data: training samples, as `as_samples` takes them.
+        validation: samples that select the epoch by accuracy under ``probe``, then by clean accuracy. None holds out a tenth
+            of ``data``, stratified by class and drawn from ``seed``.
+        objective: a value such as ``Trades(beta=6, eps=8/255)``, or its text.
+        probe: the attack of validation, with the same random starts in every epoch; ``"own"`` is `probe_of` the objective,
+            None selects by clean accuracy.
+        probe_threat: threat of the probe; None uses that of the objective.
+        after_step: functions that change the parameters after every optimiser step.
+        stop: called after every epoch to end early, for example ``CatastrophicOverfitting()``.
+        seed: of order, augmentation and inner attacks; every epoch draws from (seed, epoch).
+        optimizer: a class of `torch.optim`, such as ``AdamW``; None is SGD. The schedule sets learning rate and weight decay.
+        logger: logs the figures of every epoch, such as ``lightning_fabric.loggers.CSVLogger("logs")``.
+        fabric: where to run; None uses the network's device. Several processes share every batch and follow the same losses.
+        recompute: keep only the activations between blocks and recompute the others: less memory, more time.
+        state: file for the training state, written after every epoch and every ``keep_every`` seconds; training resumes from
+            it if it exists. The two previous states are kept next to it.
+        on_step, on_epoch: called with the progress.
+        on_warning: called with warnings: idle layers, frozen tensors, collapsed robustness.
 
     Returns:
-        Every epoch's figures.
+        The figures of every epoch.
 
     Raises:
-        ValueError: no samples, a network that does not fit them, an objective that is none, or a state of another training, be
-            it one under another teacher.
-        FloatingPointError: a loss that is not finite, with its place; the last good state stays.
+        ValueError: no samples, a network that does not fit them, a bad objective, or a state of another training or teacher.
+        FloatingPointError: a loss is not finite; the message names the place, and the last good state stays.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> samples = Samples(torch.rand(8, 1, 2, 2), torch.arange(8) % 2, classes=2)
+        >>> [epoch.epoch for epoch in train(net, samples, samples, "Natural()", Schedule(epochs=2))]
+        [0, 1]
     """
     samples = as_samples(data)
     images, validation = split(samples, HELD_OUT, seed) if validation is None else (samples, as_samples(validation))
     if not len(images) or not len(validation):
-        raise ValueError("training needs samples to learn from and samples to validate on")
+        raise ValueError("training needs samples to train on and samples to validate on")
     for part in (images, validation):
         answers(net, part)
     for line in frozen(net):
@@ -118,7 +121,7 @@ def train(
     taught = [digest(network.state_dict()) for network in networks_of(objective)]
     values = repr((objective, schedule, probe, threat, augment, after_step, seed, seen, digest(net.state_dict()), taught))
     values += f" {optimizer}" if optimizer else ""
-    what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # where a function lies in memory is another place in every process
+    what = re.sub(" at 0x[0-9a-fA-F]+", "", values)  # addresses of functions differ between processes
     device = fabric.device
     images, validation, net = images.near(device), validation.near(device), net.to(device)
     for network in networks_of(objective):
@@ -137,7 +140,7 @@ def train(
     few, _, _ = next(validation.first(64).to(device).batches(64))
 
     def mixed() -> torch.autocast:
-        """What a step computes in."""
+        """Return the autocast context of a training step."""
         return torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
 
     def keep(now: Position) -> Position:
@@ -146,7 +149,7 @@ def train(
         return now
 
     def losses_on(x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[Iterator[Pass], float]:
-        """The losses on this process's share of a batch, and the weight of their mean in that of all images."""
+        """Return the losses on this process's share of a batch, and its weight in the mean over all images."""
         x = augment(x.to(device), rng)
         seeds = torch.randint(2**62, (len(x),), generator=rng).to(device)
         mine = team.share(len(x)).to(device)
@@ -164,7 +167,7 @@ def train(
         rng, kept = generator(seed, "epoch", epoch), time.monotonic()
         for step, (x, y, index) in enumerate(images.batches(schedule.batch, rng)):
             if step < at.step:
-                continue  # done before training was interrupted
+                continue  # finished before an interruption
             if step == at.step and at.rng is not None:
                 rng.set_state(at.rng)
             shown, weight = losses_on(x, y, rng)
@@ -215,7 +218,7 @@ def train(
 
 
 def _watch(before: tuple[float, float]) -> Callable[[], tuple[float, float]]:
-    """Seconds of the clock and of the processor from now on, on top of those before."""
+    """Return a function that gives wall-clock and processor seconds from now on, added to those before."""
     clock, processor = time.perf_counter(), time.process_time()
     return lambda: (before[0] + time.perf_counter() - clock, before[1] + time.process_time() - processor)
 
@@ -236,11 +239,11 @@ def validate(
     batch: int = 256,
     fabric: lightning_fabric.Fabric | None = None,
 ) -> tuple[float, float]:
-    """Accuracy on clean images and under an attack (None: none) through the network's own gradient, in ``[0, 1]``."""
+    """Return clean and adversarial accuracy in ``[0, 1]``; the attack (or None) uses the network's own gradient."""
     team = Team(fabric)
     fresh, guide = view(net).eval(), folded(net)
     device = next(net.parameters()).device
-    counts = torch.zeros(3, dtype=torch.int64, device=device)  # images, right on clean ones, and on adversarial ones too
+    counts = torch.zeros(3, dtype=torch.int64, device=device)  # images, correct on clean ones, correct on both
     for x, y, index in images.take(team.share(len(images)).to(images.labels.device)).batches(batch):
         x, y = x.to(device), y.to(device)
         adv = x if attack is None else attack(guide, x, y, threat, rng=image_seeds(index.to(device), seed, "validation"))

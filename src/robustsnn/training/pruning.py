@@ -24,7 +24,7 @@ def prune(net: nn.Module, sparsity: float) -> None:
         raise ValueError(f"sparsity, the fraction of weights to remove, must be in [0, 1), not {sparsity}")
     weights = list(own_weights(net).values())
     if not weights:
-        raise ValueError(f"{type(net).__name__} has no convolution or linear layer to prune")
+        raise ValueError(f"{type(net).__name__} has no convolution or linear layer to prune: prune another network")
     sizes = torch.cat([w.abs().flatten() for w in weights])
     keep = torch.ones_like(sizes)
     keep[sizes.argsort()[: round(sparsity * len(sizes))]] = 0

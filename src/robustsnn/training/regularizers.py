@@ -110,10 +110,7 @@ class PotentialOverlap(Ranged):
 
 def distances_to_threshold(net: nn.Module, x: Images) -> list[Tensor]:
     """Return ``v - threshold`` before the reset for every neuron layer, ``[T, N, ...]`` in firing order, differentiable.
-
-    Raises:
-        ValueError: ``net`` is not a `SpikingNetwork`.
-    """
+    Raises ValueError if ``net`` is not a `SpikingNetwork`."""
     if not isinstance(net, SpikingNetwork):
         raise ValueError(f"membrane potentials need a SpikingNetwork, not {type(net).__name__}: use this in finetuning only")
     found: list[Tensor] = []

@@ -36,11 +36,7 @@ class Steady(Around):
 
 
 def perturbation(net: nn.Module, x: Inputs, adversarial: Inputs) -> Tensor:
-    """Return the mean of ``|e[t]| / threshold`` over the last neuron layer, differentiable.
-
-    Raises:
-        ValueError: ``net`` has no neurons.
-    """
+    """Return the mean ``|e[t]| / threshold`` over the last neuron layer, differentiable. Raises ValueError without neurons."""
     if not isinstance(net, SpikingNetwork) or not net.neurons:
         raise ValueError(f"Steady needs a SpikingNetwork with neurons, not {type(net).__name__}: use it in finetuning only")
     last: list[Tensor] = []

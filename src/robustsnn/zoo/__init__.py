@@ -24,11 +24,7 @@ def named(path: Path | str) -> bool:
 
 
 def located(path: Path | str) -> Path:
-    """Return the file of a path: the packaged file for ``zoo:NAME``, else the path itself.
-
-    Raises:
-        ValueError: the zoo has no such network.
-    """
+    """Return the packaged file for ``zoo:NAME``, else the path itself. Raises ValueError for an unknown network of the zoo."""
     name = str(path)
     if name.startswith(HUB):
         return _downloaded(name)
