@@ -159,7 +159,7 @@ def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> flo
     """
     count = repeats * values.numel()
     rank = 1 + round(0.01 * percentile * (count - 1))
-    ascending = (rank - 1) // repeats  # rank among the distinct values, each repeated ``repeats`` times
+    ascending = (rank - 1) // repeats  # rank before every value is repeated ``repeats`` times
     largest = ascending >= values.numel() // 2
     keep = values.numel() - ascending if largest else ascending + 1
     tail = values.new_empty(0)

@@ -29,7 +29,7 @@ def staircase(
     with many levels and percentile 100, the copy computes what the ANN does on these images.
 
     Arguments:
-        ann, data, allow, limit: as for `robustsnn.convert`; the ANN is trained and is not changed.
+        ann, data, allow, limit: as for `robustsnn.convert`; the trained ANN is not changed.
         levels: levels of every staircase, the T of the later spiking network.
         percentile: in (0, 100].
 
