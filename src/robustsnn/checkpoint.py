@@ -52,7 +52,7 @@ def save(
         path: the file, usually ``*.safetensors``; it is replaced as a whole or not at all.
         net: an ANN body or a `SpikingNetwork`.
         recipe: JSON values; ``recipe["model"]`` holds the arguments of `robustsnn.models.create` from which `load` builds the
-            body. Without it, `load` needs the body.
+            body. Without it, `load` needs the body. None: the recipe that a loaded spiking network came with.
         metrics: JSON values.
 
     Raises:
@@ -102,7 +102,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     """Load the network of a checkpoint to the CPU, in eval mode. Loading never runs code that a file names.
 
     Arguments:
-        path: the file, or ``zoo:NAME`` for a network in the package.
+        path: the file, ``zoo:NAME`` for a network in the package, or ``hf://USER/NAME`` for one on the Hugging Face Hub.
         body: an ANN like the one that was saved or converted, needed if `robustsnn.models` did not make it; not changed.
 
     Raises:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -172,9 +174,18 @@ def followed(body: nn.Module) -> fx.Graph:
         return traced(body)
     except Exception as error:  # foreign forward passes may raise anything when traced
         raise ValueError(
-            f"cannot trace the forward pass of {type(body).__name__}: {one_line(error)}; "
-            "write it without branches or loops that depend on the data"
+            f"cannot trace the forward pass of {type(body).__name__}{_line(error)}: {one_line(error)}; write it "
+            "without branches or loops that depend on the data or on shapes"
         ) from error
+
+
+def _line(error: BaseException) -> str:
+    """Return the last line of the user's own code that an error came through, as `` at FILE, line N: CODE``."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+    theirs = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.line and not frame.filename.startswith(ours)
+    ]
+    return f" at {theirs[-1].filename}, line {theirs[-1].lineno}: '{theirs[-1].line}'" if theirs else ""
 
 
 def traced(body: nn.Module) -> fx.Graph:

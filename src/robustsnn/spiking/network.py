@@ -42,6 +42,7 @@ class SpikingNetwork(Spiking):
         slots: positions of the neurons in firing order, marked where the input is constant. None uses every ``nn.ReLU`` in
             module order and repeats a constant input T times.
         conversion_report: a `robustsnn.conversion.ConversionReport`; None for a network from a checkpoint.
+        recipe: of the checkpoint that the network was loaded from; `robustsnn.save` writes it again.
 
     Raises:
         ValueError: the body has no slot, or a slot is not a ReLU.
@@ -77,6 +78,7 @@ class SpikingNetwork(Spiking):
         self.dynamics = dynamics
         self.signal = signal
         self.conversion_report = conversion_report
+        self.recipe = recipe
         self.channels_last = layout(body) == torch.channels_last  # memory format of the images, kept by all layers
         first = {slot.name: slot.first and signal.once for slot in slots}
 

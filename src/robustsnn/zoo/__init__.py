@@ -1,4 +1,4 @@
-"""Pretrained networks in the package: checkpoints that contain their recipe and report, named ``zoo:NAME``."""
+"""Pretrained networks by name: ``zoo:NAME`` for those in the package, ``hf://USER/NAME`` for those on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def named(path: Path | str) -> bool:
 
 
 def located(path: Path | str) -> Path:
-    """Return the packaged file for ``zoo:NAME``, else the path itself. Raises ValueError for an unknown network of the zoo."""
+    """Return the file for ``zoo:NAME`` or ``hf://USER/NAME``, which is downloaded, else the path itself.
+
+    Raises:
+        ValueError: no such network, or the hub cannot be reached.
+    """
     name = str(path)
     if name.startswith(HUB):
         return _downloaded(name)
