@@ -46,26 +46,26 @@ def push_to_hub(
     token: str | None = None,
     message: str = "Upload a spiking network",
 ) -> str:
-    """Upload a network with a model card to the Hugging Face Hub. The repository is made if it does not exist.
+    """Upload a network with a model card to the Hugging Face Hub, and create the repository if it does not exist.
 
     Arguments:
-        net: what to share. Its `recipe` says how `load` builds the body; without one, `load` must be given a body.
+        net: the network. Its `recipe` lets `load` build the body; without a recipe, `load` needs a body.
         repo: such as ``"me/net"``.
-        report: what `evaluate` returned; its figures stand on the card, and its pages beside the network.
+        report: a result of `evaluate`; its figures are shown on the card, and its pages are uploaded.
         private: whether a new repository is visible to its owner only.
-        token: an access token; the one that ``hf auth login`` has kept if None.
-        message: of the commit.
+        token: an access token; None uses that of ``hf auth login``.
+        message: message of the commit.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        ValueError: huggingface_hub is not installed, or a network that cannot be saved.
+        ValueError: huggingface_hub is not installed, or the network cannot be saved.
     """
     try:
         hub: Any = import_module("huggingface_hub")
     except ModuleNotFoundError:
-        raise ValueError("sharing needs the package huggingface_hub: pip install 'robustsnn[hub]'") from None
+        raise ValueError("sharing needs the package huggingface_hub: run pip install 'robustsnn[hub]'") from None
     with TemporaryDirectory() as made:
         folder = Path(made)
         save(folder / FILE, net, metrics={} if report is None else {"report": report.model_dump(mode="json")})
@@ -78,7 +78,7 @@ def push_to_hub(
 
 
 def card(net: SpikingNetwork, repo: str, report: Report | None = None) -> str:
-    """Write the model card of a network: front matter, how to load it, what it withstands."""
+    """Return the model card of a network: front matter, how to load it, and its robustness."""
     front = "---\nlibrary_name: robustsnn\ntags:\n- spiking-neural-network\n- adversarial-robustness\n---\n"
     template = Environment(trim_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True).from_string(CARD)
     return front + template.render(
