@@ -24,7 +24,7 @@ BY: dict[str, By] = {
 }
 """What networks are compared by."""
 
-Verdict = Literal["more", "less", "not told apart"]
+Verdict = Literal["more", "less", "not significant"]
 
 
 class Gain(Paired):
@@ -42,8 +42,8 @@ class Gain(Paired):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the two are told apart, by this comparison alone."""
-        return "not told apart" if not self.told_apart else "more" if self.won > self.lost else "less"
+        """The direction of the difference if it is significant in this comparison alone."""
+        return "not significant" if not self.told_apart else "more" if self.won > self.lost else "less"
 
     def __str__(self) -> str:
         said = f"{self.points:+.1f} ± {self.half:.1f} ({self.won}:{self.lost})"
@@ -67,8 +67,8 @@ def gain(one: Measured, other: Measured, by: By = BY["PGD-20 8/255"], images: sl
 
 
 def broken(each: Measured, attack: str, eps: float) -> str:
-    """How many images each attack of an ensemble broke, of those that the attacks before it left, what is transferred apart;
-    empty if not measured."""
+    """How many images each attack of an ensemble broke among those that earlier attacks left. Transfer counts separately.
+    Empty if not measured."""
     result = each.result(attack, eps)
     if result is None:
         return ""

@@ -1,4 +1,4 @@
-"""Networks that were measured by an older protocol: how each was made and measured, in the order of what they teach."""
+"""Networks measured by an older protocol: how each was made and measured."""
 
 from __future__ import annotations
 
@@ -68,32 +68,32 @@ EXPERIMENTS: dict[str, Row] = {
         "finetuned at 4/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=4/255, alpha=2/255)"),
         *FASTER,
-        predicted="the faster schedule pays back the clean accuracy that the larger radius costs: 3 to 6 points more at 8/255",
+        predicted="the faster schedule recovers the clean accuracy lost to the larger radius: 3 to 6 points more at 8/255",
     ),
     "widest": _tried(
         "finetuned at 8/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
         *FASTER,
-        predicted="4/255 cost no clean accuracy, so there is room: 3 points more at 8/255, 1 to 2 less clean",
+        predicted="4/255 cost no clean accuracy, so a larger radius may help: 3 points more at 8/255, 1 to 2 less clean",
     ),
     "between": _tried(
         "finetuned at 6/255, learning rate 0.03",
         *_by("RobustFinetuning(eps=6/255, alpha=3/255)"),
         *FASTER,
-        predicted="8/255 gained 5 points and cost 2 clean, 4/255 gained 1 at no cost: 3 points more, clean within 1",
+        predicted="8/255 gained 5 points and lost 2 clean, 4/255 gained 1 at no cost: 3 points more, clean within 1 point",
     ),
     "widest_milder": _tried(
         "finetuned at 8/255 with beta 1, learning rate 0.03",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255, beta=1)"),
         *FASTER,
-        predicted="half of the pull gives back a point of clean accuracy: 3 to 4 points more at 8/255, clean within 1",
+        predicted="half the robust term restores a point of clean accuracy: 3 to 4 points more at 8/255, clean within 1 point",
     ),
     "widest_longer": _tried(
         "finetuned at 8/255, learning rate 0.03, 16 epochs",
         *_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
         *FASTER,
         *("--finetune.epochs", "16"),
-        predicted="twice the epochs pay back what the radius costs: 3 to 5 points more at 8/255, clean the same",
+        predicted="twice the epochs make up for the larger radius: 3 to 5 points more at 8/255, the same clean accuracy",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The networks that the page of results is about: does a spiking network keep the robustness of its ANN, and by what."""
+"""The networks on the page of results: does a spiking network keep the robustness of its ANN, and which steps matter?"""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAIN: dict[str, Row] = {
         RECIPE,
         measures=WHOLE,
         seeds=(0, 1),
-        predicted="25 to 29 % at 8/255 and 55 to 59 % at 2/255, clean 66 to 71 %; retention 0.70 to 0.80 and 0.85 to 0.92",
+        predicted="25 to 29 % at 8/255, 55 to 59 % at 2/255, clean 66 to 71 %; retention 0.70 to 0.80 and 0.85 to 0.92",
     ),
     "main_ann": _of(
         "main",
@@ -59,7 +59,7 @@ MAIN: dict[str, Row] = {
     ),
     "main_staircase": _of(
         "main",
-        "the ANN in 8 levels (the limit of conversion)",
+        "staircase ANN with 8 activation levels (the limit of conversion)",
         "staircase",
         takes=("ann", "staircase"),
         predicted="1 to 3 points below the ANN at 8/255 and at 2/255: 32 to 36 % at 8/255, clean 70 to 74 %",
@@ -69,7 +69,7 @@ MAIN: dict[str, Row] = {
 
 OPPONENTS: dict[str, Row] = {
     "small": Row(
-        "our spiking network, small",
+        "our small spiking network",
         RECIPE,
         SMALL,
         measures=CLAIM,
@@ -78,13 +78,13 @@ OPPONENTS: dict[str, Row] = {
     ),
     "small_ann": _of(
         "small",
-        "its ANN",
+        "ANN of the small network",
         "ann",
         takes=("ann",),
         predicted="23 to 28 % at 8/255, clean 59 to 65 %",
     ),
     "published_constants": Row(
-        "the published constants on that ANN",
+        "published constants, from the same ANN",
         RECIPE,
         (
             *SMALL,
@@ -96,7 +96,7 @@ OPPONENTS: dict[str, Row] = {
         ),
         source="small",
         measures=CLAIM,
-        predicted="1 to 4 % at 8/255, clean 58 to 64 %: retention at 8/255 at most 0.15",
+        predicted="1 to 4 % at 8/255, clean 58 to 64 %; retention at 8/255 at most 0.15",
     ),
     "end_to_end_soft": Row(
         "end-to-end robust training, soft reset, equal time",
@@ -124,18 +124,18 @@ LEVERS: dict[str, Row] = {
         source="small",
         takes=("ann", "staircase"),
         measures=PART,
-        predicted="conversion is nearly exact, order of spikes apart: 8 to 14 points less at 8/255",
+        predicted="conversion is nearly exact except for the order of the spikes: 8 to 14 points less at 8/255",
     ),
     "thresholds_fixed": _lever(
-        "finetuning of the weights alone",
+        "finetuning of the weights only, thresholds fixed",
         *("--finetune.train-thresholds", "false"),
         predicted="0 to 2 points less at 8/255",
     ),
     "hard_reset": _lever(
-        "reset to zero, start at 0, no staircase",
+        "reset to zero, initial potential 0, no staircase stage",
         *HARD,
         takes=("ann",),
-        predicted="3 to 10 points less at 2/255 and, with the stage that it cannot have, 2.5 to 8 points less at 8/255",
+        predicted="3 to 10 points less at 2/255, 2.5 to 8 points less at 8/255, the missing stage included",
     ),
     "no_staircase": _lever(
         "no staircase stage",
@@ -144,7 +144,7 @@ LEVERS: dict[str, Row] = {
         predicted="2 to 5 points less at 8/255",
     ),
     "at_4": Row(
-        "the finished main network run for T = 4",
+        "main network, run with T = 4",
         RECIPE,
         source="main",
         takes=("ann", "snn"),
@@ -153,7 +153,7 @@ LEVERS: dict[str, Row] = {
         predicted="4 to 8 points less at 2/255, 2 to 5 points less at 8/255",
     ),
     "at_16": Row(
-        "the finished main network run for T = 16",
+        "main network, run with T = 16",
         RECIPE,
         source="main",
         takes=("ann", "snn"),
@@ -162,35 +162,35 @@ LEVERS: dict[str, Row] = {
         predicted="1 to 3 points more at 8/255",
     ),
     "no_averaging": _lever(
-        "no averaged weights after the ANN",
+        "no weight averaging after the ANN stage",
         *("--staircase.average", "0", "--finetune.average", "0"),
         takes=("ann",),
         predicted="1 to 2 points less at 8/255",
     ),
     "by_trades": _lever(
-        "ANN by TRADES instead of N-FGSM, equal time",
+        "ANN trained by TRADES instead of N-FGSM, equal time",
         *("--pretrain.objective", "Trades(beta=6, eps=8/255, steps=5)", "--pretrain.epochs", "16"),
         source="",
         takes=(),
-        predicted="16 epochs take the time of 40: 1 to 4 points less at 8/255, 3 to 5 points less clean",
+        predicted="16 epochs take as long as 40 of N-FGSM: 1 to 4 points less at 8/255, 3 to 5 points less clean accuracy",
     ),
     "published_loss": _lever(
-        "finetuning by the published loss, at 8/255",
+        "finetuning with the published loss at 8/255",
         *_finetuned_by("RobustFinetuning(eps=8/255, alpha=4/255)"),
-        predicted="5 to 10 points less at 8/255, 3 to 5 points more clean (one epoch did so on validation images)",
+        predicted="5 to 10 points less at 8/255, 3 to 5 points more clean accuracy (seen after one epoch in validation)",
     ),
     "along_paths": _lever(
-        "finetuning attacks along six gradient paths, one drawn per batch",
+        "finetuning attacks along six gradient paths, one at random per batch",
         *_finetuned_by(f"Along(NoisyFast(eps=8/255, noise=2, smoothing=0.1), {PATHS})"),
         predicted="2 to 5 points more at 8/255",
     ),
     "distilled": _lever(
-        "finetuning under the ANN as teacher (RSLAD)",
+        "finetuning with the ANN as teacher (RSLAD)",
         *_finetuned_by('Distilled(teacher="ann", eps=8/255)'),
-        predicted="1.5 to 4 points more at 8/255, 1 to 3 points more clean",
+        predicted="1.5 to 4 points more at 8/255, 1 to 3 points more clean accuracy",
     ),
     "steady": _lever(
-        "finetuning that keeps the last potentials steady (TV-l1)",
+        "finetuning with a penalty on shifts of the last potentials (TV-l1)",
         *_finetuned_by("Steady(NoisyFast(eps=8/255, noise=2, smoothing=0.1), weight=0.1)"),
         predicted="0 to 2 points more at 8/255",
     ),

@@ -9,10 +9,10 @@ from benchmarks.measured import found
 
 def commands(rows: Iterable[str]) -> list[list[str]]:
     """What makes each row again."""
-    lines = [["row", "all of it", "the network alone", "measured on", "source"]]
+    lines = [["network", "train and measure", "train only", "processor", "source digest"]]
     for each in found(rows):
         versions = [run.versions for run in each.runs.values()]
-        steps = f", run for T = {each.row.timesteps}" if each.row.timesteps else ""
+        steps = f", run with T = {each.row.timesteps}" if each.row.timesteps else ""
         lines.append(
             [
                 f"{each.row.what}, seed {each.seed}",
@@ -27,7 +27,7 @@ def commands(rows: Iterable[str]) -> list[list[str]]:
 def machines(rows: Iterable[str]) -> str:
     """What the figures were made on."""
     kinds = {
-        f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) of {each.made['cores']} cores"
+        f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) on {each.made['cores']} cores"
         for each in found(rows)
         for v in (run.versions for run in each.runs.values())
     }
@@ -46,8 +46,8 @@ def images(rows: Iterable[str], trained: Iterable[str]) -> str:
         tested.setdefault(report.images, set()).add(versions["test images"])
     if mixed := [count for count, digests in tested.items() if len(digests) > 1]:
         raise ValueError(f"reports of {mixed[0]} images are not of the same images: {sorted(tested[mixed[0]])}")
-    first = ", ".join(f"`{digests.pop()}` the first {count:,}" for count, digests in sorted(tested.items()))
-    return f"data {', '.join(f'`{each}`' for each in sorted(made))}; of the test images {first}"
+    first = ", ".join(f"`{digests.pop()}` (first {count:,})" for count, digests in sorted(tested.items()))
+    return f"digests: data {', '.join(f'`{each}`' for each in sorted(made))}; test images {first}"
 
 
 def measuring(rows: Iterable[str]) -> str:
@@ -64,13 +64,13 @@ def setting(rows: Iterable[str]) -> str:
         recipe = next(iter(each.runs.values())).recipe
         model, data = recipe["model"], recipe["data"]
         networks[
-            f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} images of which "
-            f"{data['validation']:.0%} are held out"
+            f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} training images "
+            f"({data['validation']:.0%} held out)"
         ] = None
         most: dict[str, int] = {}
         for report in (run.rows[0].report for run in each.runs.values()):
             most[report.protocol] = max(report.images, most.get(report.protocol, 0))
         for protocol, count in most.items():
             tested.setdefault(protocol, {})[f"{count:,}"] = None
-    measured = " and ".join(f"{' or '.join(counts)} (`{protocol}`)" for protocol, counts in tested.items())
-    return f"{'; or '.join(networks)}; {measured} test images"
+    measured = " and ".join(f"{' or '.join(counts)} for `{protocol}`" for protocol, counts in tested.items())
+    return f"{'; or '.join(networks)}. Test images: {measured}"

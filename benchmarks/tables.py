@@ -23,7 +23,7 @@ def cell(share: Interval | None) -> str:
 
 def thresholds(rows: Iterable[str]) -> list[list[str]]:
     """Thresholds as calibrated times the scale, and as finetuned."""
-    lines = [["network", "seed", "layer", "converted", "finetuned"]]
+    lines = [["network", "seed", "layer", "after conversion", "after finetuning"]]
     for each in found(name for name in rows if PLAN[name].network == "snn"):
         scale = next(iter(each.runs.values())).recipe["conversion"]["scale"]
         layers = each.report.found(LAYERS)
@@ -37,7 +37,7 @@ def thresholds(rows: Iterable[str]) -> list[list[str]]:
 
 def energy(rows: Iterable[str]) -> list[list[str]]:
     """Energy per image, by preset, against the ANN of the same layers."""
-    lines = [["network", "seed", *(f"{name}: SNN / ANN in µJ" for name in PRESETS)]]
+    lines = [["network", "seed", *(f"{name}: SNN / ANN (µJ)" for name in PRESETS)]]
     for each in found(rows):
         if spends := each.report.found(ENERGY):
             layers = spends.operations
@@ -50,7 +50,7 @@ def over_time(rows: Iterable[str]) -> list[list[str]]:
     """Clean accuracy after each time step, by the same weights."""
     there = [(each, latency.correct) for each in found(rows) if (latency := each.report.found(LATENCY))]
     steps = max((len(correct) for _, correct in there), default=0)
-    lines = [["network", "seed", *(str(step + 1) for step in range(steps))]]
+    lines = [["network", "seed", *(f"t = {step + 1}" for step in range(steps))]]
     for each, correct in there:
         shares = [percent(wilson(hits, each.report.images), bounds=False) for hits in correct]
         lines.append([each.row.what, str(each.seed), *shares, *["-"] * (steps - len(shares))])
@@ -59,11 +59,11 @@ def over_time(rows: Iterable[str]) -> list[list[str]]:
 
 def audits(rows: Iterable[str]) -> list[list[str]]:
     """Checks that did not pass."""
-    lines = [["network", "seed", "radius", "robust", "passed", "warnings and failures"]]
+    lines = [["network", "seed", "ε", "robust images", "checks passed", "warnings and failures"]]
     for each in found(rows):
         for report in (run.rows[0].report for run in each.runs.values() if run.rows[0].report.protocol == "rigorous"):
             if report.audit:
-                wrong = "; ".join(f"{c.name}: {c.verdict} ({c.figure:.3g})" for c in report.audit if c.verdict != "pass")
+                wrong = "; ".join(f"`{c.name}` {c.verdict}s ({c.figure:.3g})" for c in report.audit if c.verdict != "pass")
                 (result,) = report.results
                 left = f"{result.survivors} of {result.attacked}"
                 passed = str(sum(c.verdict == "pass" for c in report.audit))

@@ -365,9 +365,10 @@ def test_retention_is_what_spiking_leaves_of_the_ann(three):
     page = results_page.page()
     line = "| our spiking network | 83.3 (43.6-97.0) | - | 50.0 (18.8-81.2) | - | 0.60 |"
     assert page.count(line) == 2, "in the first table and in the one of all networks"
-    assert "retention at 8/255 at least 0.70: missed (0.60)" in page
-    assert "worst case at 8/255 at least 0.25: reached (0.50)" in page
-    assert "Its audit" not in page, "there was none"
+    assert "| retention at 8/255 | 0.70 | 0.60 | missed |" in page
+    assert "| robust accuracy at 8/255 | 0.25 | 0.50 | reached |" in page
+    assert "| retention at 2/255 | 0.85 | - | not measured |" in page
+    assert "Audit:" not in page, "there was none"
     assert line in results_page.short()
     assert all(row.what not in page for name, row in NEW.items() if name not in MAIN_FLAGS), (
         "what is not measured does not appear"
@@ -376,7 +377,11 @@ def test_retention_is_what_spiking_leaves_of_the_ann(three):
 
 @pytest.mark.parametrize(
     ("verdicts", "said"),
-    [((), ""), (("pass", "pass"), "Its audit passes."), (("pass", "fail"), "Its audit finds: `loss` fails (0.5).")],
+    [
+        ((), ""),
+        (("pass", "pass"), "Audit: all checks pass."),
+        (("pass", "fail"), "Audit: `loss` fails (0.5); all other checks pass."),
+    ],
 )
 def test_an_audit_passes_only_where_there_was_one(verdicts, said):
     checks = [Check(name="loss", figure=0.5, verdict=verdict, meaning="") for verdict in verdicts]
@@ -405,18 +410,16 @@ def test_differences_are_those_of_the_same_images(page):
     """Over six images, by hand: two that one withstands and the other does not, and one that the other misses clean."""
     row = "| robust conversion | end-to-end robust training | 0 | +16.7 ± 33.5 (1:0) | - | +33.3 ± 38.7 (2:0) | - | - |"
     assert row in page
-    assert (
-        "Robust conversion against end-to-end robust training: clean: not told apart (seed 0); PGD-20 8/255: not told apart"
-        in page
-    )
+    kinds = "not significant (seed 0) | - | not significant (seed 0) | - | -"
+    assert f"| robust conversion | end-to-end robust training | {kinds} |" in page
     assert "| faster | more | 100.0 (61.0-100.0) | 66.7 (30.0-90.3) | +16.7 ± 33.5 (1:0) | +16.7 ± 33.5 (1:0) | yes |" in page
-    assert "1 of 1 attempts reached the aim" in page
-    assert "* **Awp.** Against robust conversion, seed 0: clean not told apart, PGD-20 8/255 not told apart." in page
+    assert "1 of 1 experiments reached the aim" in page
+    assert f"| awp | robust conversion | {kinds} |" in page
 
 
 @pytest.mark.parametrize(
     ("won", "lost", "verdict", "half"),
-    [(0, 0, "not told apart", 0.390), (5, 0, "not told apart", 0.952), (6, 0, "more", 1.028), (0, 6, "less", 1.028)],
+    [(0, 0, "not significant", 0.390), (5, 0, "not significant", 0.952), (6, 0, "more", 1.028), (0, 6, "less", 1.028)],
 )
 def test_what_few_images_can_tell(won, lost, verdict, half):
     """Five coins all fall alike with a chance of 1/16, six with 1/32. The intervals have half images added."""
@@ -430,20 +433,20 @@ def test_seeds_may_disagree(monkeypatch):
     differences = {0: compared.Gain(9, 0, 50), 1: compared.Gain(1, 0, 50), 2: None}
     monkeypatch.setattr(claim, "gain", lambda one, other, by: differences[one.seed])
     found = claim.outcomes([(SimpleNamespace(seed=seed), None) for seed in differences], ("PGD-20", 0.1))
-    assert found == {"more": [0], "not told apart": [1]}
+    assert found == "more (seed 0), not significant (seed 1)"
 
 
 @pytest.mark.parametrize(
     ("told", "standing"),
     [
-        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("c", "d", 0): "more", ("c", "d", 1): "more"}, "holds (2 seeds)"),
-        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("c", "d", 0): "more"}, "holds (1 seed)"),
-        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("e", "f", 0): "less"}, "holds (2 seeds)"),
-        ({("a", "b", 0): "more", ("c", "d", 0): "not told apart"}, "not shown (1 seed)"),
-        ({("a", "b", 0): "more", ("a", "b", 1): "less"}, "not shown (2 seeds)"),
-        ({("a", "b", 0): "less", ("c", "d", 0): "not told apart"}, "not shown (1 seed)"),
-        ({("a", "b", 0): "less", ("c", "d", 0): "less"}, "the opposite holds (1 seed)"),
-        ({}, "not judged yet"),
+        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("c", "d", 0): "more", ("c", "d", 1): "more"}, ("more robust", 2)),
+        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("c", "d", 0): "more"}, ("more robust", 1)),
+        ({("a", "b", 0): "more", ("a", "b", 1): "more", ("e", "f", 0): "less"}, ("more robust", 2)),
+        ({("a", "b", 0): "more", ("c", "d", 0): "not significant"}, ("not shown", 1)),
+        ({("a", "b", 0): "more", ("a", "b", 1): "less"}, ("not shown", 2)),
+        ({("a", "b", 0): "less", ("c", "d", 0): "not significant"}, ("not shown", 1)),
+        ({("a", "b", 0): "less", ("c", "d", 0): "less"}, ("less robust", 1)),
+        ({}, claim.OPEN),
     ],
 )
 def test_a_part_of_the_claim_is_judged_over_all_its_pairs_and_seeds(told, standing):
@@ -457,18 +460,18 @@ def test_the_verdicts_of_the_claim_are_taken_together(monkeypatch):
     parts = tuple(claim.Part("", judged=(names,)) for names in won)
     monkeypatch.setattr(claim, "seeds", lambda *names: [tuple(SimpleNamespace(name=name, seed=0) for name in names)])
     monkeypatch.setattr(claim, "gain", lambda one, other, by: compared.Gain(won[one.name, other.name], 0, 50))
-    assert [*claim.judged(parts, ("PGD-20", 0.1)).values()] == ["more", "not told apart", "not told apart"]
+    assert [*claim.judged(parts, ("PGD-20", 0.1)).values()] == ["more", "not significant", "not significant"]
     assert [*claim.judged(parts[1:2], ("PGD-20", 0.1)).values()] == ["more"]
 
 
 def test_what_a_part_means_for_clean_accuracy_is_said(monkeypatch):
-    part, more = claim.Part("", judged=(("a", "b"),)), ", at 16.0 points more clean accuracy"
+    part = claim.Part("", judged=(("a", "b"),))
     monkeypatch.setattr(claim, "seeds", lambda *names: [names])
-    for won, lost, holds, else_ in ((2, 10, ", for 16.0 points less clean accuracy", ""), (5, 5, "", ""), (10, 2, "", more)):
+    for won, lost, holds, else_ in ((2, 10, "16.0 points lower", "-"), (5, 5, "-", "-"), (10, 2, "-", "16.0 points higher")):
         monkeypatch.setattr(claim, "gain", lambda *_, found=compared.Gain(won, lost, 50): found)
         assert (claim.beside(part, True), claim.beside(part, False)) == (holds, else_)
     monkeypatch.setattr(claim, "gain", lambda *_: None)
-    assert claim.beside(part, True) == claim.beside(part, False) == ""
+    assert claim.beside(part, True) == claim.beside(part, False) == "-"
 
 
 def test_a_gain_is_that_of_the_images_asked_for_where_both_have_them():
@@ -554,8 +557,8 @@ def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch)
     demo.main([str(tmp_path / "run"), str(tmp_path / "rigorous")])
     text = demo.said(demo.read("run"), demo.read("rigorous"))
     assert "| robust SNN, finetuned | 75.0 (30.1-95.4) | 50.0" in text
-    assert "Conversion alone keeps 0.33 of the ANN's worst\ncase at ε=0.15, finetuning thresholds and weights 0.67;" in text
-    assert "of a naturally trained network 25.0 % is left" in text
-    assert "The audit of the finetuned network finds more: `restarts` fails (share of images: 0.12)." in text
-    assert "of 2 test images it leaves 50.0 % at ε=0.15, where the worst case above is 50.0 %." in text
+    assert "network keeps 0.33 of the ANN's worst-case accuracy, and the finetuned network keeps 0.67." in text
+    assert "The naturally trained network has a worst-case accuracy of 25.0 %." in text
+    assert "The audit of the finetuned network reports: `restarts` fails (share of images: 0.12)." in text
+    assert "it leaves 50.0 % of 2 test images at ε=0.15, where the attacks above leave 50.0 %." in text
     assert all("examples" not in row.report.measured for row in demo.read("run").rows)
