@@ -144,13 +144,13 @@ def test_attacks_check_what_they_are_given_and_leave_inference_mode(name):
     with torch.inference_mode():
         assert torch.equal(attack(net, X.clone(), DATA.labels.clone(), Linf(8 / 255), rng=SEEDS), outside)
     assert name == "FAB" or not torch.equal(outside, X)  # which needs more steps to find anything
-    with pytest.raises(ValueError, match=r"floats in \[0, 1\], not torch.uint8: give x.float\(\) / 255"):
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\], not torch.uint8: convert bytes with x.float\(\) / 255"):
         attack(net, (X * 255).to(torch.uint8), DATA.labels, Linf(8 / 255), rng=SEEDS)
     for values in (X * 2, X - 0.5, X * torch.nan):
         with pytest.raises(ValueError, match=r"samples must be in \[0, 1\], but range over"):
             attack(net, values, DATA.labels, Linf(8 / 255), rng=SEEDS)
     for values, labels in ((X.numpy(), DATA.labels), (X, DATA.labels.tolist())):
-        with pytest.raises(ValueError, match=r"attacks take tensors, not a (ndarray|list)"):
+        with pytest.raises(ValueError, match=r"attacks take tensors, not (ndarray|list)"):
             attack(net, values, labels, Linf(8 / 255), rng=SEEDS)
     for labels in (DATA.labels.float(), DATA.labels[:5], DATA.labels[:, None]):
         with pytest.raises(ValueError, match=r"labels must be integers \[12\], one per sample"):

@@ -137,7 +137,7 @@ def test_a_goal_is_above_zero_just_where_the_image_is_misclassified(classes, see
 def test_what_has_no_wrong_class_of_that_rank_is_refused(unchecked):
     with pytest.raises(ValueError, match="two or more classes"):
         values(Margin(), CLEAN[:, :1], torch.tensor([0, 0]), CLEAN[:, :1])
-    with pytest.raises(ValueError, match="of which this model has 3"):
+    with pytest.raises(ValueError, match="this model has 3 wrong classes"):
         values(TargetedDLR(4), CLEAN, torch.tensor([0, 0]))
     for rank in (0, -1, 1.5):
         with pytest.raises(ValueError, match="rank of TargetedDLR must be a whole number of at least 1"):

@@ -24,8 +24,8 @@ def test_text_spells_an_attack(text, value):
     ("text", "line"),
     [
         ("FGMS", "did you mean 'FGSM'"),
-        ("DLR", r"DLR is no attack, but a part of one: write PGD\(goal=DLR\)"),
-        ("Uniform()", "is no attack"),
+        ("DLR", r"DLR is not an attack but a part of one: write PGD\(goal=DLR\)"),
+        ("Uniform()", "is not an attack"),
         ("PGD(goal=Uniform)", "goal of attack PGD.* cannot be Uniform: known: CrossEntropy"),
         ("PGD(start=DLR)", "start of attack PGD.* cannot be DLR: "),
         ("APGD(goal=3)", "goal of attack APGD.* cannot be int"),

@@ -110,14 +110,14 @@ class Renamed:
 def test_a_threat_of_another_kind_is_refused(attack, unchecked):
     x, model = curved(4)
     for threat in (Renamed(), 0.1):
-        with pytest.raises(ValueError, match=rf"{type(attack).__name__} cannot follow .*0\.1.*: give it one of Linf, L2"):
+        with pytest.raises(ValueError, match=rf"{type(attack).__name__} does not support .*0\.1.*: use one of Linf, L2"):
             attack(model, x, torch.zeros(4, dtype=torch.int64), threat)
     assert accepted(attack, L2(0.1)) == L2(0.1)
 
 
 @pytest.mark.parametrize("text", ["PGD(eps=8/255)", "FGSM(norm='L2')", "Square(eps = 0.1)"])
 def test_a_text_that_gives_a_radius_is_told_where_it_goes(text):
-    with pytest.raises(ValueError, match=r"leave out eps and norm, which are the threat's: evaluation\.eps"):
+    with pytest.raises(ValueError, match=r"leave out eps and norm, which belong to the threat: set evaluation\.eps"):
         attack(text)
 
 

@@ -176,7 +176,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"attacks": ["PGD-11"]}, r"'PGD-11': did you mean 'PGD-10'\?"),
         ({"attacks": []}, "at least one attack"),
         ({"eps": -0.1}, "at least 0, not -0.1"),
-        ({"eps": [0.1, float("nan")]}, "a finite number of at least 0, not nan"),
+        ({"eps": [0.1, float("nan")]}, "finite and at least 0, not nan"),
         ({"eps": 8}, "not 8: write 8/255"),
         ({"eps": "8/25x"}, "'8/25x' is not a number"),
         ({"threat": "L3"}, r"unknown threat 'L3': did you mean 'L2'\?"),

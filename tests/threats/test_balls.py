@@ -163,7 +163,7 @@ def test_where_the_gradient_is_zero_there_is_no_step(ball):
 @pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf])
 @pytest.mark.parametrize("make", [Linf, L2, L1])
 def test_a_radius_that_is_none_is_refused(make, eps):
-    with pytest.raises(ValueError, match="eps must be a finite number of at least 0"):
+    with pytest.raises(ValueError, match="eps must be finite and at least 0"):
         make(eps)
     with pytest.raises(ValueError, match=r"eps must be at most 1, since pixels are in \[0, 1\], not 8: write 8/255\?"):
         Linf(8)

@@ -1,6 +1,6 @@
-"""Attacks: values that hold hyper-parameters only, called as ``attack(model, x, y, threat)``. They know nothing of spikes.
+"""Attacks: frozen hyper-parameters, called as ``attack(model, x, y, threat)``. They do not depend on spikes.
 
-Recipes, flags and protocols spell them: ``PGD(steps=50, goal=DLR, start=Gaussian(0.01))``.
+Recipes, flags and protocols write them as text: ``PGD(steps=50, goal=DLR, start=Gaussian(0.01))``.
 """
 
 import re
@@ -24,36 +24,35 @@ ATTACKS: dict[str, type[Attack]] = named(
     FGSM, RFGSM, PGD, APGD, TargetedAPGD, SAPGD, FAB, NES, Square, UniformNoise, CornerNoise
 )
 GOALS: dict[str, type[Goal]] = named(CrossEntropy, KullbackLeibler, Margin, DLR)
-"""The losses that an attack can maximise, by name."""
+"""Losses that an attack can maximise, by name."""
 STARTS: dict[str, type[Start]] = named(Uniform, Gaussian, Boundary)
-"""The places where an attack can begin, by name."""
+"""Starting points of an attack, by name."""
 
 
 def asks_for_gradients(attack: Attack) -> bool:
-    """Whether an attack, or the one that it begins with, follows gradients; otherwise it learns from answers alone."""
+    """Return whether an attack, or the attack that it starts from, uses gradients; otherwise it uses queries only."""
     if isinstance(attack, NES):
         return attack.after is not None and asks_for_gradients(attack.after)
     return not isinstance(attack, Square | UniformNoise | CornerNoise)
 
 
 def attack(text: str) -> Attack:
-    """The attack that a text spells.
+    """Build an attack from its text.
 
     Raises:
-        ValueError: text that cannot be read, or that gives a radius or a norm; something else than an attack, a goal
-            or a start in the place of one.
+        ValueError: the text cannot be parsed, sets a radius or a norm, or is not an attack with a valid goal and start.
 
     >>> attack("PGD(start=Gaussian(0.01))").start
     Gaussian(scale=0.01)
     """
     if re.search(r"\b(eps|norm)\s*=", text):
         raise ValueError(
-            f"{text}: leave out eps and norm, which are the threat's: evaluation.eps and evaluation.threat in what measures, "
-            "the objective's threat or probe_threat, such as Linf(8/255), in training"
+            f"{text}: leave out eps and norm, which belong to the threat: set evaluation.eps and evaluation.threat, or in "
+            "training the objective's threat or probe_threat, such as Linf(8/255)"
         )
     made: Any = build("attack", {**ATTACKS, **GOALS, **STARTS}, text)
     if type(made).__name__ not in ATTACKS:
-        raise ValueError(f"{text} is no attack, but a part of one: write PGD(goal=DLR) or PGD(start=Gaussian(0.01))")
+        raise ValueError(f"{text} is not an attack but a part of one: write PGD(goal=DLR) or PGD(start=Gaussian(0.01))")
     parts: tuple[tuple[str, Mapping[str, object]], ...] = (("goal", GOALS), ("start", STARTS))
     for part, known in parts:
         given = type(getattr(made, part, None)).__name__

@@ -1,4 +1,4 @@
-"""Auto-PGD (Croce & Hein 2020): gradient ascent that sets its step size image by image, towards any class or a chosen one."""
+"""Auto-PGD (Croce & Hein 2020): gradient ascent with an adaptive step size per image, untargeted or targeted."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,17 +16,17 @@ from robustsnn.threats import spread
 from robustsnn.types import Classifier, Inputs, Judge, Threat
 
 MOMENTUM = 0.75
-"""alpha: the share of the gradient step; the last step makes up the rest."""
+"""alpha: weight of the gradient step; the previous step has weight 1 - alpha."""
 
 ENOUGH = 0.75
-"""rho: the share of a window's steps that must raise the loss."""
+"""rho: fraction of the steps between two checkpoints that must raise the loss."""
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """The steps ``w_j = ceil(p_j * steps)`` after which the step size is reconsidered, the start ``w_0 = 0`` first.
+    """Return the steps ``w_j = ceil(p_j * steps)`` after which the step size may be halved, starting with ``w_0 = 0``.
 
-    ``p_1 = .22``, ``p_{j+1} = p_j + max(p_j - p_{j-1} - .03, .06) <= 1``, here in whole hundredths. Of few steps several
-    fall together and count once.
+    ``p_1 = .22``, ``p_{j+1} = p_j + max(p_j - p_{j-1} - .03, .06) <= 1``, computed in whole hundredths. With few steps some
+    checkpoints coincide; duplicates are dropped.
 
     >>> checkpoints(100)
     (0, 22, 41, 57, 70, 80, 87, 93, 99)
@@ -49,19 +49,19 @@ def auto_ascend(
     steps: int,
     judge: Judge | None = None,
 ) -> Inputs:
-    """One run of Auto-PGD (Algorithm 1), every decision made image by image.
+    """Run Auto-PGD once (Algorithm 1); every decision is made per image.
 
-    ``z = P(x_k + η d(∇f))``, ``x_{k+1} = P(x_k + α (z - x_k) + (1 - α) (x_k - x_{k-1}))``, ``η = 2 eps`` at first. At a
-    checkpoint ``w_j``, η halves and the best point becomes ``x_k`` where fewer than ``ρ (w_j - w_{j-1})`` steps since the
-    last one raised ``f``, or where neither η nor the best ``f`` has changed since.
+    ``z = P(x_k + η d(∇f))``, ``x_{k+1} = P(x_k + α (z - x_k) + (1 - α) (x_k - x_{k-1}))``, initially ``η = 2 eps``. At
+    checkpoint ``w_j``, η halves and ``x_k`` restarts at the best point if fewer than ``ρ (w_j - w_{j-1})`` steps since the
+    last checkpoint raised ``f``, or if neither η nor the best ``f`` has changed since then.
 
     Arguments:
-        model, x, losses, threat, start, steps: as for `ascend`; ``f`` is what ``losses`` says.
-        worth: the iterate for which it is highest is returned.
-        judge: asked about the start and after every step; an image it calls broken keeps that iterate and costs nothing more.
+        model, x, losses, threat, start, steps: as for `ascend`; ``losses`` computes ``f``.
+        worth: the iterate with the highest value is returned.
+        judge: called on the start and after every step; a broken image keeps that iterate and leaves the run.
 
     Returns:
-        An iterate of every image, ``[N, ...]``.
+        One iterate per image, ``[N, ...]``.
     """
     windows = {0: 0} | {now: now - before for before, now in pairwise(checkpoints(steps))}
     found = start.detach().clone()
@@ -86,7 +86,7 @@ def auto_ascend(
 
 
 class _Climbing:
-    """What a run knows of the images still in it: every attribute is a tensor whose first dimension is theirs."""
+    """State of the images still in a run; the first dimension of every attribute runs over these images."""
 
     def __init__(self, index: Tensor, x: Tensor, start: Tensor) -> None:
         nothing = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
@@ -96,15 +96,15 @@ class _Climbing:
         self.loss, self.best_loss, self.best_before, self.kept_worth = -nothing, nothing, nothing, nothing
         self.eta = torch.full_like(nothing, 2)  # in units of eps
         self.rises = torch.zeros_like(nothing)
-        self.halved = torch.ones_like(nothing, dtype=torch.bool)  # the start is no reason to halve
+        self.halved = torch.ones_like(nothing, dtype=torch.bool)  # the start must not halve η
 
     def keep(self, chosen: Tensor) -> None:
-        """Let all but these places go."""
+        """Keep only the images at these positions."""
         for name, values in vars(self).items():
             setattr(self, name, values[chosen])
 
     def look(self, model: Classifier, losses: Losses, worth: Losses, *, last: bool) -> None:
-        """Evaluate where the images are now; after the ``last`` step no gradient is needed."""
+        """Evaluate the current iterates; after the ``last`` step no gradient is computed."""
         if last:
             with torch.no_grad():
                 logits = answer(model, self.adv, self.index)
@@ -121,7 +121,7 @@ class _Climbing:
         self.kept, self.kept_worth = _where(worthier, self.adv, self.kept), torch.where(worthier, value, self.kept_worth)
 
     def reconsider(self, window: int) -> None:
-        """Halve the step size and go back to the best point where the last ``window`` steps led nowhere."""
+        """Halve the step size and return to the best point where the last ``window`` steps made no progress."""
         stuck = ~self.halved & (self.best_loss <= self.best_before)
         self.halved = (self.rises < ENOUGH * window) | stuck
         self.eta = torch.where(self.halved, self.eta / 2, self.eta)
@@ -131,7 +131,7 @@ class _Climbing:
         self.rises, self.best_before = torch.zeros_like(self.rises), self.best_loss
 
     def move(self, threat: Threat, momentum: float) -> None:
-        """One step, the share ``momentum`` of it along the gradient."""
+        """Take one step; ``momentum`` is the weight of its gradient part."""
         size = spread(self.eta * threat.eps, self.x)
         z = threat.project(self.adv + size * threat.direction(self.gradient), self.x)
         moved = self.adv + momentum * (z - self.adv) + (1 - momentum) * (self.adv - self.previous)
@@ -144,12 +144,12 @@ def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class APGD(OwnAttack):
-    """Auto-PGD from a random point of the ball's surface (Croce & Hein 2020, Algorithm 1): no step size to choose.
+    """Auto-PGD from a random point on the ball's surface, with an adaptive step size (Croce & Hein 2020, Algorithm 1).
 
     Arguments:
         steps: gradient steps.
         restarts: independent starts.
-        goal: what to maximise; without a judge the iterate for which it is highest is returned, sample by sample.
+        goal: what to maximise; without a judge, each sample's iterate with the highest value is returned.
     """
 
     steps: Count = 100
@@ -163,14 +163,14 @@ class APGD(OwnAttack):
 
 @dataclass(frozen=True)
 class TargetedAPGD(OwnAttack):
-    """Auto-PGD towards the likeliest wrong classes, one after the other, by the targeted ratio (Croce & Hein 2020).
+    """Auto-PGD towards each of the likeliest wrong classes, with the targeted DLR loss (Croce & Hein 2020).
 
     Arguments:
         steps: gradient steps per target and restart.
-        targets: how many wrong classes; of fewer than that, all.
+        targets: number of wrong classes, at most all of them.
         restarts: independent starts per target.
 
-    Without a judge the iterate with the largest margin of all runs is returned, image by image.
+    Without a judge, each image's iterate with the largest margin over all runs is returned.
     """
 
     steps: Count = 100
@@ -186,7 +186,7 @@ class TargetedAPGD(OwnAttack):
 
 
 def _best(goals: list[Losses], worth: Losses, task: Task, steps: int) -> Tensor:
-    """The best of one run per goal, each from a start of its own."""
+    """Run once per goal, each from its own random start, and return the best result."""
 
     def run(losses: Losses, chosen: Tensor, judge: Judge | None) -> Tensor:
         return auto_ascend(

@@ -1,4 +1,4 @@
-"""Noise of the threat's size: the floor that every attack with a gradient must beat."""
+"""Random noise within the threat: the baseline that every gradient attack must beat."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from robustsnn.types import Judge, Noise, Threat
 
 @dataclass(frozen=True)
 class _Draws(OwnAttack):
-    """Noise in the ball, several times.
+    """Random noise within the threat, drawn several times.
 
     Arguments:
-        draws: samples tried; the first that the judge calls broken is kept, else the one with the highest cross-entropy.
+        draws: noise draws per sample; the first broken one is kept, otherwise the one with the highest cross-entropy.
     """
 
     draws: Count = 10
 
     @abstractmethod
     def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
-        """One noisy sample for each of ``x [N, ...]``."""
+        """Return one noisy sample for each of ``x [N, ...]``."""
 
     def search(self, task: Task) -> Tensor:
         def run(chosen: Tensor, judge: Judge | None) -> Tensor:
@@ -35,15 +35,15 @@ class _Draws(OwnAttack):
 
 
 class UniformNoise(_Draws):
-    """Uniform noise in the ball, ``draws`` times."""
+    """Uniform noise within the ball, ``draws`` times."""
 
     def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
         return threat.sample(x, noise)
 
 
 class CornerNoise(_Draws):
-    """A whole step along random signs, ``draws`` times: a corner ``x ± eps`` of the L-infinity ball, or of the cube inside of
-    another ball."""
+    """Full-radius steps along random signs, ``draws`` times: corners ``x ± eps`` of the L-infinity ball, or of the cube
+    inscribed in another ball."""
 
     def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
         signs = torch.where(noise.uniform(x) < 0.5, -1, 1).to(x.dtype)

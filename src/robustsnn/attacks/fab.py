@@ -16,10 +16,10 @@ from robustsnn.types import Inputs
 
 
 def to_hyperplane(threat: Ball, x: Inputs, w: Inputs, rise: Tensor) -> Inputs:
-    """The shortest ``d [N, ...]`` by the threat's norm with ``<w, d> = rise [N]`` and ``x + d`` in the box (eq. 6).
+    """Return the shortest ``d [N, ...]`` in the threat's norm with ``<w, d> = rise [N]`` and ``x + d`` in the box (eq. 6).
 
-    Every value moves along the threat's direction of ``w``, or up to the box: under L-infinity all by the same amount, under
-    L2 in proportion to their weights. Where the box does not reach the hyperplane, every value goes all the way.
+    Every value moves along the threat's direction of ``w`` until it reaches the box: by the same amount under L-infinity, in
+    proportion to its weight under L2. If the hyperplane lies outside the box, every value moves to the edge of the box.
     """
     scale, (low, high) = positive(per_sample(torch.amax, w.abs())).flatten(), threat.box
     direction = (threat.direction(w) * spread(rise.sign(), w)).flatten(1)
@@ -27,9 +27,9 @@ def to_hyperplane(threat: Ball, x: Inputs, w: Inputs, rise: Tensor) -> Inputs:
     room = torch.where(direction > 0, high - flat, flat - low).masked_fill(direction == 0, 0)
     edges, order = (room / positive(speed)).sort(1)
     weight = (w.flatten(1).abs() / scale[:, None] * speed).gather(1, order)
-    spent = running_sum(weight * edges, 1) - weight * edges  # by the values that are at their edge before this one
+    spent = running_sum(weight * edges, 1) - weight * edges  # by the values that reach their edge before this one
     left = positive(running_sum(weight.flip(1), 1).flip(1))
-    amount = ((rise.abs() / scale)[:, None] - spent) / left  # if this value and all after it have room enough
+    amount = ((rise.abs() / scale)[:, None] - spent) / left  # if this value and all later ones have enough room
     enough = amount <= edges
     first = enough.int().argmax(1, keepdim=True)
     amount = torch.where(enough.any(1, keepdim=True), amount.gather(1, first), edges[:, -1:]).clamp_min(0)
@@ -37,7 +37,7 @@ def to_hyperplane(threat: Ball, x: Inputs, w: Inputs, rise: Tensor) -> Inputs:
 
 
 class _Nearest:
-    """The nearest misclassified image so far and its distance, ``inf`` where there is none; ``alive`` are worth going on."""
+    """The nearest misclassified image so far and its distance (``inf``: none found); ``alive`` indexes unfinished images."""
 
     def __init__(self, task: Task) -> None:
         self.task, x = task, task.x
@@ -45,7 +45,7 @@ class _Nearest:
         self.alive = torch.arange(len(x), device=x.device)
 
     def see(self, adv: Tensor, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Which iterates of the images ``index``, all of ``alive``, the model misclassifies; which images live on."""
+        """Record iterates of all ``alive`` images ``index``; return which are misclassified and which images stay alive."""
         task = self.task
         distance = task.threat.length(adv - task.x[index]).flatten()
         wrong = logits.argmax(1) != task.y[index]
@@ -64,24 +64,24 @@ class _Nearest:
 
 @dataclass(frozen=True)
 class FAB(OwnAttack):
-    """FAB-T: the nearest misclassified sample by the threat's norm, at the boundaries to the likeliest wrong classes.
+    """FAB-T: search for the nearest misclassified sample, across the boundaries to the likeliest wrong classes.
 
-    With ``x`` the clean image, ``f = z_t - z_y`` and its tangent plane at the iterate ``x_k``, ``P`` and ``Q`` the projections
-    of ``x_k`` and ``x`` onto that plane within the box, ``δ_P = P - x_k`` and ``δ_Q = Q - x``:
+    Let ``x`` be the clean image, ``f = z_t - z_y``, and ``P`` and ``Q`` the projections of the iterate ``x_k`` and of ``x``
+    onto the tangent plane of ``f`` at ``x_k``, within the box. With ``δ_P = P - x_k`` and ``δ_Q = Q - x``:
     ``x_{k+1} = clip((1 - α) (x_k + η δ_P) + α (x + η δ_Q))``, ``α = min(|δ_P| / (|δ_P| + |δ_Q|), alpha_max)``. A
-    misclassified iterate goes back towards ``x``: ``x_{k+1} <- x + β (x_{k+1} - x)``. The final search of the paper is left
-    out, as in AutoAttack.
+    misclassified iterate steps back towards ``x``: ``x_{k+1} <- x + β (x_{k+1} - x)``. As in AutoAttack, the final search of
+    the paper is omitted.
 
     Arguments:
         steps: gradient steps per target and restart.
-        targets: how many wrong classes; of fewer than that, all.
-        restarts: runs per target; the first one from the clean image, the others from random points halfway to the best.
-        alpha_max: largest share of the clean image's projection.
-        eta: how far beyond the plane to step.
-        beta: share of the perturbation that a backward step keeps.
+        targets: number of wrong classes, at most all of them.
+        restarts: runs per target; the first starts at the clean image, the others at random points halfway to the best result.
+        alpha_max: largest weight of the clean image's projection.
+        eta: overshoot beyond the plane; 1 lands on it.
+        beta: fraction of the perturbation that a backward step keeps.
 
-    Returns the nearest misclassified image found, clipped to the ball; the clean image where none was found. A judge is asked
-    about the iterates that lie in the ball, and one that it calls broken is returned and costs nothing more.
+    Returns the nearest misclassified image found, projected onto the ball, or the clean image if none was found. A judge is
+    called on the iterates inside the ball; a broken iterate is returned and its image leaves the run.
     """
 
     steps: Count = 100

@@ -1,4 +1,4 @@
-"""What an attack maximises, one value per image, and how it asks the model."""
+"""Losses that attacks maximise, one value per image, and forward passes of the attacked model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from robustsnn.ranges import Count, Ranged
 from robustsnn.types import Classifier, Following, Inputs, Labels, Logits, PerImage
 
 Losses = Callable[[Tensor, Tensor], Tensor]
-"""``losses(logits [n,K], index [n]) -> [n]`` for the images ``index`` of the batch an attack runs on."""
+"""``losses(logits [n,K], index [n]) -> [n]``; ``index`` gives the images' positions in the attacked batch."""
 
 
 class Goal(Protocol):
-    """A value that, told the batch, says what each image's logits are worth."""
+    """A loss: ``on`` binds it to a batch."""
 
     def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses: ...
 
@@ -31,7 +31,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class KullbackLeibler:
-    """``KL(f(x) || f(adv))``: distance from the network's own answer on the clean image, no label needed."""
+    """``KL(f(x) || f(adv))``: divergence from the network's own prediction on the clean image; uses no label."""
 
     def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         clean = clean_logits(model, x)
@@ -40,7 +40,7 @@ class KullbackLeibler:
 
 @dataclass(frozen=True)
 class Margin:
-    """``max_{i != y} z_i - z_y``: above 0 where the image is misclassified. Needs two or more classes."""
+    """``max_{i != y} z_i - z_y``: positive if the image is misclassified. Needs two or more classes."""
 
     def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         return lambda logits, index: _margin(logits, y[index])
@@ -48,10 +48,9 @@ class Margin:
 
 @dataclass(frozen=True)
 class DLR:
-    """Difference of logits ratio (Croce & Hein 2020, eq. 6), blind to the logits' shift and scale.
+    """Difference of logits ratio (Croce & Hein 2020, eq. 6), invariant to shift and scale of the logits.
 
-    ``(max_{i != y} z_i - z_y) / (z_(1) - z_(3))`` with ``z_(k)`` the k-th largest logit; two classes have no third and fall
-    back to the margin.
+    ``(max_{i != y} z_i - z_y) / (z_(1) - z_(3))`` with ``z_(k)`` the k-th largest logit; with two classes, the margin.
     """
 
     def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
@@ -69,10 +68,10 @@ class DLR:
 class TargetedDLR(Ranged):
     """Difference of logits ratio towards one wrong class ``t`` (Croce & Hein 2020, eq. 7).
 
-    ``(z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2)``; fewer than four classes fall back to ``z_t - z_y``.
+    ``(z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2)``; with fewer than four classes, ``z_t - z_y``.
 
     Arguments:
-        rank: which wrong class ``t`` is, counted from 1, the likeliest by the clean image's logits; at most K - 1.
+        rank: rank of ``t`` among the wrong classes by the clean image's logits, from 1 (the likeliest) to K - 1.
     """
 
     rank: Count = 1
@@ -80,7 +79,7 @@ class TargetedDLR(Ranged):
     def on(self, model: Classifier, x: Inputs, y: Labels) -> Losses:
         wrong = wrong_classes(clean_logits(model, x), y)
         if self.rank > wrong.shape[1]:
-            raise ValueError(f"rank {self.rank} is that of a wrong class, of which this model has {wrong.shape[1]}")
+            raise ValueError(f"rank {self.rank} of TargetedDLR is too high: this model has {wrong.shape[1]} wrong classes")
         target = wrong[:, self.rank - 1]
 
         def losses(logits: Tensor, index: Tensor) -> Tensor:
@@ -94,48 +93,48 @@ class TargetedDLR(Ranged):
 
 
 def kl_divergence(p: Logits, q: Logits) -> PerImage:
-    """``KL(softmax(p) || softmax(q))`` summed over classes, in float32 at least; gradients flow through both."""
+    """Return ``KL(softmax(p) || softmax(q))``, summed over classes in at least float32; gradients flow through both."""
     precise = torch.promote_types(p.dtype, torch.float32)
     log_p, log_q = F.log_softmax(p, 1, dtype=precise), F.log_softmax(q, 1, dtype=precise)
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
 def begin(model: Classifier, count: int) -> None:
-    """Tell a model that follows its images that a run on ``count`` of them begins."""
+    """Announce a new run on ``count`` images to a model that keeps state per image."""
     if isinstance(model, Following):
         model.begin(count)
 
 
 def answer(model: Classifier, x: Tensor, index: Tensor) -> Tensor:
-    """Logits ``[n,K]`` of ``x [n, ...]``, iterates of the images ``index [n]`` of the run."""
+    """Return logits ``[n,K]`` of ``x [n, ...]``, which are iterates of the images ``index [n]`` of the run."""
     if isinstance(model, Following):
         model.follow(index)
     return model(x)
 
 
 def clean_logits(model: Classifier, x: Inputs) -> Logits:
-    """The model's answer on the images of a batch as they are, without a graph."""
+    """Return the model's logits ``[N,K]`` on clean images, without a graph."""
     begin(model, len(x))
     with torch.no_grad():
         return answer(model, x, torch.arange(len(x), device=x.device))
 
 
 GIVES_UP = 8
-"""A search by queries gives samples up after an eighth of them."""
+"""Query attacks may give samples up after one eighth of the queries."""
 
 
 def hopeless(margin: PerImage, clean: PerImage, share: float) -> Tensor:
-    """Which samples a search gives up, ``[n]``: those whose margin is still below ``share`` times the clean one, both
-    negative; a share of 1 gives up none."""
+    """Return which samples to give up, ``[n]``: those with a margin still below ``share`` times the clean margin (both are
+    negative). A share of 1 gives up none."""
     return margin < share * clean if share < 1 else torch.zeros_like(margin, dtype=torch.bool)
 
 
 _SMALLEST = 1e-12
-"""A ratio's denominator is 0 where the largest logits are equal."""
+"""Lower bound of a ratio's denominator, which is 0 if the largest logits are equal."""
 
 
 def at(logits: Tensor, classes: Tensor) -> Tensor:
-    """The logit of one class per sample, ``[N]``."""
+    """Return the logit of one class per sample, ``[N]``."""
     return logits.gather(1, classes[:, None])[:, 0]
 
 
@@ -146,7 +145,7 @@ def _margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
-    """``[N,K-1]``, the likeliest first."""
+    """Return the wrong classes ``[N,K-1]``, the likeliest first."""
     order = logits.argsort(dim=1, descending=True, stable=True)
     wrong: Tensor = order[order != y[:, None]]
     return wrong.view(len(y), logits.shape[1] - 1)

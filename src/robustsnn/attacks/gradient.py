@@ -15,10 +15,10 @@ from robustsnn.ranges import Count, Positive, Share
 from robustsnn.types import Classifier, Inputs, Judge, Logits, PerImage, Threat
 
 Move = Callable[[Tensor, Tensor], Tensor]
-"""``move(gradient [n, ...], index [n]) -> [n, ...]``: the step that the samples ``index`` of the batch take."""
+"""``move(gradient [n, ...], index [n]) -> [n, ...]``: the step of the samples ``index`` of the batch."""
 
 Slope = Callable[[Classifier, Tensor, Losses, Tensor], Tensor]
-"""``slope(model, x [n, ...], losses, index [n]) -> [n, ...]``: the way up from iterates of the samples ``index``."""
+"""``slope(model, x [n, ...], losses, index [n]) -> [n, ...]``: the ascent direction at iterates of the samples ``index``."""
 
 
 def ascend(
@@ -33,16 +33,16 @@ def ascend(
     judge: Judge | None = None,
     gradient: Slope | None = None,
 ) -> Inputs:
-    """Projected gradient ascent: ``adv <- project(adv + step * direction(gradient))``.
+    """Run projected gradient ascent: ``adv <- project(adv + step * direction(gradient))``.
 
     Arguments:
-        model: samples to logits; its gradient leads, whatever its forward pass is.
+        model: maps samples to logits; its backward pass need not match its forward pass.
         x: clean samples ``[N, ...]``.
-        losses: what to maximise, sample by sample.
-        start: where to begin, inside the threat.
-        step: the size of every step, or what makes a step of a gradient.
-        judge: asked after every step; a sample it calls broken keeps that iterate and costs nothing more.
-        gradient: what to follow, if not `input_gradient`.
+        losses: what to maximise, per sample.
+        start: first iterates ``[N, ...]``, inside the threat.
+        step: size of every step, or a function from gradient to step.
+        judge: called after every step; a broken sample keeps that iterate and leaves the run.
+        gradient: computes the ascent direction; `input_gradient` if None.
 
     Returns:
         The last iterate of every sample, ``[N, ...]``.
@@ -63,29 +63,29 @@ def ascend(
 
 
 def input_gradient(model: Classifier, x: Inputs, losses: Losses, index: Tensor) -> Inputs:
-    """Gradient of each sample's own loss with respect to its values, ``[N, ...]``."""
+    """Return the gradient of each sample's loss with respect to that sample, ``[N, ...]``."""
     return differentiate(model, x, losses, index)[2]
 
 
 def differentiate(model: Classifier, x: Inputs, losses: Losses, index: Tensor) -> tuple[Logits, PerImage, Inputs]:
-    """Logits ``[N,K]``, loss ``[N]`` and the loss's gradient ``[N, ...]`` of each image, by one forward and one backward."""
+    """Return logits ``[N,K]``, losses ``[N]`` and their input gradients ``[N, ...]``: one forward and one backward pass."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = answer(model, x, index)
         loss = losses(logits, index)
-        # a model that cuts the graph has no gradient at all, which is for an audit to tell
+        # a model that cuts the graph has no gradient; the audit reports that
         (gradient,) = torch.autograd.grad(loss.sum(), x) if loss.requires_grad else (torch.zeros_like(x),)
     return logits.detach(), loss.detach(), usable(gradient)
 
 
 def usable(gradient: Inputs) -> Inputs:
-    """The gradient, 0 where it is not finite, so that one value does not spoil a sample."""
+    """Replace non-finite values of a gradient by 0, so that one value cannot disable the attack on its sample."""
     return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class FGSM(OwnAttack):
-    """One step of the threat's radius along the gradient, its sign under L-infinity, from the clean sample (Goodfellow et al.
+    """One full-radius step from the clean sample along the gradient, or along its sign under L-infinity (Goodfellow et al.
     2015).
 
     >>> from robustsnn.threats import Linf
@@ -106,8 +106,8 @@ class FGSM(OwnAttack):
 
 @dataclass(frozen=True)
 class RFGSM(OwnAttack):
-    """A random step of size ``alpha * eps``, to a corner under L-infinity, then a gradient step of the rest (Tramer et al.
-    2018)."""
+    """A random step of size ``alpha * eps`` (under L-infinity along random signs), then a gradient step of size
+    ``(1 - alpha) * eps`` (Tramer et al. 2018)."""
 
     alpha: Share = 0.25
     goal: Goal = CrossEntropy()
@@ -121,11 +121,11 @@ class RFGSM(OwnAttack):
 
 @dataclass(frozen=True)
 class Ascent(OwnAttack):
-    """Projected gradient ascent from starts of its own.
+    """Projected gradient ascent; subclasses choose the start and the step.
 
     Arguments:
         steps: gradient steps.
-        restarts: independent starts; without a judge the one with the highest loss is kept, sample by sample.
+        restarts: independent starts; without a judge, each sample keeps the result with the highest loss.
         goal: what to maximise.
     """
 
@@ -135,11 +135,11 @@ class Ascent(OwnAttack):
 
     @abstractmethod
     def begin(self, task: Task) -> Tensor:
-        """A start for every sample of a task."""
+        """Return the first iterate of every sample, ``[N, ...]``."""
 
     @abstractmethod
     def step(self, task: Task, chosen: Tensor, restart: int) -> float | Move:
-        """The step of one run on its ``chosen`` samples."""
+        """Return the step size, or step function, of one run on the samples ``chosen``."""
 
     def search(self, task: Task) -> Tensor:
         losses = self.goal.on(task.model, task.x, task.y)
@@ -165,9 +165,9 @@ class PGD(Ascent):
 
     Arguments:
         steps: gradient steps of size ``stride * eps / steps``.
-        restarts, goal: as of every `Ascent`.
-        start: where to begin.
-        stride: how far all steps together reach, in units of ``eps``.
+        restarts, goal: as in `Ascent`.
+        start: distribution of the first iterate.
+        stride: total length of all steps, in units of ``eps``.
     """
 
     start: Start = Uniform()

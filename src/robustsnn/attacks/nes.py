@@ -1,4 +1,4 @@
-"""Gradients estimated from queries alone (natural evolution strategies; Ilyas et al. 2018): no surrogate can mislead them."""
+"""Attack with gradients estimated from queries (natural evolution strategies; Ilyas et al. 2018), without any surrogate."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,31 +15,31 @@ from robustsnn.seeds import noise, portion
 from robustsnn.types import Attack, Classifier, Judge, Randomness, Threat
 
 MOMENTUM = 0.5
-"""What is kept of the direction from one step to the next."""
+"""Weight of the previous direction in the next step."""
 
 
 @dataclass(frozen=True)
 class NES(OwnAttack):
-    """Steps along a gradient that is estimated from the margins of noisy copies of a sample.
+    """Ascent along a gradient estimated from the margins of noisy copies of each sample.
 
-    One step asks about ``samples`` copies ``x ± spread * eps * u`` with normal ``u`` (of length 1 or so under L2), each ``u``
-    with both signs, and adds up ``(f(x + ..) - f(x - ..)) u``. A broken sample costs nothing more: one that the judge calls
-    broken or, without a judge, one that the model misclassifies.
+    One step evaluates ``samples`` copies ``x ± spread * eps * u`` with normal ``u`` (of length about 1 under L2), each ``u``
+    with both signs, and sums ``(f(x + ..) - f(x - ..)) u``. A sample leaves the run once it is broken: as the judge says, or,
+    without a judge, once the model misclassifies it.
 
     Arguments:
-        queries: noisy copies per image and restart; a judge asks besides, once a step.
+        queries: noisy copies per image and restart; a judge adds one query per step.
         samples: copies per step, an even number.
         spread: standard deviation of the noise, in units of ``eps``.
-        first, last: sizes of the first and the last step, in units of ``eps``; those between fall geometrically.
-        after: an attack that leads the way: the search begins at what it returns, not at the clean image. Small ``spread`` and
-            steps then look around what gradients found.
-        restarts: independent searches; the highest goal is kept, image by image.
+        first, last: sizes of the first and the last step, in units of ``eps``; step sizes decrease geometrically.
+        after: an attack whose result is the starting point, instead of the clean image. A small ``spread`` and small steps
+            then search near that result.
+        restarts: independent searches; each image keeps the result with the highest goal.
         goal: what to maximise.
-        give_up: a sample is given up whose margin is still more than this share of the clean one: after an eighth of the
-            steps, and at once after the attack that leads the way; 1: none is.
+        give_up: give a sample up if the size of its margin still exceeds this share of the clean one, after an eighth of the
+            steps and directly after the ``after`` attack; 1 gives up none.
 
     Raises:
-        ValueError: samples that are odd or more than the queries, or another figure out of its range.
+        ValueError: ``samples`` is odd or exceeds ``queries``, or another value is out of range.
     """
 
     queries: Count = 10_000
@@ -95,7 +95,7 @@ class NES(OwnAttack):
         return best_of([partial(attempt, number) for number in range(self.restarts)], task, losses)
 
     def _far(self, model: Classifier, x: Tensor, y: Tensor) -> Judge:
-        """Says which samples are given up."""
+        """Return a function that says which samples to give up."""
         if self.give_up == 1:
             return lambda _, index: torch.zeros_like(index, dtype=torch.bool)
         worth = Margin().on(model, x, y)
@@ -103,7 +103,7 @@ class NES(OwnAttack):
         return lambda adv, index: hopeless(worth(answer(model, adv, index), index), clean[index], self.give_up)
 
     def _slopes(self, threat: Threat, rng: Randomness, most: int) -> Slope:
-        """Estimates, one step after the other, by batches of no more copies than ``most``, or than one image needs."""
+        """Return the gradient estimator of a run; its batches hold at most ``most`` copies, but always those of one image."""
         number, at_once = count(), max(1, most // self.samples)
 
         def slope(model: Classifier, adv: Tensor, losses: Losses, index: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class NES(OwnAttack):
         return slope
 
     def _slope(self, model: Classifier, x: Tensor, threat: Threat, losses: Losses, index: Tensor, rng: Randomness) -> Tensor:
-        """The estimated gradient of samples ``x [n, ...]``, by one forward pass of all their copies."""
+        """Estimate the gradient at samples ``x [n, ...]`` from one forward pass of all their copies."""
         pairs = self.samples // 2
         u = noise(rng).normal(x.unsqueeze(1).expand(-1, pairs, *x.shape[1:]))
         copies = x.unsqueeze(1) + self.spread * threat.eps / threat.widest(x) * torch.cat([u, -u], 1)
@@ -123,7 +123,7 @@ class NES(OwnAttack):
         return slope
 
     def _steps(self, images: int, like: Tensor, threat: Threat) -> Move:
-        """The steps of one run, one size after the other, with momentum."""
+        """Return the step function of one run: decreasing sizes, with momentum."""
         steps = self.queries // self.samples
         ratio = (self.last / self.first) ** (1 / max(1, steps - 1))
         sizes = iter([threat.eps * self.first * ratio**step for step in range(steps)])

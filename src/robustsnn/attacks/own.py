@@ -1,4 +1,4 @@
-"""What every attack of this package does when it is called, and how one of several runs keeps the best."""
+"""The common base of this package's attacks, and the choice of the best among several runs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,23 +17,23 @@ from robustsnn.types import Attack, Classifier, Inputs, Judge, Kinds, Labels, No
 
 @dataclass(frozen=True)
 class Task:
-    """What an attack is asked to do: samples ``x [N, ...]`` without a graph, labels ``y [N]`` as int64, a threat, and
-    ``noise``, which draws from ``rng``."""
+    """The input of an attack: samples ``x [N, ...]`` without a graph, int64 labels ``y [N]``, a threat, and ``noise`` drawn
+    from ``rng``."""
 
     model: Classifier
     x: Tensor
     y: Tensor
-    threat: Any  # of a kind that the attack follows
+    threat: Any  # of a kind that the attack supports
     rng: torch.Generator | Tensor
     noise: Noise
     judge: Judge | None
 
 
 class OwnAttack(Ranged, ABC):
-    """An attack of this package.
+    """Base class of this package's attacks.
 
-    It refuses samples and labels that are none, takes labels of any integer type, and leaves inference mode, in which every
-    gradient is 0. Otherwise it follows the model as the caller runs it, autocast included.
+    A call checks samples and labels, accepts labels of any integer type, and leaves inference mode, in which every gradient
+    would be 0. It runs the model as the caller does, including autocast.
     """
 
     follows: ClassVar[Kinds] = (Ball,)
@@ -43,9 +43,9 @@ class OwnAttack(Ranged, ABC):
     ) -> Inputs:
         given_as = next((type(each).__name__ for each in (x, y) if not isinstance(each, Tensor)), "")
         if given_as:
-            raise ValueError(f"attacks take tensors, not a {given_as}: give torch.as_tensor(...) of it")
+            raise ValueError(f"attacks take tensors, not {given_as}: convert it with torch.as_tensor(...)")
         if not x.is_floating_point():
-            raise ValueError(f"attacks move floats in [0, 1], not {x.dtype}: give x.float() / 255 of bytes")
+            raise ValueError(f"attacks need float samples in [0, 1], not {x.dtype}: convert bytes with x.float() / 255")
         if y.is_floating_point() or y.shape != x.shape[:1]:
             raise ValueError(f"labels must be integers [{len(x)}], one per sample, not {y.dtype} {list(y.shape)}")
         if torch.is_inference_mode_enabled():
@@ -58,31 +58,31 @@ class OwnAttack(Ranged, ABC):
 
     @abstractmethod
     def search(self, task: Task) -> Tensor:
-        """Adversarial samples ``[N, ...]`` within the threat."""
+        """Return adversarial samples ``[N, ...]`` within the threat."""
 
 
 def accepted(attack: Attack | type[Attack], threat: Threat) -> Any:
-    """The threat, which is of a kind that the attack can follow.
+    """Return the threat if the attack supports its kind.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the attack does not support it.
     """
     if not isinstance(threat, attack.follows):
         name = attack.__name__ if isinstance(attack, type) else type(attack).__name__
         kinds = [name for name, kind in THREATS.items() if isinstance(kind, type) and issubclass(kind, attack.follows)]
         raise ValueError(
-            f"{name} cannot follow the threat {threat!r}: give it one of {', '.join(kinds)}, such as {kinds[0]}(0.1)"
+            f"{name} does not support the threat {threat!r}: use one of {', '.join(kinds)}, such as {kinds[0]}(0.1)"
         )
     return threat
 
 
 Run = Callable[[Tensor, Judge | None], Tensor]
-"""``run(chosen [n], judge) -> [n, ...]``: one run on some of a task's samples, numbered anew from 0 for the judge."""
+"""``run(chosen [n], judge) -> [n, ...]``: one run on the samples ``chosen`` of a task; the judge numbers them from 0."""
 
 
 def best_of(runs: Sequence[Run], task: Task, worth: Losses) -> Tensor:
-    """Of several runs, the best sample for each: one that the judge calls broken, else the one of highest ``worth``. Samples
-    that are broken take part in no further run."""
+    """Return the best result of several runs per sample: a broken one, otherwise the one with the highest ``worth``. Broken
+    samples skip the remaining runs."""
     model, x, judge = task.model, task.x, task.judge
     everyone = alive = torch.arange(len(x), device=x.device)
     if len(runs) == 1:
@@ -102,5 +102,5 @@ def best_of(runs: Sequence[Run], task: Task, worth: Losses) -> Tensor:
 
 
 def among(function: Callable[[Tensor, Tensor], Tensor], chosen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Losses, or a judge, of a batch, as they are for the batch of its ``chosen`` samples."""
+    """Restrict losses, or a judge, of a batch to its ``chosen`` samples, numbered from 0."""
     return lambda values, index: function(values, chosen[index])

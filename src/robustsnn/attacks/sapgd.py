@@ -1,4 +1,4 @@
-"""SA-PGD: ascent with momentum and a step size per pixel, for networks whose gradients are small or uneven."""
+"""SA-PGD: gradient ascent with momentum and a step size per pixel, for networks with small or uneven gradients."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from robustsnn.threats import Ball, per_sample, positive
 
 
 def step_sizes(steps: int) -> list[float]:
-    """η of every step, in units of ``eps``.
+    """Return η of every step, in units of ``eps``.
 
-    It halves after ``k`` steps, then ``k <- max(k - max(⌊.03n⌋, 1), max(⌊.06n⌋, 1))``, from ``k = max(⌊.22n⌋, 1)``.
+    η halves after every ``k`` steps; then ``k <- max(k - max(⌊.03n⌋, 1), max(⌊.06n⌋, 1))``, initially ``k = max(⌊.22n⌋, 1)``.
 
     >>> step_sizes(10)[:5]
     [1.0, 1.0, 0.5, 0.25, 0.125]
@@ -34,13 +34,13 @@ def step_sizes(steps: int) -> list[float]:
 class SAPGD(Ascent):
     """PGD with running means of gradients and of their squares (arXiv 2512.22522).
 
-    With ``ĝ = g / mean|g|`` and ``q = g² / mean(g²)`` of a sample, ``m <- .5 m + ĝ``, ``v <- .8 v + q``, a step is
-    ``clip(η m / (√v + 1e-12), -η, η)``, under another norm the same shortened to a length of η. Where a gradient is zero,
-    ``ĝ`` is a random sign.
+    With ``ĝ = g / mean|g|`` and ``q = g² / mean(g²)`` per sample, ``m <- .5 m + ĝ`` and ``v <- .8 v + q``; a step is
+    ``clip(η m / (√v + 1e-12), -η, η)``, under other norms rescaled to a length of at most η. If a sample's gradient is zero,
+    random signs replace ``ĝ``.
 
     Arguments:
-        steps: 100 or more are meant, since of few η halves after each; fewer are for trying out.
-        restarts, goal: as of every `Ascent`.
+        steps: use 100 or more; with few steps η halves after each of them.
+        restarts, goal: as in `Ascent`.
     """
 
     steps: Count = 100
@@ -60,7 +60,7 @@ class SAPGD(Ascent):
                 gradient = gradient.clone()
                 drawn = noise(portion(rng, index[zero], "sign", number)).uniform(gradient[zero])
                 gradient[zero] = torch.where(drawn < 0.5, -1.0, 1.0).to(gradient.dtype)
-            scaled = gradient / positive(per_sample(torch.amax, gradient.abs()))  # the squares of small gradients would be 0
+            scaled = gradient / positive(per_sample(torch.amax, gradient.abs()))  # small squares would underflow to 0
             scaled = scaled / per_sample(torch.mean, scaled.abs())
             squares = scaled.square() / per_sample(torch.mean, scaled.square())
             m[index] = 0.5 * m[index] + scaled

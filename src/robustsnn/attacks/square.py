@@ -1,4 +1,4 @@
-"""The Square attack (Andriushchenko et al. 2020): random search by squares of noise, by forward passes alone."""
+"""The Square attack (Andriushchenko et al. 2020): random search with square patches, using forward passes only."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from robustsnn.threats import L2, Linf, positive
 from robustsnn.types import Judge, Kinds, Noise
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""The queries out of 10,000 after which the squares' area halves."""
+"""Queries, out of 10,000, after which the area of the squares halves."""
 
 
 def area(query: int, queries: int, p: float) -> float:
-    """The share of an image's pixels in the square of a query, counted from 0.
+    """Return the fraction of an image's pixels in the square of a query, counted from 0.
 
     >>> [area(query, 5000, 0.8) for query in (0, 5, 6, 26, 4999)]
     [0.8, 0.8, 0.4, 0.2, 0.0015625]
@@ -29,17 +29,18 @@ def area(query: int, queries: int, p: float) -> float:
 
 @dataclass(frozen=True)
 class Corners:
-    """L-infinity (Algorithm 2): one square, ``x + eps`` or ``x - eps`` throughout each of its channels; stripes at first."""
+    """L-infinity (Algorithm 2): each channel of one square becomes ``x + eps`` or ``x - eps``; the start is stripes."""
 
     threat: Linf
 
     def start(self, x: Tensor, noise: Noise) -> Tensor:
-        """The first candidates ``[N,C,H,W]``."""
+        """Return the first candidates ``[N,C,H,W]``."""
         return self.threat.project(x + self.threat.eps * _signs(noise.uniform(x[:, :, :1, :])), x)
 
     def move(self, adv: Tensor, x: Tensor, p: float, chance: Tensor) -> Tensor:
-        """Candidates that differ from ``adv [N,C,H,W]`` in squares of a share ``p`` of the pixels; ``chance [N, C+5]`` are
-        uniform values, all that an image draws for a query."""
+        """Return candidates that differ from ``adv [N,C,H,W]`` in a square with a fraction ``p`` of the pixels.
+
+        ``chance [N, C+5]`` holds the uniform values that each image draws for one query."""
         height, width = x.shape[2:]
         side = max(round(math.sqrt(p * height * width)), 1)
         size = (min(side, height, width),) * 2 if height > 1 else (1, max(round(p * width), 1))
@@ -51,10 +52,10 @@ class Corners:
 
 @dataclass(frozen=True)
 class Energy:
-    """L2 (Algorithm 3): what one square holds of the squared norm moves to another, with all that ``eps`` has left.
+    """L2 (Algorithm 3): move the squared norm of one square, and the unused rest of ``eps²``, to another square.
 
-    The other one's new content is its old direction and a bump (eq. 2), each of length 1, added and rescaled channel by
-    channel. The start is a 5 x 5 grid of bumps.
+    The new content of that square is the sum of its old direction and a bump (eq. 2), each of length 1, rescaled per channel.
+    The start is a 5 x 5 grid of bumps.
     """
 
     threat: L2
@@ -88,20 +89,19 @@ class Energy:
 
 
 def _odd(side: float, most: int) -> int:
-    """A whole length near ``side``, odd, so that a bump has a centre, from 3 up to ``most``."""
+    """Return an odd length near ``side``, between 3 and ``most``: a bump needs a centre."""
     return min(max(round(side), 3) // 2 * 2 + 1, (most + 1) // 2 * 2 - 1)
 
 
 def bump(height: int, width: int, like: Tensor) -> Tensor:
-    """Two rectangles side by side, one up and one down, each highest in its middle (eq. 2): ``[height, width]``, length 1."""
+    """Return a positive and a negative pyramid side by side (eq. 2): ``[height, width]``, of L2 norm 1."""
     half = width // 2
     eta: Tensor = torch.cat([_pyramid(height, half, like), -_pyramid(height, width - half, like)], 1)
     return eta.div_(torch.linalg.vector_norm(eta))
 
 
 def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
-    """At distance ``d`` (the larger of rows and columns) from the middle: the sum of ``1/j²``, j from d+1 to the longer side's
-    half and 1."""
+    """Return, at Chebyshev distance ``d`` from the middle, the sum of ``1/j²`` for j from d+1 to half the longer side + 1."""
     row, column = (torch.arange(size, device=like.device) - size // 2 for size in (height, width))
     distance = torch.maximum(row.abs()[:, None], column.abs()[None, :])
     terms = 1 / torch.arange(1, max(height, width) // 2 + 2, device=like.device, dtype=like.dtype).square()
@@ -109,7 +109,7 @@ def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def _window(x: Tensor, size: tuple[int, int], down: Tensor, right: Tensor) -> tuple[Tensor, ...]:
-    """Index of one window ``[n,C,*size]`` per image, its place given by two uniform values ``[n]``."""
+    """Return the index of one window ``[n,C,*size]`` per image; two uniform values ``[n]`` give its position."""
     (count, channels, *sides), device = x.shape, x.device
     top, left = (
         (at * (side - inner + 1)).long().clamp_max(side - inner)[:, None] + torch.arange(inner, device=device)
@@ -125,19 +125,19 @@ def _signs(uniform: Tensor) -> Tensor:
 
 
 def _unit(window: Tensor) -> Tensor:
-    """Length 1 in every channel of every image, 0 where there is nothing."""
+    """Scale every channel of every image to L2 norm 1; zeros stay zero."""
     length: Tensor = torch.linalg.vector_norm(window, dim=(2, 3), keepdim=True)
     return window / positive(length)
 
 
 Moves = Corners | Energy
 MOVES: dict[type, type[Corners] | type[Energy]] = {Linf: Corners, L2: Energy}
-"""The random search within each kind of threat."""
+"""The random search for each kind of threat."""
 
 
 def as_image(x: Tensor) -> Tensor:
-    """Samples as the search takes them, ``[N,C,H,W]``: the dimensions before the last two are channels, so a square covers the
-    same place of every frame; ``[N,C,L]`` and ``[N,D]`` have a height of 1, and stretches take the place of squares."""
+    """Reshape samples to ``[N,C,H,W]``. Dimensions before the last two become channels, so a square covers the same place in
+    every frame; ``[N,C,L]`` and ``[N,D]`` get a height of 1, so squares become intervals."""
     if x.dim() < 4:
         return x.reshape(len(x), x.shape[1] if x.dim() == 3 else 1, 1, x.shape[-1])
     return x.flatten(1, -3)
@@ -145,17 +145,17 @@ def as_image(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Square(OwnAttack):
-    """Random search: squares of noise are kept where they lower the margin ``z_y - max_{i != y} z_i``.
+    """Random search that keeps square patches if they lower the margin ``z_y - max_{i != y} z_i``.
 
-    A broken sample costs nothing more: one that the judge calls broken or, without a judge, one that the model misclassifies.
-    What a square is of samples that are not images, `as_image` says.
+    A sample leaves the run once it is broken: as the judge says, or, without a judge, once the model misclassifies it. See
+    `as_image` for samples that are not images.
 
     Arguments:
         queries: forward passes per sample and restart.
-        p: share of the values in the first square; it halves along `HALVINGS`.
-        restarts: independent searches; the lowest margin is kept, sample by sample.
-        give_up: a sample is given up, after an eighth of the queries, whose margin is still more than this share of the clean
-            one; 1: none is.
+        p: fraction of the values in the first square; it halves at `HALVINGS`.
+        restarts: independent searches; each sample keeps the result with the lowest margin.
+        give_up: give a sample up if its margin still exceeds this share of the clean one after an eighth of the queries; 1
+            gives up none.
     """
 
     follows: ClassVar[Kinds] = tuple(MOVES)
@@ -175,13 +175,13 @@ class Square(OwnAttack):
         return best_of([run] * self.restarts, task, worth)
 
     def _run(self, task: Task, moves: Moves, worth: Losses, chosen: Tensor, judge: Judge | None) -> Tensor:
-        """One search on the samples ``chosen``. All samples draw, so that nobody's noise depends on who else is left."""
+        """Search once on the samples ``chosen``. All samples draw, so that noise does not depend on which others are left."""
         model, x, y, draw, images, shape = task.model, task.x, task.y, task.noise, as_image(task.x), task.x.shape[1:]
         start, blank = moves.start(images, draw)[chosen], x.new_empty(len(x), images.shape[1] + 5)
         clean, adv, alive = images[chosen], images[chosen], torch.arange(len(chosen), device=x.device)
         highest = x.new_full((len(chosen),), -torch.inf)
         begin(model, len(chosen))
-        for query in range(-1, self.queries):  # the clean sample is no query
+        for query in range(-1, self.queries):  # the clean sample does not count as a query
             if query == 0:
                 unmoved = highest.clone()
             elif query == self.queries // GIVES_UP:

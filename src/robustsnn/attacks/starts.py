@@ -1,4 +1,4 @@
-"""Where attacks begin."""
+"""Starting points of attacks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Start = Callable[[Tensor, Any, Noise], Tensor]
 
 @dataclass(frozen=True)
 class Uniform:
-    """Anywhere in the ball."""
+    """A random point within the ball."""
 
     def __call__(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
         return threat.sample(x, noise)
@@ -23,7 +23,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """``x + scale * N(0, 1)``, projected."""
+    """``x + scale * N(0, 1)``, projected onto the threat."""
 
     scale: float = 0.001
 
@@ -33,7 +33,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Boundary:
-    """On the ball's surface, projected: ``x + eps * r / ||r||``, ``r`` uniform in the ball of radius 1."""
+    """A point on the ball's surface, projected: ``x + eps * r / ||r||`` with ``r`` uniform in the unit ball."""
 
     def __call__(self, x: Tensor, threat: Ball, noise: Noise) -> Tensor:
         r = threat.random(x, noise)

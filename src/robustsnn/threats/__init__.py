@@ -1,4 +1,4 @@
-"""Threats: what an adversary may change, and how much. They hold the pixel box and every norm, and attack nothing."""
+"""Threats: the set of samples that an adversary may choose from, given by a norm, a radius and the pixel box."""
 
 from robustsnn.threats.balls import L1, L2, THREATS, USUAL, Ball, Linf, kind, threat
 from robustsnn.threats.samplewise import per_sample, positive, spread

@@ -1,4 +1,4 @@
-"""Norm balls around samples, cut to the box of their values: pixels are in ``[0, 1]``. By name, and as texts spell them."""
+"""Norm balls around samples, intersected with the pixel box ``[0, 1]``, and their names and texts."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from robustsnn.threats.samplewise import per_sample, positive, spread
 from robustsnn.types import Noise, Threat
 
 TOLERANCE = 1e-6
-"""By how much rounding may take a sample beyond ball or box."""
+"""How far rounding may move a sample outside the ball or the box."""
 
 
 @dataclass(frozen=True)
 class Ball(ABC):
-    """All samples at a distance of at most ``eps`` inside of the box; a norm says what the distance is.
+    """All samples in the box at a distance of at most ``eps``; subclasses define the norm.
 
-    A norm needs `length`, `random` and `direction`; what all threats have, `Threat` says. Everything acts on each sample of
-    ``[N, ...]`` alone.
+    A norm defines `length`, `random` and `direction`; see `Threat` for the other members. All methods act on each sample of
+    ``[N, ...]`` separately.
 
     Arguments:
-        eps: the radius, in units of the samples' values.
+        eps: radius, in units of the samples' values.
 
     Raises:
-        ValueError: an ``eps`` that is negative or not finite.
+        ValueError: ``eps`` is negative or not finite.
     """
 
     eps: float
@@ -40,7 +40,7 @@ class Ball(ABC):
 
     def __post_init__(self) -> None:
         if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
-            raise ValueError(f"eps must be a finite number of at least 0, not {self.eps!r}; pixels are in [0, 1]")
+            raise ValueError(f"eps must be finite and at least 0, not {self.eps!r}; pixels are in [0, 1]")
 
     @property
     def spelled(self) -> str:
@@ -54,7 +54,7 @@ class Ball(ABC):
         return float(self.length(torch.full_like(x[:1], high - low)))
 
     def boxed(self, adv: Tensor) -> Tensor:
-        """The nearest samples inside of the box."""
+        """Clip samples to the box."""
         return adv.clamp(*self.box)
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
@@ -67,24 +67,24 @@ class Ball(ABC):
         return near & ((adv - self.boxed(adv)).abs() <= TOLERANCE).flatten(1).all(1)
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
-        """A random allowed sample: uniform in the ball, then cut to the box."""
+        """Draw a random allowed sample: uniform in the ball, then clipped to the box."""
         return self.project(x + self.eps * self.random(x, noise), x)
 
     def shorten(self, delta: Tensor, most: float) -> Tensor:
-        """Steps ``delta [N, ...]`` of a length of at most ``most``, as they are where they are that short."""
+        """Rescale steps ``delta [N, ...]`` longer than ``most`` to that length; keep shorter ones."""
         return delta * (most / positive(self.length(delta))).clamp(max=1)
 
     @abstractmethod
     def length(self, delta: Tensor) -> Tensor:
-        """The norm of each sample's ``delta [N, ...]``, ``[N, 1, ..., 1]``."""
+        """Return the norm of each sample of ``delta [N, ...]``, as ``[N, 1, ..., 1]``."""
 
     @abstractmethod
     def random(self, x: Tensor, noise: Noise) -> Tensor:
-        """Values of the shape of ``x``, uniform in the ball of radius 1."""
+        """Draw values of the shape of ``x``, uniform in the ball of radius 1."""
 
     @abstractmethod
     def direction(self, grad: Tensor) -> Tensor:
-        """The step of length 1 that climbs fastest along ``grad``; no step where the gradient is zero."""
+        """Return the steepest ascent step of length 1 along ``grad``, 0 if the gradient is zero."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Linf(Ball):
     """``|adv - x| <= eps`` in every value.
 
     Raises:
-        ValueError: an ``eps`` outside of ``[0, 1]``, as pixels are.
+        ValueError: ``eps`` is outside ``[0, 1]``, the range of pixels.
 
     >>> Linf(8 / 255).spelled, Linf(0.01).spelled
     ('8/255', '0.01')
@@ -141,7 +141,7 @@ class L2(Ball):
     words: ClassVar[str] = "L2, pixels in [0, 1]"
 
     def length(self, delta: Tensor) -> Tensor:
-        scale = positive(per_sample(torch.amax, delta.abs()))  # the squares of small values would be 0
+        scale = positive(per_sample(torch.amax, delta.abs()))  # squares of small values would underflow to 0
         return per_sample(torch.linalg.vector_norm, delta / scale) * scale
 
     def random(self, x: Tensor, noise: Noise) -> Tensor:
@@ -155,10 +155,10 @@ class L2(Ball):
 
 @dataclass(frozen=True)
 class L1(Ball):
-    """``sum |adv - x| <= eps`` over all values of a sample: few of them may change much.
+    """``sum |adv - x| <= eps`` over all values of a sample: a few values may change a lot.
 
-    A step of length 1 is shared by the twentieth of the values where the gradient is largest (SLIDE, Tramer & Boneh 2019); in
-    the largest one alone, which is steeper, attacks soon meet the box.
+    A unit step is spread over the 5 % of the values with the largest gradient (SLIDE, Tramer & Boneh 2019). A step in the
+    single largest value would be steeper, but such attacks soon hit the box.
 
     >>> L1(12).spelled
     'L1 12'
@@ -168,12 +168,12 @@ class L1(Ball):
     words: ClassVar[str] = "L1, pixels in [0, 1]"
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """The nearest sample of the ball (Duchi et al. 2008), then of the box."""
+        """Project onto the ball (Duchi et al. 2008), then onto the box."""
         delta = adv - x
         inside = self.length(delta) <= self.eps + TOLERANCE
         falling = delta.abs().flatten(1).sort(1, descending=True).values
         count = torch.arange(1, falling.shape[1] + 1, device=x.device)
-        excess = (falling.cumsum(1) - self.eps * (1 - 1e-5)) / count  # a bit inside: rounding adds up over the values
+        excess = (falling.cumsum(1) - self.eps * (1 - 1e-5)) / count  # slightly inside: rounding errors accumulate
         last = (falling > excess).sum(1, keepdim=True).clamp_min(1) - 1
         cut = spread(excess.gather(1, last).flatten(), x)
         nearest = x + delta.sign() * (delta.abs() - cut).clamp_min(0)
@@ -195,26 +195,26 @@ class L1(Ball):
 
 
 THREATS: dict[str, Callable[..., Threat]] = {"Linf": Linf, "L2": L2, "L1": L1}
-"""The kinds of threat, each called with its radius."""
+"""The kinds of threat by name; each is called with its radius."""
 
 USUAL = "Linf"
-"""The kind that is meant where none is named."""
+"""The default kind of threat."""
 
 
 def kind(name: str | None = None) -> Callable[..., Threat]:
-    """The kind of threat of that name; the `USUAL` one if None.
+    """Return the kind of threat with that name; `USUAL` if None.
 
     Raises:
-        ValueError: no such kind.
+        ValueError: the name is unknown.
     """
     return find("threat", THREATS, name or USUAL)
 
 
 def threat(text: str) -> Threat:
-    """The threat that a text spells.
+    """Build a threat from its text.
 
     Raises:
-        ValueError: text that cannot be read, an unknown kind, or a radius that it cannot have.
+        ValueError: the text cannot be parsed, the kind is unknown, or the radius is invalid.
 
     >>> threat("L2(0.5)"), threat("Linf(8/255)").spelled
     (L2(eps=0.5), '8/255')

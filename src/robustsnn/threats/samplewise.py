@@ -1,4 +1,4 @@
-"""Figures of each sample alone, whatever the rank of its tensor: ``[N,D]`` to ``[N,T,C,H,W]``."""
+"""Reductions per sample, for tensors of any rank: ``[N,D]`` to ``[N,T,C,H,W]``."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def per_sample(reduce: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """``x [N, ...]`` reduced over all dimensions but the first, which stay as ones: ``[N, 1, ..., 1]``.
+    """Reduce ``x [N, ...]`` over all dimensions but the first, keeping them with size 1: ``[N, 1, ..., 1]``.
 
     Arguments:
         reduce: such as ``torch.amax``, ``torch.sum`` or ``torch.mean``.
@@ -19,10 +19,10 @@ def per_sample(reduce: Callable[..., Tensor], x: Tensor) -> Tensor:
 
 
 def spread(values: Tensor, x: Tensor) -> Tensor:
-    """One value per sample ``[N]``, shaped as `per_sample` shapes it, so that it broadcasts over ``x [N, ...]``."""
+    """Reshape one value per sample ``[N]`` to ``[N, 1, ..., 1]``, so that it broadcasts over ``x [N, ...]``."""
     return values.view(-1, *[1] * (x.dim() - 1))
 
 
 def positive(values: Tensor) -> Tensor:
-    """Values of at least the smallest normal number of their type, by which one may divide."""
+    """Raise values to at least the smallest normal number of their type, so that division by them is safe."""
     return values.clamp_min(torch.finfo(values.dtype).tiny)
