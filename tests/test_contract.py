@@ -52,7 +52,7 @@ class Twice(nn.Module):
 
 
 ODD = {
-    "one logit": (lambda: body(1), DATA, "let it give two logits"),
+    "one logit": (lambda: body(1), DATA, "return two logits"),
     "NaN": (lambda: damaged(torch.nan, True), DATA, "NaN or infinite"),
     "one logit is NaN": (lambda: damaged(torch.nan), DATA, "NaN or infinite"),
     "infinite": (lambda: damaged(torch.inf), DATA, "NaN or infinite"),
@@ -60,19 +60,19 @@ ODD = {
     "float64": (lambda: body().double(), DATA, r"float64, but inputs are float32: use net.float\(\)"),
     "float16": (lambda: body().half(), DATA, r"float16, but inputs are float32: use net.float\(\)"),
     "bfloat16": (lambda: body().bfloat16(), DATA, r"bfloat16, but inputs are float32: use net.float\(\)"),
-    "answers in bfloat16": (lambda: nn.Sequential(body(), Cast()), DATA, "logits of torch.bfloat16: let it give float32"),
+    "answers in bfloat16": (lambda: nn.Sequential(body(), Cast()), DATA, "logits of torch.bfloat16: return float32"),
     "another shape": (body, Samples(X[:, :, :3], DATA.labels, 3), r"cannot take inputs \[2, 1, 3, 4\]: .*it was made for"),
     "channels last": (
         lambda: nn.Conv2d(3, 3, 5),
         Samples(torch.rand(12, 5, 5, 3), DATA.labels, 3),
-        r"\[2, 5, 5, 3\]: .*channels come first, as \[N,C,H,W\]",
+        r"\[2, 5, 5, 3\]: .*put channels first, as \[N,C,H,W\]",
     ),
-    "maps": (lambda: nn.Conv2d(1, 3, 1), DATA, r"gives \[2, 3, 4, 4\] for 2 inputs: let it give logits \[2, K\]"),
-    "two answers": (lambda: nn.Sequential(body(), Twice()), DATA, "gives a tuple for 2 inputs"),
+    "maps": (lambda: nn.Conv2d(1, 3, 1), DATA, r"returns \[2, 3, 4, 4\] for 2 inputs: return logits \[2, K\]"),
+    "two answers": (lambda: nn.Sequential(body(), Twice()), DATA, "returns a tuple for 2 inputs"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), DATA, "'1.weight' of Sequential has no shape yet"),
-    "meta": (lambda: body().to("meta"), DATA, "'1.weight' of Sequential is on the device 'meta'"),
+    "meta": (lambda: body().to("meta"), DATA, "'1.weight' of Sequential is on the 'meta' device"),
     "quantised": (lambda: quantised(), DATA, "layer '1' of Sequential is quantised"),
-    "made in inference mode": (made_in_inference_mode, DATA, "takes no gradients: make or load it outside"),
+    "made in inference mode": (made_in_inference_mode, DATA, "has no gradients: make or load it outside"),
 }
 
 
@@ -144,7 +144,7 @@ def test_attacks_check_what_they_are_given_and_leave_inference_mode(name):
     with torch.inference_mode():
         assert torch.equal(attack(net, X.clone(), DATA.labels.clone(), Linf(8 / 255), rng=SEEDS), outside)
     assert name == "FAB" or not torch.equal(outside, X)  # which needs more steps to find anything
-    with pytest.raises(ValueError, match=r"floats in \[0, 1\], not torch.uint8: convert bytes with x.float\(\) / 255"):
+    with pytest.raises(ValueError, match=r"float samples in \[0, 1\], not torch.uint8: convert bytes with x.float\(\) / 255"):
         attack(net, (X * 255).to(torch.uint8), DATA.labels, Linf(8 / 255), rng=SEEDS)
     for values in (X * 2, X - 0.5, X * torch.nan):
         with pytest.raises(ValueError, match=r"samples must be in \[0, 1\], but range over"):

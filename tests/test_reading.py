@@ -110,38 +110,38 @@ def transparent(x, y):
 
 
 NONE = [
-    (lambda: X, r"without labels: give both"),
+    (lambda: X, r"without labels: pass both"),
     (lambda: [X, Y], r"as a tuple"),
     (lambda: (X, Y, Y), r"\(x, y\), not 3 parts"),
     (lambda: Pairs(lambda x, y: (x, y, 0)), r"item 0 must be inputs and labels, \(x, y\), not 3 parts"),
     (lambda: DataLoader(X, batch_size=2), r"batch 0 must be inputs and labels.*not Tensor"),
     (lambda: (X, (Y.float() + 0.5)), "labels must be integers"),
-    (lambda: Pairs(lambda x, y: (x, "cat")), "labels are texts, such as 'cat'"),
-    (lambda: (X, torch.nn.functional.one_hot(Y)), r"one-hot rows take argmax\(1\)"),
+    (lambda: Pairs(lambda x, y: (x, "cat")), "labels are strings, such as 'cat'"),
+    (lambda: (X, torch.nn.functional.one_hot(Y)), r"of one-hot rows use argmax\(1\)"),
     (lambda: (X.long(), Y), r"uint8 \(0 .. 255\) or float32 in \[0, 1\], not torch.int64"),
     (lambda: ((X / 255 - 0.5) / 0.25, Y), r"range over -2 .. 1.749: .*leave normalisation to the network"),
     (lambda: (X[:9], Y), r"need labels \[N\]"),
     (lambda: Pairs(lambda x, y: (x[:, : 2 + int(y)], y)), "inputs differ in shape"),
-    (lambda: digits(), "give .train or .test"),
-    (lambda: {"train": TensorDataset(X, Y)}, "has the parts train: give one"),
+    (lambda: digits(), "pass its .train or .test"),
+    (lambda: {"train": TensorDataset(X, Y)}, "has the parts train: pass one"),
     (lambda: "digits", "load_dataset"),
     (lambda: 7, "data cannot be int"),
-    (lambda: Stream(), "no length and may never end, so give a limit"),
-    (lambda: DataLoader(Stream(), batch_size=2), "no length and may never end, so give a limit"),
+    (lambda: Stream(), "no length and may never end, so set a limit"),
+    (lambda: DataLoader(Stream(), batch_size=2), "no length and may never end, so set a limit"),
     (
         lambda: DataLoader(TensorDataset(X, Y), sampler=SubsetRandomSampler([1, 2])),
-        "SubsetRandomSampler may leave samples out",
+        "SubsetRandomSampler may skip or repeat samples",
     ),
     (
         lambda: DataLoader(TensorDataset(X, Y), sampler=WeightedRandomSampler([1.0] * 10, 10)),
-        "WeightedRandomSampler may leave",
+        "WeightedRandomSampler may skip",
     ),
-    (lambda: DataLoader(TensorDataset(X, Y), batch_sampler=[[1, 2], [3]]), "with a list may leave samples out"),
+    (lambda: DataLoader(TensorDataset(X, Y), batch_sampler=[[1, 2], [3]]), "with a list may skip or repeat samples"),
     (lambda: DataLoader(TensorDataset(X, Y), batch_size=None), "makes no batches"),
     (lambda: [], "holds no samples"),
-    (lambda: Pairs(lambda x, y: {"image": x, "age": y, "fold": y}), "columns image, age, fold one must be called"),
-    (lambda: Pairs(lambda x, y: (Image.new("F", (4, 3)), int(y))), "mode 'F' may hold any numbers"),
-    (lambda: Pairs(transparent), "transparent in places"),
+    (lambda: Pairs(lambda x, y: {"image": x, "age": y, "fold": y}), "columns image, age, fold can be identified"),
+    (lambda: Pairs(lambda x, y: (Image.new("F", (4, 3)), int(y))), "mode 'F' is unknown"),
+    (lambda: Pairs(transparent), "has transparent pixels"),
     (lambda: Pairs(lambda x, y: (object(), int(y))), "inputs cannot be object"),
 ]
 
@@ -199,10 +199,10 @@ class TestTables:
 
     def test_a_column_is_never_guessed(self, datasets, pictures):
         table = self.table(datasets, {"image": datasets.Image()}, image=pictures, target=Y, age=Y)
-        with pytest.raises(ValueError, match=r"columns image, target, age one must be called .*rename_column"):
+        with pytest.raises(ValueError, match=r"columns image, target, age can be identified .*rename_column"):
             as_samples(table)
         same(as_samples(table.rename_column("target", "label")), X[:, :1])
         names = datasets.ClassLabel(names=["a", "b", "c"])
         two = {"image": datasets.Image(), "fine": names, "coarse": names}
-        with pytest.raises(ValueError, match="is not guessed"):
+        with pytest.raises(ValueError, match="columns image, fine, coarse can be identified"):
             as_samples(self.table(datasets, two, image=pictures, fine=Y, coarse=Y))

@@ -229,7 +229,7 @@ def test_folders_of_splits_are_told_by_their_names_in_any_case(names, tmp_path):
 def test_folders_above_the_classes_that_are_no_split_are_refused(names, tmp_path):
     for name in names:
         by_class(tmp_path / "own" / name, pixels(4, 3))
-    with pytest.raises(ValueError, match=r"above the classes in .* must be called train and test"):
+    with pytest.raises(ValueError, match=r"above the class folders in .* must be named train and test"):
         load_dataset(str(tmp_path / "own"))
 
 
@@ -244,7 +244,7 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_files_that_are_no_split_are_refused(tmp_path):
     for name in ("mytrain", "mytest"):
         write(tmp_path / f"own/{name}.parquet", pixels(4, 3), [0, 1] * 2)
-    with pytest.raises(ValueError, match=r"call them train\*.parquet and test\*.parquet"):
+    with pytest.raises(ValueError, match=r"name the files train\*.parquet and test\*.parquet"):
         load_dataset(str(tmp_path / "own"))
     for name in ("Train-0", "Train-1", "TEST"):
         write(tmp_path / f"other/{name}.parquet", pixels(4, 3), [0, 1] * 2)
@@ -256,7 +256,7 @@ def test_files_that_are_no_split_are_refused(tmp_path):
     [
         ([3, 7] * 5, "are 3, 7: number the classes from 0 without gaps"),
         ([0.5, 1.5] * 5, "labels must be integers, not torch.float32"),
-        (["cat", "dog"] * 5, "labels are texts, such as 'cat'"),
+        (["cat", "dog"] * 5, "labels are strings, such as 'cat'"),
     ],
 )
 def test_labels_that_are_not_classes_are_refused(labels, line, tmp_path):
@@ -267,7 +267,7 @@ def test_labels_that_are_not_classes_are_refused(labels, line, tmp_path):
 
 def test_the_column_of_labels_is_never_guessed(tmp_path):
     write(tmp_path / "own.parquet", pixels(10, 3), list(range(10)), label="age")
-    with pytest.raises(ValueError, match=r"of the columns img, age one must be called 'image' and one 'label'"):
+    with pytest.raises(ValueError, match=r"columns img, age can be identified .* rename them to 'image' and 'label'"):
         load_dataset(str(tmp_path / "own.parquet"))
 
 

@@ -241,8 +241,8 @@ def damaged(place, value):
             for place, value in (("1.weight", math.nan), ("4.weight", math.inf), ("2.running_var", math.nan))
             for norm in ("keep", "reestimate")
         ),
-        ({"ann": Named()}, r"gives a dict for \d+ inputs: let it give logits"),
-        ({"ann": Named(), "batch_norm": "keep"}, r"Named gives a dict for \d+ inputs: let it give logits"),
+        ({"ann": Named()}, r"returns a dict for \d+ inputs: return logits"),
+        ({"ann": Named(), "batch_norm": "keep"}, r"Named returns a dict for \d+ inputs: return logits"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Sigmoid())}, r"layer '2' \(Sigmoid\)"),
         ({"ann": nn.Sequential(nn.Flatten(), nn.Linear(128, 4))}, "no ReLU"),
         ({"ann": nn.Sequential(nn.Unflatten(0, (8, 1)), nn.Flatten(), nn.Linear(128, 4), nn.ReLU())}, "batch"),

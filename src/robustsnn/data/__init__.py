@@ -1,4 +1,4 @@
-"""Labelled inputs in memory, where they come from, and how they are varied."""
+"""Labelled samples in memory, data sets, and augmentation."""
 
 from robustsnn.data.augment import Augment
 from robustsnn.data.contract import answers

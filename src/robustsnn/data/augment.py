@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on their device, decided by an explicit generator."""
+"""Augmentation of whole batches on their device, drawn from an explicit generator."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from robustsnn.ranges import Ranged, Whole
 
 @dataclass(frozen=True)
 class Augment(Ranged):
-    """How training images are varied; the default leaves them as they are. In this order:
+    """Augmentation of training images, applied in the order below; the default changes nothing.
 
     Arguments:
-        resized_crop: a random part of 8 % to 100 % of the area, side ratio 3:4 to 4:3, stretched to full size.
-        pad: random crop after that many pixels of zero padding on every side.
-        flip: mirror half of the images.
-        cutout: side of one square per image, anywhere, that is filled with ``fill`` (DeVries & Taylor 2017).
+        resized_crop: random crop of 8 % to 100 % of the area, aspect ratio 3:4 to 4:3, resized to full size.
+        pad: random crop after zero padding of this many pixels on every side.
+        flip: mirror half of the images horizontally.
+        cutout: side in pixels of one random square per image that is filled with ``fill`` (DeVries & Taylor 2017).
         fill: value per channel, usually the mean of the data.
     """
 
@@ -29,7 +29,7 @@ class Augment(Ranged):
     resized_crop: bool = False
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Augmented copies of ``x [N,C,H,W]``; ``rng``, a generator on the CPU, decides."""
+        """Return augmented copies of ``x [N,C,H,W]``, drawn from ``rng``, a generator on the CPU."""
         if self.resized_crop:
             x = _resized_crop(x, rng)
         if self.pad or self.flip:
@@ -70,7 +70,7 @@ def _resized_crop(x: Tensor, rng: torch.Generator) -> Tensor:
     n = len(x)
     area = torch.empty(n).uniform_(0.08, 1, generator=rng)
     ratio = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3), generator=rng).exp()
-    wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # shares of the sides
+    wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # fractions of the sides
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = wide, high
     theta[:, 0, 2] = (1 - wide) * (2 * torch.rand(n, generator=rng) - 1)

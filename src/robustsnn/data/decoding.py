@@ -1,4 +1,4 @@
-"""From a table of encoded images, and from single pictures, to pixels and labels; nothing is guessed."""
+"""Decoding of image tables and single images to pixels and labels, without guessing."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,18 +12,18 @@ from robustsnn.names import one_line
 from robustsnn.seeds import generator
 
 LABELS, IMAGES = ("label", "labels"), ("image", "img")
-"""What the columns of labels and of images may be called where their types do not tell."""
+"""Accepted names of the label and image columns."""
 
 
 def columns(names: Iterable[str], kinds: Mapping[str, Any], label: str = "") -> tuple[str, str]:
-    """The columns of images and of labels: those called so, else the only ones of the type ``Image`` and ``ClassLabel``.
+    """Return the names of the image and label columns, found by name, else as the only ``Image`` and ``ClassLabel`` column.
 
     Arguments:
-        names: of all columns; kinds: the types of the library ``datasets`` that are known, by column.
-        label: the name of the label's column, if it is known.
+        names: all column names; kinds: known column types of the library ``datasets``, by column.
+        label: the label column, if known.
 
     Raises:
-        ValueError: none or several of them might be meant.
+        ValueError: no column, or more than one, qualifies.
     """
     names = list(names)
 
@@ -37,41 +37,41 @@ def columns(names: Iterable[str], kinds: Mapping[str, Any], label: str = "") -> 
     if {image, label} <= set(names):
         return image, label
     raise ValueError(
-        f"of the columns {', '.join(names)} one must be called 'image' and one 'label', since which ones are meant is not "
-        "guessed: rename them (rename_column of the library datasets). A folder of a single class has no labels"
+        f"none of the columns {', '.join(names)} can be identified as images and labels: rename them to 'image' and 'label' "
+        "(rename_column of the library datasets). A folder of a single class has no labels"
     )
 
 
 def pixels(picture: Any) -> NDArray[np.uint8]:
-    """The pixels ``[C,H,W]`` of a PIL image: one channel where it is grey, else red, green and blue; 16 bits become 8.
+    """Return the pixels ``[C,H,W]`` of a PIL image: one channel if it is grey, else RGB; 16 bits become 8.
 
     Raises:
-        ValueError: pixels whose range nobody knows, or that are transparent.
+        ValueError: the range of the pixels is unknown, or some are transparent.
     """
     mode = picture.mode
     if mode.startswith("I;16"):
         return np.rint(np.asarray(picture, np.float64) / 257).astype(np.uint8)[None]
     if mode in ("I", "F"):
-        raise ValueError(f"an image of mode {mode!r} may hold any numbers: save it with 8 or 16 bits per channel")
+        raise ValueError(f"the pixel range of an image of mode {mode!r} is unknown: save it with 8 or 16 bits per channel")
     if "A" in mode.replace("LAB", "") or "transparency" in picture.info:
         picture = picture.convert("RGBA" if mode != "LA" else "LA")
         if picture.getchannel("A").getextrema()[0] < 255:
-            raise ValueError("an image is transparent in places: put it on a background")
+            raise ValueError("an image has transparent pixels: put it on a background")
     grey = mode in ("1", "L", "LA")
     array = np.array(picture.convert("L" if grey else "RGB"))
     return array[None] if grey else array.transpose(2, 0, 1)
 
 
 def decoded(name: str, table: Any, label: str = "", channels: int = 0) -> tuple[Tensor, Tensor, int]:
-    """Pixels ``[N,C,H,W]`` uint8, labels ``[N]`` of one split, and the number of classes, 0 where the column does not say.
+    """Return uint8 pixels ``[N,C,H,W]`` and labels ``[N]`` of a split, and its number of classes (0: unknown).
 
     Arguments:
-        name: of the data set, for errors; table: the split, as the library ``datasets`` gives it.
-        label: name of the column, if `columns` is not to find it.
-        channels: 1 or 3; 0: as the images have it, 3 where any has colour.
+        name: name of the data set, for errors; table: the split, a table of the library ``datasets``.
+        label: name of the label column; if empty, `columns` finds it.
+        channels: 1 or 3; 0: as in the images, 3 if any has colour.
 
     Raises:
-        ValueError: columns that are not there or cannot be decoded, or images that differ in size.
+        ValueError: columns are missing or cannot be decoded, or images differ in size.
     """
     import datasets
 
@@ -89,25 +89,25 @@ def decoded(name: str, table: Any, label: str = "", channels: int = 0) -> tuple[
     except Exception as error:
         what = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(
-            f"data set {name!r} cannot be decoded ({what}): repair or remove the file it names, or check the columns "
+            f"data set {name!r} cannot be decoded ({what}): repair or remove the named file, or check the columns "
             f"{image!r} and {label!r}"
         ) from None
     first, *others = {array.shape[1:]: None for array in arrays}
     if others:
-        raise ValueError(f"images of {name!r} differ in size ({first}, {others[0]}): make them one size")
+        raise ValueError(f"images of {name!r} differ in size ({first}, {others[0]}): resize them to one size")
     images = torch.from_numpy(np.stack([np.broadcast_to(array, (channels, *first)) for array in arrays]))
     return images, labels, getattr(table.features[label], "num_classes", 0)
 
 
 def whole_numbers(labels: Any) -> Tensor:
-    """Labels as int64, as they were given.
+    """Return labels as int64.
 
     Raises:
-        ValueError: fractions, texts, or anything else that is no class.
+        ValueError: the labels are fractions, strings, or otherwise not integers.
     """
     texts = [label for label in (labels if isinstance(labels, list | tuple) else [labels]) if isinstance(label, str)]
     if texts:
-        raise ValueError(f"labels are texts, such as {texts[0][:80]!r}: number the classes from 0")
+        raise ValueError(f"labels are strings, such as {texts[0][:80]!r}: number the classes from 0")
     try:
         found = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -118,7 +118,7 @@ def whole_numbers(labels: Any) -> Tensor:
 
 
 def mixed(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The same images, in a fixed order at random where each class stands together, else in their own."""
+    """Return the images in a fixed random order if they are sorted by class, otherwise in their own order."""
     if len(labels.unique_consecutive()) > len(labels.unique()):
         return pixels, labels
     order = torch.randperm(len(labels), generator=generator(0, "order"))

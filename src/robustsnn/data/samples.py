@@ -1,4 +1,4 @@
-"""Labelled inputs in memory, and batches of them."""
+"""Labelled samples in memory, and batches of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from robustsnn.seeds import generator
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Labelled inputs, still ``[N,C,H,W]`` or moving ``[N,T,C,H,W]``, or of any other rank from 2 to 5.
+    """Labelled samples: images ``[N,C,H,W]``, videos ``[N,T,C,H,W]``, or any other rank from 2 to 5.
 
     Arguments:
         values: ``[N, ...]``, uint8 (read as value / 255) or float32 in ``[0, 1]``.
-        labels: ``[N]`` of any integer type, kept as int64, each in ``0 .. classes - 1``.
+        labels: ``[N]`` of any integer type, stored as int64, each in ``0 .. classes - 1``.
         classes: number of classes.
-        ids: int64 ``[N]``, what a sample is called wherever it goes; its place, if not given. Random starts follow it.
+        ids: int64 ``[N]``, permanent ids of the samples, from which random starts are seeded; by default their positions.
 
     Raises:
-        ValueError: shapes, types, values or labels that are none of this.
+        ValueError: a shape, type, value or label is invalid.
     """
 
     values: Tensor
@@ -66,36 +66,36 @@ class Samples:
         return len(self.labels)
 
     def digest(self, *, ids: bool = False) -> str:
-        """By which runs and reports know the samples; with what they are called, if ``ids``."""
+        """Return a digest of the samples, by which runs and reports identify them; ``ids`` includes the ids."""
         named = {"ids": self.ids} if ids else {}
         return digest({"pixels": self.values, "labels": self.labels, **named})
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Values as float32 in ``[0, 1]`` and labels of the samples ``index``."""
+        """Return values as float32 in ``[0, 1]`` and labels of the samples ``index``."""
         values = self.values[index]
         return (values.float() / 255 if values.dtype == torch.uint8 else values), self.labels[index]
 
     def take(self, index: Tensor) -> Samples:
-        """The samples ``index``."""
+        """Return the samples ``index``."""
         return replace(self, values=self.values[index], labels=self.labels[index], ids=self.ids[index])
 
     def to(self, device: torch.device | str) -> Samples:
-        """The same samples on a device."""
+        """Return the samples on a device."""
         return replace(self, values=self.values.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
     def near(self, device: torch.device) -> Samples:
-        """The same samples on a device, if they take less than a quarter of what is free there; else where they are."""
+        """Return the samples on a GPU if they need less than a quarter of its free memory, otherwise unmoved."""
         if device.type == "cuda" and self.values.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
             return self
         return self.to(device)
 
     def first(self, count: int | None) -> Samples:
-        """The first ``count`` samples (None: all)."""
+        """Return the first ``count`` samples (None: all)."""
         return self if count is None else self.take(torch.arange(min(count, len(self))))
 
     def batches(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Batches ``(values, labels, ids)`` in order, or shuffled by ``rng``; the last one may be smaller. Of shuffled ones, a
-        single sample that is left joins the batch before: batch norms cannot train on one."""
+        """Yield batches ``(values, labels, ids)`` in order, or shuffled by ``rng``; the last one may be smaller. In shuffled
+        batches, a single remaining sample joins the previous batch, since batch norm cannot train on one sample."""
         order = torch.arange(len(self)) if rng is None else torch.randperm(len(self), generator=rng)
         parts = list(order.split(size))
         if rng is not None and len(parts) > 1 and len(parts[-1]) == 1:
@@ -107,7 +107,7 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test samples of one name, with the statistics networks normalise by."""
+    """A named data set: training and test samples, and the mean and standard deviation per channel for normalisation."""
 
     name: str
     train: Samples
@@ -117,27 +117,27 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        """Channels of an image."""
+        """Number of channels of an image."""
         return self.train.values.shape[1]
 
     @property
     def size(self) -> int:
-        """Width of an image in pixels; networks of this package take square ones."""
+        """Width of an image in pixels; this package's networks take square images."""
         return self.train.values.shape[-1]
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
-        """The first ``train`` and ``test`` samples (None: all)."""
+        """Keep the first ``train`` training and ``test`` test samples (None: all)."""
         return replace(self, train=self.train.first(train), test=self.test.first(test))
 
 
 def split(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Samples]:
-    """Shuffled by the seed into (the rest, ``held_out`` of the samples), class by class in the same proportion.
+    """Split samples at random into (the rest, a stratified fraction ``held_out``).
 
     Raises:
-        ValueError: ``held_out`` outside (0, 1), or one of the parts would be empty.
+        ValueError: ``held_out`` is outside (0, 1), or a part would be empty.
     """
     if not 0 < held_out < 1:
-        raise ValueError(f"the share of samples to hold out must be between 0 and 1, not {held_out}")
+        raise ValueError(f"the fraction of held-out samples must be between 0 and 1, not {held_out}")
     order = torch.randperm(len(samples), generator=generator(seed, "split"))
     chosen = torch.zeros(len(samples), dtype=torch.bool)
     labels = samples.labels.cpu()

@@ -1,4 +1,4 @@
-"""Where images come from: embedded digits, the data sets of the field, or any hub name, folder or parquet file."""
+"""Data sets: scikit-learn's digits, common benchmarks, or any Hugging Face hub name, image folder or parquet file."""
 
 import glob
 import hashlib
@@ -19,13 +19,13 @@ from robustsnn.files import digest, read_tensors, remove_leftovers, usable_cache
 from robustsnn.names import nearest, one_line
 
 HERE = "ROBUSTSNN_DATA"
-"""Environment variable: a folder whose ``<name>/*.parquet`` stand for the data set ``<name>`` instead of the hub."""
+"""Environment variable: a folder whose ``<name>/*.parquet`` files replace the hub's data set ``<name>``."""
 
 
 def digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8x8, 17 grey levels, embedded in that library; every fourth is for testing.
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels with 17 grey levels; one quarter is for testing.
 
-    The split is stratified and fixed, so that figures compare. Source: UCI "Optical recognition of handwritten digits".
+    The stratified split is fixed, so results are comparable. Source: UCI "Optical recognition of handwritten digits".
     """
     from sklearn.datasets import load_digits
 
@@ -37,12 +37,12 @@ def digits() -> Dataset:
 
 
 DECODING = 3
-"""Another number for every change in what becomes of the same files."""
+"""Version of the decoding; it changes whenever the same files decode differently."""
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set on the hub: where it is, what its columns are called, and how networks normalise its pixels."""
+    """A data set on the hub: its path, normalisation statistics, label column and configuration."""
 
     path: str
     mean: tuple[float, ...] = ()
@@ -62,15 +62,15 @@ HUB: dict[str, Hub] = {
 
 
 def load_dataset(name: str) -> Dataset:
-    """A data set by name, hub name (``owner/name``), folder of images or parquet files, or parquet file.
+    """Load a data set by name, hub name (``owner/name``), folder of images or parquet files, or parquet file.
 
-    All but the embedded digits are decoded once into a cache (``~/.cache/robustsnn``, or ``XDG_CACHE_HOME``) that is mapped
-    into memory from then on and checked against its digest. Test images are the split ``test``, else ``valid`` or
-    ``validation``, else a fixed, stratified fifth. Where each class stands together, images are put in a random, fixed order,
-    so that the first n are a fair sample. One image in colour, or with a palette, makes all of them RGB.
+    All but the digits are decoded once into a cache (``~/.cache/robustsnn``, or ``XDG_CACHE_HOME``), which is memory-mapped
+    afterwards and checked against its digest. Test images are the split ``test``, else ``valid`` or ``validation``, else a
+    fixed, stratified fifth. Images sorted by class are put in a fixed random order, so the first n are a fair sample. If any
+    image is in colour or has a palette, all become RGB.
 
     Raises:
-        ValueError: an unknown name, files that cannot be read, or images that differ in size.
+        ValueError: the name is unknown, files cannot be read, or images differ in size.
     """
     if name in DATASETS:
         return DATASETS[name]()
@@ -79,14 +79,14 @@ def load_dataset(name: str) -> Dataset:
 
 
 def check_name(name: str) -> str:
-    """The name itself, if it can stand for a data set.
+    """Return the name if it can name a data set.
 
     Raises:
-        ValueError: neither a known name nor a path.
+        ValueError: it is neither a known name nor a path.
     """
     if name not in DATASETS and "/" not in name and not (name and Path(name).exists()):
         raise ValueError(
-            f"unknown data set {name!r}: {nearest(name, DATASETS)}; or give owner/name on the hub, a folder or a .parquet file"
+            f"unknown data set {name!r}: {nearest(name, DATASETS)}; or use owner/name on the hub, a folder or a .parquet file"
         )
     return name
 
@@ -111,10 +111,10 @@ DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits} | {
 
 
 def local_files(name: str) -> dict[str, list[Path]]:
-    """The parquet files that stand for a data set, by split; none where it is to come from the hub or is no parquet.
+    """Return the local parquet files of a data set, by split; empty if it comes from the hub or is not parquet.
 
     Raises:
-        ValueError: the folder that `HERE` names has no training images of that set.
+        ValueError: the folder in `HERE` has no training images of that data set.
     """
     path = Path(name)
     if path.suffix == ".parquet":
@@ -127,10 +127,10 @@ def local_files(name: str) -> dict[str, list[Path]]:
 
 
 def whereabouts(name: str) -> str:
-    """Where a known data set is on this machine; empty where it would come from the hub.
+    """Return where a known data set is on this machine; empty if it would come from the hub.
 
     Raises:
-        ValueError: the folder that `HERE` names has no training images of that set.
+        ValueError: the folder in `HERE` has no training images of that data set.
     """
     if name not in HUB:
         return "embedded in scikit-learn"
@@ -141,17 +141,17 @@ def whereabouts(name: str) -> str:
 
 
 def _cache(name: str, source: str) -> Path:
-    """The file that keeps a data set decoded."""
+    """Return the cache file of a decoded data set."""
     return usable_cache() / f"{hashlib.blake2b(f'{name} {source} {DECODING}'.encode(), digest_size=8).hexdigest()}.safetensors"
 
 
 def _is_folder(name: str) -> bool:
-    """Whether the name stands for a folder; never that of a known data set."""
+    """Return whether the name is a folder and not a known data set."""
     return name not in HUB and Path(name).is_dir()
 
 
 def _written(folder: Path) -> str:
-    """All files of a folder: paths, sizes and times of the last change."""
+    """Return paths, sizes and modification times of all files in a folder."""
     paths = (Path(here, file) for here, _, files in os.walk(folder.resolve(), followlinks=True) for file in files)
     return repr(sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()))
 
@@ -169,7 +169,7 @@ def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
 
 
 def _cached(path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a cache file that is whole, else None: it is then made anew."""
+    """Return the tensors of an intact cache file, else None."""
     if not path.exists():
         return None
     try:
@@ -187,7 +187,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
     folders = of_folders(Path(name)) if not files and _is_folder(name) else {}
     quiet, level = datasets.utils.logging.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what goes wrong is said once, below
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # errors are reported once, below
     try:
         if files:
             texts = {part: [str(path) for path in paths] for part, paths in files.items()}
@@ -200,8 +200,8 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
     except Exception as error:
         what = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(
-            f"cannot load data set {name!r} ({what}): check name and network, or set {HERE} to a folder that holds "
-            f"{name}/train*.parquet"
+            f"cannot load data set {name!r} ({what}): check the name and the internet connection, or set {HERE} to a folder "
+            f"with {name}/train*.parquet"
         ) from None
     finally:
         datasets.logging.set_verbosity(level)
@@ -213,7 +213,7 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         tensors[f"{part}.pixels"], tensors[f"{part}.labels"] = mixed(images, labels)
         seen, known = seen | set(labels.tolist()), max(known, told)
     if "train.pixels" not in tensors:
-        raise ValueError(f"data set {name!r} has no split called train, but {', '.join(map(str, found))}: rename one")
+        raise ValueError(f"data set {name!r} has no split 'train', only {', '.join(map(str, found))}: rename one of them")
     if not known and seen != set(range(len(seen))):
         few = ", ".join(map(str, sorted(seen)[:12]))
         raise ValueError(f"labels of data set {name!r} are {few}: number the classes from 0 without gaps")
