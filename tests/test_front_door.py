@@ -114,7 +114,7 @@ def test_an_attack_ranks_the_paths_of_a_strict_protocol(net, monkeypatch):
 
 
 def test_one_radius_at_a_time(net):
-    with pytest.raises(ValueError, match="one radius, not 2: call it for each"):
+    with pytest.raises(ValueError, match="one radius, not 2: call it once per radius"):
         rs.attack(net, X, Y, eps=[0.1, 0.2])
 
 
@@ -167,10 +167,10 @@ def test_two_reports_are_compared_sample_by_sample(net, report):
     survivors = report.withstood(16 / 255), other.withstood(16 / 255)
     assert pair.won - pair.lost == sum(survivors[0]) - sum(survivors[1]) > 0
     assert str(pair).startswith(f"{pair.won - pair.lost} more of 12 samples, +")
-    assert "told apart, McNemar p = " in str(pair)
+    assert "significant difference, McNemar p = " in str(pair)
     for wrong, line in (
-        (rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY), "same threat, not by Linf and L2"),
-        (rs.evaluate(net, (X[:4], Y[:4]), "quick", "16/255", **QUICKLY), "same number of samples, not by 12 and 4"),
+        (rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY), "same threat to be compared, not Linf and L2"),
+        (rs.evaluate(net, (X[:4], Y[:4]), "quick", "16/255", **QUICKLY), "same number of samples to be compared, not 12 and 4"),
         (rs.evaluate(net, LOADER, "quick", 0.3, **QUICKLY), "no radius in common"),
     ):
         with pytest.raises(ValueError, match=line):

@@ -81,7 +81,7 @@ def test_every_measure_takes_what_users_hold(net, data):
         assert firing_rates(net, held) == firing_rates(net, data)
         assert operations(net, held) == operations(net, data)
         assert correct_over_time(net, held) == correct_over_time(net, data)
-    with pytest.raises(ValueError, match=r"without labels: give both, as \(x, y\)"):
+    with pytest.raises(ValueError, match=r"without labels: pass both, as \(x, y\)"):
         evaluate(net, x, "quick", EPS)
 
 
@@ -318,7 +318,7 @@ def test_protocols_of_ones_own_go_by_what_they_are_made_of(net, data):
 
 
 def test_an_attack_that_does_not_say_what_it_follows_is_refused_where_it_enters_a_protocol():
-    with pytest.raises(ValueError, match="'mine' must say which kinds of threat it follows"):
+    with pytest.raises(ValueError, match="'mine' must declare its kinds of threat"):
         Group("mine", lambda model, x, y, threat, rng, judge=None: x, ())
 
 

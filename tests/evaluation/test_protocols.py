@@ -126,7 +126,7 @@ def test_a_protocol_of_ones_own_is_read_from_toml(encoding, tmp_path):
         ("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Hybrid(width=-1)']", "greater than 0, not -1"),
         ("[[ensembles.mine]]\nattack = 'FGSM(eps=0.1)'\npaths = ['Rate']", r"FGSM\(eps=0.1\): leave out eps"),
         ("[[ensembles.mine]]\nattack = 'FGSM(steps=3)'\npaths = ['Rate']", "no field 'steps'"),
-        ("[[[", "no valid TOML"),
+        ("[[[", "not valid TOML"),
     ],
 )
 def test_a_mistake_in_it_is_named(text, line, tmp_path):

@@ -98,7 +98,7 @@ def test_one_byte_is_enough_to_refuse_it(net, data, tmp_path):
         damaged = bytearray(content)
         damaged[place] ^= 1
         state.write_bytes(damaged)
-        with pytest.raises(ValueError, match="remove it to measure from the beginning"):
+        with pytest.raises(ValueError, match="remove it to start the evaluation again"):
             measure(net, data, state)
     state.write_bytes(content[:-3])
     with pytest.raises(ValueError, match="remove it"):

@@ -1,4 +1,4 @@
-"""Evaluation: members, protocols, measures such as the worst case and its audit, and the report of what was measured."""
+"""Evaluation: protocols and their members, measures such as the worst case and its audit, and reports."""
 
 from robustsnn.evaluation.attacking import Judged, attack, judged
 from robustsnn.evaluation.ensemble import worst_case

@@ -1,4 +1,4 @@
-"""Attacked samples instead of a report: by a protocol, or by whatever another library asks a network about."""
+"""Adversarial samples instead of a report: found by a protocol, or by attacks of other libraries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustsnn.threats import kind
 from robustsnn.types import GradientPath, Threat
 
 BATCH = 250
-"""Samples that are attacked together."""
+"""Number of samples that are attacked together."""
 
 
 @ieee()
@@ -38,30 +38,31 @@ def attack(
     attacks: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """The worst that a protocol finds for each sample.
+    """Attack samples with a protocol and return the adversarial samples.
 
     Arguments:
-        net: as `evaluate` takes it; untouched.
-        x: samples ``[N, ...]`` in ``[0, 1]``, or bytes; y: their labels ``[N]``. Tensors or arrays.
+        net: the attacked network, see `evaluate`; it is not changed.
+        x: samples ``[N, ...]``, floats in ``[0, 1]`` or bytes; y: labels ``[N]``. Tensors or arrays.
         eps, threat, protocol, attacks, seed: see `evaluate`; one radius.
 
     Returns:
-        ``[N, ...]`` within the threat, on the device of the network: for each sample the first that is misclassified, or the
-        last that was tried. A sample that is misclassified as it is stays as it is.
+        ``[N, ...]`` within the threat, on the network's device: for each sample the first misclassified one, or the last one
+        tried. Samples that are misclassified without an attack are returned unchanged.
 
     Raises:
-        ValueError: as `evaluate`.
+        ValueError: see `evaluate`.
 
-    >>> from robustsnn import attack, load
-    >>> from robustsnn.data import digits
-    >>> x, y = digits().test.batch(torch.arange(4))
-    >>> adversarial = attack(load("zoo:digits-robust"), x, y, eps=0.1, attacks=["FGSM"])
-    >>> bool(((adversarial - x).abs() <= 0.1 + 1e-6).all())
-    True
+    Example:
+        >>> from robustsnn import attack, load
+        >>> from robustsnn.data import digits
+        >>> x, y = digits().test.batch(torch.arange(4))
+        >>> adversarial = attack(load("zoo:digits-robust"), x, y, eps=0.1, attacks=["FGSM"])
+        >>> bool(((adversarial - x).abs() <= 0.1 + 1e-6).all())
+        True
     """
     samples, (name, radii) = as_samples((x, y)), radii_of(eps, threat)
     if len(radii) > 1:
-        raise ValueError(f"an attack has one radius, not {len(radii)}: call it for each")
+        raise ValueError(f"attack takes one radius, not {len(radii)}: call it once per radius")
     within = kind(name)(radii[0])
     _, chosen, groups = chosen_groups(protocol, attacks, net, within)
     answers(net, samples)
@@ -77,7 +78,7 @@ def attack(
 def _attacked(
     ensembles: Mapping[str, Sequence[Member]], net: nn.Module, x: Tensor, y: Tensor, ids: Tensor, seed: int, rule: Rule
 ) -> Tensor:
-    """Ensemble after ensemble on the samples that survive those before, with the random starts that `evaluate` gives them."""
+    """Run each ensemble on the samples that survived the previous ones, with the same random starts as `evaluate`."""
     adversarial, left = x.clone(), torch.arange(len(x), device=x.device)
     for name, ensemble in ensembles.items():
         seeds = image_seeds(ids[left], seed, name)
@@ -87,7 +88,7 @@ def _attacked(
 
 
 class Judged(nn.Module):
-    """A network that keeps, for each of some samples, the first adversarial one that it was asked about: see `judged`."""
+    """A network that records the first adversarial sample it sees for each of the given samples: see `judged`."""
 
     def __init__(self, net: nn.Module, x: Tensor, y: Tensor, threat: Threat, path: GradientPath | None) -> None:
         super().__init__()
@@ -106,11 +107,11 @@ class Judged(nn.Module):
 
     @property
     def robust(self) -> float:
-        """The share of the samples that withstood everything so far, those that are misclassified anyway counted as lost."""
+        """Robust accuracy so far, in ``[0, 1]``; samples misclassified without an attack count as broken."""
         return 1 - float(self.broken.float().mean())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[n,K]`` of ``x [n, ...]``, whatever samples these are made from."""
+        """Return logits ``[n,K]`` of ``x [n, ...]`` and check ``x`` for adversarial samples; their order does not matter."""
         self._look(x.detach())
         return self.guide(x)  # type: ignore[no-any-return]
 
@@ -126,20 +127,20 @@ class Judged(nn.Module):
 
 
 def judged(net: nn.Module, x: Any, y: Any, threat: Threat, *, path: GradientPath | None = None) -> Judged:
-    """A network for attacks of other libraries, which judges every sample that they ask about.
+    """Wrap a network for attacks of other libraries, and judge every sample that they try.
 
-    An attack that only returns its last iterate has often passed a better one. Give this module to AutoAttack, foolbox or
-    torchattacks in the place of the network, let several attack it one after the other, and read ``robust``, ``broken [N]``
-    and ``adversarial [N, ...]``: the first sample within the threat around each of ``x`` that was misclassified.
+    An attack that returns only its last iterate may have passed a better one. Pass this module to AutoAttack, foolbox or
+    torchattacks in place of the network. After one or several attacks, read ``robust``, ``broken [N]`` and ``adversarial
+    [N, ...]``: the first misclassified sample within the threat around each of ``x``.
 
     Arguments:
-        net: untouched; it runs in eval mode.
-        x: samples ``[N, ...]`` in ``[0, 1]``; y: their labels ``[N]``.
-        threat: what counts as an attack on them.
+        net: the network; it is not changed and runs in eval mode.
+        x: samples ``[N, ...]`` in ``[0, 1]``; y: labels ``[N]``.
+        threat: the allowed perturbations.
         path: the gradient path that attacks follow, such as ``Rate()``; the network's own if None.
 
     Raises:
-        ValueError: samples that are none, or that the network cannot take.
+        ValueError: the samples are invalid, or the network cannot take them.
 
     >>> from robustsnn import Linf, judged, load
     >>> from robustsnn.data import digits

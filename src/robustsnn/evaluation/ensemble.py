@@ -1,4 +1,4 @@
-"""The worst case: members run one after the other on the images that still survive, and are never believed."""
+"""The worst case: members attack the surviving images in turn, and every result is judged independently."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ from robustsnn.types import Randomness
 
 @dataclass
 class Cost:
-    """What attacks have asked of networks, in images: passes with a gradient, and passes without one; how far beyond ball or
-    box their results were before they were clipped, where a pixel that is no finite number counts as 1; how long they took."""
+    """The cost of attacks.
+
+    Arguments:
+        gradients, queries: forward passes with and without a gradient, counted in images.
+        excess: how far results were outside ball or box before clipping; a non-finite pixel counts as 1.
+        seconds: wall-clock time.
+    """
 
     gradients: int = 0
     queries: int = 0
@@ -31,7 +36,7 @@ class Cost:
     seconds: float = 0.0
 
     def watch(self, view: nn.Module) -> nn.Module:
-        """The view, whose forward passes are counted from now on."""
+        """Count the forward passes of a view from now on; return the view."""
 
         def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if torch.is_grad_enabled():
@@ -45,7 +50,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Target:
-    """A network under attack, both views in eval mode: ``judged`` tells what breaks it, ``guide`` is what attacks follow."""
+    """A network under attack, as two views in eval mode: ``judged`` decides what is broken, ``guide`` provides gradients."""
 
     judged: nn.Module
     guide: nn.Module
@@ -57,13 +62,13 @@ class Target:
 
 @torch.no_grad()
 def wrong(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which samples ``[N, ...]`` a network misclassifies, ``[N]``; logits that are not numbers name no class."""
+    """Return which samples ``[N, ...]`` a network misclassifies, ``[N]``; NaN logits count as misclassified."""
     logits: Tensor = view(x)
     return (logits.argmax(1) != y) | logits.isnan().any(1)
 
 
 def correct(target: Target, samples: Samples) -> Samples:
-    """Those that a network classifies correctly: no attack is asked of the others."""
+    """Return the samples that a network classifies correctly; only these are attacked."""
     x, y, _ = next(samples.batches(max(1, len(samples))))
     return samples.take((~wrong(target.judged, x, y)).to(samples.labels.device).nonzero().flatten())
 
@@ -71,19 +76,18 @@ def correct(target: Target, samples: Samples) -> Samples:
 def attempt(
     member: Member, target: Target, x: Tensor, y: Tensor, seeds: Tensor, rule: Rule, cost: Cost | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Let one member attack images that are classified correctly.
+    """Attack correctly classified images with one member.
 
-    Judging is done here, on the network's own forward pass in float32, on images projected once more onto the
-    member's threat.
+    The result is projected onto the threat once more, then judged by the network's own float32 forward pass.
 
     Arguments:
         target: the attacked network.
-        seeds: one per image, ``[N]``, of which the member derives its own.
-        rule: ``"any"`` judges every iterate of the attack, ``"last"`` the one it returns.
-        cost: what grows by the passes that the attack and the judge ask for.
+        seeds: one seed per image, ``[N]``, from which the member derives its own.
+        rule: ``"any"`` judges every iterate of the attack, ``"last"`` only the returned one.
+        cost: the passes of attack and judge are added to it.
 
     Returns:
-        ``x_adv [N, ...]``, within the threat, and whether each of them is misclassified, ``[N]``.
+        ``x_adv [N, ...]`` within the threat, and whether each of them is misclassified, ``[N]``.
     """
     cost, started = cost or Cost(), time.perf_counter()
     judged = cost.watch(view(target.judged))
@@ -104,16 +108,16 @@ def attempt(
 
 
 def in_turn(count: int, flags: Tensor, tried: Tensor, among: Tensor, batch: int) -> Iterator[tuple[int, Tensor, float, bool]]:
-    """Whose turn it is: members one after the other, each at what survives those before it, in full batches.
+    """Schedule the attacks: members run in order, each in full batches on the images that survived the previous members.
 
     Arguments:
-        count: how many members there are.
-        flags, tried: ``broken_by``, and how many members each image has met, ``[N]``; whoever is told of a turn takes it, and
-            notes in both what came of it.
+        count: number of members.
+        flags, tried: ``broken_by``, and the number of members that attacked each image, ``[N]``; the caller must update both
+            after every turn.
         among: the images to attack, ``[n]``.
 
     Yields:
-        A member's number, images ``[b]``, the share of all turns before this one, and whether it is the member's last.
+        A member's number, images ``[b]``, the fraction of the work done before this turn, and whether it is the member's last.
     """
     for number in range(count):
         alive = among[(flags[among] == ROBUST) & (tried[among] == number)]
@@ -132,18 +136,18 @@ def worst_case(
     rng: Randomness = None,
     rule: Rule = "any",
 ) -> tuple[Tensor, Tensor]:
-    """Run members one after the other on the images that still survive.
+    """Attack images with members in turn, each on the images that survived the previous ones.
 
     Arguments:
-        members: in the order in which they run.
-        net: ANN or `SpikingNetwork`; judged, and attacked, as a view in eval mode, itself untouched.
+        members: the members, in order.
+        net: ANN or `SpikingNetwork`; it is attacked and judged as a view in eval mode and is not changed.
         x: images ``[N, ...]``; y: labels ``[N]``.
-        rng: a generator, or one seed per image, of which each member derives its own.
-        rule: ``"any"`` judges every iterate of an attack, ``"last"`` the one it returns.
+        rng: a generator, or one seed per image, from which each member derives its own.
+        rule: ``"any"`` judges every iterate of an attack, ``"last"`` only the returned one.
 
     Returns:
-        ``x_adv [N, ...]`` (the image that broke it, or the last one tried) and ``broken_by [N]``: index of the member that
-        broke the image, -1 robust, -2 misclassified clean.
+        ``x_adv [N, ...]``, the misclassified image or the last one tried, and ``broken_by [N]``: the index of the member that
+        broke the image, -1 if robust, -2 if misclassified without an attack.
     """
     if rule not in ("any", "last"):
         raise ValueError(f"rule must be 'any' or 'last', not {rule!r}")
@@ -164,5 +168,5 @@ def _seeds(rng: Randomness, count: int) -> Tensor:
     if isinstance(rng, torch.Generator):
         return torch.randint(2**62, (count,), generator=rng, device=rng.device)
     if len(rng) != count:
-        raise ValueError(f"{len(rng)} seeds were given for {count} images: give one seed per image")
+        raise ValueError(f"{len(rng)} seeds for {count} images: pass one seed per image")
     return rng

@@ -1,4 +1,4 @@
-"""A network under evaluation, and all that its measures share."""
+"""The state of an evaluation that its measures share."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from robustsnn.types import Threat
 
 @dataclass
 class Evaluated:
-    """A network under evaluation, and all that its measures share.
+    """A network under evaluation, with everything that its measures share.
 
     Arguments:
-        net, seed, sources, pilot_images, on_progress: as `evaluate` takes them.
-        data: the samples that it is judged on, on its device if they fit there.
-        settings, protocol, groups: what was asked for, the protocol of that name, and its ensembles that are to run.
-        batch: samples that are attacked together, no more than memory allows.
+        net, seed, sources, pilot_images, on_progress: see `evaluate`.
+        data: the evaluated samples, on the network's device if they fit.
+        settings, protocol, groups: the settings, their protocol, and the ensembles of it that run.
+        batch: number of samples attacked together, limited by memory.
         team: the processes, which share the samples.
-        state: the file of this process that keeps what is found.
-        target: what attacks follow and what judges them: the one folded view of all measures.
+        state: this process's file of resumable results.
+        target: the views that all measures attack and judge.
     """
 
     net: nn.Module
@@ -57,7 +57,7 @@ class Evaluated:
         self.condition = condition(self.net)
 
     def found(self, measure: Measure[Found]) -> Found | None:
-        """What a measure finds here; each is measured once."""
+        """Return the result of a measure, computed on first use."""
         if measure.name not in self._found:
             self._found[measure.name] = measure.measure(self)
         found: Found | None = self._found[measure.name]
@@ -65,41 +65,41 @@ class Evaluated:
 
     @property
     def device(self) -> torch.device:
-        """That of the network."""
+        """The network's device."""
         return next(self.net.parameters(), self.data.labels).device
 
     @property
     def threats(self) -> list[Threat]:
-        """By rising radius."""
+        """The threats, by increasing radius."""
         return sorted(self.settings.threats, key=lambda threat: threat.eps)
 
     @property
     def unchanged(self) -> bool:
-        """Whether the network is still what it was."""
+        """Whether the network is unchanged since the evaluation began."""
         return condition(self.net) == self.condition
 
     @cached_property
     def crafted(self) -> Target:
-        """The target of the protocol's attacks, which may follow another precision."""
+        """The target of the protocol's attacks; its gradients may use another precision."""
         if self.settings.crafting == "float32":
             return self.target
         return Target(self.target.judged, bfloat16(self.target.guide))
 
     @cached_property
     def mine(self) -> Samples:
-        """The samples at which this process looks for what needs no attack."""
+        """This process's samples for measures without attacks."""
         return self.data.take(self.team.share(len(self.data)).to(self.data.labels.device))
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Means over all samples, of means over those of this process."""
+        """Combine means over this process's samples to means over all samples."""
         return self.team.mean(values, len(self.mine))
 
     def samples(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, labels and ids of the samples ``index``, on the network's device."""
+        """Return values, labels and ids of the samples ``index``, on the network's device."""
         return next(self.data.take(index.to(self.data.labels.device)).to(self.device).batches(len(index)))
 
 
 def condition(net: nn.Module) -> tuple[str, list[tuple[str, bool]]]:
-    """What attacks must leave as it is: parameters and buffers by their digest, and the flags of modules and parameters."""
+    """Return what an evaluation must not change: a digest of parameters and buffers, and the training and gradient flags."""
     training = [(name, module.training) for name, module in net.named_modules()]
     return digest(net.state_dict()), training + [(name, value.requires_grad) for name, value in net.named_parameters()]

@@ -1,4 +1,4 @@
-"""Shares of images with their intervals."""
+"""Accuracies with confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Interval(BaseModel, frozen=True):
-    """A share of images with its Wilson 95 % interval, all in ``[0, 1]``."""
+    """A share of images with its 95 % interval, such as an accuracy in ``[0, 1]``."""
 
     value: float
     low: float
@@ -19,21 +19,21 @@ class Interval(BaseModel, frozen=True):
 
 
 def wilson(hits: int, count: int) -> Interval:
-    """The Wilson score interval at 95 % (Wilson 1927).
+    """Return ``hits / count`` with its Wilson 95 % score interval (Wilson 1927); ``count`` 0 gives NaN.
 
     >>> wilson(50, 100)
     Interval(value=0.5, low=0.403831..., high=0.596168...)
     """
     if not count:
         return Interval(value=math.nan, low=0, high=1)
-    from scipy.stats import binomtest  # takes a second, which commands that measure nothing need not wait for
+    from scipy.stats import binomtest  # takes a second to import; many commands do not need it
 
     found = binomtest(hits, count).proportion_ci(method="wilson")
     return Interval(value=hits / count, low=found.low, high=found.high)
 
 
 def percent(interval: Interval, *, bounds: bool = True) -> str:
-    """A share as percent, with its 95 % interval.
+    """Format a share in percent, with its 95 % interval.
 
     >>> percent(Interval(value=0.5, low=0.4, high=0.6))
     '50.0 (40.0-60.0)'

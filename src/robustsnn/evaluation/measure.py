@@ -1,4 +1,4 @@
-"""What a measure is, and what it says in a report: tables of words, and figures that whoever draws reports draws."""
+"""The interface of measures, and the tables and figures that they add to reports."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 Found = TypeVar("Found", bound=BaseModel)
 
 Table = tuple[list[str], list[list[str]]]
-"""Head and rows, as many cells each."""
+"""Header and rows, with equal numbers of cells."""
 
 
 @dataclass(frozen=True)
 class Dots:
-    """A figure: one value per layer of every network.
+    """A figure with one value per layer of every network.
 
     Arguments:
-        what, unit: of the values; of: what a layer is.
-        values: by layer, of every network of the report in order; empty where a network has none.
+        what, unit: name and unit of the values; of: description of a layer.
+        values: values by layer, one mapping per network of the report in order; empty if a network has none.
     """
 
     what: str
@@ -37,13 +37,13 @@ class Dots:
 
 @dataclass(frozen=True)
 class Curves:
-    """A figure: a share of images that changes along an axis.
+    """A figure with one accuracy curve per network.
 
     Arguments:
-        axis: what it is.
-        values: along it, of every network of the report in order; empty where a network has none.
-        label, caption: what it shows, for who cannot see it and below it.
-        marks: a place on the axis for some networks, drawn as a dotted line.
+        axis: label of the horizontal axis.
+        values: accuracy by position on that axis, one mapping per network of the report in order; empty if it has none.
+        label, caption: alternative text for screen readers, and the text below the figure.
+        marks: positions on the axis to mark with dotted lines.
     """
 
     axis: str
@@ -55,14 +55,14 @@ class Curves:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
+    """A section of a report.
 
     Arguments:
-        key: what programs and addresses in a page call it.
-        title, about: its heading, and the words that explain its table.
-        table: in Markdown, terminal and page; what has no rows is left out.
-        notes: what its lines mean, by their names.
-        figures, detail: drawings, and a further table with its explanation: on the page alone.
+        key: identifier, used in HTML ids.
+        title, about: heading, and explanation of the table.
+        table: shown in Markdown, terminal and HTML page; a section without rows is omitted.
+        notes: meanings of the table's lines, by name.
+        figures, detail: figures, and a second table with its explanation; on the HTML page only.
     """
 
     key: str
@@ -76,14 +76,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Measure(Generic[Found]):
-    """One thing that is measured. Its entry of `MEASURES` has evaluations measure it and reports keep it.
+    """A measure. Once it is in `MEASURES`, evaluations compute it and reports contain it.
 
     Arguments:
-        name: the key of what it finds, in that dict and in a report. A page shows it by ``measures/<name>.html.jinja`` of
-            `robustsnn.reporting` if there is one, else by the template of all sections.
-        kind: the type of what it finds.
-        measure: finds it; None where there is nothing to find, such as spikes of an ANN.
-        sections: what a report says of it, given all of its networks.
+        name: key in `MEASURES` and in reports. The HTML page uses ``measures/<name>.html.jinja`` of `robustsnn.reporting`, or
+            the default template of sections if there is no such file.
+        kind: type of the result.
+        measure: computes the result; None if it does not apply, such as spikes of an ANN.
+        sections: returns the sections of a report, given all of its networks.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Measure(Generic[Found]):
 
 
 def side_by_side(head: str, columns: Sequence[tuple[str, Mapping[str, str]]]) -> Table:
-    """A table with a column per network: a line for every name that any of them has a cell for, in order of appearance."""
+    """Return a table with a column per network and a row per name, in order of appearance."""
     names = dict.fromkeys(name for _, cells in columns for name in cells)
     return [head, *(network for network, _ in columns)], [
         [name, *(cells.get(name, "-") for _, cells in columns)] for name in names

@@ -1,4 +1,4 @@
-"""Members of an ensemble: an attack along a gradient path. The published ensemble of 19 gradients is four lines of data."""
+"""Members of an ensemble: an attack combined with a gradient path, and the published and later sets of paths."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ ADAPTIVE_PATHS: tuple[GradientPath, ...] = (
 )
 
 SCALED_PATHS: tuple[GradientPath, ...] = tuple(Scaled(Triangle(width)) for width in (0.5, 1.0, 2.0))
-"""Surrogates in units of each layer's threshold, for networks whose thresholds the published widths do not fit."""
+"""Surrogates in units of each layer's threshold, for networks with thresholds far from 1."""
 
 STRONGER_PATHS: tuple[GradientPath, ...] = (Hybrid(), RateApproximation(), PotentialDependent(), *ADAPTIVE_PATHS)
-"""Gradients found since."""
+"""Gradient paths published since."""
 
 
 def path(text: str) -> GradientPath:
-    """The gradient path that a text spells.
+    """Build a gradient path from its text.
 
     Raises:
-        ValueError: text that cannot be read, a surrogate alone, or anything else in the place of one.
+        ValueError: the text cannot be parsed, or is not a path but, for example, a surrogate derivative alone.
 
     >>> path("Surrogate(Triangle(0.5))").derivative
     Triangle(width=0.5)
     """
     made = build("path", {**PATHS, **SURROGATES}, text)
     if type(made).__name__ not in PATHS:
-        raise ValueError(f"{text} is no path, but the derivative of one: write Surrogate({text})")
+        raise ValueError(f"{text} is not a gradient path but a surrogate derivative: write Surrogate({text})")
     if isinstance(made, Surrogate | Scaled) and (given := type(made.derivative).__name__) not in SURROGATES:
         raise ValueError(f"the derivative of {text} cannot be {given}: {nearest(given, SURROGATES)}")
     return made  # type: ignore[no-any-return]
@@ -71,7 +71,7 @@ def path(text: str) -> GradientPath:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Another network in the place of the attacked one: its gradient leads, the attacked one judges."""
+    """Transfer: another network provides the gradient, the attacked network judges."""
 
     name: str
     source: nn.Module = field(repr=False)
@@ -85,22 +85,22 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Strongest:
-    """Stands for as many of the published and the scaled paths as the pilot found strongest."""
+    """Placeholder for the ``count`` strongest published or scaled paths, as ranked by the pilot."""
 
     count: int = 3
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Stands for a `Transfer` from every network that the evaluation was given."""
+    """Placeholder for a `Transfer` from every source network of the evaluation."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The same attack along some paths.
+    """One attack along several gradient paths.
 
     Raises:
-        ValueError: an attack that does not say which threats it follows.
+        ValueError: the attack does not declare its kinds of threat.
     """
 
     name: str
@@ -109,21 +109,21 @@ class Group:
 
     def __post_init__(self) -> None:
         if not hasattr(self.attack, "follows"):
-            raise ValueError(f"attack {self.name!r} must say which kinds of threat it follows: follows = (Ball,) for any norm")
+            raise ValueError(f"attack {self.name!r} must declare its kinds of threat: follows = (Ball,) for any norm")
 
     @property
     def transfers(self) -> bool:
-        """Whether it tries examples of the networks that the evaluation was given."""
+        """Whether the group uses transfer from source networks."""
         return any(isinstance(path, Sources) for path in self.paths)
 
 
 @dataclass(frozen=True)
 class Member:
-    """An attack that follows a gradient path as far as a threat allows.
+    """An attack along a gradient path, within a threat.
 
     Arguments:
-        name: what reports call it.
-        white_box: whether it follows gradients of the attacked network: neither queries nor transfer.
+        name: name in reports.
+        white_box: whether the attack uses gradients of the attacked network, not only queries or transfer.
     """
 
     attack: Attack
@@ -137,9 +137,9 @@ class Member:
 
 
 def leading(net: nn.Module, paths: Sequence[GradientPath]) -> list[GradientPath]:
-    """The paths that lead through a network; for all that do not stands `Plain`, back-propagation as it itself defines it.
+    """Return the paths that a network supports; `Plain`, the network's own backward pass, replaces all others.
 
-    A spiking network says of each path whether it leads through it (`Spiking.leads`); through an ANN leads `Plain`.
+    `Spiking.leads` decides which paths a spiking network supports; an ANN supports only `Plain`.
     """
 
     def fits(path: GradientPath) -> bool:
@@ -155,15 +155,15 @@ def members(
     ranking: Sequence[GradientPath] = (),
     sources: Mapping[str, nn.Module] = {},
 ) -> tuple[Member, ...]:
-    """The members of an ensemble under a threat.
+    """Return the members of an ensemble under a threat.
 
     Arguments:
-        groups: what it is made of.
-        threat: what they may do.
-        net: what is attacked; which paths it has, `leading` says.
-        ranking: paths by falling strength, which decides the order within a group and who is among the `Strongest`;
-            empty keeps the order as written and takes the first ones.
-        sources: the networks that examples are transferred from.
+        groups: the groups of the ensemble.
+        threat: the allowed perturbations.
+        net: the attacked network; `leading` selects its paths.
+        ranking: paths by decreasing strength; sets the order within a group and the `Strongest` paths. If empty, the order is
+            as written and `Strongest` takes the first published paths.
+        sources: networks to transfer from, by name.
     """
     found: dict[str, Member] = {}
     for group in groups:

@@ -1,4 +1,4 @@
-"""Protocols as data: which ensembles of members an image must survive to count as robust, and how thoroughly to audit that."""
+"""Protocols as data: the ensembles of attacks that an image must survive to count as robust, and the extent of the audit."""
 
 from __future__ import annotations
 
@@ -26,16 +26,33 @@ from robustsnn.types import Attack
 
 
 @dataclass(frozen=True)
-class Audit:
-    """How thoroughly results are checked.
+class Protocol:
+    """Ensembles by name, and the rule that says which iterates are judged.
 
     Arguments:
-        images: on how many; 0: no audit.
-        steps: of the long run of PGD on the images that survived.
-        queries: of each black-box attack on them.
+        ensembles: an image is robust under an ensemble if it survives all of its members.
+        rule: ``"any"`` judges every iterate, ``"last"`` only the last one.
+        ranked: a pilot ranks the gradient paths; the strongest run first.
+        edition: version of the protocol; results of different editions are not comparable.
+    """
+
+    ensembles: dict[str, tuple[Group, ...]]
+    rule: Rule
+    ranked: bool = False
+    edition: int = 1
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The extent of an audit, which checks for signs of gradient masking.
+
+    Arguments:
+        images: number of audited images; 0: no audit.
+        steps: steps of the long PGD run on the surviving images.
+        queries: queries of each black-box attack on the surviving images.
 
     Raises:
-        ValueError: a number of images below 0, or steps or queries below 1.
+        ValueError: ``images`` is negative, or ``steps`` or ``queries`` is below 1.
     """
 
     images: int = 64
@@ -80,11 +97,11 @@ PAPER_ATTACKS: dict[str, Attack] = {
     "APGD-T": TargetedAPGD(steps=10),
 }
 FAR = 0.6
-"""`rigorous` stops asking about an image whose margin queries do not bring below this share of the clean one. Of 225 digits at
-two radii, searches broke 50, all of them below it by then."""
+"""`rigorous` stops querying an image whose margin stays above this share of the clean margin. Of 225 digits at two radii,
+query attacks broke 50; all of these were below it by then."""
 
 NEAR = NES(queries=2000, spread=0.1, first=0.1, last=0.02, after=APGD(steps=50, goal=Margin()), give_up=FAR)
-"""Queries around the best of what gradients found."""
+"""Query attack near the best result of a gradient attack."""
 
 ONE_PATH = (Surrogate(Triangle(1.0)),)
 
@@ -139,20 +156,20 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol(name: str) -> Protocol:
-    """A protocol by name, or one's own from a TOML file:
+    """Return a protocol by name, or read one from a TOML file:
 
         rule = "any"
-        ranked = false                              # the pilot's order; optional
+        ranked = false                              # optional; true: the pilot's order
 
         [[ensembles.mine]]
-        attack = "PGD(steps=50, restarts=2)"        # the threat is the evaluation's
+        attack = "PGD(steps=50, restarts=2)"        # the evaluation sets the threat
         paths = ["Surrogate(Triangle(0.5))", "Rate", "published"]
 
-    ``"published"`` stands for the 19 paths, ``"strongest"`` for the three that a pilot finds, ``"sources"`` for the networks
-    that examples are transferred from.
+    ``"published"`` stands for the 19 published paths, ``"strongest"`` for the pilot's three strongest ones, ``"sources"`` for
+    transfer from the source networks.
 
     Raises:
-        ValueError: an unknown name, attack or path, or a file that is no protocol.
+        ValueError: the name, an attack or a path is unknown, or the file is not a protocol.
     """
     if not is_toml(name):
         return find("protocol", PROTOCOLS, name)
@@ -161,7 +178,7 @@ def protocol(name: str) -> Protocol:
     except OSError as error:
         raise ValueError(f"cannot read protocol {name}: {error.strerror}; check the path") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{name} is no valid TOML: {error}") from None
+        raise ValueError(f"{name} is not valid TOML: {error}") from None
     if unknown := sorted(set(table) - {"rule", "ranked", "ensembles"}):
         raise ValueError(f"{name}: unknown key {unknown[0]!r}: {nearest(unknown[0], ('rule', 'ranked', 'ensembles'))}")
     rule, ranked, ensembles = table.get("rule", "any"), table.get("ranked", False), table.get("ensembles")
@@ -174,7 +191,7 @@ def protocol(name: str) -> Protocol:
 
 def _group(table: Any, where: str) -> Group:
     if not isinstance(table, dict) or set(table) - {"name"} != {"attack", "paths"} or not isinstance(table["paths"], list):
-        raise ValueError(f"{where}: every ensemble needs 'attack' and 'paths' (and may have a 'name'), not {table}")
+        raise ValueError(f"{where}: every ensemble needs 'attack' and 'paths', and optionally 'name', not {table}")
     if not table["paths"]:
         raise ValueError(
             f"{where}: {table['attack']} needs at least one path, such as 'published'; see 'robustsnn list paths'"

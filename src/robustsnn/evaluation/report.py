@@ -1,4 +1,4 @@
-"""What was measured on one network, as a value that becomes JSON and comes back."""
+"""The report of one network: all results, convertible to and from JSON."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from robustsnn.settings import Settings
 
 
 class Report(BaseModel, frozen=True):
-    """What was measured on one network.
+    """All results of one network.
 
     Arguments:
-        settings: what was asked for; the protocol's name with a digest of what it is made of, if not one of `PROTOCOLS`.
-        edition: of the protocol; reports of different editions are not compared.
-        images, timesteps: how many were evaluated; T, or None for an ANN.
-        seed: what starts, pilot and audit were drawn from.
-        measured: what each measure found, by its name in `MEASURES`; the worst case always, others where there was something.
-        seconds: time on the clock that all this took, since it was last continued.
+        settings: the settings; a protocol that is not in `PROTOCOLS` has a digest of its content in its name.
+        edition: edition of the protocol; reports of different editions are not comparable.
+        images, timesteps: number of evaluated images; T, or None for an ANN.
+        seed: seed of random starts, pilot and audit.
+        measured: results by measure, as named in `MEASURES`: always the worst case, others if they apply.
+        seconds: wall-clock time since the evaluation was last resumed.
     """
 
     settings: Settings
@@ -42,8 +42,8 @@ class Report(BaseModel, frozen=True):
     @field_validator("measured", mode="before")
     @classmethod
     def _read(cls, measured: Any) -> Any:
-        """Each by its own measure."""
-        from robustsnn.evaluation.measures import MEASURES  # which know reports
+        """Parse each result with the type of its measure."""
+        from robustsnn.evaluation.measures import MEASURES  # they import this module
 
         read = {}
         for name, value in measured.items() if isinstance(measured, dict) else ():
@@ -64,33 +64,34 @@ class Report(BaseModel, frozen=True):
         return self
 
     def found(self, measure: Measure[Found]) -> Found | None:
-        """What a measure found; None where that was nothing, or was not measured."""
+        """Return the result of a measure; None if it did not apply or was not measured."""
         found = self.measured.get(measure.name)
         return found if isinstance(found, measure.kind) else None
 
     @property
     def protocol(self) -> str:
-        """By what it was measured."""
+        """The protocol's name."""
         return self.settings.protocol
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """Per attack and epsilon; every accuracy follows from their ``broken_by``."""
+        """Results per ensemble and radius; every accuracy follows from their ``broken_by``."""
         worst_case = self.measured["worst_case"]
         assert isinstance(worst_case, WorstCase)
         return worst_case.results
 
     @property
     def audit(self) -> tuple[Check, ...]:
-        """Whether the numbers mean anything; empty without audit."""
+        """The checks of the audit; empty without an audit."""
         found = self.measured.get("audit")
         return found.checks if isinstance(found, Audited) else ()
 
     @property
     def audited(self) -> Audit | None:
-        """On how many images that was looked at, and how thoroughly; None without audit."""
-        how = Audit().under(self.settings)
-        return replace(how, images=min(how.images, self.images)) if self.audit else None
+        """The extent of the audit; None without an audit."""
+        asked = self.settings
+        how = Audit(min(asked.audit_images, self.images), asked.audit_steps, asked.audit_queries)
+        return how if self.audit else None
 
     @property
     def clean(self) -> Interval:
@@ -99,7 +100,7 @@ class Report(BaseModel, frozen=True):
 
     @property
     def threat(self) -> str:
-        """The kind of threat under which everything was measured, by name."""
+        """The kind of threat, by name; all results share it."""
         return self.results[0].threat
 
     @property
@@ -114,45 +115,45 @@ class Report(BaseModel, frozen=True):
 
     @property
     def ruler(self) -> str:
-        """The protocol as pages name it: with its edition where there are several, and marked if there is a newer one."""
+        """The protocol's name for pages, with its edition if there are several, and marked if a newer one exists."""
         newest = PROTOCOLS[self.protocol].edition if self.protocol in PROTOCOLS else 1
         old = ", older protocol" if self.edition < newest else ""
         return self.protocol if newest == 1 else f"{self.protocol} (edition {self.edition}{old})"
 
     @property
     def kind(self) -> str:
-        """What it is, in words."""
+        """``"spiking network"`` or ``"ANN"``."""
         return "spiking network" if self.spiking else "ANN"
 
     def at(self, eps: float) -> tuple[Result, ...]:
-        """All that was measured at one radius."""
+        """Return all results at one radius."""
         return tuple(result for result in self.results if math.isclose(result.eps, eps))
 
     def withstood(self, eps: float) -> tuple[bool, ...]:
-        """Which images survive every ensemble measured at one radius; empty where none was."""
+        """Return which images survive every ensemble measured at a radius; empty if none was measured there."""
         return tuple(set(image) == {ROBUST} for image in zip(*(result.broken_by for result in self.at(eps)), strict=True))
 
     def worst(self, eps: float) -> Interval | None:
-        """The share of images that survive every ensemble measured at one radius; None where none was."""
+        """Return the share of images that survive every ensemble measured at a radius; None if none was measured there."""
         survivors = self.withstood(eps)
         return wilson(sum(survivors), self.images) if survivors else None
 
     def result(self, attack: str, eps: float) -> Result:
-        """The result of one ensemble.
+        """Return the result of one ensemble.
 
         Raises:
-            ValueError: it was not measured.
+            ValueError: it was not measured at this radius.
         """
         if found := [result for result in self.at(eps) if result.attack == attack]:
             return found[0]
         raise ValueError(f"{attack} at eps {eps:g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}")
 
     def compare(self, other: Report, eps: float | str | None = None) -> Paired:
-        """Whether this network withstands more of the same samples than another, at one radius; the largest that both were
-        measured at if None.
+        """Compare the robust accuracy of this network with another's on the same samples, at one radius; if None, at the
+        largest common one.
 
         Raises:
-            ValueError: they were measured on other samples, by another protocol or threat, or at no common radius.
+            ValueError: protocol, threat or number of samples differ, or there is no common radius.
         """
         for what, mine, theirs in (
             ("protocol", self.ruler, other.ruler),
@@ -160,7 +161,7 @@ class Report(BaseModel, frozen=True):
             ("number of samples", self.images, other.images),
         ):
             if mine != theirs:
-                raise ValueError(f"reports are compared by the same {what}, not by {mine} and {theirs}")
+                raise ValueError(f"reports must have the same {what} to be compared, not {mine} and {theirs}")
         radii = [result.eps for result in self.results if other.at(result.eps)]
         radius = max(radii, default=math.nan) if eps is None else number(eps)
         if not (self.at(radius) and other.at(radius)):
@@ -170,26 +171,26 @@ class Report(BaseModel, frozen=True):
         return Paired.of(self.withstood(radius), other.withstood(radius))
 
     def save(self, folder: Path | str, name: str = "network") -> None:
-        """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, which is made if need be.
+        """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, creating it if necessary.
 
         Arguments:
-            name: what the network is called in them.
+            name: name of the network in the report.
 
         Raises:
             ValueError: the folder cannot be written.
         """
-        from robustsnn.reporting import RunReport, versions, write_report  # which stands above: it draws any report
+        from robustsnn.reporting import RunReport, versions, write_report  # a higher layer, which imports this module
 
         row = Row(network=name, report=self)
         write_report(RunReport(recipe={"name": name}, command="", versions=versions(), rows=(row,)), Path(folder))
 
     def to_frame(self) -> Any:
-        """A pandas table with a row per ensemble and radius: ``attack``, ``threat``, ``eps``, ``clean``, ``robust``, and the
-        95 % interval of the latter, ``low`` and ``high``. Raises ImportError: pandas is not installed."""
+        """Return a pandas table with a row per ensemble and radius: ``attack``, ``threat``, ``eps``, ``clean``, ``robust``,
+        and the 95 % interval of ``robust`` from ``low`` to ``high``. Raises ImportError if pandas is not installed."""
         try:
             pandas: Any = import_module("pandas")
         except ImportError:
-            raise ImportError("to_frame makes a table of pandas, which is not installed: pip install pandas") from None
+            raise ImportError("to_frame needs pandas, which is not installed: pip install pandas") from None
         return pandas.DataFrame(
             {
                 "attack": result.attack,
@@ -204,7 +205,7 @@ class Report(BaseModel, frozen=True):
         )
 
     def __str__(self) -> str:
-        """A table for people."""
+        """Return a readable table."""
         steps = f" of {self.timesteps} steps" if self.spiking else ""
         rows = [("clean", str(self.clean))]
         rows += [(f"{result.attack}, {result.within.spelled}", str(result.robust)) for result in self.results]
@@ -216,10 +217,10 @@ class Report(BaseModel, frozen=True):
 
 
 class Row(BaseModel, frozen=True):
-    """One network among those that are reported together, and what was measured on it.
+    """One network of a run's report.
 
     Arguments:
-        versions: with what it was measured, as far as that differs from the versions of the whole report.
+        versions: software versions, if they differ from those of the whole report.
     """
 
     network: str

@@ -1,4 +1,4 @@
-"""What ensembles left of a network, and what checks say of it, as values that become JSON."""
+"""Results of ensembles and of the audit, convertible to and from JSON."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Kind = Annotated[str, AfterValidator(lambda name: find("threat", {name: name for
 
 ROBUST = -1
 MISCLASSIFIED = -2
-"""Values of ``broken_by`` beside the members' indices: survived everything; wrong on the clean image already."""
+"""Values of ``broken_by`` besides member indices: survived every member; misclassified without an attack."""
 
 
 class Attacked(BaseModel, frozen=True):
-    """What happened under an attack.
+    """A result under an attack.
 
     Arguments:
         attack: the ensemble's name.
         eps: radius of the threat, in units of its kind.
-        threat: its kind, by name.
+        threat: kind of the threat, by name.
     """
 
     attack: str
@@ -39,18 +39,18 @@ class Attacked(BaseModel, frozen=True):
 
 
 class Result(Attacked, frozen=True):
-    """One ensemble under one threat.
+    """The result of one ensemble under one threat.
 
     Arguments:
         rule: which iterates were judged.
-        members: the members in the order in which they ran.
-        broken_by: per image the member that broke it first, -1 robust, -2 misclassified without any attack.
-        white_box: which members follow gradients of the attacked network.
-        gradients, queries: forward passes with and without a gradient, counted in images, by member.
-        excess: how far beyond ball or box each member's images were before they were clipped; 1 for a pixel that is no number.
-        seconds: time on the clock that each member took.
+        members: the members, in the order in which they ran.
+        broken_by: per image the member that broke it first, -1 if robust, -2 if misclassified without an attack.
+        white_box: which members use gradients of the attacked network.
+        gradients, queries: forward passes with and without a gradient, counted in images, per member.
+        excess: how far each member's images were outside ball or box before clipping; 1 for a non-finite pixel.
+        seconds: wall-clock time per member.
 
-    The last five are empty where nobody counted.
+    The last five are empty if they were not recorded.
     """
 
     rule: Rule
@@ -66,19 +66,19 @@ class Result(Attacked, frozen=True):
     def _check(self) -> Result:
         counted = (self.white_box, self.gradients, self.queries, self.excess, self.seconds)
         if any(len(each) not in (0, len(self.members)) for each in counted):
-            raise ValueError("white_box, gradients, queries, excess and seconds need one entry per member, or none at all")
+            raise ValueError("white_box, gradients, queries, excess and seconds need one entry per member, or no entries")
         if not all(MISCLASSIFIED <= b < len(self.members) for b in self.broken_by):
-            raise ValueError("broken_by names a member that is not there")
+            raise ValueError("broken_by contains the index of a missing member")
         return self
 
     @property
     def attacked(self) -> int:
-        """How many images are classified correctly without an attack."""
+        """Number of images that are classified correctly without an attack."""
         return len(self.broken_by) - self.broken_by.count(MISCLASSIFIED)
 
     @property
     def survivors(self) -> int:
-        """How many images survive every member."""
+        """Number of images that survive every member."""
         return self.broken_by.count(ROBUST)
 
     @property
@@ -93,12 +93,12 @@ class Result(Attacked, frozen=True):
 
     @property
     def broken(self) -> tuple[int, ...]:
-        """How many images each member broke, of those that the members before it left."""
+        """Number of images that each member broke, among those that the previous members left."""
         return tuple(self.broken_by.count(member) for member in range(len(self.members)))
 
 
 class WorstCase(BaseModel, frozen=True):
-    """What ensembles left of a network: a result per attack and radius."""
+    """Worst-case results, one per ensemble and radius."""
 
     results: Annotated[tuple[Result, ...], Field(min_length=1)]
 
@@ -107,7 +107,7 @@ Verdict = Literal["pass", "warn", "fail"]
 
 
 class Check(BaseModel, frozen=True):
-    """One check of the audit: its figure, what that means, and the verdict."""
+    """One check of the audit: its figure, the meaning of that figure, and the verdict."""
 
     name: str
     figure: float
@@ -116,6 +116,6 @@ class Check(BaseModel, frozen=True):
 
 
 class Audited(BaseModel, frozen=True):
-    """What the audit checked."""
+    """The checks of an audit."""
 
     checks: Annotated[tuple[Check, ...], Field(min_length=1)]

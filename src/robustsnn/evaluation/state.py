@@ -1,4 +1,4 @@
-"""What an evaluation has found so far, on disk: a vector of flags that grows member by member, batch by batch."""
+"""Resumable state of an evaluation on disk: flags per image, updated batch by batch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.files import digest, read_tensors, write_tensors
 
 SECONDS = 2.0
-"""How old the file may be while a member is at work; after a kill so much is done once more."""
+"""Seconds between writes while a member runs; after a kill at most this much work is repeated."""
 
 
 @dataclass
 class Progress:
-    """One ensemble under one threat, half done.
+    """The unfinished result of one ensemble under one threat.
 
     Arguments:
         flags: ``broken_by`` so far, ``[N]``.
-        tried: how many members each image has met, ``[N]``.
-        costs: of each member so far.
+        tried: number of members that attacked each image, ``[N]``.
+        costs: cost of each member so far.
     """
 
     flags: Tensor
@@ -38,17 +38,17 @@ class Progress:
 
     @classmethod
     def begin(cls, flags: Tensor, members: int) -> Progress:
-        """Nothing tried yet; ``flags`` holds what is broken already."""
+        """Start an ensemble; ``flags`` holds the images that are broken already."""
         return cls(flags.clone(), torch.zeros_like(flags), [Cost() for _ in range(members)])
 
 
 @dataclass
 class State:
-    """Results that are complete and the one under way, kept in a file if there is a path.
+    """Complete results and the one in progress, kept in a file if there is a path.
 
     Arguments:
-        path: the file; None keeps nothing.
-        key: what is being evaluated, and how; a file with another key is refused.
+        path: the file; None: keep nothing on disk.
+        key: identifies the evaluation; a file with another key cannot be resumed.
     """
 
     path: Path | None
@@ -58,19 +58,19 @@ class State:
     written: float = -math.inf
 
     def keep(self, current: Progress, at_once: bool) -> None:
-        """Note what is under way; the file follows every few seconds, or ``at_once``."""
+        """Record the result in progress; write the file ``at_once``, or every `SECONDS`."""
         self.current = current
         if at_once or time.monotonic() - self.written >= SECONDS:
             self.write()
 
     def finish(self, result: Result) -> None:
-        """Note a result that is complete."""
+        """Record a complete result."""
         self.current = None
         self.done.append(result)
         self.write()
 
     def write(self) -> None:
-        """Bring the file up to date."""
+        """Write the file."""
         self.written = time.monotonic()
         if self.path is None:
             return
@@ -84,15 +84,15 @@ class State:
 
     @classmethod
     def resume(cls, path: Path | None, key: str) -> State:
-        """What the file holds, or an empty state.
+        """Read the state from its file; empty if there is none.
 
         Raises:
-            ValueError: a damaged file, or one of another evaluation.
+            ValueError: the file is damaged or belongs to another evaluation.
         """
         state = cls(path, key)
         if path is None or not path.exists():
             return state
-        again = "remove it to measure from the beginning"
+        again = "remove it to start the evaluation again"
         try:
             tensors, texts = read_tensors(path)
         except ValueError as error:
@@ -108,13 +108,13 @@ class State:
         return state
 
     def agree(self, done: Sequence[Any]) -> None:
-        """Go by the results that another process has: what is under way here must follow them."""
+        """Adopt the complete results of another process; discard a result in progress that does not follow them."""
         if len(done) != len(self.done):
             self.done, self.current = [Result.model_validate(result) for result in done], None
 
 
 def carried(results: Sequence[Result], name: str, eps: float, clean: Tensor) -> Tensor:
-    """Flags to begin with: what the same ensemble broke at a smaller radius is broken at this one."""
+    """Return initial flags: images that the same ensemble broke at a smaller radius are broken at this one, too."""
     flags = clean.clone()
     for result in results:
         if result.attack == name and result.eps < eps and result.rule == "any":

@@ -1,4 +1,4 @@
-"""A network under audit: what the audit's attacks break, and how far the audit has got."""
+"""A network under audit: the audit's attacks and their progress."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from robustsnn.seeds import image_seeds
 from robustsnn.types import Attack, GradientPath, Threat
 
 GRADIENT = 3
-"""What a pass with a gradient costs, in passes without one."""
+"""Cost of a pass with a gradient, in passes without one."""
 
 
 def work(attack: Attack) -> int:
-    """What an attack costs an image at most, in forward passes, its iterates being judged.
+    """Return the maximum cost of an attack per image, in forward passes, including the judge's.
 
     >>> from robustsnn.attacks import PGD, UniformNoise
     >>> work(PGD(steps=20, restarts=5)), work(UniformNoise(draws=2))
@@ -33,7 +33,7 @@ def work(attack: Attack) -> int:
 
 @dataclass
 class _Told(Cost):
-    """A cost that says when it has grown."""
+    """A cost that calls ``on_pass`` on every forward pass."""
 
     on_pass: Callable[[], None] = lambda: None
 
@@ -44,19 +44,18 @@ class _Told(Cost):
 
     @property
     def work(self) -> int:
-        """All passes so far, in those without a gradient."""
+        """The cost so far, in passes without a gradient."""
         return GRADIENT * self.gradients + self.queries
 
 
 @dataclass
 class Subject:
-    """A network under audit: the images it classifies correctly, and along which path it is attacked.
+    """A network under audit, with the images that it classifies correctly.
 
     Arguments:
-        target, images, path, threat, seed: what is attacked, where, how and how far.
-        on_share: told the share of the whole work done, from 0 to 1, whenever that is a hundredth more; an image that breaks
-            early saves the rest.
-        whole: how much `work` there is to do, at most.
+        target, images, path, threat, seed: the attacked network, its images, the default gradient path and threat, the seed.
+        on_share: called with the completed fraction of the work, from 0 to 1, whenever it grows by 0.01 or more.
+        whole: upper bound of the total `work`.
     """
 
     target: Target
@@ -76,7 +75,7 @@ class Subject:
         self.ids = right.ids
 
     def expect(self, attacks: Iterable[Attack]) -> None:
-        """These attacks, each tried once, are the whole work."""
+        """Set the total work: each of these attacks once."""
         self.whole = sum(map(work, attacks))
 
     def broken(
@@ -88,8 +87,8 @@ class Subject:
         path: GradientPath | None = None,
         threat: Threat | None = None,
     ) -> Tensor:
-        """Which of the correctly classified images an attack breaks, tried on those ``among`` them; ``path`` and ``threat``
-        take the place of the subject's, if given."""
+        """Return which correctly classified images an attack breaks, among those in ``among`` (None: all); ``path`` and
+        ``threat`` override the subject's."""
         found = torch.zeros_like(self.y, dtype=torch.bool)
         index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
         if len(index):
@@ -98,7 +97,7 @@ class Subject:
         return found
 
     def loss(self, attack: Attack) -> float:
-        """Mean cross-entropy of what an attack returns."""
+        """Return the mean cross-entropy of an attack's result."""
         everyone = torch.arange(len(self.y), device=self.y.device)
         adv, _ = self._attempt(Member(attack, self.threat, self.path), everyone, "last")
         self._finished(attack)
@@ -116,7 +115,7 @@ class Subject:
         self.tell(self.done)
 
     def tell(self, done: float) -> None:
-        """So much work is done."""
+        """Report the completed work."""
         share = min(1.0, done / self.whole)
         if share >= self.told + 0.01 or share == 1 > self.told:
             self.told = share
