@@ -170,7 +170,10 @@ def test_two_reports_are_compared_sample_by_sample(net, report):
     assert "significant difference, McNemar p = " in str(pair)
     for wrong, line in (
         (rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY), "same threat to be compared, not Linf and L2"),
-        (rs.evaluate(net, (X[:4], Y[:4]), "quick", "16/255", **QUICKLY), "same number of samples to be compared, not 12 and 4"),
+        (
+            rs.evaluate(net, (X[:4], Y[:4]), "quick", "16/255", **QUICKLY),
+            "same number of samples .* not 12 and 4",
+        ),
         (rs.evaluate(net, LOADER, "quick", 0.3, **QUICKLY), "no radius in common"),
     ):
         with pytest.raises(ValueError, match=line):

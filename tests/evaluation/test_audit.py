@@ -173,7 +173,7 @@ def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
     net, images = masked
     wrong = Samples(images.values, (images.labels + 1) % 4, classes=4)
     report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
-    assert checks(report)["accuracy"].meaning == "no audit: every one of its 30 images is misclassified clean"
+    assert checks(report)["accuracy"].meaning == "no audit: all 30 audited images are misclassified without an attack"
 
 
 def test_the_audits_share_is_told_as_it_goes(net, images):
@@ -231,7 +231,7 @@ ONE, TWO = (Plain(),), (Plain(), Surrogate())
 @pytest.mark.parametrize(
     ("kind", "paths", "verdict", "figure", "remedy"),
     [
-        ("looped", TWO, "warn", 1, "take it in with its neurons (docs/interop.md)"),
+        ("looped", TWO, "warn", 1, "import it with its neurons (docs/interop.md)"),
         ("net", ONE, "warn", 1, "such as quick or rigorous"),
         ("net", TWO, "pass", 2, "followed"),
         ("ann", TWO, "pass", 1, "followed"),

@@ -121,7 +121,7 @@ def test_measures_are_told_by_their_names(net, data):
 
 def test_a_synchronous_network_answers_after_its_layers_times_its_steps(net, data):
     waiting = net.replace(synchronous=True)
-    for each, steps, words in ((net, 4, "| mine | 4 |"), (waiting, 12, "| mine | 4 (synchronous: answers after 12) |")):
+    for each, steps, words in ((net, 4, "| mine | 4 |"), (waiting, 12, "| mine | 4 (synchronous: output after 12) |")):
         report = run(each, data)
         assert report.found(LATENCY).steps == steps == each.latency
         assert words in markdown(page_of(report))

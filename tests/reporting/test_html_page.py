@@ -261,7 +261,7 @@ def test_failed_checks_stand_below_the_verdict() -> None:
     parsed = Parsed(page(run(Row(network="finetuned", report=old))))
     assert any("finetuned: check 'noise' failed" in text for text in parsed.texts)
     assert [cell.get("class") for cell in parsed.all("td")].count("fail") == 1
-    audited = "Audited: on 20 images, with PGD of 5 steps and Square and NES of 7 queries each."
+    audited = "Audited: on 20 images, with PGD of 5 steps, and Square and NES with 7 queries each."
     assert any(audited in text for text in parsed.texts)
     assert "audit failed" not in written("usual")
     assert "Not audited: " in written("usual")

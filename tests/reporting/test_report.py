@@ -188,7 +188,7 @@ def test_energy_is_told_with_its_share_of_the_anns() -> None:
 
 def test_accuracy_over_time_is_of_all_images() -> None:
     report = REPORT.model_copy(update={"rows": (*REPORT.rows, measured_row(correct_over_time=[1, 2, 4]))})
-    assert over_time(report) == (["network", "made for", "1", "2", "3"], [["more", "8", "25.0", "50.0", "100.0"]])
+    assert over_time(report) == (["network", "T", "1", "2", "3"], [["more", "8", "25.0", "50.0", "100.0"]])
     assert "| more | 8 | 25.0 | 50.0 | 100.0 |" in markdown(report)
 
 
@@ -197,7 +197,7 @@ def test_weights_of_sparse_networks_are_counted_below_the_layers() -> None:
         update={"report": changed(REPORT.rows[-1].report, weights=(1_200, 12_000)), "network": "sparse"}
     )
     lines = layers(REPORT.model_copy(update={"rows": (*REPORT.rows, sparse)}))[1]
-    assert lines[-1][0] == "weights that are not 0"
+    assert lines[-1][0] == "nonzero weights"
     assert lines[-1][-1] == "1,200 of 12,000"
 
 
@@ -225,7 +225,7 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
 
 
 CHECK = {"name": "noise", "figure": 0.25, "verdict": "fail", "meaning": "share of images"}
-THOROUGH = "on 64 images, with PGD of 1,000 steps and Square and NES of 1,000 queries each"
+THOROUGH = "on 64 images, with PGD of 1,000 steps, and Square and NES with 1,000 queries each"
 
 
 def audited_row(network: str, how: Audit) -> Row:
@@ -247,7 +247,7 @@ def test_the_audit_says_on_how_many_images_and_by_what_it_was_done() -> None:
 def test_networks_that_were_audited_in_different_ways_are_named_with_their_own() -> None:
     rows = (audited_row("a", Audit()), audited_row("few", Audit(20, 5, 7)), audited_row("b", Audit()), REPORT.rows[0])
     assert audited(rows) == (
-        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps and Square and NES of 7 queries each; ann: not at all"
+        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps, and Square and NES with 7 queries each; ann: not at all"
     )
 
 

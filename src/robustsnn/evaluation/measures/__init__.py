@@ -1,4 +1,4 @@
-"""All that is measured: a file per measure, and the one dict in which they stand."""
+"""The measures of an evaluation, one file per measure, and the table that lists them."""
 
 from typing import Any
 
@@ -17,4 +17,4 @@ __all__ = ["ACTIVITY", "AUDIT", "ENERGY", "EXAMPLES", "LATENCY", "LAYERS", "MEAS
 MEASURES: dict[str, Measure[Any]] = {
     each.name: each for each in (WORST_CASE, EXAMPLES, PILOT, AUDIT, LATENCY, LAYERS, ACTIVITY, ENERGY)
 }
-"""By name, in the order in which reports show them. A measure that needs what another one finds asks for that."""
+"""All measures by name, in report order. A measure may request the result of another one."""

@@ -1,4 +1,4 @@
-"""How busy neurons are: how many spikes an image takes, how many neurons stay silent, and how many fire all the time."""
+"""Activity of neurons: spikes per image, silent neurons, and saturated neurons."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Activity(BaseModel, frozen=True):
     """Means over images, per layer of neurons.
 
     Arguments:
-        spikes: per image, over all neurons and time steps.
-        silent: the share of neurons that do not fire while an image is shown.
-        saturated: the share that fires at every time step, which more current cannot make fire more.
+        spikes: spikes per image, summed over neurons and time steps.
+        silent: share of neurons that never fire during an image.
+        saturated: share of neurons that fire at every time step, so more current cannot raise their rate.
     """
 
     spikes: dict[str, float]
@@ -31,7 +31,7 @@ class Activity(BaseModel, frozen=True):
 
 @torch.no_grad()
 def activity(net: SpikingNetwork, batches: Iterable[Tensor]) -> Activity:
-    """What the neurons of a network do while it is shown images ``[N, ...]``."""
+    """Measure the activity of a network's neurons on batches of images ``[N, ...]``."""
     fresh, images = view(net).eval(), 0
     sums = {name: torch.zeros(3, dtype=torch.float64) for name in fresh.neurons}
     for name, neuron in fresh.neurons.items():
@@ -50,7 +50,7 @@ def activity(net: SpikingNetwork, batches: Iterable[Tensor]) -> Activity:
 
 
 def measured(here: Evaluated) -> Activity | None:
-    """Of a spiking network of ours; another library's keeps its spikes to itself."""
+    """Measure a `SpikingNetwork`; None for ANNs and networks of other libraries, whose spikes are not accessible."""
     if not isinstance(here.net, SpikingNetwork):
         return None
     found = activity(here.net, (x.to(here.device) for x, _, _ in here.mine.batches(here.batch)))
@@ -58,13 +58,13 @@ def measured(here: Evaluated) -> Activity | None:
 
 
 ABOUT = (
-    "Per image: spikes of all neurons of a layer; the share of neurons that stay silent, and of those that fire at every time "
-    "step, which more current cannot make fire more."
+    "Spikes per image in each layer, the share of silent neurons (no spike during the image), and the share of saturated "
+    "neurons (a spike at every time step, so more current cannot raise their rate)."
 )
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Spikes, and silent and saturated neurons, layer by layer."""
+    """Return a table of spikes and of silent and saturated neurons per layer."""
     found = [(row.network, busy) for row in rows if (busy := row.report.found(ACTIVITY))]
     cells = [(f"{network}: spikes / silent / saturated", _cells(busy)) for network, busy in found]
     return [Section("activity", "Activity", ABOUT, side_by_side("neurons", cells))]

@@ -1,4 +1,4 @@
-"""The audit: whether the worst case means anything, on a part of its images."""
+"""The audit: checks for signs of gradient masking, on a subset of the images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from robustsnn.evaluation.subject import Subject
 
 
 def measured(here: Evaluated) -> Audited | None:
-    """At the largest radius, along the strongest path."""
+    """Audit at the largest radius, along the strongest gradient path."""
     asked, threat = here.settings, here.threats[-1]
     worst_case, pilot = here.found(WORST_CASE), here.found(PILOT)
     if not (asked.audit_images and worst_case and pilot):
@@ -42,15 +42,15 @@ def measured(here: Evaluated) -> Audited | None:
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Verdict and figure of every check, and what each measures."""
+    """Return a table of verdicts and figures of all checks, with their meanings."""
     checked = [row for row in rows if row.report.audit]
     columns = [(row.network, {c.name: f"{c.verdict} ({c.figure:.3g})" for c in row.report.audit}) for row in checked]
-    about = f"Does the number mean anything? Verdict and figure of every check. Audited: {audited(rows)}."
+    about = f"Checks for signs of gradient masking: verdict and figure of every check. Audited: {audited(rows)}."
     return [Section("audit", "Audit", about, side_by_side("check", columns), meanings(rows))]
 
 
 def meanings(rows: Sequence[Row]) -> dict[str, str]:
-    """What every check measures; where its words hold figures of one network, each network's own."""
+    """Return the meaning of every check; listed per network if the texts differ."""
     said: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for check in row.report.audit:
@@ -59,7 +59,7 @@ def meanings(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def audited(rows: Sequence[Row]) -> str:
-    """On how many images networks were audited, and by what, each network's own where they differ; empty where none was."""
+    """Describe the extent of the audit, per network if it differs; empty if no network was audited."""
     said: dict[str, list[str]] = {}
     for row in rows:
         said.setdefault(_thoroughness(row.report), []).append(row.network)
@@ -70,7 +70,7 @@ def _thoroughness(report: Report) -> str:
     how = report.audited
     if how is None:
         return "not at all"
-    return f"on {how.images:,} images, with PGD of {how.steps:,} steps and Square and NES of {how.queries:,} queries each"
+    return f"on {how.images:,} images, with PGD of {how.steps:,} steps, and Square and NES with {how.queries:,} queries each"
 
 
 def _together(texts: Mapping[str, Sequence[str]]) -> str:

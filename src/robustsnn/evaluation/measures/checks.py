@@ -1,4 +1,4 @@
-"""Does the number mean anything? Checks after Athalye et al. 2018 and Carlini et al. 2019, each with figure and verdict."""
+"""Checks for signs of gradient masking, after Athalye et al. 2018 and Carlini et al. 2019."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from robustsnn.spiking import Plain, Scaled, Surrogate
 from robustsnn.types import Attack, GradientPath, Threat
 
 FEW, UNLIKELY = 0.01, 0.025
-"""The share of images that a further attack may find, and how unlikely what it found must be if no more were there."""
+"""Tolerated share of images that an additional attack breaks, and the p-value below which a higher share fails the check."""
 
 SWEPT = PGD(20)
 """The attack of the sweep over radii."""
 
 LOSSES = (0, 1, 5, 20)
-"""After how many steps of PGD the loss is looked at."""
+"""Numbers of PGD steps after which the loss is measured."""
 
 
 def trials(how: Audit) -> dict[str, Attack]:
-    """The attacks of an audit under the evaluation's threat by what they are for, in their order."""
+    """Return the attacks of an audit under the evaluation's threat by purpose, in order."""
     return {
         "iterated": SWEPT,
         "single": FGSM(),
@@ -45,7 +45,7 @@ def trials(how: Audit) -> dict[str, Attack]:
 
 
 def larger(threat: Threat, x: Tensor) -> list[Threat]:
-    """The threats of the sweep for samples like ``x``: larger ones, up to the one that allows everything."""
+    """Return the threats of the sweep for samples like ``x``: larger radii, up to one that allows any sample."""
     radii = [levels / 255 * threat.widest(x) for levels in (16, 32, 64, 128, 255)]
     return [threat.scaled(radius) for radius in radii if radius > threat.eps]
 
@@ -58,20 +58,20 @@ def audit(
     how: Audit,
     unchanged: bool,
 ) -> tuple[Check, ...]:
-    """All checks.
+    """Run all checks.
 
     Arguments:
-        subject: the network on the audit's images, attacked along its strongest path at the largest radius.
-        results: what the protocol found.
-        places: of the subject's correctly classified images in ``broken_by``.
-        paths: what the pilot found.
-        unchanged: whether the evaluation left the network as it was.
+        subject: the network on the audit's images, with its strongest path and the largest radius.
+        results: results of the protocol.
+        places: positions of the subject's correctly classified images in ``broken_by``.
+        paths: results of the pilot.
+        unchanged: whether the evaluation left the network unchanged.
     """
     count = len(subject.images)
     subject.on_share(0.0)
     if not len(subject.y):
         subject.on_share(1.0)
-        none = f"no audit: every one of its {count} images is misclassified clean"
+        none = f"no audit: all {count} audited images are misclassified without an attack"
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
     largest = [result for result in results if result.eps == subject.threat.eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
@@ -87,9 +87,9 @@ def audit(
     checks = [_gradients(list(paths.values())), *_scale(paths)]
     checks.append(_losses([subject.loss(tried[f"loss {steps}"]) for steps in LOSSES]))
     added: Sequence[tuple[str, Tensor, str]] = (
-        (f"PGD-{how.steps}", subject.broken(tried["long"], survivors), "images that a far longer run breaks as well"),
-        ("restarts", subject.broken(tried["restarts"], survivors), "images that five restarts break as well"),
-        ("black box", queried, "images that only queries, transfer or noise break, here or in the protocol"),
+        (f"PGD-{how.steps}", subject.broken(tried["long"], survivors), "further images that a much longer run breaks"),
+        ("restarts", subject.broken(tried["restarts"], survivors), "further images that five restarts break"),
+        ("black box", queried, "images that only queries, transfer or noise break, in the audit or in the protocol"),
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
@@ -98,29 +98,29 @@ def audit(
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
-    inside = "how far attacks, the protocol's too, went outside ball or box before clipping; 1 for pixels that are no number"
+    inside = "how far outside ball or box any attack's results were before clipping; 1 for non-finite pixels"
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
-    state = "the evaluation left parameters, buffers, and training and gradient flags of the network as they were"
+    state = "1 if the evaluation changed parameters, buffers, or training or gradient flags of the network, else 0"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
     subject.tell(subject.whole)
     return tuple(checks)
 
 
 def transfer(sources: Collection[str]) -> Check:
-    """Whether a protocol that tries examples of other networks was given any."""
+    """Check that a protocol with transfer was given source networks."""
     if not sources:
-        none = "no transfer: no source networks were given (evaluation.transfer in a recipe, sources in Python)"
+        none = "no transfer: no source networks were given (set evaluation.transfer in a recipe, or sources in Python)"
         return Check(name="transfer", figure=0, verdict="warn", meaning=none)
     return Check(name="transfer", figure=len(sources), verdict="pass", meaning="networks whose examples were tried")
 
 
 def followed(members: Iterable[Member], net: nn.Module, x: Tensor) -> Check:
-    """Whether one gradient alone was followed through a network that is run in time, where it says little.
+    """Check that a network that runs over time steps was attacked along more than one gradient path.
 
     Arguments:
-        members: all of the protocol.
-        net: what they attacked.
-        x: an image, ``[1,C,H,W]``, which tells whether a network that is not known to spike is run in time.
+        members: all members of the protocol.
+        net: the attacked network.
+        x: an image, ``[1,C,H,W]``, to detect time steps in a network of unknown kind.
     """
     count = len({str(member.path) for member in members if member.white_box})
     spiking = timesteps(net) is not None
@@ -128,11 +128,11 @@ def followed(members: Iterable[Member], net: nn.Module, x: Tensor) -> Check:
     if count > 1 or not (spiking or repeats(net, x)):
         return Check(name="paths", figure=count, verdict="pass", meaning=meaning)
     if spiking:
-        meaning += " through a network that is run in time: choose a protocol with more, such as quick or rigorous"
+        meaning += " through a spiking network: choose a protocol with more, such as quick or rigorous"
     else:
         meaning += (
-            ", though layers of weights work several times in a pass: if these are time steps, robustness may be that of one "
-            "surrogate: convert the network, or take it in with its neurons (docs/interop.md)"
+            ", although weight layers run several times per pass. If these are time steps, only one surrogate was tested: "
+            "convert the network, or import it with its neurons (docs/interop.md)"
         )
     return Check(name="paths", figure=count, verdict="warn", meaning=meaning)
 
@@ -142,7 +142,7 @@ def _flags(result: Result, places: Sequence[int]) -> Tensor:
 
 
 def _by_gradients(result: Result, places: Sequence[int]) -> Tensor:
-    """Which images gradients of the attacked network broke, not queries nor transfer."""
+    """Return which images were broken by gradients of the attacked network, not by queries or transfer."""
     white = [number for number, follows in enumerate(result.white_box) if follows]
     return torch.isin(_flags(result, places), torch.tensor(white, dtype=torch.int64))
 
@@ -152,14 +152,14 @@ def _ok(good: bool) -> Verdict:
 
 
 def share_found(name: str, hits: int, count: int, meaning: str) -> Check:
-    """Warns above one point; fails where so many would be too unlikely, were the true share one point."""
+    """Warn above a share of 1 %; fail if a true share of 1 % would make that many hits too unlikely."""
     share = hits / count
     verdict: Verdict = "pass" if share <= FEW else "fail" if at_least(hits, count, FEW) < UNLIKELY else "warn"
     return Check(name=name, figure=share, verdict=verdict, meaning=f"share of {meaning}")
 
 
 def at_least(hits: int, count: int, share: float) -> float:
-    """How likely at least so many of ``count`` images are, each being one with probability ``share``: the binomial's tail.
+    """Return the binomial probability of at least ``hits`` out of ``count`` images, each with probability ``share``.
 
     >>> round(at_least(1, 64, 0.01), 3), round(at_least(3, 32, 0.01), 4)
     (0.474, 0.004)
@@ -178,7 +178,7 @@ def _gradients(paths: Sequence[PathFigures]) -> Check:
 
 
 def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
-    """Whether surrogates of the published widths find what surrogates in units of the thresholds find; of spiking networks."""
+    """Check that surrogates of the published widths are not much weaker than surrogates in units of the thresholds."""
     widths, scaled = (
         max((figures.broken for path, figures in paths.items() if isinstance(path, kind)), default=0.0)
         for kind in (Surrogate, Scaled)
@@ -187,7 +187,7 @@ def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
     verdict: Verdict = "pass" if less <= 0.1 else "fail" if widths <= scaled / 2 else "warn"
     meaning = (
         "share of images that only surrogates in units of the thresholds break, in the pilot: "
-        f"{scaled:.1%} against {widths:.1%} of the published widths, which do not fit thresholds far from 1"
+        f"{scaled:.1%} against {widths:.1%} with the published widths, which do not fit thresholds far from 1"
     )
     return [Check(name="scale", figure=less, verdict=verdict, meaning=meaning)] if scaled or widths else []
 
@@ -200,7 +200,7 @@ def _losses(losses: Sequence[float]) -> Check:
 
 
 def _sweep(subject: Subject, further: Sequence[Threat]) -> Check:
-    """Robust accuracy must fall to 0 %. Here it cannot rise: each radius attacks what the one before left."""
+    """Check that robust accuracy falls to 0 % at large radii. Each radius attacks what the previous one left."""
     share, last = 0.0, torch.ones_like(subject.y, dtype=torch.bool)
     for threat in further:
         last = last & ~subject.broken(SWEPT, last, threat=threat)
@@ -211,7 +211,7 @@ def _sweep(subject: Subject, further: Sequence[Threat]) -> Check:
 
 
 def _radii(results: Sequence[Result]) -> list[Check]:
-    """Accuracy must not rise with the radius; nothing to check where there is one radius only."""
+    """Check that accuracy does not rise with the radius; no check for a single radius."""
     attacks: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda result: result.eps):
         attacks.setdefault(result.attack, []).append(result)
@@ -227,7 +227,7 @@ def _interface(subject: Subject) -> list[Check]:
     sums = (first.sum(1) - 1).abs().max()
     probabilities = bool(sums < 1e-4) and bool((first >= 0).all())
     largest = float(first.abs().max())
-    repeats, logits = "difference of two equal passes", "largest output; probabilities would hide gradients"
+    repeats, logits = "difference of two identical passes", "largest output; probabilities would mask gradients"
     return [
         Check(name="repeats", figure=gap, verdict=_ok(gap <= 1e-5 * max(1.0, largest)), meaning=repeats),
         Check(name="logits", figure=largest, verdict=_ok(not probabilities), meaning=logits),

@@ -1,4 +1,4 @@
-"""What a network spends: operations of its synapses and their energy."""
+"""Synaptic operations and their energy."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from robustsnn.spiking import ForeignNetwork, SpikingNetwork
 
 
 class Operations(BaseModel, frozen=True):
-    """What one layer of weights does for an image, all time steps together, on average over images.
+    """Operations of one weight layer per image, summed over time steps, averaged over images.
 
     Arguments:
-        macs: multiply-accumulates: of a layer fed by analog values, one per weight and place of its output.
-        acs: accumulates: of a layer fed by spikes, one per spike and synapse behind it.
+        macs: multiply-accumulates of a layer with analog inputs: one per weight and output position.
+        acs: accumulates of a layer with spike inputs: one per spike and outgoing synapse.
         dense: multiply-accumulates of the same layer in an ANN.
     """
 
@@ -39,24 +39,24 @@ class Operations(BaseModel, frozen=True):
 
 
 class Energy(BaseModel, frozen=True):
-    """Operations per layer of weights."""
+    """Operations per weight layer."""
 
     operations: dict[str, Operations]
 
 
 @dataclass(frozen=True)
 class Joules:
-    """Energy of an operation, in picojoules: ``mac`` a multiply-accumulate, ``ac`` an accumulate."""
+    """Energy in picojoules of a multiply-accumulate (``mac``) and of an accumulate (``ac``)."""
 
     mac: float
     ac: float
 
     def ann(self, layers: Mapping[str, Operations]) -> float:
-        """Nanojoules per image of the ANN of the same layers."""
+        """Return nanojoules per image of an ANN with the same layers."""
         return sum(layer.dense for layer in layers.values()) * self.mac / 1000
 
     def __call__(self, layers: Mapping[str, Operations]) -> float:
-        """Nanojoules per image.
+        """Return nanojoules per image.
 
         >>> Joules(mac=4.0, ac=1.0)({"a": Operations(macs=100, acs=0, dense=100), "b": Operations(macs=0, acs=50, dense=90)})
         0.45
@@ -65,7 +65,7 @@ class Joules:
 
 
 UNCOUNTED = nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention | nn.Bilinear
-"""Layers whose products torch's counter may not see."""
+"""Layers whose multiplications torch's FLOP counter may miss."""
 
 TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
@@ -75,26 +75,24 @@ PRESETS: dict[str, Joules] = {
     "int8, 45 nm": Joules(mac=0.2 + 0.03, ac=0.03),
 }
 """Multiplication plus addition, and addition alone: Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9.
-Arithmetic only: fetching weights and potentials from memory, which depends on the chip, may cost more."""
+Arithmetic only; memory access depends on the chip and may cost more."""
 
 
 @torch.no_grad()
 def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operations]:
-    """Synaptic operations per sample of every convolution and linear layer, by module path, over all of ``data``, which is as
-    `as_samples` takes it.
+    """Count synaptic operations per sample for every convolution and linear layer, averaged over ``data`` (see `as_samples`).
 
-    Weights that are 0 cost nothing. Multiply-accumulates include those with zeros of the padding, as is usual; spikes meet
-    only synapses that are there. A layer is fed by spikes where only reshaping, pooling and sums lie in between; then every
-    spike counts, whatever its sign, and each one where a neuron emits several, since the pool's division is part of the
-    weights. The layers before the first spikes work once per image, not once per step, where the network runs them so. Norms,
-    biases and the neurons' own updates are not counted.
+    Zero weights cost nothing. As usual, multiply-accumulates include zero padding; accumulates count only existing synapses.
+    A layer has spike inputs if only reshaping, pooling and sums lie between neurons and layer. Every spike counts, whatever
+    its sign; a neuron's multiple spikes count individually, and the division of average pooling is part of the weights.
+    Layers before the first neurons count once per image if the network runs them once. Norms, biases and neuron updates are
+    not counted.
 
     Returns:
-        Nothing where operations cannot be told: for a spiking network whose body torch.fx cannot follow, for another
-        library's, for a network that multiplies by weights outside of such layers (attention, functional convolutions,
-        recurrent layers), and for any that shows an image to a layer of weights several times in one pass. That may be a
-        spiking network that is run in time by its own code, whose spikes nobody sees here, or one that shares a layer between
-        places on purpose.
+        Operations by module path. Empty if they cannot be determined: for spiking networks that torch.fx cannot trace,
+        networks of other libraries, networks that multiply by weights outside such layers (attention, functional
+        convolutions, recurrent layers), and networks that apply a weight layer several times per pass. The latter may run
+        over time in their own code, with spikes that are not visible here, or share a layer between places.
     """
     if isinstance(net, ForeignNetwork):
         return {}
@@ -118,7 +116,7 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
 
 
 def _multiplies_elsewhere(net: nn.Module, image: Tensor) -> bool:
-    """Whether not all products of tensors are those of convolutions and linear layers."""
+    """Return whether a network multiplies tensors outside convolutions and linear layers."""
     fresh, products = baked(net), 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> None:
@@ -135,12 +133,12 @@ def _multiplies_elsewhere(net: nn.Module, image: Tensor) -> bool:
 
 
 def _uses(layer: WeightLayer, x: Tensor, output: Tensor) -> int:
-    """How often each weight is used: by every place of the output, or of the input of a transposed convolution."""
+    """Return how often each weight is used: once per output position, or per input position of a transposed convolution."""
     return (x if isinstance(layer, TRANSPOSED) else output).numel() // len(layer.weight)
 
 
 class _Counter:
-    """Counts what a layer does: ``unit`` spikes stand behind a value of 1 at its input; 0: its input is no spikes."""
+    """Counts the operations of a layer; an input value of 1 represents ``unit`` spikes (0: the input is analog)."""
 
     def __init__(self, layer: WeightLayer, unit: float) -> None:
         self.layer, self.unit = layer, unit
@@ -163,7 +161,7 @@ class _Counter:
 
 
 def fan_out(layer: WeightLayer, x: Tensor) -> Tensor:
-    """How many weights that are not 0 each input of a layer meets: the gradient of the sum of its outputs, were these all 1.
+    """Count the nonzero weights of each input of a layer: the gradient of the summed outputs with all such weights set to 1.
 
     Arguments:
         layer: a convolution or linear layer.
@@ -175,12 +173,12 @@ def fan_out(layer: WeightLayer, x: Tensor) -> Tensor:
         layer, {"weight": mask} if layer.bias is None else {"weight": mask, "bias": mask.new_zeros(layer.bias.shape)}
     )
     with torch.enable_grad():
-        total = changed.forward(ones).sum()  # the method itself: whoever listens to the layer is not to hear of this
+        total = changed.forward(ones).sum()  # not __call__, so that the layer's hooks do not run
     return torch.autograd.grad(total, ones)[0][0]
 
 
 def measured(here: Evaluated) -> Energy | None:
-    """Of a network that can be followed."""
+    """Measure energy; None if operations cannot be determined."""
     spent = operations(here.net, here.mine, here.batch)
     macs, acs = (here.mean({name: getattr(layer, kind) for name, layer in spent.items()}) for kind in ("macs", "acs"))
     layers = {n: layer.model_copy(update={"macs": macs[n], "acs": acs[n]}) for n, layer in spent.items()}
@@ -188,23 +186,23 @@ def measured(here: Evaluated) -> Energy | None:
 
 
 SPENT = (
-    "Per image, over all time steps: multiply-accumulates (MAC) of layers fed by analog values, and accumulates (AC) of "
-    "layers fed by spikes, one per spike and synapse. Energy of this arithmetic at 45 nm (Horowitz, ISSCC 2014), and its "
-    "share of what the ANN of the same layers needs. Memory, norms and the updates of neurons are not counted."
+    "Per image, over all time steps: multiply-accumulates (MAC) of layers with analog inputs, and accumulates (AC) of "
+    "layers with spike inputs, one per spike and synapse. Energy of this arithmetic at 45 nm (Horowitz, ISSCC 2014), in "
+    "parentheses relative to an ANN with the same layers. Memory, norms and neuron updates are not counted."
 )
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Operations and energy per image, with the share of the ANN's energy, and layer by layer."""
+    """Return a table of operations and energy per image, with the ratio to the ANN's energy, and a table per layer."""
     found = [row.report.found(ENERGY) for row in rows]
     counted = [(row.network, energy.operations) for row, energy in zip(rows, found, strict=True) if energy]
     head = ["network", "multiply-accumulates", "accumulates", *(f"nJ, {name.partition(',')[0]}" for name in PRESETS)]
     each = [(network, {name: _done(layer) for name, layer in layers.items()}) for network, layers in counted]
     preset, joules = next(iter(PRESETS.items()))
     spent = [{n: joules({n: layer}) for n, layer in energy.operations.items()} if energy else {} for energy in found]
-    figure = Dots("Energy", f" (nJ per image, {preset})", "layer of weights, in the order of the network", tuple(spent))
+    figure = Dots("Energy", f" (nJ per image, {preset})", "weight layer, in network order", tuple(spent))
     table = head, [[network, *_spent(layers)] for network, layers in counted]
-    detail = "Synaptic operations per image, layer by layer.", side_by_side("layer", each)
+    detail = "Synaptic operations per image and layer.", side_by_side("layer", each)
     return [Section("energy", "Energy", SPENT, table, figures=(figure,), detail=detail)]
 
 

@@ -1,4 +1,4 @@
-"""A few adversarial images to look at: the very ones that broke the network, made once more."""
+"""A few adversarial images for display: those that broke the network, recomputed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from robustsnn.seeds import image_seeds
 
 
 class Example(Attacked, frozen=True):
-    """An image before and after an attack that broke the network with it.
+    """An image before and after a successful attack.
 
     Arguments:
-        image, label, seen_as: its id, what it shows, and what the network takes the adversarial image for.
-        member: of the ensemble, which.
-        shape: ``[C,H,W]``, or that of samples of another rank.
-        original, adversarial: its values rounded to bytes, in base64.
+        image, label, seen_as: the image's id, its label, and the predicted class of the adversarial image.
+        member: the member of the ensemble that broke it.
+        shape: ``[C,H,W]``, or the shape of samples of another rank.
+        original, adversarial: values rounded to bytes, in base64.
     """
 
     image: int
@@ -50,10 +50,10 @@ class Examples(BaseModel, frozen=True):
 
 @torch.no_grad()
 def measured(here: Evaluated) -> Examples | None:
-    """Images that the ensemble which left least at the largest radius broke, those of the member that broke most first.
+    """Recompute images that the strongest ensemble broke at the largest radius, from the member that broke most.
 
-    What a member makes of an image depends on nothing but image, member and seed, so nothing has to be kept while attacks
-    run. Few images in other batches may round otherwise: what does not break the network this time is left out.
+    A member's result depends only on image, member and seed, so images need not be stored while attacks run. Other batches
+    may round differently; an image that does not break the network again is omitted.
     """
     worst_case, count = here.found(WORST_CASE), here.settings.shown
     if not (worst_case and count):
@@ -92,7 +92,7 @@ def measured(here: Evaluated) -> Examples | None:
 
 
 def _bytes(image: Tensor) -> bytes:
-    """Its pixels rounded to bytes, in base64, as `Example` takes them."""
+    """Round pixels to bytes and encode them in base64, as in `Example`."""
     return base64.b64encode((image * 255).round().to(torch.uint8).cpu().numpy().tobytes())
 
 

@@ -1,4 +1,4 @@
-"""How many time steps a network needs: what it classifies correctly after each of them, and when its answer is there."""
+"""Latency: accuracy after each time step, and the number of steps until the output is ready."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from robustsnn.spiking import SpikingNetwork
 
 
 class Latency(BaseModel, frozen=True):
-    """How long a spiking network takes.
+    """Latency of a spiking network.
 
     Arguments:
-        steps: after how many its answer is there: T, or T per layer where layers wait for one another (``synchronous``).
-        correct: how many images are right without an attack after 1, 2, ... time steps.
+        steps: steps until the output is ready: T, or T per layer if the network is ``synchronous``.
+        correct: number of images classified correctly, without an attack, after 1, 2, ... time steps.
     """
 
     steps: int
@@ -32,14 +32,15 @@ class Latency(BaseModel, frozen=True):
 
 @torch.no_grad()
 def correct_over_time(net: nn.Module, data: Any, timesteps: int | None = None, batch: int = 250) -> tuple[int, ...]:
-    """How many images are classified correctly after 1, 2, ... time steps, by the same weights and thresholds.
+    """Count the images classified correctly after 1, 2, ... time steps, with unchanged weights and thresholds.
 
-    One pass tells it all, since what a network does in its first steps does not depend on how many follow; layers that wait
-    for one another (``synchronous``) run once for every number of steps.
+    One pass suffices, since a network's first steps do not depend on later ones. A ``synchronous`` network, whose layers wait
+    for one another, runs once per number of steps.
 
     Arguments:
-        data: as `as_samples` takes it; net: empty for one that does not spike.
-        timesteps: up to which; twice those of the network if None, or as many as there are `Frames`.
+        net: the network; the result is empty if it is not a `SpikingNetwork`.
+        data: samples, see `as_samples`.
+        timesteps: largest number of steps; if None, twice the network's, or the number of `Frames`.
     """
     if not isinstance(net, SpikingNetwork):
         return ()
@@ -53,13 +54,13 @@ def correct_over_time(net: nn.Module, data: Any, timesteps: int | None = None, b
         if net.dynamics.synchronous:
             logits = torch.stack([view(net.signal.beginning(x.to(device), view.timesteps)) for view in views])
         else:
-            logits = running_sum(views[0].steps(x.to(device)), 0)  # sums decide as means do
+            logits = running_sum(views[0].steps(x.to(device)), 0)  # sums and means have the same argmax
         hits += (logits.argmax(-1) == y.to(device)).sum(1)
     return tuple(hits.tolist())
 
 
 def measured(here: Evaluated) -> Latency | None:
-    """Of a spiking network of ours; another library's keeps its steps to itself."""
+    """Measure a `SpikingNetwork`; None for ANNs and networks of other libraries, whose steps are not accessible."""
     if not isinstance(here.net, SpikingNetwork):
         return None
     hits = correct_over_time(here.net, here.mine, batch=here.batch)
@@ -67,28 +68,30 @@ def measured(here: Evaluated) -> Latency | None:
     return Latency(steps=here.net.latency, correct=tuple(round(share * len(here.data)) for share in shares.values()))
 
 
-TIME = "Clean accuracy in percent after each time step, by the same weights and thresholds, also beyond those it was made for."
-WAITING = " Layers of a synchronous network wait for one another: each takes as many steps as the network was made for."
-DRAWN = "Clean accuracy after each time step; dotted: the number a network was made for. Whiskers: Wilson 95 % intervals."
+TIME = (
+    "Clean accuracy in percent after each time step, with unchanged weights and thresholds, also beyond the network's own T."
+)
+WAITING = " Layers of a synchronous network wait for one another: each layer takes T steps."
+DRAWN = "Clean accuracy after each time step; dotted: the network's T. Whiskers: Wilson 95 % intervals."
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Accuracy over time, with the steps for which a network was made and those until its answer is there."""
+    """Return a table of accuracy over time, with each network's T and its latency."""
     lines, shares, waiting = list[list[str]](), list[dict[float, Interval]](), False
     for row in rows:
         shares.append({})
         if latency := row.report.found(LATENCY):
             shares[-1] = {step: wilson(hits, row.report.images) for step, hits in enumerate(latency.correct, 1)}
             waits = latency.steps != row.report.timesteps
-            made_for = f"{row.report.timesteps}{f' (synchronous: answers after {latency.steps})' * waits}"
+            made_for = f"{row.report.timesteps}{f' (synchronous: output after {latency.steps})' * waits}"
             lines.append([row.network, made_for, *(percent(share, bounds=False) for share in shares[-1].values())])
             waiting |= waits
     steps = max(map(len, shares), default=0)
     table = (
-        ["network", "made for", *map(str, range(1, steps + 1))],
+        ["network", "T", *map(str, range(1, steps + 1))],
         [[*line, *["-"] * (steps + 2 - len(line))] for line in lines],
     )
-    label = f"Clean accuracy of {len(lines)} networks over time steps; the figures are in the table below."
+    label = f"Clean accuracy of {len(lines)} networks over time steps; the table below contains the values."
     marks = tuple(row.report.timesteps for row, each in zip(rows, shares, strict=True) if each and row.report.timesteps)
     curves = Curves("time steps", tuple(shares), label, DRAWN, marks)
     return [Section("time", "Time steps", TIME + WAITING * waiting, table, figures=(curves,))]

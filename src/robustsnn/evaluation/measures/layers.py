@@ -1,4 +1,4 @@
-"""What is read off a network as it is: time steps, thresholds, spikes per neuron and time step, weights to store."""
+"""Properties of a network's layers: time steps, thresholds, firing rates, and number of stored weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from robustsnn.spiking import Spiking, SpikingNetwork
 
 
 class Layers(BaseModel, frozen=True):
-    """A network layer by layer.
+    """Properties of a network's layers.
 
     Arguments:
-        thresholds, firing_rates: per layer of neurons (mean over a layer; spikes per neuron and time step).
-        weights: how many weights of convolutions and linear layers are not 0, and how many there are.
+        thresholds, firing_rates: per layer of neurons: mean threshold, and spikes per neuron and time step.
+        weights: number of nonzero weights of convolutions and linear layers, and number of all their weights.
     """
 
     thresholds: dict[str, float]
@@ -34,17 +34,17 @@ class Layers(BaseModel, frozen=True):
 
 
 def timesteps(net: nn.Module) -> int | None:
-    """For how many steps a network runs; None for an ANN."""
+    """Return a network's number of time steps; None for an ANN."""
     return net.timesteps if isinstance(net, Spiking) else None
 
 
 @torch.no_grad()
 def repeats(net: nn.Module, x: Tensor) -> bool:
-    """Whether one forward pass shows an image to a layer of weights several times: in a loop over time, as a batch of time
-    steps, or to a layer that stands in several places. The steps that a `SpikingNetwork` folds into the batch do not count.
+    """Return whether one forward pass applies a weight layer several times: in a loop over time, to a batch of time steps, or
+    because the layer is used in several places. Time steps that a `SpikingNetwork` folds into the batch do not count.
 
     Arguments:
-        x: the image, ``[1,C,H,W]``.
+        x: an image, ``[1,C,H,W]``.
     """
     fresh = view(net).eval()
     folds = isinstance(fresh, SpikingNetwork)
@@ -60,41 +60,40 @@ def repeats(net: nn.Module, x: Tensor) -> bool:
 
 
 def thresholds(net: nn.Module) -> dict[str, float]:
-    """The threshold of every layer of neurons (its mean where a layer has several), in firing order; another library's keep
-    theirs to themselves."""
+    """Return the mean threshold of every layer of neurons, in firing order; empty unless ``net`` is a `SpikingNetwork`."""
     if not isinstance(net, SpikingNetwork):
         return {}
     return {name: float(value.detach().mean()) for name, value in net.thresholds.items()}
 
 
 def firing_rates(net: nn.Module, data: Any, batch: int = 250) -> dict[str, float]:
-    """Spikes per neuron and time step in every layer of neurons, in firing order, over all the samples that ``data`` holds, as
-    `as_samples` takes it."""
+    """Return spikes per neuron and time step in every layer of neurons, in firing order, averaged over ``data`` (see
+    `as_samples`); empty for an ANN."""
     data = as_samples(data)
     device = next(net.parameters(), data.labels).device
     return net.rates(x.to(device) for x, _, _ in data.batches(batch)) if isinstance(net, Spiking) else {}
 
 
 def stored_weights(net: nn.Module) -> tuple[int, int]:
-    """How many weights of convolutions and linear layers are not 0, and how many there are."""
+    """Return the number of nonzero weights of convolutions and linear layers, and the number of all their weights."""
     weights = [weight_of(layer) for layer in weight_layers(net).values()]
     return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
 
 
 def measured(here: Evaluated) -> Layers:
-    """Of any network; an ANN has weights alone."""
+    """Measure any network; an ANN has weights only."""
     rates = here.mean(firing_rates(here.net, here.mine, here.batch))
     return Layers(thresholds=thresholds(here.net), firing_rates=rates, weights=stored_weights(here.net))
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Threshold and rate of every layer of neurons; of sparse networks also the weights that need to be stored."""
+    """Return a table of thresholds and firing rates per layer of neurons, and of nonzero weights of sparse networks."""
     found = [row.report.found(LAYERS) for row in rows]
     neurons = [(row.network, layers) for row, layers in zip(rows, found, strict=True) if layers and layers.thresholds]
     table = side_by_side("neurons", [(f"{network}: threshold / rate", _cells(layers)) for network, layers in neurons])
     weights = [layers.weights for _, layers in neurons]
     if any(stored < count for stored, count in weights):
-        table[1].append(["weights that are not 0", *(f"{stored:,} of {count:,}" for stored, count in weights)])
+        table[1].append(["nonzero weights", *(f"{stored:,} of {count:,}" for stored, count in weights)])
     of, per_step = "layer of neurons, in firing order", " (spikes per neuron and step)"
     figures = (
         Dots("Threshold", "", of, tuple(layers.thresholds if layers else {} for layers in found)),

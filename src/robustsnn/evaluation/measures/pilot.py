@@ -1,4 +1,4 @@
-"""A few images on which every gradient path is tried alone: which is strongest, and which gives no gradient at all."""
+"""The pilot: tests every gradient path alone on a few images, to rank the paths and find those without gradients."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from robustsnn.seeds import image_seeds
 from robustsnn.types import GradientPath, Threat
 
 IMAGES = 64
-"""On how many images paths are ranked."""
+"""Number of pilot images."""
 
 
 class PathFigures(BaseModel, frozen=True):
-    """A gradient path on the pilot images: the shares that PGD-5 breaks along it, and that have no finite gradient but 0."""
+    """Results of one gradient path: the share of pilot images that PGD-5 breaks, and the share without a usable gradient."""
 
     broken: float
     zero_gradient: float
 
 
 class Pilot(BaseModel, frozen=True):
-    """Every published and scaled path, and the protocol's others, alone on a few images, the strongest first."""
+    """Results of the published, scaled and protocol's paths, each alone on a few images, the strongest first."""
 
     paths: dict[str, PathFigures]
 
 
 def pilots(data: Samples, count: int, seed: int) -> Samples:
-    """As many images of ``data``; which, depends on their ids and the seed, not on their order."""
+    """Select ``count`` images of ``data`` by their ids and the seed, independently of their order."""
     return data.take(image_seeds(data.ids, seed, "pilot").argsort()[:count])
 
 
 def measured(here: Evaluated) -> Pilot | None:
-    """At the largest radius, where paths are to be ranked or the audit is to know of their gradients."""
+    """Run the pilot at the largest radius; None if neither the protocol nor the audit needs it."""
     if not (here.protocol.ranked or here.settings.audit_images):
         return None
     few = pilots(here.data, IMAGES, here.seed) if here.pilot_images is None else here.pilot_images
@@ -62,7 +62,7 @@ def measured(here: Evaluated) -> Pilot | None:
 
 
 def ranking(here: Evaluated) -> list[GradientPath]:
-    """The published and the scaled paths, those first along which most images broke."""
+    """Return the published and the scaled paths, the strongest first."""
     found, known = here.found(PILOT), {str(path): path for path in _known(here)}
     return [known[name] for name in found.paths if name in known] if found else []
 
@@ -79,7 +79,7 @@ def pilot(
     seed: int,
     on_path: Callable[[int], None] = lambda number: None,
 ) -> dict[GradientPath, PathFigures]:
-    """Every path alone on the images that are classified correctly, the strongest first; all 0 where there is none."""
+    """Test every path alone on the correctly classified images, the strongest first; all 0 if no image is correct."""
     right = correct(target, images)
     if not len(right):
         return {path: PathFigures(broken=0.0, zero_gradient=0.0) for path in paths}
@@ -93,7 +93,7 @@ def pilot(
 
 
 def without_gradient(view: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Which images' cross-entropy has no gradient to follow, ``[N]``: 0, or not finite, in every value."""
+    """Return which images have no usable gradient of the cross-entropy, ``[N]``: every value is 0 or not finite."""
     begin(view, len(x))
     gradient = input_gradient(view, x, CrossEntropy().on(view, x, y), torch.arange(len(x), device=x.device))
     return (gradient == 0).flatten(1).all(1)
@@ -104,10 +104,10 @@ def _share(flags: Tensor) -> float:
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """What every gradient path does alone."""
+    """Return a table of every gradient path's results."""
     found = [(row.network, pilot.paths.items()) for row in rows if (pilot := row.report.found(PILOT))]
     cells = [(name, {path: f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" for path, f in each}) for name, each in found]
-    about = "PGD-5 on a few images at the largest epsilon, in percent: broken / without any gradient."
+    about = "PGD-5 along each path on a few images at the largest ε: percent of images broken / without any gradient."
     return [Section("alone", "Gradient paths alone", about, side_by_side("gradient path", cells))]
 
 

@@ -1,4 +1,4 @@
-"""How many spikes the values inside a spiking network stand for."""
+"""Number of spikes that the values inside a spiking network represent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from robustsnn.models.layers import WeightLayer
 from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
 SAME = (SHAPES, DROPOUTS, SUMS, JOINS, TOTALS, MAX_POOLS)
-"""Behind these a value stands for as many spikes as before."""
+"""Operations that do not change how many spikes a value represents."""
 
 
 def fed_by_spikes(net: SpikingNetwork, x: Tensor) -> dict[str, float] | None:
-    """How many spikes a value of 1 at the input of each layer of weights stands for, 0 for layers fed by analog values; None
-    where the forward pass cannot be followed.
+    """Return the number of spikes that an input value of 1 represents, per weight layer: 0 for layers with analog inputs;
+    None if the forward pass cannot be traced.
 
     Arguments:
-        net: in eval mode.
+        net: the network, in eval mode.
         x: an image, ``[1,C,H,W]``.
     """
     run = faithful(net.body, net.begun(x), lambda graph: _Followed(net.body, garbage_collect_values=False, graph=graph))
@@ -29,7 +29,7 @@ def fed_by_spikes(net: SpikingNetwork, x: Tensor) -> dict[str, float] | None:
 
 
 class _Followed(fx.Interpreter):
-    """Runs a body step by step, and notes for every value how many spikes 1 of it stands for."""
+    """Runs a body step by step and records how many spikes a value of 1 represents."""
 
     fed: dict[str, float]
     units: dict[fx.Node, float]
@@ -59,6 +59,6 @@ class _Followed(fx.Interpreter):
 
 
 def _repeats(n: fx.Node, module: Any) -> bool:
-    """Whether upsampling repeats values, and so spikes."""
+    """Return whether upsampling repeats values, and thus spikes."""
     mode = module.mode if module is not None else n.kwargs.get("mode", n.args[3] if len(n.args) > 3 else "nearest")
     return str(mode).startswith("nearest")

@@ -1,4 +1,4 @@
-"""The worst case: what the protocol's ensembles leave, member by member, in full batches, resumable."""
+"""The worst case: runs the protocol's ensembles member by member, in full batches, resumably."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from robustsnn.types import Threat
 
 
 def ensembles(here: Evaluated) -> dict[tuple[str, float], tuple[Member, ...]]:
-    """The members of every ensemble, by its name and radius, in the order in which results are told."""
+    """Return the members of every ensemble by its name and radius, in report order."""
     ranked = ranking(here) if here.protocol.ranked else []
     pairs = [(name, threat) for name in here.groups for threat in here.settings.threats]
     return {(name, t.eps): members(here.groups[name], t, here.net, ranked, here.sources) for name, t in pairs}
 
 
 def measured(here: Evaluated) -> WorstCase:
-    """Run every ensemble under every threat, by rising radius."""
+    """Run every ensemble under every threat, by increasing radius."""
     whole = ensembles(here)
     origins = sorted((name, digest(source.state_dict())) for name, source in here.sources.items())
-    order = [str(member) for ensemble in whole.values() for member in ensemble]  # which a pilot may have chosen
+    order = [str(member) for ensemble in whole.values() for member in ensemble]  # the pilot may have chosen them
     asked = (here.condition[0], here.data.digest(ids=True), here.settings.flags, here.protocol, here.seed, origins, order)
     kept = State.resume(here.state, repr(asked))
     kept.agree(here.team.agree([result.model_dump(mode="json") for result in kept.done]))
@@ -46,7 +46,7 @@ def measured(here: Evaluated) -> WorstCase:
 
 
 def unattacked(here: Evaluated) -> Tensor:
-    """Flags before any attack, ``[N]``."""
+    """Return the flags before any attack, ``[N]``."""
     flags = torch.full((len(here.data),), ROBUST)
     for index in here.team.share(len(here.data)).split(here.batch):
         missed = wrong(here.target.judged, *here.samples(index)[:2])
@@ -55,7 +55,7 @@ def unattacked(here: Evaluated) -> Tensor:
 
 
 def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Member], flags: Tensor, kept: State) -> Result:
-    """One ensemble under one threat, from where it stopped."""
+    """Run one ensemble under one threat, resuming where it stopped."""
     now = kept.current or Progress.begin(flags, len(ensemble))
     what, rule, team = f"{name} at {threat.spelled}", here.settings.rule or here.protocol.rule, here.team
     for number, index, share, last in in_turn(len(ensemble), now.flags, now.tried, team.share(len(flags)), here.batch):
@@ -83,26 +83,26 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
 
 
 KEPT = (
-    "What spiking costs: the worst case of a spiking network over that of its ANN, both by all attacks at that radius "
-    "(in parentheses both, in percent). 1 keeps all of the robustness; an ANN has one gradient path, a spiking network many."
+    "Robust accuracy of each spiking network divided by that of its ANN, both under all attacks at that radius (in "
+    "parentheses both, in percent). 1: no robustness is lost. An ANN has one gradient path, a spiking network many."
 )
 COST = (
-    "Forward passes with and without a gradient, per image that had to be attacked. Where an ensemble has several attacks, "
-    "also as times its first one; a query counts as a third of a gradient."
+    "Forward passes with and without a gradient, per attacked image. For ensembles of several attacks, also as a multiple of "
+    "the first attack's cost; a query counts as a third of a gradient."
 )
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """What is kept of the ANN's robustness, and what the attacks cost; of accuracy every report tells first."""
+    """Return tables of robustness retention and of attack cost; the accuracy table is part of every report."""
     return [
         Section("retention", "Retention", KEPT, retention(rows)),
-        Section("cost", "What the attacks cost", COST, costs(rows)),
+        Section("cost", "Attack cost", COST, costs(rows)),
     ]
 
 
 def retention(rows: Sequence[Row]) -> Table:
-    """Head and rows of the table of retention: of every spiking network whose ANN was measured in the same run, the worst case
-    over the ANN's, threat by threat."""
+    """Return the retention table: per threat, the robust accuracy of each spiking network divided by that of its ANN, if that
+    was measured in the same run."""
     threats = list(dict.fromkeys(result.within for row in rows for result in row.report.results))
     anns = {row.network.removesuffix(" ANN"): row.report for row in rows if row.network.endswith(" ANN")}
     lines = []
@@ -121,8 +121,8 @@ def _kept(network: Report, source: Report, eps: float) -> str:
 
 
 def costs(rows: Sequence[Row]) -> Table:
-    """Head and rows of what the attacks cost, per image that had to be attacked; where an ensemble has several attacks also in
-    units of its first one, which `rigorous` begins with SA-PGD."""
+    """Return the table of attack cost per attacked image; for ensembles of several attacks also as a multiple of the first
+    attack's cost (SA-PGD in `rigorous`)."""
     head = ["network", "attack", "gradients per image", "queries per image", "times its first attack"]
     lines = []
     for row in rows:
