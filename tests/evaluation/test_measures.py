@@ -95,13 +95,13 @@ def test_a_report_with_a_measure_that_nobody_knows_names_it(net, data, monkeypat
     with monkeypatch.context() as patch:
         patch.setitem(MEASURES, "brightness", BRIGHTNESS)
         text = page_of(run(net, data)).to_json()
-    with pytest.raises(ValueError, match=r"here is no report .*unknown measure 'brightness'.*evaluate the run"):
+    with pytest.raises(ValueError, match=r"here is not a report .*unknown measure 'brightness'.*evaluate the run"):
         read_report(text, "here")
 
 
 def test_a_report_from_before_measures_says_what_to_do():
     old = b'{"recipe": {}, "command": "", "versions": {}, "rows": [{"network": "a", "report": {"protocol": "quick"}}]}'
-    with pytest.raises(ValueError, match=r"here is no report of this version .*: evaluate the run again"):
+    with pytest.raises(ValueError, match=r"here is not a report of this version .*: evaluate the run again"):
         read_report(old, "here")
 
 

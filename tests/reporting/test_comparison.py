@@ -67,9 +67,9 @@ def test_the_winner_spikes_and_the_next_is_named_with_it() -> None:
     text = winner(groups(RUNS)[0]).replace("\N{NO-BREAK SPACE}", " ")
     assert "“finetuned” of runs/one is the best spiking network by worst case at ε = 8/255: 50.0 % (" in text
     assert "next is “other” of runs/two with 49.0 %" in text
-    assert text.endswith(", not told apart on the same images (McNemar, p = 1).")
+    assert text.endswith(", no significant difference on the same images (McNemar, p = 1).")
     assert winner(groups({"one": run(CONVERTED, FINETUNED)})[0]).endswith(
-        ", told apart on the same images (McNemar, p = 5.7e-14)."
+        ", significant difference on the same images (McNemar, p = 5.7e-14)."
     )
     assert "is the best ANN by" in winner(groups({"one": run(ANN)})[0])
 
@@ -125,8 +125,8 @@ def test_the_page_says_in_what_the_runs_differ() -> None:
     texts = [text.strip() for text in parsed.texts]
     head, lines = contrast(DIFFERENT)
     assert {*head, *(cell for line in lines for cell in line)} <= set(texts)
-    assert texts.count("In what the runs differ") == 2, "heading and caption"
-    assert "In what the runs differ" not in board(RUNS)
+    assert texts.count("Recipe differences") == 2, "heading and caption"
+    assert "Recipe differences" not in board(RUNS)
     hostile = board({name: run(FINETUNED, recipe={name: {name: name}}) for name in HOSTILE})
     assert "<script" not in hostile
     assert not Parsed(hostile).open

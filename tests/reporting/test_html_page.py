@@ -246,12 +246,12 @@ def test_sections_without_content_are_left_out() -> None:
     def sections(name: str) -> set[str]:
         return set(re.findall("<h2>(.*)</h2>", written(name)))
 
-    always, only = {"How to reproduce"}, sections("ann only")
+    always, only = {"Reproduction"}, sections("ann only")
     assert sections("nothing") == always
     assert sections("no rows") == {"Training"} | always
     assert sections("an empty stage") == sections("no curves") == sections("usual") - {"Training"}
     assert only == {"Accuracy", "Energy", "Training"} | always
-    others = {"What breaks it", "Time steps", "Thresholds and firing rates", "Which gradient broke which share of the images"}
+    others = {"Adversarial examples", "Time steps", "Thresholds and firing rates", "Images broken by each gradient path"}
     assert sections("usual") == only | others
 
 
@@ -271,19 +271,19 @@ def test_failed_checks_stand_below_the_verdict() -> None:
 def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> None:
     text = verdict(USUAL).replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("Of 100 test images, the best spiking network “finetuned” classifies 90.0 % (")
-    assert "still 50.0 % (40.4 to 59.6) under FGSM, PGD-20 together at ε = 8/255" in text
-    assert "the lowest, the spiking network “converted”, keeps 5.0 % (" in text
-    assert text.endswith("), told apart on the same images (McNemar, p = 5.7e-14).")
+    assert "and 50.0 % (40.4 to 59.6) under FGSM, PGD-20 together at ε = 8/255" in text
+    assert ". The lowest is the spiking network “converted” with 5.0 % (" in text
+    assert text.endswith("): significant difference on the same images (McNemar, p = 5.7e-14).")
 
 
 def test_verdict_says_whether_networks_are_told_apart_on_the_same_images() -> None:
     assert verdict(run(FINETUNED)).endswith(".")
     near = row("near", result("FGSM", 8 / 255, 48))
-    assert "under FGSM, not told apart on the same images (McNemar, p = 0.5)" in verdict(run(near, FINETUNED))
+    assert ": no significant difference on the same images (McNemar, p = 0.5)" in verdict(run(near, FINETUNED))
     few = row("few", result("FGSM", 8 / 255, 30))
     short = few.report.results[0].model_copy(update={"broken_by": few.report.results[0].broken_by[:99]})
     other = few.model_copy(update={"report": changed(few.report, images=99, results=(short,))})
-    assert verdict(run(other, FINETUNED)).endswith(", measured on other images.")
+    assert verdict(run(other, FINETUNED)).endswith(": measured on different images.")
 
 
 def test_what_one_attack_left_may_fall_to_another() -> None:
@@ -296,13 +296,13 @@ def test_what_one_attack_left_may_fall_to_another() -> None:
     assert (one.robust.value, other.robust.value) == (0.45, 0.45)
     assert both.report.worst(8 / 255) == wilson(0, 100)
     assert both.report.worst(0.5) is None
-    assert "still 0.0" in verdict(run(both))
+    assert "and 0.0" in verdict(run(both))
     assert [group.robust(entry).value for group in groups({"a": run(both)}) for entry in group.entries] == [0]
 
 
 def test_verdict_without_spikes_says_so() -> None:
     assert verdict(run(ANN)).startswith("No spiking network was measured; of 100 test images, the ANN “ann” ")
-    assert verdict(run()) == "Nothing was measured yet."
+    assert verdict(run()) == "No results yet."
 
 
 def test_verdict_compares_at_the_largest_epsilon_only() -> None:

@@ -30,11 +30,11 @@ def test_the_difference_is_magnified_to_the_whole_range() -> None:
     made = triple(example())
     pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))) for uri, _ in made.pictures]
     assert [set(image.flat) for image in pixels] == [{100}, {120}, {255}]  # 128 + 20 * 127 / 20
-    assert made.caption == "3 taken for 8"
+    assert made.caption == "3 classified as 8"
     assert "6.35 times" in made.pictures[2][1]
 
 
 def test_a_page_says_whose_pictures_they_are_and_by_what() -> None:
     report = changed(FINETUNED.report, examples=(example(),))
     text = " ".join(" ".join(Parsed(page(run(Row(network="n", report=report)))).texts).split())
-    assert "n PGD-20, ε = 20/255 3 taken for 8" in text
+    assert "n PGD-20, ε = 20/255 3 classified as 8" in text

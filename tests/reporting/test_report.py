@@ -79,7 +79,7 @@ def test_an_empty_run_survives_json_too() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", REPORT.to_json().replace(b'"broken_by"', b'"broken"')])
 def test_what_is_no_report_is_refused_with_its_place_and_a_remedy(text: bytes) -> None:
-    with pytest.raises(ValueError, match=r"^run/report\.json is no report .*: evaluate the run again$"):
+    with pytest.raises(ValueError, match=r"^run/report\.json is not a report .*: evaluate the run again$"):
         read_report(text, "run/report.json")
 
 
@@ -154,7 +154,7 @@ def test_markdown_keeps_a_bar_in_a_name_inside_its_cell() -> None:
 
 
 def test_nothing_measured_is_said() -> None:
-    assert summary(RunReport(recipe={}, command="", versions={})) == "Nothing was measured yet."
+    assert summary(RunReport(recipe={}, command="", versions={})) == "No results yet."
 
 
 def test_summary_names_protocol_rule_images_and_seed() -> None:
@@ -216,7 +216,7 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
     assert audits(report) == (["check", "more"], [["noise", "fail (0.25)"]])
     assert failures(report) == ["more: check 'noise' failed: share of images: 0.25"]
     warning = measured_row(audit=[check | {"verdict": "warn"}, check | {"verdict": "warn", "name": "loss"}])
-    assert warned(REPORT.model_copy(update={"rows": (warning,)})) == ["more: warned by 'noise', 'loss'"]
+    assert warned(REPORT.model_copy(update={"rows": (warning,)})) == ["more: warnings: 'noise', 'loss'"]
     assert pilots(report) == (["gradient path", "more"], [["Rate()", "50.0 / 12.5"]])
     assert costs(report)[1] == [["more", "PGD-20 ε=8/255", "7.5", "16.5", "1.7"]]
     text = markdown(report)
@@ -253,7 +253,7 @@ def test_networks_that_were_audited_in_different_ways_are_named_with_their_own()
 
 def test_only_a_report_without_any_check_is_called_unaudited() -> None:
     assert audited(REPORT.rows) == ""
-    assert summary(REPORT).endswith(" Not audited: whether the attacks were hindered, and the figures are too high, is open.")
+    assert summary(REPORT).endswith(" Not audited: gradient masking is not excluded, so accuracies may be too high.")
     assert " Not audited: " in markdown(REPORT)
     some = REPORT.model_copy(update={"rows": (REPORT.rows[0], audited_row("a", Audit()))})
     assert "Not audited" not in summary(some)

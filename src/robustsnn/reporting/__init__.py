@@ -1,4 +1,4 @@
-"""Reports: JSON there and back, Markdown, and self-contained HTML pages of one run or of many."""
+"""Reports as JSON, Markdown, and self-contained HTML pages of one or several runs."""
 
 from robustsnn.evaluation import Row, Section
 from robustsnn.reporting.comparison import board

@@ -1,4 +1,4 @@
-"""Many runs on one page: networks that were measured in the same way, ranked by what they withstand."""
+"""Comparison of runs on one page: networks measured in the same way, ranked by robust accuracy."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ from robustsnn.reporting.tables import apart, spelled
 from robustsnn.reporting.template import render
 from robustsnn.types import Threat
 
-APART = (
-    "Networks in different tables were not measured alike (test images, protocol, attacks, rule, threat): do not compare them."
-)
+APART = "Do not compare networks of different tables: test images, protocol, attacks, rule or threat differ."
 
 ABOUT = (
-    "Accuracy in percent (Wilson 95 % interval): clean, and in the worst case: an image counts that survives every attack "
-    "measured at that radius, along every gradient. "
-    "Energy of synapses per image; worst verdict of the audit, and how many checks gave it."
+    "Accuracy in percent (Wilson 95 % interval), clean and in the worst case: an image counts as robust only if it survives "
+    "every attack measured at that radius, along every gradient path. "
+    "nJ: energy of the synapses per image. Audit: the worst verdict, and the number of checks with it."
 )
 
-DIFFER = "Keys of the recipes whose values differ between the runs; - is a key without a value. Long values are shortened."
+DIFFER = "Recipe keys whose values differ between the runs; -: no value. Long values are shortened."
 
 LONG, BEFORE = 40, 12
-"""Characters of a value that are shown, and how many of them stand before the first in which it differs."""
+"""Number of characters shown of a value, and how many of them precede the first difference."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of one of the runs."""
+    """A network and the name of its run."""
 
     run: str
     row: Row
@@ -47,7 +45,7 @@ class Entry:
 
     @property
     def threats(self) -> set[Threat]:
-        """Under which it was measured."""
+        """The threats under which the network was measured."""
         return {result.within for result in self.report.results}
 
 
@@ -56,9 +54,9 @@ class Group:
     """Networks that were measured in the same way, the most robust first.
 
     Arguments:
-        title: the images and the protocol.
+        title: test images and protocol.
         entries: the networks.
-        threat: by which they are ranked; None where there is none under which all were measured: then by clean accuracy.
+        threat: the threat for the ranking; None if the networks have none in common and are ranked by clean accuracy.
     """
 
     title: str
@@ -66,16 +64,16 @@ class Group:
     threat: Threat | None
 
     def robust(self, entry: Entry) -> Interval:
-        """By what an entry is ranked: its worst case over all attacks together."""
+        """Return the accuracy that ranks an entry: its worst case over all attacks."""
         return (None if self.threat is None else entry.report.worst(self.threat.eps)) or entry.report.clean
 
     def right(self, entry: Entry) -> tuple[bool, ...]:
-        """The images behind that."""
+        """Return which images count as correct in `robust`."""
         return entry.report.correct if self.threat is None else entry.report.withstood(self.threat.eps)
 
 
 def groups(runs: Mapping[str, RunReport]) -> list[Group]:
-    """The networks of all runs, those together that may be compared: same test images, protocol, attacks, rule and threat."""
+    """Group the networks of all runs by comparability: same test images, protocol, attacks, rule and threat."""
     together: dict[tuple[str, ...], list[Entry]] = {}
     for name, run in runs.items():
         data = run.recipe.get("data")
@@ -100,7 +98,7 @@ def _ranked(title: str, entries: list[Entry]) -> Group:
 
 
 def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a group's table: what survives all attacks together at every radius, energy and audit."""
+    """Return a group's table: accuracy under all attacks at every radius, energy and audit."""
     threats = sorted({threat for entry in group.entries for threat in entry.threats}, key=lambda threat: threat.eps)
     preset = next(iter(PRESETS))
     head = [
@@ -131,7 +129,7 @@ def _audit(report: Report) -> str:
 
 
 def winner(group: Group) -> str:
-    """A group in one sentence: which spiking network withstands most, and whether by more than chance."""
+    """Describe a group in one sentence: its most robust spiking network, and whether its lead is significant."""
     spiking = [entry for entry in group.entries if entry.report.spiking] or list(group.entries)
     first = spiking[0]
     by = "clean accuracy" if group.threat is None else f"worst case at ε = {group.threat.spelled}"
@@ -146,7 +144,7 @@ def winner(group: Group) -> str:
 
 
 def differences(runs: Mapping[str, RunReport]) -> dict[str, dict[str, Any]]:
-    """The recipe keys, as flags name them, in which runs differ, each with its value in every run; None where it has none."""
+    """Return the recipe keys in which runs differ, named like flags, with their values by run (None: no value)."""
     recipes = [run.recipe for run in runs.values()]
     keys = dict.fromkeys(key for one, other in pairwise(recipes) for key in different(one, other))
     return {key: {name: _value(run.recipe, key) for name, run in runs.items()} for key in keys}
@@ -160,7 +158,7 @@ def _value(recipe: Mapping[str, Any], key: str) -> Any:
 
 
 def contrast(runs: Mapping[str, RunReport]) -> Table:
-    """Head and rows of what recipes differ in: a line per key, a column per run."""
+    """Return a table of recipe differences: a row per key, a column per run."""
     rows = [[key, *shortened([_text(value) for value in found.values()])] for key, found in differences(runs).items()]
     return ["recipe key", *runs], rows
 
@@ -172,7 +170,7 @@ def _text(value: Any) -> str:
 
 
 def shortened(texts: Sequence[str]) -> list[str]:
-    """Long texts cut to where they begin to differ; whole where what differs would look the same.
+    """Shorten long texts to the part where they start to differ, unless different texts would then look the same.
 
     >>> shortened(["Trades(beta=6, eps=2/255, steps=5)" * 2, "Natural()"])
     ['Trades(beta=6, eps=2/255, steps=5)Trades…', 'Natural()']
@@ -188,11 +186,11 @@ def _cut(text: str) -> str:
 
 
 def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
-    """A self-contained HTML page that ranks the networks of several runs.
+    """Return a self-contained HTML page that ranks the networks of several runs.
 
     Arguments:
         runs: reports by name.
-        links: where the page of a run lies, relative to this one.
+        links: addresses of the runs' own pages, relative to this one.
     """
     sections = [
         {"title": group.title, "winner": winner(group), "about": ABOUT, "table": ranks(group), "figure": _figure(group, i)}

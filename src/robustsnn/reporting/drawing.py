@@ -1,4 +1,4 @@
-"""A figure as inline SVG: no pyplot, no colours of its own, the page's CSS decides light or dark."""
+"""Figures as inline SVG without pyplot; their colours follow the page's CSS in light and dark mode."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from robustsnn.evaluation import Interval
 if TYPE_CHECKING:
     import matplotlib.figure
 
-COLOURS = 6  # the page defines as many, as --c0 and so on
+COLOURS = 6  # the page's CSS defines them as --c0 and so on
 MARKERS, GLYPHS = ("o", "s", "^", "D", "v"), "●■▲◆▼"
-WIDTH = 4.4  # inches: on a phone the letters then keep their size
+WIDTH = 4.4  # inches: keeps text readable on a phone
 
-# matplotlib knows no CSS variables: it draws in these colours, and `_inline` puts the page's in their place.
+# matplotlib does not support CSS variables: it draws in these colours, and `_inline` replaces them with the page's.
 INK, MUTED, _LINE = "#000001", "#000002", "#000003"
 _CSS = {INK: "currentColor", MUTED: "var(--muted)", _LINE: "var(--line)"}
 _CSS |= {f"#0000c{i}": f"var(--c{i})" for i in range(COLOURS)}
 
 _STYLE = {
-    "svg.fonttype": "none",  # letters stay letters: a fifth of the size of outlines, in the reader's own font
+    "svg.fonttype": "none",  # text, not outlines: a fifth of the size, and in the reader's font
     "svg.hashsalt": "robustsnn",
     "text.parse_math": False,
     "font.size": 10,
@@ -44,15 +44,15 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: SVG markup that may stand in a page as it is, and its caption as plain text."""
+    """A figure: safe SVG markup, and its caption as plain text."""
 
     svg: str
     caption: str
 
 
 def picture(key: str, height: float, label: str, caption: str, draw: Callable[[matplotlib.figure.Figure], None]) -> Picture:
-    """What ``draw`` draws on a figure of that height in inches; ``key`` begins its ids, ``label`` is for who cannot see it."""
-    from matplotlib import style  # takes a second, which commands that draw nothing need not wait for
+    """Draw a figure of a height in inches with ``draw``; ``key`` prefixes its ids, ``label`` is its alternative text."""
+    from matplotlib import style  # takes a second to import; many commands do not need it
     from matplotlib.figure import Figure
 
     text = io.StringIO()
@@ -64,7 +64,7 @@ def picture(key: str, height: float, label: str, caption: str, draw: Callable[[m
 
 
 def _inline(svg: str, key: str, label: str) -> str:
-    """The drawing alone, with an accessible name, ids of its own, and the page's colours and font."""
+    """Return the bare SVG element with an accessible name, unique ids, and the page's colours and font."""
     size = re.search(r'viewBox="([^"]*)"', svg)
     assert size is not None
     svg = re.sub(
@@ -82,27 +82,27 @@ def _tag(tag: str, key: str) -> str:
 
 
 def whiskers(shares: Iterable[Interval]) -> list[list[float]]:
-    """Lengths of error bars below and above, in percent."""
+    """Return lengths of error bars below and above the values, in percent."""
     lengths = [(100 * max(0.0, s.value - s.low), 100 * max(0.0, s.high - s.value)) for s in shares]
     return [[below for below, _ in lengths], [above for _, above in lengths]]
 
 
 def colour(index: int) -> str:
-    """In which network number ``index`` is drawn."""
+    """Return the colour of network number ``index``."""
     return f"#0000c{index % COLOURS}"
 
 
 def marker(index: int) -> str:
-    """With which network number ``index`` is drawn."""
+    """Return the marker of network number ``index``."""
     return MARKERS[index % len(MARKERS)]
 
 
 def plain(text: str) -> str:
-    """Text as one printable line."""
+    """Return a text as one printable line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def short(name: str, most: int = 22) -> str:
-    """The end of a name, if it is long."""
+    """Shorten a long name to its end."""
     name = plain(name)
     return name if len(name) <= most else "…" + name[1 - most :]

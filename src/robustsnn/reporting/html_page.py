@@ -1,4 +1,4 @@
-"""The report for people, as one HTML file that asks nothing of any network and runs no script."""
+"""The report as a self-contained HTML file that loads no external resources and runs no scripts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from robustsnn.reporting.template import render
 
 
 def page(report: RunReport) -> str:
-    """A self-contained HTML page of a report: verdict, tables, figures, and how to make it again.
+    """Return a self-contained HTML page of a report: verdict, tables, figures, and how to reproduce it.
 
-    Style and figures are in the page; whatever comes from the report is escaped. The same report gives the same page.
+    Styles and figures are embedded, and all values of the report are escaped. The same report gives the same page.
 
     Arguments:
-        report: of any run, also one that has measured nothing yet.
+        report: the report of a run, which may be empty.
     """
     return render(
         "page.html.jinja",
@@ -42,10 +42,10 @@ def page(report: RunReport) -> str:
 
 
 def verdict(report: RunReport) -> str:
-    """The run in one sentence: what the best spiking network withstands, against its clean accuracy and the lowest row.
+    """Summarise a run in one sentence: clean and robust accuracy of the best spiking network, and of the lowest network.
 
-    Networks are compared at the largest epsilon of any spiking one (of any network, where none spikes), each by the images
-    that survive all attacks measured there together: fewer than under any of them alone.
+    Networks are compared at the largest ε of any spiking network (of any network, if none spikes), by the images that survive
+    all attacks measured there.
     """
     if not report.rows:
         return tables.summary(report)
@@ -61,25 +61,25 @@ def verdict(report: RunReport) -> str:
     text = (
         f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test images, "
         f"{_called(row, best=len(first) > 1)} classifies {spelled(row.report.clean)} correctly, "
-        f"and still {spelled(kept)} under {by[best]} at ε = {largest.within.spelled}"
+        f"and {spelled(kept)} under {by[best]} at ε = {largest.within.spelled}"
     )
     if lowest == best:
         return text + "."
     other = worst[lowest]
     under = "" if by[lowest] == by[best] else f" under {by[lowest]}"
     said = apart(row.report.withstood(eps), report.rows[lowest].report.withstood(eps))
-    return f"{text}; the lowest, {_called(report.rows[lowest])}, keeps {spelled(other)}{under}, {said}."
+    return f"{text}. The lowest is {_called(report.rows[lowest])} with {spelled(other)}{under}: {said}."
 
 
 @dataclass(frozen=True)
 class Broken:
-    """Which member broke how many of one network's images first.
+    """The shares of a network's images that each member was the first to break.
 
     Arguments:
-        network, attack: whose images, and what attacked them.
-        correct: how many images were classified correctly before the attack.
-        shares: per member the share of those it broke, in ``[0, 1]``; none where ``correct`` is 0.
-        survived: the share that no member broke.
+        network, attack: names of the network and of the attack.
+        correct: number of images classified correctly without the attack.
+        shares: share of these images that each member broke, in ``[0, 1]``; empty if ``correct`` is 0.
+        survived: share of these images that no member broke.
     """
 
     network: str
@@ -90,9 +90,9 @@ class Broken:
 
 
 def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
-    """All members, in the order in which they ran, and for every spiking network what its strongest attack's members broke.
+    """Return all members in running order, and per spiking network the shares that its strongest attack's members broke.
 
-    The strongest attack is that at the network's largest epsilon.
+    The strongest attack is the one with the lowest accuracy at the network's largest ε.
     """
     found = []
     for row in report.rows:

@@ -1,4 +1,4 @@
-"""The report for people who read text, as Markdown."""
+"""The report as Markdown."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from robustsnn.reporting.tables import elsewhere, sections, summary, table
 
 
 def markdown(report: RunReport) -> str:
-    """The report for people, as Markdown."""
+    """Return a report as Markdown."""
     parts = [f"# {report.recipe.get('name', 'run')}"]
     parts += ["\n".join(f"- {' '.join(line.split())}" for line in report.plan)] if report.plan else []
     parts += [summary(report), _markdown(*table(report))]
     for section in sections(report).values():
         parts += [f"## {section.title}", section.about, _markdown(*section.table)]
         parts += ["\n".join(f"- {name}: {note}" for name, note in section.notes.items())] if section.notes else []
-    parts += [f"Made by `{report.command}` with " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]
+    parts += [f"Command: `{report.command}`. Versions: " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]
     parts += [f"{line}." for line in elsewhere(report)]
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""Adversarial images beside their originals, as PNG inside the page."""
+"""Adversarial images next to their originals, as PNG embedded in the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustsnn.evaluation import Example
 
 @dataclass(frozen=True)
 class Triple:
-    """An example as three pictures, each a ``data:`` address and what it shows in words, and their caption."""
+    """An example as three pictures with a caption; each picture is a ``data:`` URL and its alternative text."""
 
     pictures: tuple[tuple[str, str], ...]
     caption: str
@@ -23,23 +23,23 @@ class Triple:
 
 
 def triple(example: Example) -> Triple:
-    """Before, after, and what was changed."""
+    """Return the pictures of an example: before the attack, after it, and the difference."""
     before, after = (_image(pixels, example.shape) for pixels in (example.original, example.adversarial))
     change = after.astype(np.float64) - before
     factor = 127 / max(1.0, np.abs(change).max())
     difference = np.rint(128 + factor * change).clip(0, 255).astype(np.uint8)
     texts = (
-        f"Test image {example.image}, which shows class {example.label}",
-        f"The same after the attack, taken for class {example.seen_as}",
-        f"Their difference, {factor:.3g} times as large, grey where there is none",
+        f"Test image {example.image} of class {example.label}",
+        f"The image after the attack, classified as {example.seen_as}",
+        f"Their difference, magnified {factor:.3g} times; grey means no change",
     )
     pictures = tuple((_address(image), text) for image, text in zip((before, after, difference), texts, strict=True))
-    return Triple(pictures, f"{example.label} taken for {example.seen_as}", f"image {example.image}, {example.member}")
+    return Triple(pictures, f"{example.label} classified as {example.seen_as}", f"image {example.image}, {example.member}")
 
 
 def _image(values: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A sample as ``[C,H,W]``: the mean over what comes before the last three dimensions, such as time steps; fewer than three
-    dimensions are the last ones."""
+    """Return a sample as ``[C,H,W]``: the mean over dimensions before the last three, such as time steps; missing dimensions
+    get size 1."""
     sample = np.frombuffer(values, np.uint8).reshape((1,) * (3 - len(shape)) + shape)
     frames = sample.reshape(-1, *sample.shape[-3:])
     image: NDArray[np.uint8] = np.rint(frames.mean(0)).astype(np.uint8)
@@ -51,7 +51,7 @@ def _address(image: NDArray[np.uint8]) -> str:
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A PNG file of an image ``[C,H,W]`` of bytes: in colour where C is 3, else the mean of its channels in grey.
+    """Return a PNG file of an image ``[C,H,W]`` of bytes: in colour if C is 3, else the grey mean of its channels.
 
     The same image gives the same file.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """How a network looks in every figure: a glyph in the colour ``--c{colour}``."""
+    """The legend entry of a network: its glyph, in the CSS colour ``--c{colour}``."""
 
     network: str
     glyph: str
@@ -27,17 +27,17 @@ class Key:
 
 
 def keys(report: RunReport) -> list[Key]:
-    """The legend common to all figures of the networks."""
+    """Return the common legend of all figures."""
     return [Key(row.network, GLYPHS[i % len(GLYPHS)], i % COLOURS) for i, row in enumerate(report.rows)]
 
 
 def keys_of(section: Section, report: RunReport) -> list[Key]:
-    """The legend of a section's figures."""
+    """Return the legend of a section's figures."""
     return [key for i, key in enumerate(keys(report)) if any(figure.values[i] for figure in section.figures)]
 
 
 def accuracy(report: RunReport) -> list[Picture]:
-    """Clean and worst-case accuracy: curves over epsilon, a figure per attack; bars where no attack has two epsilons."""
+    """Draw clean and worst-case accuracy: curves over ε, one figure per attack; bars if every attack has a single ε."""
     pairs = columns(report)
     attacks = list(dict.fromkeys(attack for attack, _ in pairs))
     if len(pairs) == len(attacks):
@@ -46,7 +46,7 @@ def accuracy(report: RunReport) -> list[Picture]:
 
 
 def drawn(section: Section) -> list[Picture]:
-    """The figures of a section."""
+    """Draw the figures of a section."""
     return [
         (_dots if isinstance(figure, Dots) else _curves)(figure, f"{section.key}{i}")  # type: ignore[arg-type]
         for i, figure in enumerate(section.figures)
@@ -55,12 +55,12 @@ def drawn(section: Section) -> list[Picture]:
 
 
 def training(report: RunReport) -> list[Picture]:
-    """Loss and validation accuracy per epoch, one figure per stage that has epochs."""
+    """Draw loss and validation accuracy per epoch, one figure per training stage."""
     return [_stage(name, epochs, f"training{i}") for i, (name, epochs) in enumerate(report.curves.items()) if epochs]
 
 
 def ranking(names: Sequence[str], clean: Sequence[Interval], robust: Sequence[Interval], what: str, key: str) -> Picture:
-    """Clean and worst-case accuracy of networks, one below the other."""
+    """Draw clean and worst-case accuracy of networks, one per line."""
 
     def draw(figure: matplotlib.figure.Figure) -> None:
         axes = figure.subplots()
@@ -79,7 +79,7 @@ def ranking(names: Sequence[str], clean: Sequence[Interval], robust: Sequence[In
         axes.set_yticks(range(len(names)), [f"{place}. {short(name)}" for place, name in enumerate(names, 1)])
         axes.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5), xlabel="accuracy in %")
 
-    label = f"Clean accuracy and {what} of {len(names)} networks; the figures are in the table above."
+    label = f"Clean accuracy and {what} of {len(names)} networks; the table above contains the values."
     caption = f"Filled: {what}; hollow: clean accuracy; whiskers are Wilson 95 % intervals."
     return picture(key, 0.8 + 0.34 * len(names), label, caption, draw)
 
@@ -102,7 +102,7 @@ def _bars(report: RunReport, pairs: Sequence[tuple[str, Threat]]) -> Picture:
         axes.grid(visible=False, axis="y")
         axes.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5), xlabel="accuracy in %")
 
-    label = f"Bars of clean and worst-case accuracy of {len(report.rows)} networks; the figures are in the table above."
+    label = f"Bars of clean and worst-case accuracy of {len(report.rows)} networks; the table above contains the values."
     caption = "Clean and worst-case accuracy; whiskers are Wilson 95 % intervals."
     return picture("accuracy", 0.8 + len(names) * max(0.45, 0.2 * len(report.rows)), label, caption, draw)
 
@@ -114,8 +114,8 @@ def _over_epsilon(report: RunReport, attack: str) -> Curves:
         for row in report.rows
     )
     said = (f"{row.network} {100 * shares[max(shares)].value:.1f} %" for row, shares in zip(report.rows, points, strict=True))
-    label = f"Worst-case accuracy under {attack} over epsilon; at the largest: {', '.join(said)}."
-    caption = f"{attack}: worst-case accuracy over ε, from the clean images at 0; whiskers are Wilson 95 % intervals."
+    label = f"Worst-case accuracy under {attack} over ε; at the largest ε: {', '.join(said)}."
+    caption = f"{attack}: worst-case accuracy over ε; ε = 0 is clean accuracy; whiskers are Wilson 95 % intervals."
     return Curves(axis, points, label, caption)
 
 
@@ -182,9 +182,8 @@ def _dots(shown: Dots, key: str) -> Picture:
         axes.set(xlabel=shown.what.lower() + shown.unit, ylim=(len(layers) - 0.5, -0.5))
         axes.set_xlim(left=0)
 
-    label = (
-        f"{shown.what} of {len(layers)} layers of {sum(map(bool, shown.values))} networks; the figures are in the table below."
-    )
+    networks = sum(map(bool, shown.values))
+    label = f"{shown.what} of {len(layers)} layers of {networks} networks; the table below contains the values."
     return picture(key, 0.8 + 0.28 * len(layers), label, f"{shown.what} per {shown.of}.", draw)
 
 

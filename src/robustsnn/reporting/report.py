@@ -1,4 +1,4 @@
-"""The report of a run: a value that becomes JSON and comes back."""
+"""The report of a run, convertible to and from JSON."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from robustsnn.names import first_error
 
 
 class RunReport(BaseModel, frozen=True):
-    """What a run gave.
+    """The results of a run.
 
     Arguments:
-        recipe: the whole recipe, as a table.
-        command: what makes the same run again.
-        versions: of Python and the libraries that matter, and the kind of processor.
-        plan: what was run, in a few lines of words; empty where nobody wrote them.
-        rows: the networks, in the order of the pipeline.
-        curves: training figures by stage, one per epoch.
+        recipe: the complete recipe, as a table.
+        command: the command that reproduces the run.
+        versions: versions of Python and relevant libraries, and the processor type.
+        plan: short description of the run's stages, one line each; may be empty.
+        rows: the networks, in pipeline order.
+        curves: training history by stage, one entry per epoch.
     """
 
     recipe: dict[str, Any]
@@ -38,24 +38,24 @@ class RunReport(BaseModel, frozen=True):
     curves: dict[str, tuple[Epoch, ...]] = {}
 
     def to_json(self) -> bytes:
-        """The report as indented JSON."""
+        """Return the report as indented JSON."""
         return self.model_dump_json(indent=1).encode()
 
 
 def read_report(text: bytes, where: object) -> RunReport:
-    """A report from its JSON.
+    """Parse a report from JSON.
 
     Raises:
-        ValueError: text that is no report; ``where`` names its place in the line.
+        ValueError: the text is not a report; ``where`` names its source in the message.
     """
     try:
         return RunReport.model_validate_json(text)
     except ValidationError as error:
-        raise ValueError(f"{where} is no report of this version ({first_error(error)}): evaluate the run again") from None
+        raise ValueError(f"{where} is not a report of this version ({first_error(error)}): evaluate the run again") from None
 
 
 def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
-    """The keys in which two recipes differ, as flags name them."""
+    """Return the keys in which two recipes differ, named like flags."""
     found: list[str] = []
     for key in dict.fromkeys([*one, *other]):
         a, b = one.get(key), other.get(key)
@@ -67,7 +67,7 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "")
 
 
 def versions() -> dict[str, str]:
-    """What the figures were made with."""
+    """Return software versions, processor type and number of threads."""
     return {
         "robustsnn": importlib.metadata.version("robustsnn"),
         "source": source(),
@@ -80,7 +80,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def source() -> str:
-    """A short text that changes with any line of this package's source."""
+    """Return a digest of this package's source code."""
     state = hashlib.blake2b(digest_size=8)
     folder = Path(__file__).parents[1]
     for file in sorted(folder.rglob("*.py")):

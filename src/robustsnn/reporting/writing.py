@@ -1,4 +1,4 @@
-"""A report as files: for programs, for people who read text, and for a browser."""
+"""Report files: JSON, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustsnn.reporting.report import RunReport
 
 
 def write_report(value: RunReport, out: Path) -> None:
-    """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, which is made if need be.
+    """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, creating it if necessary.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -21,6 +21,6 @@ def write_report(value: RunReport, out: Path) -> None:
 
 
 def write_pages(value: RunReport, out: Path) -> None:
-    """Write ``report.md`` and ``report.html`` alone."""
+    """Write ``report.md`` and ``report.html`` only."""
     write_atomic(out / "report.md", markdown(value).encode())
     write_atomic(out / "report.html", page(value).encode())
