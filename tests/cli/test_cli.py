@@ -292,8 +292,8 @@ def test_a_folder_is_no_checkpoint_but_may_hold_one(refused, here):
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
     (here / "empty").mkdir()
-    assert re.search(r"no empty/report\.json: give folders of runs", refused("report", ran / "runs/small", "empty"))
-    assert re.search(r"no empty/report\.json: give folders of runs", refused("report", "empty"))
+    assert re.search(r"no empty/report\.json: use folders of evaluated runs", refused("report", ran / "runs/small", "empty"))
+    assert re.search(r"no empty/report\.json: use folders of evaluated runs", refused("report", "empty"))
     assert re.search("outt", refused("report", ran / "runs/small", "--outt", "x"))
     assert [path.name for path in here.iterdir()] == ["empty"]
 
@@ -330,7 +330,7 @@ WRONG_COMMANDS = [
     ("evaluate digits-robust", "such as zoo:digits-robust"),
     ("evaluate nowhere", "nowhere is no checkpoint: give a .safetensors file, or zoo:NAME"),
     ("report digits", "'robustsnn run digits' writes its report"),
-    ("report nowhere", r"no nowhere/report\.json: give folders of runs"),
+    ("report nowhere", r"no nowhere/report\.json: use folders of evaluated runs"),
     ("report", "usage: robustsnn report FOLDER"),
     ("run digits --until convrt", "--until convrt: write one of pretrain, prune, staircase, convert"),
     ("run digits --outt x", "did you mean '--out'"),
@@ -406,7 +406,7 @@ def test_a_wrong_flag_for_a_checkpoint_is_one_line(flags, complaint, refused, ra
 
 
 WRONG_RECIPES = [
-    ("name =", r"small\.toml is no valid TOML"),
+    ("name =", r"small\.toml is not valid TOML"),
     ("", r"small\.toml: name: Field required"),
     (SMALL + "finetun.lr = 1", r"unknown key 'finetun': did you mean 'finetune'"),
     (SMALL.replace("model.width", "model.widht"), r"widht.*did you mean 'width'"),

@@ -110,7 +110,7 @@ def test_one_threshold_everywhere_leaves_batch_norms_to_their_own_key(epochs, tm
         run_all(run, "convert")
         net = run.open("converted")
         assert {threshold.item() for threshold in net.thresholds.values()} == {1.0}
-        assert any("conversion.threshold is the threshold everywhere, whatever scale, timesteps" in line for line in lines)
+        assert any("conversion.threshold sets all thresholds, so scale, timesteps" in line for line in lines)
         statistics[how] = read_tensors(run.path("converted"))[0]
         ann = read_tensors(run.path("ann"))[0]
         kept = [torch.equal(ann[name], statistics[how][f"body.{name}"]) for name in ann if "running_mean" in name]
@@ -262,10 +262,10 @@ def test_a_report_of_another_recipe_is_measured_anew_and_that_is_said(folder):
     before = read_report((folder / "report.json").read_bytes(), "there")
     run = replace(tiny(folder, evaluation={"eps": [0.05], "limit": 10}), listener=Listener(say=lines.append))
     assert {result.eps for row in measuring.evaluate(run).rows for result in row.report.results} == {0.05}
-    (line,) = [line for line in lines if line.startswith("measuring anew")]
+    (line,) = [line for line in lines if line.startswith("measuring again")]
     other = f"{folder / 'report.json'} is of a recipe with another evaluation.eps and evaluation.limit"
     (earlier,) = folder.glob("report-*.json")
-    assert line == f"measuring anew: {other}, and kept as {earlier.name}"
+    assert line == f"measuring again: {other}; it is kept as {earlier.name}"
     assert read_report(earlier.read_bytes(), earlier) == before
 
 
@@ -279,7 +279,7 @@ def other_images(folder, part):
 
 
 def test_other_training_images_under_the_same_name_are_refused(folder):
-    with pytest.raises(ValueError, match=r"ann\.safetensors was made with other training images than 'digits' holds now"):
+    with pytest.raises(ValueError, match=r"ann\.safetensors was made with other training images than 'digits' contains now"):
         run_all(other_images(folder, "train"))
 
 
@@ -289,7 +289,7 @@ def test_other_test_images_under_the_same_name_are_measured_anew(folder):
     run.__dict__["data"] = other_images(folder, "test").data
     report = measuring.evaluate(run)
     assert report.versions["test images"] != before.versions["test images"]
-    assert any("measuring anew" in line and "data.name" in line for line in said)
+    assert any("measuring again" in line and "data.name" in line for line in said)
     assert [row.network for row in report.rows] == [row.network for row in before.rows]
 
 
@@ -385,7 +385,7 @@ def test_a_stopped_stage_leaves_its_state_and_the_finished_one_removes_it(folder
         run_all(stopping(tiny(folder), "epoch 1/2"), "finetune")
     assert (folder / "snn.state").exists()
     before = files(folder)
-    with pytest.raises(ValueError, match=r"snn\.state is of a training begun by a recipe with another finetune\.lr"):
+    with pytest.raises(ValueError, match=r"snn\.state is of a training with another finetune\.lr"):
         run_all(tiny(folder, finetune={"lr": 0.5}), "finetune")
     assert files(folder) == before, "the recipe too"
     run_all(tiny(folder), "finetune")
@@ -411,7 +411,7 @@ def stopped_in_evaluation(folder):
 def test_an_evaluation_that_goes_on_says_so(folder):
     run, said = stopped_in_evaluation(folder), []
     measuring.evaluate(Run(run.recipe, run.out, Listener(said.append)))
-    assert said == ["robust SNN, finetuned: evaluating, from where it stopped", "natural SNN, finetuned: evaluating"]
+    assert said == ["robust SNN, finetuned: evaluating, resumed", "natural SNN, finetuned: evaluating"]
 
 
 def test_what_was_found_of_a_network_goes_with_it(folder):

@@ -195,7 +195,7 @@ MISTAKES = [
     ({"finetune": {"epochs": 1.5}}, r"finetune\.epochs: .*'1\.5'"),
     ({"finetune": 3}, r"finetune: .*"),
     ({"neurons": {"leak": 1.5}}, r"neurons\.leak: .*less than or equal to 1"),
-    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons: leak, reset.* are of LIF: give them inside kind"),
+    ({"neurons": {"kind": "MultiSpike(4)", "leak": 0.9}}, r"neurons: leak, reset.* belong to LIF: set them inside kind"),
     ({"neurons": {"kind": "Spikey"}}, r"unknown neuron 'Spikey': .*LIF, MultiSpike, PLIF"),
     ({"neurons": {"reset": "none"}}, r"neurons\.reset: .*'zero' or 'subtract'"),
     ({"neurons": {"surrogate": "Tringle(1)"}}, r"neurons\.surrogate: .*did you mean 'Triangle'\?"),
@@ -354,5 +354,5 @@ def test_what_is_compared_can_be_chosen(tmp_path):
 
 def test_the_width_of_an_ann_from_outside_is_its_own_matter():
     assert recipe(ann="nets:make", model={"depth": 3}).ann == "nets:make"
-    with pytest.raises(ValueError, match=r"model\.width cannot change an ANN from outside"):
+    with pytest.raises(ValueError, match=r"model\.width does not apply to your own ANN"):
         recipe(ann="nets:make", model={"width": 0.5})

@@ -46,7 +46,7 @@ def test_a_baseline_from_random_weights_is_neither_pruned_nor_trained_before_con
     start, converted = load(tmp_path / "end_to_end/ann.safetensors"), load(tmp_path / "end_to_end/converted.safetensors")
     assert all(torch.equal(weight, converted.get_parameter(f"body.{name}")) for name, weight in start.named_parameters())
     assert not (tmp_path / "end_to_end/pruned.safetensors").exists()
-    assert "end_to_end: has no stage 'prune'" in lines
+    assert "end_to_end: stage 'prune' does not apply" in lines
     assert recipe.baseline("end_to_end").prune.epochs == 1
 
 
@@ -56,5 +56,5 @@ def test_a_baseline_from_random_weights_is_neither_pruned_nor_trained_before_con
     ids=["run", "baseline"],
 )
 def test_random_weights_that_shall_be_pruned_are_refused(change):
-    with pytest.raises(ValueError, match=r"prune\.sparsity needs a trained ANN: give weights or pretrain\.epochs"):
+    with pytest.raises(ValueError, match=r"prune\.sparsity needs a trained ANN: set weights or pretrain\.epochs"):
         from_table(merged(merged(load_recipe("digits").table(), TINY), change), "test")

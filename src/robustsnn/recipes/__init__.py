@@ -1,4 +1,4 @@
-"""Recipes and the stages that carry them out. What computes is in `robustsnn.recipes.working`, imported when it is needed."""
+"""Recipes and the stages that run them. The modules that compute are imported only when needed."""
 
 from robustsnn.recipes.listener import Listener
 from robustsnn.recipes.pipeline import run, run_all

@@ -1,4 +1,4 @@
-"""Where a run computes: lightning-fabric for devices and nodes."""
+"""Devices and processes of a run, with lightning-fabric."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how a run computes. Nothing here changes what it computes, rounding apart.
+    """Devices, processes and memory of a run. Results do not depend on them, except for rounding.
 
     Raises:
-        ValueError: a number below 1, or memory that is no amount.
+        ValueError: ``devices`` or ``nodes`` is below 1, or ``memory`` is not an amount.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """kind of device; auto takes a GPU where there is one"""
+    """kind of device; auto uses a GPU if there is one"""
     devices: int = 1
-    """devices per node; each has a process, and they share every batch and all test images"""
+    """devices per node, with one process each; they share every batch and the test images"""
     nodes: int = 1
-    """machines; each runs this same command (docs/scaling.md)"""
+    """machines; run the same command on each (docs/scaling.md)"""
     strategy: Literal["auto", "ddp"] = "auto"
-    """how devices work together"""
+    """how devices are synchronised"""
     memory: str = ""
-    """such as 8GiB: what graphs may keep; attacks take fewer images at once, training recomputes activations"""
+    """memory for autograd graphs, such as 8GiB; attacks use smaller batches, training recomputes activations"""
     recompute: bool = False
-    """keep activations between blocks only and compute the others again: less memory, more time"""
+    """keep only activations between blocks and recompute the others: less memory, more time"""
     deterministic: bool = False
-    """only algorithms that give the same bits every time, or an error where torch has none"""
+    """use only deterministic algorithms; an error if torch has none"""
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.nodes < 1:
@@ -39,7 +39,7 @@ class Engine:
         self.budget()
 
     def budget(self) -> int | None:
-        """``memory`` in bytes; None where it is not limited."""
+        """Return ``memory`` in bytes; None if it is not limited."""
         if not self.memory:
             return None
         found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT])i?B", self.memory)
@@ -48,10 +48,10 @@ class Engine:
         return int(float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1))
 
     def launch(self) -> robustsnn.processes.Team:
-        """Start the other processes, if there are to be any, and meet them.
+        """Start and connect the processes of the run.
 
         Raises:
-            ValueError: this machine has no such device, or not as many.
+            ValueError: this machine does not have that many such devices.
         """
         import torch
 
@@ -61,8 +61,8 @@ class Engine:
         if self.devices > counts.get(self.accelerator, self.devices):
             there = f"{counts[self.accelerator]} device(s)" if counts[self.accelerator] else "none"
             raise ValueError(
-                f"--accelerator {self.accelerator} asks for {self.devices} device(s), and torch finds {there} here: "
-                "give --accelerator cpu or fewer --devices; 'robustsnn doctor' says what there is"
+                f"--accelerator {self.accelerator} needs {self.devices} device(s), but torch finds {there}: "
+                "use --accelerator cpu or fewer --devices; 'robustsnn doctor' lists the devices"
             )
         if self.devices == self.nodes == 1 and (self.accelerator == "cpu" or not any(counts.values())):
             return Team()

@@ -1,4 +1,4 @@
-"""Who is told how a run goes."""
+"""Callbacks for messages and progress of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what happens: a line of text, and how much of a named task is done, in ``[0, 1]``."""
+    """Callbacks of a run: ``say`` receives a line of text, ``progress`` a task's name and completed fraction in ``[0, 1]``."""
 
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[str, float], None] = lambda what, share: None

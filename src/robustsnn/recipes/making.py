@@ -1,4 +1,4 @@
-"""The stages of a run that make networks; each is one entry of `robustsnn.recipes.stages`."""
+"""The stages of a run that make networks; each has an entry in `robustsnn.recipes.stages`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from robustsnn.training import AfterStep, Epoch, KeepZeros, best_epoch, bound, p
 from robustsnn.training.diagnostics import idle_layers
 
 CALIBRATED_BY = ("scale", "percentile", "timesteps", "granularity")
-"""Keys of a conversion that play no part where the threshold is given."""
+"""Conversion keys that have no effect if the threshold is given."""
 
 
 def pretrain(run: Run) -> None:
-    """Train the ANN, ``ann.safetensors``, or take the weights that the recipe names."""
+    """Train the ANN, or load the weights that the recipe names: ``ann.safetensors``."""
     recipe, net = run.recipe, run.start()
     if recipe.weights:
         run.listener.say(f"{run.label} ANN: weights of {recipe.weights}")
@@ -41,7 +41,7 @@ def pretrain(run: Run) -> None:
 
 
 def prune_ann(run: Run) -> None:
-    """Remove the smallest weights of the ANN and train on what is left: ``pruned.safetensors``."""
+    """Remove the smallest weights of the ANN and retrain the others: ``pruned.safetensors``."""
     settings, net = run.recipe.prune, run.open(needed_by("prune", run.recipe))
     prune(net, settings.sparsity)
     how = run.recipe.pretrain.model_copy(update={"epochs": settings.epochs, "lr": settings.lr})
@@ -49,7 +49,7 @@ def prune_ann(run: Run) -> None:
 
 
 def staircase(run: Run) -> None:
-    """Train the ANN on with staircases for activations: ``staircase.safetensors``."""
+    """Train the ANN further, with staircase activations: ``staircase.safetensors``."""
     how, ann = run.recipe.staircase, run.open(needed_by("staircase", run.recipe))
     allow = {"max_pool"} if run.recipe.conversion.max_pool else set[str]()
     net = climb(ann, _calibration(run), run.recipe.levels, how.percentile, allow=allow)
@@ -58,7 +58,7 @@ def staircase(run: Run) -> None:
 
 
 def _calibration(run: Run) -> list[Tensor]:
-    """The images by which thresholds are found."""
+    """Return the batches of images that calibrate thresholds."""
     settings, (images, _) = run.recipe.conversion, run.parts()
     order = generator(run.recipe.seed, "calibration")
     device = run.team.device
@@ -83,7 +83,7 @@ def convert(run: Run) -> None:
             renew(net, settings.batch_norm, batches)
         if unused := [key for key in CALIBRATED_BY if getattr(settings, key) != getattr(Conversion(), key)]:
             run.listener.say(
-                f"{run.label} SNN: conversion.threshold is the threshold everywhere, whatever {', '.join(unused)}"
+                f"{run.label} SNN: conversion.threshold sets all thresholds, so {', '.join(unused)} of conversion are ignored"
             )
     else:
         net = convert_network(
@@ -159,14 +159,14 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
 
 
 def _recompute(run: Run, net: nn.Module, images: Samples, batch: int) -> bool:
-    """Whether training computes activations again: it is asked to, or what its graphs keep is beyond the budget."""
+    """Return whether training recomputes activations: on request, or if its graphs exceed the memory budget."""
     budget = run.engine.budget()
     if run.engine.recompute or budget is None:
         return run.engine.recompute
     x, _ = images.first(2).to(run.team.device).batch(torch.arange(min(2, len(images))))
     needed = 2 * graph_bytes(view(net).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
     if needed > budget:
-        run.listener.say(f"graphs of {needed / 2**30:.2g} GiB: activations are computed again instead of kept")
+        run.listener.say(f"graphs need {needed / 2**30:.2g} GiB, more than --memory allows: recomputing activations")
     return needed > budget
 
 
@@ -175,11 +175,11 @@ def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:
-    """Put the lines of a stage into ``metrics.jsonl``, in place of those an interrupted run may have left."""
+    """Write a stage's lines to ``metrics.jsonl``, replacing those of an interrupted run."""
     path = run.out / "metrics.jsonl"
     try:
         kept = [line for line in path.read_text().splitlines() if json.loads(line)["stage"] != stage] if path.exists() else []
     except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{path} is damaged: remove it; checkpoints hold the same figures") from None
+        raise ValueError(f"{path} is damaged: remove it; the checkpoints contain the same metrics") from None
     lines = kept + [json.dumps({"stage": stage, **row}) for row in rows]
     write_atomic(path, ("\n".join(lines) + "\n").encode())

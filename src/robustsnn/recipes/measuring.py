@@ -1,4 +1,4 @@
-"""The stages of a run that measure and tell: evaluate, report."""
+"""The stages of a run that measure networks and write reports."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from robustsnn.training import Epoch, read_history
 
 
 def networks(run: Run) -> list[tuple[str, Run, str]]:
-    """What a run's table shows: name, the run it comes from, and its checkpoint."""
+    """Return the networks of a run's report: name, run, and checkpoint name."""
     own, last = making(run.recipe), making()[-1]
     rows = [(run, stage) for stage in own] + [(other, last) for other in run.everyone[1:]]
     return [(f"{each.label} {stage.network}", each, stage.makes) for each, stage in rows]
 
 
 def evaluate(run: Run) -> RunReport:
-    """Measure every network of the run; ``report.json`` grows by a row at a time and continues where it stopped.
+    """Measure every network of the run, and add its row to ``report.json``; existing rows are not measured again.
 
-    A report of another recipe, or of other test images, makes room under another name, and the listener is told. Rows keep the
-    versions they were measured with.
+    A report of another recipe, or of other test images, is kept under another name, and the listener is told. Rows record
+    the versions with which they were measured.
     """
     path, now = run.out / "report.json", made_with(run)
     told = tuple(plan(run.recipe, run.label))
@@ -46,7 +46,7 @@ def evaluate(run: Run) -> RunReport:
         try:
             before = read_report(path.read_bytes(), path)
         except ValueError as error:
-            run.listener.say(f"measuring anew: {error}")
+            run.listener.say(f"measuring again: {error}")
         else:
             keys = different(before.recipe, report.recipe)
             if not keys and before.versions.get("test images") != now["test images"]:
@@ -58,11 +58,11 @@ def evaluate(run: Run) -> RunReport:
                 found = before.to_json()
                 earlier = path.with_name(f"report-{hashlib.blake2b(found, digest_size=8).hexdigest()}.json")
                 run.alone(partial(write_atomic, earlier, found))
-                other = f"measuring anew: {path} is of a recipe with another {' and '.join(keys)}"
-                run.listener.say(f"{other}, and kept as {earlier.name}")
+                other = f"measuring again: {path} is of a recipe with another {' and '.join(keys)}"
+                run.listener.say(f"{other}; it is kept as {earlier.name}")
             else:
                 report = before.model_copy(update={"plan": told})
-                if report != before:  # of a version that did not say
+                if report != before:  # written by a version without plans
                     run.alone(partial(write_atomic, path, report.to_json()))
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}
     for name, source, kind in networks(run):
@@ -77,8 +77,8 @@ def evaluate(run: Run) -> RunReport:
 
 
 def made_with(run: Run) -> dict[str, str]:
-    """What figures of the run were made with: versions, device and processes, and digests of recipe, data and source."""
-    device, train, test = run.team.device, run.data.train, run.data.test
+    """Return what results depend on: versions, device, processes, and digests of recipe, data and source code."""
+    device, train, test = run.team.fabric.device, run.data.train, run.data.test
     pixels = {"train": train.values, "train.labels": train.labels, "test": test.values, "test.labels": test.labels}
     return {
         **versions(),
@@ -92,7 +92,7 @@ def made_with(run: Run) -> dict[str, str]:
 
 
 def _command(run: Run) -> str:
-    """What makes the same run again: the packaged recipe if it is that, else the one in the run's folder."""
+    """Return the command that reproduces the run, with the packaged recipe if it is unchanged, else with the run's own."""
     name = run.recipe.name
     same = name in packaged() and load_recipe(name) == run.recipe
     again = ("--out", str(run.out.parent / f"{run.out.resolve().name}-again"))
@@ -100,15 +100,15 @@ def _command(run: Run) -> str:
 
 
 def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
-    """Networks whose adversarial examples are tried on the checkpoint ``measured``: the ANNs and finetuned SNNs that the run
-    has made besides, and the checkpoints that the recipe names."""
+    """Yield the networks from which adversarial examples are transferred to the checkpoint ``measured``: the run's other ANNs
+    and finetuned SNNs, and the checkpoints that the recipe names."""
     for name, source, kind in networks(run):
         path = source.path(kind)
         if kind == "ann" and source.recipe.untrained:
-            continue  # random weights: nothing that breaks them teaches an attack anything
+            continue  # examples of a network with random weights do not transfer
         if kind in ("ann", "snn") and path.exists() and not (measured.exists() and path.samefile(measured)):
             try:
-                yield name, source.load(kind)  # of whatever recipe: what is tried are its examples
+                yield name, source.load(kind)  # the recipe does not matter: only its examples are used
             except ValueError as error:
                 run.listener.say(f"no transfer from {name}: {error}")
     for other in run.recipe.evaluation.transfer:
@@ -116,12 +116,12 @@ def sources(run: Run, measured: Path) -> Iterable[tuple[str, nn.Module]]:
 
 
 def measure(run: Run, net: nn.Module, name: str, path: Path) -> Report:
-    """What the recipe's evaluation gives for the network of a checkpoint; until it ends, what is found is kept beside that."""
+    """Evaluate the network of a checkpoint as the recipe says; resumable state is kept next to the checkpoint."""
     settings = run.recipe.evaluation
     groups = [group for ensemble in protocol(settings.protocol).ensembles.values() for group in ensemble]
     state = path.with_suffix(f".{derive(repr(settings), run.recipe.seed):016x}.evaluation")
     begun = any(state.parent.glob(f"{state.name}*"))
-    run.listener.say(f"{name}: evaluating{', from where it stopped' if begun else ''}")
+    run.listener.say(f"{name}: evaluating{', resumed' if begun else ''}")
     return evaluate_network(
         net,
         run.data.test,
@@ -160,12 +160,12 @@ def _kept(folder: Path, remedy: str) -> RunReport:
 
 
 def compare(folders: Sequence[Path], out: Path) -> dict[str, RunReport]:
-    """Write a page that ranks the networks of several runs, by their ``report.json``.
+    """Write a page that ranks the networks of several runs, from their ``report.json``.
 
     Raises:
-        ValueError: a folder that holds none, or none of this version.
+        ValueError: a folder has no report, or the report is of another version.
     """
-    reports = {str(folder): _kept(folder, "give folders of runs that were evaluated") for folder in folders}
+    reports = {str(folder): _kept(folder, "use folders of evaluated runs") for folder in folders}
     pages = {str(folder): folder / "report.html" for folder in folders}
     links = {name: quote(os.path.relpath(path, out.parent)) for name, path in pages.items() if path.is_file()}
     write_atomic(out, board(reports, links).encode())

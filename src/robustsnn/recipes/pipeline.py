@@ -1,4 +1,4 @@
-"""A run from stage to stage. What a finished stage has made is never made again."""
+"""Runs a recipe stage by stage, skipping finished stages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def checked(run: robustsnn.recipes.working.Run) -> tuple[robustsnn.recipes.working.Run, ...]:
-    """The run and its baselines, once it is sure that bodies can be built and that the folders hold what they should.
+    """Check that networks can be built and that folders belong to this recipe; return the run and its baselines.
 
     Raises:
-        ValueError: a body that cannot be built, or a folder that holds another run.
+        ValueError: a network cannot be built, or a folder holds another run.
     """
     for each in run.everyone:
         missing = [stage for stage in making() if not each.finished(stage.makes) and stage.wanted(each.recipe)]
@@ -31,16 +31,16 @@ def checked(run: robustsnn.recipes.working.Run) -> tuple[robustsnn.recipes.worki
 
 
 def run_all(run: robustsnn.recipes.working.Run, until: str = "report") -> Any:
-    """Every stage that is not done yet, of the run and of its baselines.
+    """Run all unfinished stages of a run and its baselines.
 
     Arguments:
-        until: the stage to end with.
+        until: the last stage to run.
 
     Returns:
-        What that one gives: a report, or None from one that makes a network.
+        The result of the last stage: a report, or None if it makes a network.
 
     Raises:
-        ValueError: no such stage, or a run that has to be refused; then nothing is written.
+        ValueError: the stage is unknown, or `checked` fails; nothing is written then.
     """
     last, result = find("stage", STAGES, until), None
     for each in checked(run):
@@ -51,9 +51,9 @@ def run_all(run: robustsnn.recipes.working.Run, until: str = "report") -> Any:
         elif stage.wanted(run.recipe):
             for each in run.everyone:
                 if not stage.wanted(each.recipe):
-                    each.listener.say(f"{each.label}: has no stage {stage.name!r}")
+                    each.listener.say(f"{each.label}: stage {stage.name!r} does not apply")
                 elif each.finished(stage.makes):
-                    each.listener.say(f"{each.label} {stage.network}: already made")
+                    each.listener.say(f"{each.label} {stage.network}: already finished")
                 else:
                     stage.do(each)
         if stage is last:
@@ -71,21 +71,21 @@ def run(
     logger: str = NONE,
     **changes: Any,
 ) -> Any:
-    """Carry out a recipe in a folder, as ``robustsnn run`` does. What the folder holds already is not made again.
+    """Run a recipe in a folder, like ``robustsnn run``; finished stages are skipped.
 
     Arguments:
-        recipe: a packaged one by name, the path of a TOML file, or a `Recipe`.
+        recipe: name of a packaged recipe, path of a TOML file, or a `Recipe`.
         out: the folder; ``runs/NAME`` if None.
-        until: the stage to end with: ``pretrain``, ``staircase``, ``convert``, ``finetune``, ``evaluate`` or ``report``.
-        engine: where to compute; listener: told of progress.
-        logger: where the figures of every epoch go besides ``metrics.jsonl``: ``csv``, ``tensorboard`` or ``wandb``.
-        changes: keys of the recipe, such as ``seed=1`` or ``evaluation={"limit": 100}``.
+        until: the last stage to run: ``pretrain``, ``prune``, ``staircase``, ``convert``, ``finetune``, ``evaluate`` or
+            ``report``.
+        engine: devices; listener: receives messages and progress.
+        changes: changed keys of the recipe, such as ``seed=1`` or ``evaluation={"limit": 100}``.
 
     Returns:
-        The `RunReport` of all networks, or None where ``until`` is a stage before ``evaluate``.
+        The `RunReport` of all networks, or None if ``until`` is a stage before ``evaluate``.
 
     Raises:
-        ValueError: a recipe that cannot be carried out, or a folder that holds another run; then nothing is written.
+        ValueError: the recipe cannot be run, or the folder holds another run; nothing is written then.
 
     >>> report = run("digits", out="runs/digits")  # doctest: +SKIP
     """

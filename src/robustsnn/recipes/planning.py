@@ -1,4 +1,4 @@
-"""A recipe in a few lines of words: what a run will do, before it does it."""
+"""A short description of what a recipe's run will do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from robustsnn.recipes.stages import making
 
 
 def plan(recipe: Recipe, label: str = "robust") -> list[str]:
-    """Lines: the images, the networks of the run ``label`` and of those it is compared with, and how they are measured."""
+    """Return lines that describe the data, the networks of the run ``label`` and of its baselines, and the evaluation."""
     everyone = {label: recipe, **{name: recipe.baseline(name) for name in recipe.compared}}
     return [
         f"{recipe.name}: {recipe.data.name}{_at_most(recipe.data.limit)}, seed {recipe.seed}",

@@ -1,4 +1,4 @@
-"""How the texts and numbers of a recipe are read, by rooms that are imported when the first text is."""
+"""Validators of a recipe's texts; the modules that parse them are imported on first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ objective = later("robustsnn.training", "objective")
 
 
 def _read_by(read: Callable[[str], object], *, optional: bool = False) -> Any:
-    """Of a key whose text ``read`` accepts; an empty one stands for nothing where the key is optional."""
+    """Return a validator for texts that ``read`` accepts; an optional key may be empty."""
 
     def check(text: str) -> str:
         if text or not optional:
@@ -41,7 +41,7 @@ def _each_read_by(read: Callable[[str], object]) -> Any:
 
 
 def _among(read: Callable[..., Any], kind: str, module: str, table: str) -> Callable[[str], Any]:
-    """What looks a text up in the table of a module, or builds it from there."""
+    """Return a function that looks a text up in a module's table, or builds a value from it."""
     return lambda text: read(kind, getattr(import_module(module), table), text)
 
 

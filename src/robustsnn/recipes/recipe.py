@@ -1,4 +1,4 @@
-"""A recipe: one validated value that describes a whole run. Packaged ones are the TOML files beside this module."""
+"""A recipe: one validated value that describes a complete run. Packaged recipes are the TOML files in this folder."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 class Recipe(Section):
-    """A whole run: robust ANN, conversion, robust finetuning, evaluation."""
+    """A complete run: robust ANN, conversion, robust finetuning, evaluation."""
 
-    name: str = Field(..., min_length=1, description="what the run is called")
-    seed: int = Field(0, ge=0, description="of initial weights, order, augmentation, attacks")
+    name: str = Field(..., min_length=1, description="name of the run")
+    seed: int = Field(0, ge=0, description="seed of initial weights, data order, augmentation and attacks")
     timesteps: int = Field(8, ge=1, description="time steps T of the spiking network")
-    ann: str = Field("", description="an ANN from outside, package.module:factory, instead of [model]; runs that code")
-    weights: str = Field("", description="a trained ANN's weights (.safetensors, .pth), instead of pre-training")
+    ann: str = Field("", description="your own ANN, package.module:factory, instead of [model]; its code is run")
+    weights: str = Field("", description="weights of a trained ANN (.safetensors, .pth), instead of pre-training")
     data: Data = Data()
     model: Model = Model()
     neurons: Neurons = Neurons()
@@ -50,9 +50,9 @@ class Recipe(Section):
     finetune: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()
     baselines: Annotated[dict[str, dict[str, Any]], tyro.conf.Suppress] = Field(
-        {}, description="runs to compare with: by name, the keys in which they differ"
+        {}, description="runs to compare with: their changed keys, by name"
     )
-    compare: tuple[str, ...] | None = Field(None, description="which of the baselines run along; not given: all of them")
+    compare: tuple[str, ...] | None = Field(None, description="baselines to run as well; default: all")
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -63,9 +63,9 @@ class Recipe(Section):
         for name in self.compare or ():
             find("baseline", self.baselines, name)
         if self.ann and self.model.width != 1:
-            raise ValueError("model.width cannot change an ANN from outside: remove it, or give its factory an option")
+            raise ValueError("model.width does not apply to your own ANN: remove it, or add an option to its factory")
         if self.prune.sparsity and self.untrained:
-            raise ValueError("prune.sparsity needs a trained ANN: give weights or pretrain.epochs, or leave it at 0")
+            raise ValueError("prune.sparsity needs a trained ANN: set weights or pretrain.epochs, or leave it at 0")
         if self.staircase.epochs:
             self._check_staircase()
         return self
@@ -74,24 +74,24 @@ class Recipe(Section):
         conversion, neurons = self.conversion, self.neurons
         if self.untrained or "activation" in self.model.options:
             raise ValueError(
-                "staircase.epochs needs a trained ANN of ReLUs: give weights or pretrain.epochs, and no activation"
+                "staircase.epochs needs a trained ANN with ReLUs: set weights or pretrain.epochs, and no activation"
             )
         kept = conversion.batch_norm == "keep" and conversion.scale == 1 and conversion.threshold is None
         if not kept or (neurons.reset, neurons.start) != ("subtract", 0.5):
             raise ValueError(
-                "staircase.epochs: neurons climb a staircase with neurons.reset = 'subtract' and neurons.start = 0.5, "
-                "converted with conversion.batch_norm = 'keep' and conversion.scale = 1: set these four"
+                "staircase.epochs needs neurons.reset = 'subtract', neurons.start = 0.5, conversion.batch_norm = 'keep', "
+                "conversion.scale = 1 and no conversion.threshold: set these keys"
             )
 
     @property
     def untrained(self) -> bool:
-        """Whether the ANN that is converted has random weights."""
+        """Whether the converted ANN has random weights."""
         return not (self.pretrain.epochs or self.weights)
 
     @property
     def called(self) -> str:
-        """What the run is called beside its baselines: ``robust``, or its own name where a stage is natural, or an ANN from
-        elsewhere may be."""
+        """The run's label next to its baselines: ``robust``, or its own name if a stage trains naturally or given weights may
+        be natural."""
         from robustsnn.training import Natural
 
         stages = [stage.value() for stage in (self.pretrain, self.staircase, self.finetune) if stage.epochs]
@@ -101,66 +101,66 @@ class Recipe(Section):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The baselines that run along."""
+        """The baselines to run as well."""
         return tuple(self.baselines) if self.compare is None else self.compare
 
     def architecture(self, data: robustsnn.data.Dataset) -> dict[str, Any]:
-        """All arguments of `robustsnn.models.create`, or of `robustsnn.models.outside` where ``ann`` names a factory."""
+        """Return all arguments of `robustsnn.models.create`, or of `robustsnn.models.outside` if ``ann`` is set."""
         if self.ann:
             return {"ann": self.ann, "seed": self.seed, **self.model.options}
         return self.model.architecture(data, self.seed)
 
     @property
     def levels(self) -> int:
-        """Steps of the staircases."""
+        """Number of steps of the staircase activations."""
         return self.staircase.levels or self.timesteps
 
     def dynamics(self) -> robustsnn.spiking.Dynamics:
-        """Dynamics of the spiking network."""
+        """Return the dynamics of the spiking network."""
         from robustsnn.spiking import LIF, PLIF, Dynamics, Neuron
 
         n = self.neurons
         made: Neuron = (PLIF if n.train_leak else LIF)(n.leak, n.reset, n.start)
         if n.kind and made != LIF():
             raise ValueError(
-                f"neurons: leak, reset, start, train_leak are of LIF: give them inside kind = {n.kind!r}, or no kind"
+                f"neurons: leak, reset, start and train_leak belong to LIF: set them inside kind = {n.kind!r}, or remove kind"
             )
         made = neuron(n.kind) if n.kind else made
         return Dynamics(self.timesteps, made, surrogate(n.surrogate), n.detach_reset)
 
     def baseline(self, name: str) -> Recipe:
-        """The recipe of a run to compare with: this one, changed in the keys that ``baselines`` names. Random weights are
-        not pruned, and an ANN of its own becomes no staircase unless its changes say so."""
+        """Return the recipe of a baseline: this recipe with its changes. A baseline with random weights is not pruned,
+        and one with its own ANN skips the staircase stage, unless the changes ask for them."""
         if not name.isidentifier() or name == "robust":
             raise ValueError(f"baseline {name!r}: use letters, digits and '_', and not 'robust', which is the run itself")
         changes = find("baseline", self.baselines, name)
-        own = ("baselines", "compare", *(["weights"] if "pretrain" in changes else []))  # weights made by another training
+        own = ("baselines", "compare", *(["weights"] if "pretrain" in changes else []))  # weights of another training
         alone = {key: value for key, value in self.table().items() if key not in own}
         flat = merged(alone, {"staircase": {"epochs": 0}}) if "pretrain" in changes or "model" in changes else alone
         dense = from_table(merged(merged(flat, {"prune": {"sparsity": 0}}), changes), f"baseline {name!r}")
         return dense if dense.untrained else from_table(merged(flat, changes), f"baseline {name!r}")
 
     def table(self) -> dict[str, Any]:
-        """The recipe as nested tables of plain values, as TOML and JSON hold them."""
+        """Return the recipe as nested tables of plain values, as in TOML and JSON."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def toml(self) -> bytes:
-        """The recipe as a TOML file."""
+        """Return the recipe as a TOML file."""
         return tomli_w.dumps(self.table()).encode()
 
 
 def packaged() -> dict[str, str]:
-    """The TOML texts of the packaged recipes, by name."""
+    """Return the TOML texts of the packaged recipes, by name."""
     folder = files("robustsnn.recipes")
     found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
     return {name.removesuffix(".toml"): (folder / name).read_text(encoding="utf-8") for name in found}
 
 
 def load_recipe(name: str) -> Recipe:
-    """A packaged recipe by name, or one from a TOML file by path; ``NAME:BASELINE`` is one of its baselines, alone.
+    """Load a packaged recipe by name, or a TOML file by path; ``NAME:BASELINE`` is one of its baselines.
 
     Raises:
-        ValueError: no such recipe, baseline or file, no TOML, or a wrong key or value.
+        ValueError: the recipe, baseline or file does not exist, is not valid TOML, or has a wrong key or value.
     """
     whole, colon, baseline = name.rpartition(":")
     if not colon or is_toml(name):
@@ -170,7 +170,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def label(name: str, recipe: Recipe) -> str:
-    """What a run is called whose recipe was given by that name: as the baseline of ``NAME:BASELINE``, or by what it is."""
+    """Return the label of a run by the name of its recipe: the baseline in ``NAME:BASELINE``, else `Recipe.called`."""
     return (not is_toml(name) and name.partition(":")[2]) or recipe.called
 
 
@@ -182,7 +182,7 @@ def _text(name: str) -> str:
     except OSError as error:
         raise ValueError(f"cannot read recipe {name}: {error.strerror}; check the path") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{name} is no text file in UTF-8, so it is no TOML recipe") from None
+        raise ValueError(f"{name} is not a TOML recipe: it must be a UTF-8 text file") from None
 
 
 def _where(name: str) -> str:
@@ -190,16 +190,16 @@ def _where(name: str) -> str:
 
 
 def from_toml(text: str, where: str) -> Recipe:
-    """A recipe from TOML; ``where`` names its place in errors."""
+    """Parse a recipe from TOML; ``where`` names its source in errors."""
     return from_table(_extended(text, where, ()), where)
 
 
 def _extended(text: str, where: str, above: tuple[str, ...]) -> dict[str, Any]:
-    """The table of a TOML text, over that of the recipe which it ``extends``."""
+    """Return the table of a TOML text, merged into that of the recipe that it ``extends``."""
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} is no valid TOML: {error}") from None
+        raise ValueError(f"{where} is not valid TOML: {error}") from None
     base = table.pop("extends", None)
     if base is None:
         return table
@@ -209,15 +209,15 @@ def _extended(text: str, where: str, above: tuple[str, ...]) -> dict[str, Any]:
     if isinstance(evaluation, dict):
         for key, depending in (("protocol", "attacks"), ("threat", "eps")):
             if key in evaluation:
-                below.get("evaluation", {}).pop(depending, None)  # those of another protocol, or threat
+                below.get("evaluation", {}).pop(depending, None)  # they belong to another protocol, or threat
     return merged(below, table)
 
 
 def from_table(table: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe from nested tables.
+    """Validate nested tables as a recipe.
 
     Raises:
-        ValueError: a wrong key (with the nearest known one) or value, named by its place.
+        ValueError: a key (the message suggests the nearest known one) or a value is wrong.
     """
     try:
         return Recipe.model_validate(table)
@@ -226,7 +226,7 @@ def from_table(table: Mapping[str, Any], where: str) -> Recipe:
 
 
 def explain(error: ValidationError) -> str:
-    """The first complaint of pydantic about a recipe, as one line with the key and the remedy."""
+    """Return pydantic's first error about a recipe as one line with the key and the remedy."""
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
@@ -239,7 +239,7 @@ def explain(error: ValidationError) -> str:
 
 
 def merged(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A table with some keys changed, tables inside it key by key."""
+    """Return a table with some keys changed; nested tables are merged key by key."""
     return table | {
         key: merged(table[key], value) if isinstance(value, dict) and isinstance(table.get(key), dict) else value
         for key, value in changes.items()

@@ -1,4 +1,4 @@
-"""The sections of a recipe: every key with its range and meaning."""
+"""The sections of a recipe, with the range and meaning of every key."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Which images, and how they are varied in training."""
+    """The data set and its augmentation in training."""
 
     name: KnownData = Field(
         "digits", description="data set: a known name, owner/name on the hub, or a folder or .parquet file"
     )
-    limit: int | None = Field(None, ge=2, description="use at most that many training images")
-    validation: Number = Field(0.1, gt=0, lt=1, description="share of the training images that chooses the best epoch")
+    limit: int | None = Field(None, ge=2, description="maximum number of training images")
+    validation: Number = Field(0.1, gt=0, lt=1, description="fraction of the training images held out to choose the epoch")
     pad: int = Field(0, ge=0, description="random crop: pixels of zero padding on every side")
-    flip: bool = Field(False, description="mirror half of the images")
-    resized_crop: bool = Field(False, description="random part of 8 to 100 % of the area, stretched to full size")
+    flip: bool = Field(False, description="mirror half of the images horizontally")
+    resized_crop: bool = Field(False, description="random crop of 8 to 100 % of the area, resized to full size")
 
     def augment(self, cutout: int, mean: tuple[float, ...]) -> robustsnn.data.Augment:
-        """How training images are varied; ``mean`` fills what cutout removes."""
+        """Return the augmentation; ``mean`` fills the squares of cutout."""
         from robustsnn.data import Augment
 
         return Augment(self.pad, self.flip, cutout, mean, self.resized_crop)
 
 
 class Model(Section):
-    """The ANN body. Further keys of a TOML file go to the architecture as they are."""
+    """The ANN. Further keys in a TOML file are passed to the architecture."""
 
     name: KnownModel = Field("digits", description="architecture")
-    width: Number = Field(1.0, gt=0, description="factor on all widths")
-    options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="what else the architecture takes")
+    width: Number = Field(1.0, gt=0, description="factor on all layer widths")
+    options: Annotated[dict[str, Any], tyro.conf.Suppress] = Field({}, description="further arguments of the architecture")
 
     @model_validator(mode="before")
     @classmethod
@@ -76,62 +76,62 @@ class Model(Section):
         return {"name": self.name, "width": self.width, **self.options}
 
     def architecture(self, data: robustsnn.data.Dataset, seed: int) -> dict[str, Any]:
-        """All arguments of `robustsnn.models.create`."""
+        """Return all arguments of `robustsnn.models.create`."""
         shape = {"classes": data.train.classes, "size": data.size, "channels": data.channels}
         return {**shape, "mean": list(data.mean), "std": list(data.std), "seed": seed, **self._flat()}
 
 
 class Neurons(Section):
-    """Dynamics of the neurons; the number of time steps is a key of the recipe itself."""
+    """Dynamics of the neurons; the number of time steps is the recipe's key 'timesteps'."""
 
-    kind: str | None = Field(None, description="another kind, such as MultiSpike(levels=4); not given: LIF, of these keys")
-    leak: Number = Field(1.0, gt=0, le=1, description="part of the potential kept per time step; 1 is integrate-and-fire")
-    reset: Literal["zero", "subtract"] = Field("zero", description="what a spike does to the potential")
+    kind: str | None = Field(None, description="other neurons, such as MultiSpike(levels=4); default: LIF with these keys")
+    leak: Number = Field(1.0, gt=0, le=1, description="fraction of the potential kept per time step; 1: integrate-and-fire")
+    reset: Literal["zero", "subtract"] = Field("zero", description="reset after a spike: to zero, or by subtraction")
     detach_reset: bool = Field(False, description="no gradient through the reset")
-    start: Number = Field(0.0, ge=0, lt=1, description="first potential, in units of the threshold")
-    train_leak: bool = Field(False, description="train every layer's leak, which begins at 'leak'")
-    surrogate: SpelledSurrogate = Field("Triangle(1.0)", description="derivative in training")
+    start: Number = Field(0.0, ge=0, lt=1, description="initial potential, in units of the threshold")
+    train_leak: bool = Field(False, description="train every layer's leak, starting at 'leak'")
+    surrogate: SpelledSurrogate = Field("Triangle(1.0)", description="surrogate derivative in training")
 
 
 class Training(Section):
-    """How a network is trained: as published, the ANN."""
+    """Training of a network. The defaults are the published ones for the ANN."""
 
     objective: SpelledObjective = Field("Trades(beta=6, eps=2/255, steps=10)", description="the loss")
-    epochs: int = Field(200, ge=0, description="passes over the training images; 0 leaves the network as it is")
+    epochs: int = Field(200, ge=0, description="passes over the training images; 0: no training")
     batch: int = Field(64, ge=1, description="images per step")
-    lr: Number = Field(0.1, gt=0, description="first learning rate; falls to 0 by a cosine")
-    momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: Number = Field(5e-4, ge=0, description="of all parameters, thresholds included, or as 'decay' says")
+    lr: Number = Field(0.1, gt=0, description="initial learning rate, with cosine decay to 0")
+    momentum: Number = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: Number = Field(5e-4, ge=0, description="weight decay of the parameters that 'decay' selects")
     decay: Literal["all", "weights"] = Field(
-        "all", description="what decays: all parameters, or weights of convolutions and linear layers alone"
+        "all", description="weight decay of all parameters, or only of weights of convolutions and linear layers"
     )
-    average: Number = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights, which are kept; 0: none")
-    precision: Precision = Field("float32", description="what layers of weights compute in; validation stays in float32")
-    cutout: int = Field(0, ge=0, description="side of a square per image that is filled with the data's mean")
+    average: Number = Field(0.0, ge=0, lt=1, description="keep an exponential average of weights with this decay; 0: off")
+    precision: Precision = Field("float32", description="precision of weight layers; validation uses float32")
+    cutout: int = Field(0, ge=0, description="side of one square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
-        None, description="attack that chooses the best epoch, empty: clean accuracy; not given: PGD-10"
+        None, description="attack that chooses the epoch; empty: clean accuracy; default: PGD-10 if the objective is robust"
     )
     probe_threat: SpelledThreat | None = Field(
-        None, description="what it may do, such as Linf(8/255); not given: what the objective trains against"
+        None, description="threat of the probe, such as Linf(8/255); default: the objective's"
     )
-    after_step: SpelledActs = Field((), description="what acts on parameters after every step, such as Retraction(beta=2e-3)")
-    stop: SpelledStop = Field("", description="when to end early, such as CatastrophicOverfitting(drop=0.2)")
+    after_step: SpelledActs = Field((), description="parameter updates after every step, such as Retraction(beta=2e-3)")
+    stop: SpelledStop = Field("", description="early stopping, such as CatastrophicOverfitting(drop=0.2)")
 
     def acts(self) -> tuple[robustsnn.training.AfterStep, ...]:
-        """What acts on parameters after every step."""
+        """Return the parameter updates after every step."""
         return tuple(after_step(text) for text in self.after_step)
 
     def stops(self) -> robustsnn.training.Stop:
-        """Whether to end after the epochs so far."""
+        """Return the function that decides, from the epochs so far, whether to stop early."""
         return stop(self.stop) if self.stop else lambda history: False
 
     def value(self) -> robustsnn.types.Objective:
-        """The objective that the text spells."""
+        """Return the objective."""
         value: robustsnn.types.Objective = objective(self.objective)
         return value
 
     def attack(self) -> robustsnn.types.Attack | None:
-        """The attack of validation; None: clean accuracy."""
+        """Return the attack of validation; None: clean accuracy."""
         from robustsnn.training import probe_of
 
         if self.probe is None:
@@ -139,43 +139,43 @@ class Training(Section):
         return attack(self.probe) if self.probe else None
 
     def threat(self) -> robustsnn.types.Threat | None:
-        """What the attack of validation may do; None: what the objective trains against."""
+        """Return the threat of validation; None: the objective's."""
         return None if self.probe_threat is None else threat(self.probe_threat)
 
     def schedule(self) -> robustsnn.training.Schedule:
-        """How long and how fast."""
+        """Return the training schedule."""
         from robustsnn.training import Schedule
 
         return Schedule(**{field.name: getattr(self, field.name) for field in fields(Schedule)})
 
 
 class Pruning(Section):
-    """The trained ANN made sparse: the smallest weights are removed, the others trained on as in pre-training."""
+    """Pruning of the trained ANN: the smallest weights are removed, the others are trained further as in pre-training."""
 
-    sparsity: Number = Field(0.0, ge=0, lt=1, description="share of all weights that is removed, for good; 0: no pruning")
+    sparsity: Number = Field(0.0, ge=0, lt=1, description="fraction of all weights to remove permanently; 0: no pruning")
     epochs: int = Field(20, ge=1, description="passes over the training images")
-    lr: Number = Field(0.01, gt=0, description="first learning rate")
+    lr: Number = Field(0.01, gt=0, description="initial learning rate")
 
 
 class Staircase(Training):
-    """The trained ANN with staircases in the place of its ReLUs, trained on: what a spiking network of T steps can compute, at
-    the cost of an ANN."""
+    """Further training of the ANN with staircases instead of ReLUs: the function of a spiking network with T steps, at the
+    cost of an ANN."""
 
-    epochs: int = Field(0, ge=0, description="passes over the training images; 0: no staircase, the ANN itself is converted")
-    lr: Number = Field(0.01, gt=0, description="first learning rate; falls to 0 by a cosine")
-    levels: int | None = Field(None, ge=1, description="steps of every staircase; not given: timesteps")
-    percentile: Number = Field(99.7, gt=0, le=100, description="of what a layer receives: where its staircase ends")
+    epochs: int = Field(0, ge=0, description="passes over the training images; 0: no staircase stage")
+    lr: Number = Field(0.01, gt=0, description="initial learning rate, with cosine decay to 0")
+    levels: int | None = Field(None, ge=1, description="steps of every staircase; default: timesteps")
+    percentile: Number = Field(99.7, gt=0, le=100, description="percentile of a layer's inputs at which its staircase ends")
 
 
 class Finetuning(Training):
-    """How the converted network is trained further, as published: weights and thresholds together."""
+    """Finetuning of weights and thresholds of the converted network. The defaults are the published ones."""
 
     objective: SpelledObjective = Field("RobustFinetuning(eps=2/255, alpha=1/255, beta=2)", description="the loss")
-    epochs: int = Field(60, ge=0, description="passes over the training images; 0 leaves the network as it is")
-    lr: Number = Field(0.001, gt=0, description="first learning rate; falls to 0 by a cosine")
-    weight_decay: Number = Field(1e-3, ge=0, description="of all parameters, thresholds included")
-    train_thresholds: bool = Field(True, description="train the thresholds together with the weights")
-    threshold_floor: Number = Field(0.03, gt=0, description="thresholds stay at or above it")
+    epochs: int = Field(60, ge=0, description="passes over the training images; 0: no finetuning")
+    lr: Number = Field(0.001, gt=0, description="initial learning rate, with cosine decay to 0")
+    weight_decay: Number = Field(1e-3, ge=0, description="weight decay of all parameters, including thresholds")
+    train_thresholds: bool = Field(True, description="train thresholds together with weights")
+    threshold_floor: Number = Field(0.03, gt=0, description="lower bound of trained thresholds")
 
     def acts(self) -> tuple[robustsnn.training.AfterStep, ...]:
         from robustsnn.training import LeakRange, ThresholdFloor
@@ -184,25 +184,25 @@ class Finetuning(Training):
 
 
 class Conversion(Section):
-    """From ANN to SNN."""
+    """Conversion of the ANN to an SNN."""
 
     scale: Number = Field(0.3, gt=0, description="factor on the calibrated thresholds")
-    percentile: Number = Field(99.7, gt=0, le=100, description="of what a layer receives")
+    percentile: Number = Field(99.7, gt=0, le=100, description="percentile of a layer's inputs that becomes its threshold")
     timesteps: int = Field(100, ge=1, description="time steps of calibration")
     batches: int = Field(11, ge=1, description="calibration batches")
     batch: int = Field(64, ge=1, description="images per calibration batch")
-    batch_norm: BatchNorm = Field("reestimate", description="running statistics: found anew, (0, 1) as published, or kept")
+    batch_norm: BatchNorm = Field("reestimate", description="running statistics: re-estimate, reset as published, or keep")
     granularity: Granularity = Field("layer", description="one threshold per layer or per channel")
     threshold: Number | None = Field(
-        None, gt=0, description="the same everywhere, scale plays no part; not given: calibrated ones"
+        None, gt=0, description="the same threshold for all layers, without scale; default: calibrated thresholds"
     )
-    max_pool: bool = Field(False, description="admit max-pooling")
+    max_pool: bool = Field(False, description="allow max-pooling")
 
 
 class Evaluation(Settings):
-    """What is measured at the end."""
+    """Evaluation of all networks."""
 
-    transfer: tuple[str, ...] = Field((), description="checkpoints whose adversarial examples are tried too, where asked for")
+    transfer: tuple[str, ...] = Field((), description="checkpoints to transfer examples from, if the protocol uses transfer")
 
     @field_validator("protocol")
     @classmethod

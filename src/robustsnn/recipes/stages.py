@@ -1,4 +1,4 @@
-"""The stages of a run, in order. A new one is an entry of `STAGES` and the function that it names."""
+"""The stages of a run, in order. To add one, add an entry to `STAGES` and the function that it names."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from robustsnn.recipes.sections import Training
 
 @dataclass(frozen=True)
 class Stage:
-    """What the command line, a run, its plan and its report know of a stage.
+    """A stage, as used by the command line, runs, plans and reports.
 
     Arguments:
-        name: as ``--until`` takes it, and as the metrics and curves of a training bear it.
-        do: called with a `Run`: where a network is made, with the run and with each of its baselines, else with the run alone.
-        makes: the checkpoint that it leaves, ``<makes>.safetensors``; empty where it makes no network.
-        network: what a table calls that network.
-        keys: the parts of a recipe that it depends on besides those of the stages before it.
-        words: what it does, in a plan.
-        wanted: whether a recipe has it.
+        name: name for ``--until``, metrics and training curves.
+        do: runs the stage. Called with a `Run`: for a stage that makes a network with the run and each baseline, otherwise
+            with the run only.
+        makes: name of the checkpoint ``<makes>.safetensors``; empty if the stage makes no network.
+        network: name of that network in tables.
+        keys: parts of a recipe that the stage depends on, in addition to those of earlier stages.
+        words: describes the stage in a plan.
+        wanted: whether a recipe has this stage.
     """
 
     name: str
@@ -107,22 +108,22 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _IN_ORDER}
 
 
 def making(recipe: Recipe | None = None) -> tuple[Stage, ...]:
-    """The stages that make a network; of a recipe, those that it has."""
+    """Return the stages that make a network, all or those of a recipe."""
     return tuple(stage for stage in STAGES.values() if stage.makes and (recipe is None or stage.wanted(recipe)))
 
 
 def made_by(network: str) -> Stage:
-    """The stage that makes a checkpoint."""
+    """Return the stage that makes a checkpoint."""
     return next(stage for stage in making() if stage.makes == network)
 
 
 def shaped_by(network: str) -> tuple[str, ...]:
-    """The parts of a recipe that a checkpoint depends on: those of its stage and of all before."""
+    """Return the parts of a recipe that a checkpoint depends on: those of its stage and of all earlier stages."""
     before = making()[: making().index(made_by(network)) + 1]
     return tuple(key for stage in before for key in stage.keys)
 
 
 def needed_by(name: str, recipe: Recipe) -> str:
-    """The checkpoint that a stage which makes a network begins with: what the last one before it has made."""
+    """Return the checkpoint that a network-making stage starts from: the result of the previous such stage."""
     whole = making(recipe)
     return whole[whole.index(STAGES[name]) - 1].makes

@@ -1,4 +1,4 @@
-"""A recipe at work in a folder: what is there already, and whether it fits."""
+"""A run: a recipe with its folder, data and checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from robustsnn.training.training_state import remove_states
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe at work in a folder."""
+    """A recipe with the folder in which it runs."""
 
     recipe: Recipe
     out: Path
@@ -39,48 +39,48 @@ class Run:
 
     @cached_property
     def everyone(self) -> tuple[Run, ...]:
-        """This run, then those to compare it with, each in a folder of its own inside this one."""
+        """This run, then its baselines, each in its own subfolder."""
         others = self.recipe.compared
         return self, *(replace(self, recipe=self.recipe.baseline(n), out=self.out / n, label=n) for n in others)
 
     def path(self, name: str) -> Path:
-        """A checkpoint: what a stage ``makes``."""
+        """Return the path of the checkpoint that a stage ``makes``."""
         return self.out / f"{name}.safetensors"
 
     @cached_property
     def data(self) -> Dataset:
-        """The images, limited as the recipe says."""
+        """The data set, limited as the recipe says."""
         return load_dataset(self.recipe.data.name).limited(self.recipe.data.limit, self.recipe.evaluation.limit)
 
     @cached_property
     def images(self) -> str:
-        """A digest of the training images, by which a checkpoint knows them."""
+        """A digest of the training images, stored in checkpoints."""
         return self.data.train.digest()[:16]
 
     def parts(self) -> tuple[Samples, Samples]:
-        """Training and validation images."""
+        """Return training and validation images."""
         return split(self.data.train, self.recipe.data.validation, self.recipe.seed)
 
     def header(self, name: str) -> dict[str, Any]:
-        """The recipe as the checkpoint ``name`` holds it, the body's architecture complete."""
+        """Return the recipe for the header of the checkpoint ``name``, with the complete architecture."""
         model = self.recipe.architecture(self.data)
         if name == "staircase" and not self.recipe.ann:
             model["activation"] = f"QCFS(levels={self.recipe.levels})"
         return self.recipe.table() | {"model": model}
 
     def body(self) -> nn.Module:
-        """The untrained ANN.
+        """Build the untrained ANN.
 
         Raises:
-            ValueError: it cannot be made.
+            ValueError: it cannot be built.
         """
         return (models.outside if self.recipe.ann else models.create)(**self.recipe.architecture(self.data))
 
     def start(self) -> nn.Module:
-        """The ANN that the run begins with: untrained, or with the weights that the recipe names.
+        """Build the initial ANN, untrained or with the weights that the recipe names.
 
         Raises:
-            ValueError: it cannot be made, does not take the images, cannot be converted, or the weights do not fit.
+            ValueError: it cannot be built, does not accept the images, cannot be converted, or the weights do not fit.
         """
         net, few, classes = self.body(), self.data.test.first(2), self.data.train.classes
         x, _ = few.batch(torch.arange(len(few)))
@@ -92,32 +92,32 @@ class Run:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         if found.shape[1] != classes:
-            raise ValueError(f"{where}: gives {list(found.shape)}, but logits [{len(x)}, {classes}] are needed: one per class")
+            raise ValueError(f"{where}: returns {list(found.shape)}, not logits [{len(x)}, {classes}], one per class")
         spiking(net, x, allow={"max_pool"} if self.recipe.conversion.max_pool else ())
         return net
 
     def finished(self, name: str) -> bool:
-        """Whether a checkpoint is there already.
+        """Return whether a checkpoint exists.
 
         Raises:
-            ValueError: it is there, but comes from a different recipe, or from other images of the same name.
+            ValueError: it exists, but was made by another recipe, or with other images of the same name.
         """
         path = self.path(name)
         if not path.exists():
             return False
-        header, anew = checkpoint.read_header(path), "choose another --out, or remove that file to make it anew"
+        header, anew = checkpoint.read_header(path), "choose another --out, or remove that file to make it again"
         wanted = self.header(name)
         defaults = {key: value for key, value in Recipe(name="defaults").table().items() if key != "model"}
-        found = merged(defaults, header.recipe)  # a version without some key did what its default does
+        found = merged(defaults, header.recipe)  # older versions lack keys, and behaved like their defaults
         if wanted.get("data") == found.get("data") and header.metrics.get("images", self.images) != self.images:
-            raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} holds now: {anew}")
+            raise ValueError(f"{path} was made with other training images than {self.recipe.data.name!r} contains now: {anew}")
         theirs, ours = ({key: recipe[key] for key in shaped_by(name) if key in recipe} for recipe in (found, wanted))
         if keys := different(theirs, ours):
             raise ValueError(f"{path} was made by a recipe with another {' and '.join(keys)}: {anew}")
         return True
 
     def unbegun(self, name: str) -> None:
-        """Raise ValueError where a training of that network by another recipe has begun in this folder."""
+        """Raise ValueError if training of that network by another recipe has started in this folder."""
         kept = self.out / "recipe.toml"
         if not kept.is_file() or not any(self.out.glob(f"{name}.state*")):
             return
@@ -126,12 +126,12 @@ class Run:
         if keys := different(theirs, ours):
             state = self.path(name).with_suffix(".state")
             raise ValueError(
-                f"{state} is of a training begun by a recipe with another {' and '.join(keys)}: choose another --out, or "
-                "remove that file to begin anew"
+                f"{state} is of a training with another {' and '.join(keys)}: choose another --out, or remove that file to "
+                "train again"
             )
 
     def open(self, name: str) -> nn.Module:
-        """The network of an earlier stage, on this process's device.
+        """Load the network of an earlier stage to this process's device.
 
         Raises:
             ValueError: that stage has not been run.
@@ -140,24 +140,24 @@ class Run:
         return self.load(name)
 
     def load(self, name: str) -> nn.Module:
-        """The network that lies there, whatever recipe made it, on this process's device."""
+        """Load a checkpoint to this process's device, without checking its recipe."""
         body = self.body() if self.recipe.ann else None
         if body is not None and name == "staircase":
             body = climbing(body, self.recipe.levels)
         return checkpoint.load(self.path(name), body).to(self.team.device)
 
     def network(self, name: str) -> nn.Module:
-        """What an objective calls by name: a checkpoint of this run, such as ``"ann"``, or one given by its file.
+        """Load a network that an objective names: a checkpoint of this run, such as ``"ann"``, or a file.
 
         Raises:
-            ValueError: there is no such checkpoint.
+            ValueError: the checkpoint does not exist.
         """
         if name in [stage.makes for stage in making()]:
             return self.open(name)
         return checkpoint.load(name).to(self.team.device)
 
     def save(self, name: str, net: nn.Module, metrics: Mapping[str, Any] | None = None) -> None:
-        """Forget what was found of the network before, write that of a stage, and only then forget its training's state."""
+        """Remove evaluation state of the previous network, save a stage's network, then remove its training state."""
         for found in self.out.glob(f"{name}.*.evaluation*") if self.team.first else ():
             found.unlink(missing_ok=True)
         told = {"images": self.images, "shape": list(self.data.train.values.shape[1:]), **(metrics or {})}
@@ -165,21 +165,21 @@ class Run:
         self.alone(lambda: remove_states(self.path(name).with_suffix(".state")))
 
     def begin(self) -> None:
-        """Make the folder, with its recipe, and remove what a stage that was killed at its end left."""
+        """Create the folder with its recipe, and remove leftovers of killed stages."""
         remove_leftovers(self.out)
         for path in filter(Path.exists, (self.path(stage.makes) for stage in making())):
             remove_states(path.with_suffix(".state"))
         write_atomic(self.out / "recipe.toml", self.recipe.toml())
 
     def alone(self, write: Callable[[], object]) -> None:
-        """Let the first process write something, and the others wait until it is there."""
+        """Let only the first process write; the others wait for it."""
         if self.team.first:
             write()
         self.team.wait()
 
     def require(self, name: str) -> None:
-        """Raise ValueError where the stage that makes a checkpoint has not been run."""
+        """Raise ValueError if the stage that makes a checkpoint has not been run."""
         if not self.finished(name):
             raise ValueError(
-                f"{self.path(name)} is not there yet: run the stage {made_by(name).name!r} with the same --out first"
+                f"{self.path(name)} does not exist yet: run the stage {made_by(name).name!r} with the same --out first"
             )
