@@ -83,7 +83,7 @@ def test_help_of_a_command_describes_it(asked, name, said, here):
     ("kind", "names"),
     [
         ("recipes", ["digits"]),
-        ("baselines", ["digits:natural  # differs in pretrain.objective", "cifar10-small:snn_rat"]),
+        ("baselines", ["digits:natural  # changes pretrain.objective", "cifar10-small:snn_rat"]),
         ("models", MODELS),
         ("datasets", DATASETS),
         ("objectives", OBJECTIVES),
@@ -334,7 +334,7 @@ WRONG_COMMANDS = [
     ("report", "usage: robustsnn report FOLDER"),
     ("run digits --until convrt", "--until convrt: write one of pretrain, prune, staircase, convert"),
     ("run digits --outt x", "did you mean '--out'"),
-    ("run digits digits", "one word too many: 'digits'"),
+    ("run digits digits", "unexpected argument 'digits'"),
     ("run --seed 3 digits", "usage: robustsnn run RECIPE"),
     ("run digits --devices x", "--devices"),
     ("run digits --memory lots", "memory must be an amount such as 8GiB"),

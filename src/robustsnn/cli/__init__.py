@@ -1,4 +1,4 @@
-"""The command line: parse, run, print. What computes is imported only when a command does."""
+"""The command line. Modules that compute are imported only by commands that need them."""
 
 from robustsnn.cli.entry import EXITS, main
 

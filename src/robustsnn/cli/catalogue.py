@@ -1,4 +1,4 @@
-"""Everything that has a name, with what a recipe or a flag writes for it, and what it is."""
+"""The catalogue of 'robustsnn list': everything with a name, how to write it in a recipe, and its description."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from robustsnn.zoo import PREFIX, zoo
 
 @dataclass(frozen=True)
 class Entry:
-    """Something with a name: what is written for it, and what it is in a line."""
+    """A named thing: how to write it in a recipe or flag, and a one-line description."""
 
     written: str
     about: str = ""
@@ -27,19 +27,19 @@ Entries = Mapping[str, Entry]
 
 
 def _about(value: Any) -> str:
-    """The first sentence that a value's kind, or a function, says of itself, and what a table has fixed of its arguments."""
+    """Return the first paragraph of a docstring, and the arguments that a partial function fixes."""
     text = (getattr(value, "func", value).__doc__ or "").split("\n\n")[0]
     return " ".join((*text.split(), ", ".join(map(str, getattr(value, "args", ()))))).rstrip()
 
 
 def _table(module: str, table: str, about: Callable[[Any], str] = _about) -> Entries:
-    """The entries of a module's table: kinds of values as a recipe writes them, all else by name."""
+    """Return the entries of a module's table: classes as written in a recipe, everything else by name."""
     found = getattr(import_module(module), table).items()
     return {name: Entry(spelled(value) if isinstance(value, type) else name, about(value)) for name, value in found}
 
 
 def _recipes() -> Entries:
-    """Every recipe with the first sentence of its file."""
+    """Return every packaged recipe with the first sentence of its file."""
     found = {}
     for name, text in packaged().items():
         comment = " ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
@@ -48,13 +48,13 @@ def _recipes() -> Entries:
 
 
 def _baselines() -> Entries:
-    """The runs that packaged recipes are compared with, as ``RECIPE:BASELINE``, and the keys in which they differ."""
+    """Return the baselines of packaged recipes, as ``RECIPE:BASELINE``, with their changed keys."""
     found = {}
     for name in packaged():
         for baseline, changes in load_recipe(name).baselines.items():
             keys = [f"{key}.{inner}" for key, value in changes.items() if isinstance(value, dict) for inner in value]
             keys += [key for key, value in changes.items() if not isinstance(value, dict)]
-            found[f"{name}:{baseline}"] = Entry(f"{name}:{baseline}", f"differs in {', '.join(keys)}")
+            found[f"{name}:{baseline}"] = Entry(f"{name}:{baseline}", f"changes {', '.join(keys)}")
     return found
 
 
@@ -73,7 +73,7 @@ def _attacks(protocol: Any) -> str:
 
 
 def _zoo() -> Entries:
-    """Every network with the figures of its report, read from the header of its file alone."""
+    """Return every network of the zoo with its accuracies, read from the header of its file."""
     found = {}
     for name, file in zoo().items():
         with safe_open(str(file), framework="numpy") as opened:
@@ -107,4 +107,4 @@ KINDS: dict[str, Callable[[], Entries]] = {
     "zoo": _zoo,
     "protocols": partial(_table, "robustsnn.evaluation", "PROTOCOLS", _attacks),
 }
-"""What can be listed."""
+"""The kinds of things that can be listed."""

@@ -10,16 +10,16 @@ from robustsnn.reporting.comparison import Group, differences, groups, winner
 
 
 def compare(chosen: Report, terminal: Terminal) -> None:
-    """Networks that were measured in the same way, ranked.
+    """Rank the networks of several runs.
 
     Raises:
-        ValueError: no folder, or one without a report.
+        ValueError: a folder does not exist or has no report.
     """
     for folder in chosen.folders:
         recipe = str(folder)
         if not folder.is_dir() and (recipe in packaged() or is_toml(recipe)):
             raise ValueError(
-                f"{recipe} is a recipe, and report takes folders of runs: 'robustsnn run {recipe}' writes its report"
+                f"{recipe} is a recipe, but report takes folders of runs: 'robustsnn run {recipe}' writes its report"
             )
     runs = measuring.compare(chosen.folders, chosen.out)
     ranked = [_ranking(group) for group in groups(runs)]
@@ -30,7 +30,7 @@ def compare(chosen: Report, terminal: Terminal) -> None:
 
 
 def _ranking(group: Group) -> dict[str, Any]:
-    """A group for programs: the most robust network first."""
+    """Return a group as plain values, the most robust network first."""
     networks = [
         {
             "network": entry.row.network,

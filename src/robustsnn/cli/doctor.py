@@ -1,4 +1,4 @@
-"""What this machine can do for this project: what is there, what is not, and the remedy."""
+"""``doctor``: checks what this machine provides, and suggests remedies."""
 
 import importlib.metadata
 import os
@@ -27,16 +27,16 @@ from robustsnn.recipes.working import Run
 from robustsnn.reporting import versions
 
 JOB = "digits"
-"""The recipe that has to run."""
+"""The recipe that must be able to run."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was looked at.
+    """The result of one check.
 
     Arguments:
-        state: ``ok``; ``note``: the main job runs all the same; ``fail``: it does not.
-        found: what is there, or why not.
+        state: ``ok``; ``note``: the recipe `JOB` can run nevertheless; ``fail``: it cannot.
+        found: what was found, or what is wrong.
         remedy: what to do, if anything.
     """
 
@@ -50,15 +50,15 @@ class Finding:
 
 
 def told(name: str, found: str, remedy: str = "") -> Finding:
-    """A finding that is no obstacle to the main job: ok, or a note where there is a remedy."""
+    """Return a finding that does not prevent `JOB`: ok, or a note if there is a remedy."""
     return Finding(name, "note" if remedy else "ok", found, remedy)
 
 
 def doctor(chosen: Doctor, terminal: Terminal) -> None:
-    """``doctor``: what is there, as it is found out.
+    """Run ``doctor`` and show each finding as soon as it is known.
 
     Raises:
-        Ended: the main job cannot run.
+        Ended: the recipe `JOB` cannot run.
     """
     found = []
     for finding in diagnose():
@@ -71,7 +71,7 @@ def doctor(chosen: Doctor, terminal: Terminal) -> None:
 
 
 def diagnose() -> Iterator[Finding]:
-    """Look at everything, one finding after the other; folders of caches and runs are only tried, a compiler is run."""
+    """Yield all findings. Folders of caches and runs are only tested; the compiler is run."""
     known = versions()
     yield told("robustsnn", f"{known['robustsnn']}, source {known['source']}")
     yield from (told(name, known[name]) for name in ("python", "torch"))
@@ -89,7 +89,7 @@ def diagnose() -> Iterator[Finding]:
 
 
 def extras() -> Iterator[Finding]:
-    """The optional packages, by the extra that installs them."""
+    """Check the optional packages, by extra."""
     wanted: dict[str, list[str]] = {}
     for line in importlib.metadata.requires("robustsnn") or ():
         asked = re.fullmatch(r"([\w.-]+).*; *extra *== *['\"](\w+)['\"]", line)
@@ -103,7 +103,7 @@ def extras() -> Iterator[Finding]:
 
 
 def version(package: str) -> str:
-    """The version of an installed package; empty where it is absent."""
+    """Return the version of an installed package; empty if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -111,21 +111,21 @@ def version(package: str) -> str:
 
 
 def compiler(device: str) -> Finding:
-    """Whether neurons become machine code."""
+    """Check whether neurons can be compiled."""
     name = f"compiler, {device}"
     if why := trouble(device):
         remedy = (
             "install a C++ compiler (Debian: apt install g++; macOS: xcode-select --install) or name one in CXX"
             if device == "cpu"
-            else "torch needs Triton and a C compiler for it"
+            else "install Triton and a C compiler"
         )
-        return told(name, why, f"{remedy}; without it results are the same, but neurons several times slower")
+        return told(name, why, f"{remedy}; without it, results are the same but neurons are several times slower")
     cxx = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     return told(name, f"works ({shutil.which(cxx) or cxx})" if device == "cpu" else "works")
 
 
 def processor(kind: str) -> Finding:
-    """Threads that torch uses, and cores that this process may use."""
+    """Check that torch does not use more threads than this process has cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     text = f"{kind}, torch uses {threads} threads on {cores} cores"
@@ -133,16 +133,16 @@ def processor(kind: str) -> Finding:
 
 
 def memory() -> Finding:
-    """Memory of the machine."""
+    """Check the free memory."""
     total, left = (machine.status(name, "/proc/meminfo") / 2**30 for name in ("MemTotal", "MemAvailable"))
     if not total > 0:
-        return told("memory", "the system does not tell how much there is")
-    text = f"{total:.1f} GiB, {left:.1f} GiB of it free"
-    return told("memory", text, "close other programs, or give --memory 500MiB" if left < 1 else "")
+        return told("memory", "unknown on this system")
+    text = f"{total:.1f} GiB, {left:.1f} GiB free"
+    return told("memory", text, "close other programs, or use --memory 500MiB" if left < 1 else "")
 
 
 def gpu() -> Finding:
-    """GPUs that torch can use."""
+    """Check for GPUs that torch can use."""
     if torch.cuda.is_available():
         all_of_them = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         return told("GPU", ", ".join(f"{each.name} ({each.total_memory / 2**30:.0f} GiB)" for each in all_of_them))
@@ -151,18 +151,18 @@ def gpu() -> Finding:
     if shutil.which("nvidia-smi"):
         remedy = "install a CUDA build of torch that fits the driver: https://pytorch.org/get-started/locally"
         return told("GPU", "there is an NVIDIA driver, but this torch cannot use it", remedy)
-    return told("GPU", "none, the CPU computes")
+    return told("GPU", "none, so computations run on the CPU")
 
 
 def cache(name: str, folder: Path, held: int) -> Finding:
-    """A folder of what can be made again."""
+    """Check a cache folder."""
     why = unwritable(folder)
     text = f"{folder}, {held / 2**20:.1f} MiB"
     return told(name, f"{text}, cannot be written: {why}", "set XDG_CACHE_HOME to another folder") if why else told(name, text)
 
 
 def size(path: Path) -> int:
-    """Bytes of a file; 0 for anything else, and for one that has just gone."""
+    """Return the size of a file in bytes; 0 for anything else, or if it was just removed."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
@@ -170,7 +170,7 @@ def size(path: Path) -> int:
 
 
 def unwritable(folder: Path) -> str:
-    """Why nothing can be written into a folder, or where it would be made; empty where it can."""
+    """Return why a folder cannot be written or created; empty if it can."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -180,7 +180,7 @@ def unwritable(folder: Path) -> str:
 
 
 def data() -> Iterator[Finding]:
-    """The data sets that are on this machine, then in one line those that are not."""
+    """Check which data sets are on this machine; those that are not share one finding."""
     absent = []
     for name in DATASETS:
         try:
@@ -192,16 +192,16 @@ def data() -> Iterator[Finding]:
         else:
             absent.append(name)
     if absent:
-        remedy = f"they come from the hub when first used (extra datasets), or from folders <name>/train*.parquet in ${HERE}"
+        remedy = f"downloaded from the hub on first use (extra datasets), or read from <name>/train*.parquet in ${HERE}"
         if folder := os.environ.get(HERE):
             remedy = f"put <name>/train*.parquet into {folder}, or unset {HERE} to use the hub"
         yield told("other data", f"not here: {', '.join(absent)}", remedy)
 
 
 def runs(folder: Path) -> Finding:
-    """Where runs are kept."""
+    """Check the folder of runs."""
     if why := unwritable(folder):
-        return Finding("run folder", "fail", f"{folder.absolute()} cannot be written: {why}", "go to another folder")
+        return Finding("run folder", "fail", f"{folder.absolute()} cannot be written: {why}", "change to another folder")
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     left = shutil.disk_usage(there).free / 2**30
     text = f"{folder.absolute()}, {left:.1f} GiB free"
@@ -209,10 +209,10 @@ def runs(folder: Path) -> Finding:
 
 
 def job() -> Finding:
-    """Whether the main job could begin, or go on: its images are there, its networks can be built and converted."""
+    """Check that the recipe `JOB` can start or continue: its data exist, its networks can be built and converted."""
     name = f"run {JOB}"
     try:
         checked(Run(load_recipe(JOB), Path("runs") / JOB))
-    except Exception as error:  # whatever it is, the answer is no
+    except Exception as error:  # any error means that it cannot run
         return Finding(name, "fail", one_line(error, None))
     return told(name, f"'robustsnn run {JOB}' can run")

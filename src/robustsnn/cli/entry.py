@@ -1,4 +1,4 @@
-"""From the words of a command line to its exit status. Every error is one line that says what, where and what to do."""
+"""The entry point: runs a command line and returns its exit status. Every error is a single line."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ EXITS = {
     130: "stopped by Ctrl-C (SIGINT)",
     143: "stopped by SIGTERM",
 }
-"""What the exit status says."""
+"""Meanings of the exit status."""
 
 OVERVIEW = f"""Adversarially robust spiking neural networks.
 
@@ -36,7 +36,7 @@ Exit status:
 
 
 def command(args: Sequence[str]) -> None:
-    """Find the command that the words name, and do it."""
+    """Run the command that the words name."""
     machine.plain()
     if not args or args[0] in (*HELP, "help"):
         return overview(OVERVIEW)
@@ -59,10 +59,10 @@ def _terminate(*_: object) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Entry point.
+    """Run a command line.
 
     Returns:
-        One of `EXITS`.
+        The exit status, one of `EXITS`.
     """
     before = signal.signal(signal.SIGTERM, _terminate)
     spelled_out()
@@ -71,7 +71,7 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
         flush()
-    if machine.together():  # the other processes are gone or will be: nothing can be said goodbye to
+    if machine.together():  # other processes may have ended: do not wait for them at exit
         os._exit(status)
     return status
 
@@ -79,7 +79,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _main(args: Sequence[str]) -> int:
     try:
         command(args)
-    except SystemExit as stop:  # help was given
+    except SystemExit as stop:  # after help
         return int(stop.code or 0)
     except KeyboardInterrupt as stop:
         complain(f"stopped; {CONTINUES}")
@@ -93,14 +93,14 @@ def _main(args: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             complain(f"error: a name is too long for this file system ({one_line(error)}): choose a shorter one")
             return 2
-        if isinstance(error, BrokenPipeError) and {*HELP} & {*args}:  # tyro prints help, and nobody reads it
+        if isinstance(error, BrokenPipeError) and {*HELP} & {*args}:  # tyro prints help to a closed pipe
             unheard(sys.stdout)
             return 0
         if {"-v", "--verbose"} & {*args}:
             tell(traceback.format_exc(), sys.stderr)
         what = one_line(f"{type(error).__name__}: {error}")
         if isinstance(error, RuntimeError) and machine.together():
-            complain(f"error: another process ended or is out of reach ({what}); {CONTINUES}")
+            complain(f"error: another process ended or is unreachable ({what}); {CONTINUES}")
             return 1
         complain(f"internal error: {what}; --verbose shows where")
         return 1

@@ -1,4 +1,4 @@
-"""The commands that look and tell: list, info."""
+"""``list`` and ``info``."""
 
 import json
 from dataclasses import asdict
@@ -12,14 +12,14 @@ from robustsnn.recipes.recipe import label
 
 
 def show(chosen: List, terminal: Terminal) -> None:
-    """``list KIND``."""
+    """Run ``list KIND``."""
     entries = find("kind", KINDS, chosen.kind)()
     lines = [f"{entry.written}  # {entry.about}" if entry.about else entry.written for entry in entries.values()]
     terminal.answer({name: asdict(entry) for name, entry in entries.items()}, lambda: terminal.say("\n".join(lines)))
 
 
 def info(chosen: Info | Header, terminal: Terminal) -> None:
-    """``info FILE``, or ``info RECIPE``: what ``run`` would do, without doing it."""
+    """Run ``info``: show the content of a checkpoint, or what ``run`` would do with a recipe."""
     if isinstance(chosen, Header):
         return _checkpoint(chosen.given, terminal)
     lines = plan(chosen.recipe, label(chosen.given, chosen.recipe))

@@ -1,4 +1,4 @@
-"""What the command line, and only it, sets up of the machine before it works."""
+"""Process-wide settings that only the command line makes: memory, caches, determinism, logging."""
 
 import logging
 import os
@@ -7,15 +7,37 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
+KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
+"""Parameters of glibc's ``mallopt``: no separately mapped blocks, no trimming, growth by 64 MiB, one heap."""
+
+
+def keep_memory() -> bool:
+    """Make glibc keep freed memory instead of returning it to the system.
+
+    Activations are large: by default, each one is mapped again, and its page faults cost as much time as a neuron does
+    (docs/performance.md). In exchange, the process holds its peak memory until it ends.
+
+    Returns:
+        Whether the C library supports these settings.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False  # another C library
+    return all(mallopt(parameter, value) for parameter, value in KEEP.items())
+
 
 def plain() -> None:
-    """No colours, and no escape codes at all, where ``NO_COLOR`` asks for it (https://no-color.org)."""
+    """Disable colours and all escape codes if ``NO_COLOR`` is set (https://no-color.org)."""
     if os.environ.get("NO_COLOR"):
-        os.environ["TERM"] = "dumb"  # of two libraries that print, one knows only this
+        os.environ["TERM"] = "dumb"  # one of the printing libraries supports only this
 
 
 def deterministic() -> None:
-    """Let torch use no algorithm whose bits differ from one time to the next."""
+    """Make torch use only deterministic algorithms."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -24,30 +46,30 @@ def deterministic() -> None:
 
 
 def together() -> bool:
-    """Whether this is one of several processes that are connected."""
+    """Return whether this process is one of several connected ones."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.distributed.is_initialized())
 
 
 def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
-    """Keep compiled neurons in the user's cache, so that a machine compiles them once, unless told where to.
+    """Keep compiled neurons in the user's cache, unless ``TORCHINDUCTOR_CACHE_DIR`` is set, so they are compiled only once.
 
     Arguments:
-        say: told where the first thing is compiled that this machine keeps.
+        say: receives a message when this machine compiles for the first time.
     """
     from robustsnn.files import usable_cache
 
     told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
-    if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # what torch sets when imported
+    if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # torch's default
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(usable_cache() / "machine-code")
     if Path(told).exists():
         return
-    line = f"Neurons are compiled once per machine and kind, which takes seconds each, and kept in {told}"
+    line = f"Compiling neurons, once per machine and kind, a few seconds each; cached in {told}"
     listen("robustsnn.compute.machine_code", _Once(lambda: say(line))).setLevel(logging.INFO)
 
 
 def listen(name: str, handler: logging.Handler) -> logging.Logger:
-    """Give a logger a handler, in place of one of its kind that is from a command given before in this process."""
+    """Add a handler to a logger, replacing one of the same type from an earlier command in this process."""
     logger = logging.getLogger(name)
     for earlier in [each for each in logger.handlers if type(each) is type(handler)]:
         logger.removeHandler(earlier)
@@ -56,13 +78,13 @@ def listen(name: str, handler: logging.Handler) -> logging.Logger:
 
 
 def import_from_here() -> None:
-    """Let modules that lie in the folder where the command is given be found."""
+    """Allow imports from the current folder."""
     if "" not in sys.path:
         sys.path.append("")
 
 
 class _Once(logging.Handler):
-    """Tells of the first message only."""
+    """Handles only the first message."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         super().__init__()
@@ -74,7 +96,7 @@ class _Once(logging.Handler):
 
 
 def status(what: str, file: str = "/proc/self/status") -> float:
-    """Bytes that the system tells under a name; NaN where it does not tell."""
+    """Return an entry of a Linux status file in bytes; NaN if there is none."""
     try:
         lines = Path(file).read_text().splitlines()
     except OSError:

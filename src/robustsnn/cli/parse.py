@@ -1,4 +1,4 @@
-"""Words of a command line into values: read by tyro, complained about in one line."""
+"""Parsing of flags into values with tyro, with errors in one line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,12 +19,12 @@ from robustsnn.settings import kind
 
 Parsed = TypeVar("Parsed")
 READ = ConstructorRegistry()
-"""How tyro reads words, where that is not its own way."""
+"""Custom parsing rules for tyro."""
 
 
 @READ.primitive_rule
 def _number(known: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
-    """A number may be written as a fraction."""
+    """Accept numbers written as fractions."""
     if known.type is not float:
         return None
     return PrimitiveConstructorSpec(
@@ -37,12 +37,12 @@ def _number(known: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
 
 
 class _Refused(Exception):
-    """What tyro finds wrong with the words, instead of the page that it would print."""
+    """Carries a parse error of tyro, instead of the page that it would print."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag: the type of its value with what tyro is told of it, its default, what it means, and other spellings."""
+    """A flag: the type of its value, its marks for tyro, its default, its help text, and its aliases."""
 
     hint: Any
     marks: tuple[Any, ...]
@@ -52,12 +52,12 @@ class Flag:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that may follow it, where these are few."""
+        """The allowed values, if the type lists them."""
         return tuple(_words(self.hint))
 
 
 def flags(value: Any, prefix: str = "") -> dict[str, Flag]:
-    """The flags that `parse` reads with a value as default, by name; a switch is there once, without its opposite."""
+    """Return the flags that `parse` accepts for a default value, by name; switches without their ``--no-`` form."""
     found: dict[str, Flag] = {}
     known = type(value).model_fields if isinstance(value, BaseModel) else {field.name: field for field in fields(value)}
     for name, hint in get_type_hints(type(value), include_extras=True).items():
@@ -77,11 +77,11 @@ def flags(value: Any, prefix: str = "") -> dict[str, Flag]:
 
 
 HOW: dict[str, Any] = {"config": (tyro.conf.AvoidSubcommands,), "registry": READ}
-"""How tyro reads words, and how it shows the words that there are."""
+"""Options for all calls of tyro."""
 
 
 def _words(hint: Any) -> Iterator[str]:
-    """The words of a literal type, alone or in a union."""
+    """Yield the values of a literal type, alone or in a union."""
     for part in get_args(hint):
         if get_origin(hint) is Literal:
             yield str(part)
@@ -90,16 +90,16 @@ def _words(hint: Any) -> Iterator[str]:
 
 
 def parse(default: Parsed, args: Sequence[str], program: str, recipe: Recipe | None = None, section: str = "") -> Parsed:
-    """Flags into a value.
+    """Parse flags into a value.
 
     Arguments:
-        default: the value where no flag is given.
-        args: the words behind the command; program: what help calls it.
-        recipe: whose keys they are, if any, with ``section`` (``"evaluation."``) before each.
+        default: the value without flags.
+        args: the words after the command; program: its name in help and errors.
+        recipe: the recipe whose keys are flags, if any; ``section`` (``"evaluation."``) is their common prefix.
 
     Raises:
-        ValueError: a wrong flag or value, in one line.
-        SystemExit: help was asked for and given.
+        ValueError: a flag or value is wrong.
+        SystemExit: help was shown.
     """
     known = flags(default)
     args = switched(known, args)
@@ -110,7 +110,7 @@ def parse(default: Parsed, args: Sequence[str], program: str, recipe: Recipe | N
         line = explain(refused) if isinstance(refused, ValidationError) else _line(refused.args[0], known)
         if recipe is not None and not (line.startswith("unknown flag") and not section and "." not in line.partition(":")[0]):
             _check_values(recipe, known, args, section)
-        raise ValueError(f"{line}; '{program} --help' shows what there is") from None
+        raise ValueError(f"{line}; see '{program} --help'") from None
     return found
 
 
@@ -123,18 +123,18 @@ def _line(event: ParseErrorEvent, known: Mapping[str, Flag]) -> str:
         case UnrecognizedArgs():
             wrong = next((word for word in event.tokens if word.startswith("-")), event.tokens[0])
             alike = [flag for flag in known if ("." in flag) == ("." in wrong)]
-            return f"unknown flag {wrong}: {nearest(wrong, alike)}" if wrong[0] == "-" else f"one word too many: {wrong!r}"
+            return f"unknown flag {wrong}: {nearest(wrong, alike)}" if wrong[0] == "-" else f"unexpected argument {wrong!r}"
         case InvalidChoice():
             return f"{event.argument.display_name()} {event.value}: write one of {', '.join(event.choices)}"
         case BadValue():
             return f"{event.argument.display_name()} needs a value"
         case InstantiationFailure():
             return f"{event.argument.display_name()}: {event.message}" if event.argument else str(event.message)
-    return "the words cannot be read"
+    return "the arguments cannot be parsed"
 
 
 def switched(known: Mapping[str, Flag], args: Sequence[str]) -> list[str]:
-    """The words with ``--switch true`` as ``--switch``, ``--switch false`` as ``--no-switch``, and ``--key=value`` as two."""
+    """Rewrite ``--switch true`` as ``--switch``, ``--switch false`` as ``--no-switch``, and ``--key=value`` as two words."""
     found = list[str]()
     for arg in (part for word in args for part in (word.split("=", 1) if word.startswith("--") else (word,))):
         flag = found[-1].replace("_", "-") if found else ""
@@ -147,7 +147,7 @@ def switched(known: Mapping[str, Flag], args: Sequence[str]) -> list[str]:
 
 
 def few(default: Any, first: Sequence[str], words: str) -> Any:
-    """A value whose flags are those of ``default`` that people use first, for help alone."""
+    """Return a value that has only the flags ``first`` of ``default``, for short help."""
     chosen = []
     for name, flag in ((name, flags(default)[name]) for name in first):
         told = tyro.conf.arg(name=name.strip("-"), help=flag.help, aliases=flag.aliases or None)
@@ -159,8 +159,8 @@ def few(default: Any, first: Sequence[str], words: str) -> Any:
 
 
 def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
-    """The default of the evaluation's flags: another protocol, named without attacks, runs all of its own; another threat,
-    named without radii, has its usual one."""
+    """Return the defaults of the evaluation's flags: a protocol given without attacks runs all of its ensembles, and a threat
+    given without radii uses its default radius."""
     named = dict[str, str]()
     for flag, following in pairwise([*args, ""]):
         if flag.startswith("--"):
@@ -169,16 +169,16 @@ def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
     if "protocol" in named and "attacks" not in named:
         evaluation = evaluation.model_copy(update={"attacks": ()})
     if "threat" in named and "eps" not in named:
-        with suppress(ValueError):  # of an unknown one, which is complained about when its flag is read
+        with suppress(ValueError):  # an unknown threat is reported when its flag is parsed
             evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
     return evaluation
 
 
 def _check_values(recipe: Recipe, known: Mapping[str, Flag], args: Sequence[str], section: str) -> None:
-    """Put the flags into the recipe's table as they stand: its own check names a wrong key or value better than tyro does.
+    """Validate the flags as a recipe's table, whose errors are clearer than tyro's.
 
     Raises:
-        ValueError: a wrong key or value.
+        ValueError: a key or value is wrong.
     """
     changed = recipe.model_dump(mode="json")
     keys = {f"--{name}" for name in _dotted(changed[section.rstrip(".")] if section else changed)}
@@ -186,7 +186,7 @@ def _check_values(recipe: Recipe, known: Mapping[str, Flag], args: Sequence[str]
     for i, arg in enumerate(args):
         flag = arg.replace("_", "-")
         if not arg.startswith("--") or (flag not in keys and {flag, flag.replace("no-", "", 1)} & known.keys()):
-            continue  # of the command, not of the recipe
+            continue  # a flag of the command, not of the recipe
         *path, last = f"{section}{arg.removeprefix('--')}".replace("-", "_").split(".")
         place = changed
         for part in path:

@@ -1,4 +1,4 @@
-"""What a person at the command line sees: lines, a bar with the time left, tables. Or a program: one JSON document."""
+"""Output of the command line: lines, tables and a progress bar, or one JSON document."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ if TYPE_CHECKING:
     import robustsnn.reporting
 
 EVERY = 30.0
-"""Seconds of silence after which a line says how far things are, where no bar is drawn."""
+"""Seconds between progress lines if no bar is shown."""
 
 
 class Ended(Exception):
-    """A command is done, and its exit status tells something that was found; see `EXITS`."""
+    """Ends a command with an exit status other than 0, see `EXITS`."""
 
     def __init__(self, status: int) -> None:
         self.status = status
 
 
 def document(value: object) -> bytes:
-    """JSON of models, frozen values, mappings, lists, paths, numbers and texts; NaN becomes null."""
+    """Return the JSON of models, dataclasses, mappings, lists, paths, numbers and strings; NaN becomes null."""
     return to_json(value, indent=1, inf_nan_mode="null")
 
 
 def tell(line: str, stream: TextIO | None) -> None:
-    """A line on a stream, unless that is closed or nobody reads it any more, as behind ``| head``: the work is more than
-    what is said of it."""
+    """Print a line to a stream. A closed stream or broken pipe, as with ``| head``, must not stop the work."""
     if stream is None:
         return
     try:
@@ -49,16 +48,16 @@ def tell(line: str, stream: TextIO | None) -> None:
 
 
 def complain(line: str) -> None:
-    """A line on stderr, as everything that went wrong is said."""
+    """Print an error line to stderr."""
     tell(f"robustsnn: {line}", sys.stderr)
 
 
 SIGNS = {"ε": "eps", "“": '"', "”": '"', "\N{EN DASH}": "-", "…": "...", "±": "+-"}
-"""What is written instead of a sign that the stream cannot encode. Any other sign becomes a question mark."""
+"""Replacements for characters that a stream cannot encode; others become question marks."""
 
 
 def spelled_out() -> None:
-    """From now on, what stdout and stderr cannot write is written in `SIGNS`."""
+    """Make stdout and stderr replace characters that they cannot encode, as in `SIGNS`."""
 
     def signs(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeEncodeError)
@@ -71,13 +70,13 @@ def spelled_out() -> None:
 
 
 def unheard(stream: IO[str]) -> None:
-    """Give what is still written to a stream to nobody."""
+    """Discard everything that is still written to a stream."""
     with open(os.devnull, "wb") as nobody:
         os.dup2(nobody.fileno(), stream.fileno())
 
 
 def flush() -> None:
-    """Write out what the streams hold back, which a reader who has gone would make an error at exit."""
+    """Flush stdout and stderr, ignoring broken pipes, which would be an error at exit."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -87,18 +86,18 @@ def flush() -> None:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Go on unheard, on this stream alone."""
+        """Continue, and discard this stream's output."""
         unheard(self.file)
 
 
 class Terminal:
-    """Prints lines and tables, and on a terminal a progress bar with the time left.
+    """Prints lines and tables, and on a terminal a progress bar with the remaining time.
 
     Arguments:
-        json: what a command finds is printed as one JSON document, and whatever else is said goes to stderr.
-        quiet: nothing is said of how things go.
-        verbose: all tables of a report are shown.
-        words: what stood behind the command, for a report to repeat.
+        json: print the result as one JSON document on stdout, everything else on stderr.
+        quiet: print no progress.
+        verbose: print all tables of a report.
+        words: the words after the command, for the report's command line.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False, words: Sequence[str] = ()) -> None:
@@ -108,7 +107,7 @@ class Terminal:
         self.words = words
         self.console = _Console(stderr=json, soft_wrap=True, highlight=False, emoji=False)
         if not self.console.is_terminal:
-            self.console.width = 1000  # a file has room for whole tables
+            self.console.width = 1000  # do not wrap tables in files
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -123,7 +122,7 @@ class Terminal:
         self.said = time.monotonic()
 
     def mute(self) -> None:
-        """Say nothing: another process does."""
+        """Print nothing, because another process does."""
         self.console.quiet = self.bar.disable = True
 
     def progress(self, what: str, share: float) -> None:
@@ -137,12 +136,12 @@ class Terminal:
         self.bar.update(self.task, completed=share)
 
     def say(self, line: str) -> None:
-        """A line of what is found."""
+        """Print a line of the result."""
         self.said = time.monotonic()
         self.console.print(escape(line))
 
     def note(self, line: str) -> None:
-        """A line of how things go."""
+        """Print a line of progress."""
         if not self.quiet:
             self.say(line)
 
@@ -150,15 +149,11 @@ class Terminal:
         return Listener(self.note, self.progress)
 
     def raw(self, text: str) -> None:
-        """Text on stdout, as it is."""
+        """Print text to stdout unchanged."""
         tell(text, sys.stdout)
 
     def answer(self, value: object, show: Callable[[], None]) -> None:
-        """Give what a command has found, once: as one JSON document on stdout if that was asked for, else as ``show`` does.
-
-        Arguments:
-            value: see `document`.
-        """
+        """Print a command's result: ``value`` as one JSON document (see `document`) under ``--json``, else with ``show``."""
         if self.console.quiet:
             return
         if self.json:
@@ -175,7 +170,7 @@ class Terminal:
         self.console.print(drawn)
 
     def comparison(self, runs: Mapping[str, robustsnn.reporting.RunReport]) -> None:
-        """Show the networks of several runs, ranked, and in what the runs differ."""
+        """Print the ranked networks of several runs, and their recipe differences."""
         from robustsnn.reporting.comparison import APART, DIFFER, contrast, groups, ranks, winner
 
         measured = groups(runs)
@@ -189,7 +184,7 @@ class Terminal:
         self.say(f"\n{APART}" if len(measured) > 1 else "")
 
     def report(self, value: robustsnn.reporting.RunReport) -> None:
-        """Show a report."""
+        """Print a report."""
         from robustsnn.evaluation.measures.audit import audited
         from robustsnn.reporting import failures, sections, summary, table, verdict, warned
 
@@ -201,6 +196,6 @@ class Terminal:
             self.table(*section.table)
         self.say("\n" + summary(value, bounds=False))
         if told and not self.verbose:
-            self.note(f"More, by --verbose and in the report: {', '.join(section.title for section in told)}.")
+            self.note(f"Further tables, with --verbose and in the report: {', '.join(section.title for section in told)}.")
         for line in filter(None, (audited(value.rows), *failures(value), *warned(value))):
             self.say(f"audit: {line}")
