@@ -64,21 +64,21 @@ class Audit:
             raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
 
     def under(self, asked: Settings) -> Audit:
-        """This audit, but for what the settings say otherwise."""
+        """Return this audit with the settings' values instead of its own, where they are given."""
         said = {name: getattr(asked, f"audit_{name}") for name in ("images", "steps", "queries")}
         return replace(self, **{name: number for name, number in said.items() if number is not None})
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Ensembles by name, and the rule of success.
+    """Ensembles by name, and the rule that says which iterates are judged.
 
     Arguments:
-        ensembles: an image is robust under one of them if it survives all its members.
-        rule: which iterates are judged.
-        ranked: a pilot batch finds the strongest paths; they go first.
-        edition: which protocol of its name it is; results of different editions are not compared.
-        audit: how thoroughly its results are checked, unless the caller says otherwise.
+        ensembles: an image is robust under an ensemble if it survives all of its members.
+        rule: ``"any"`` judges every iterate, ``"last"`` only the last one.
+        ranked: a pilot ranks the gradient paths; the strongest run first.
+        edition: version of the protocol; results of different editions are not comparable.
+        audit: default extent of the audit.
     """
 
     ensembles: dict[str, tuple[Group, ...]]

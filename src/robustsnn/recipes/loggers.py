@@ -1,4 +1,4 @@
-"""Where the figures of every epoch go besides ``metrics.jsonl``: experiment trackers, by name."""
+"""Experiment trackers, by name, which receive every epoch's metrics in addition to ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Wandb:
         self.run: Any = import_module("wandb").init(name=f"{folder.parent.name} {stage}", dir=str(folder), reinit=True)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Send the figures of one epoch."""
+        """Send the metrics of one epoch."""
         self.run.log(metrics, step=step)
 
 
@@ -41,7 +41,7 @@ def logger(name: str, folder: Path, stage: str) -> Logger | None:
     """Open the tracker of a stage; its files go into ``folder``.
 
     Raises:
-        ValueError: an unknown name, or a package that is not installed.
+        ValueError: the name is unknown, or the tracker's package is not installed.
     """
     if name == NONE:
         return None

@@ -52,7 +52,7 @@ class Recipe(Section):
     baselines: Annotated[dict[str, dict[str, Any]], tyro.conf.Suppress] = Field(
         {}, description="runs to compare with: their changed keys, by name"
     )
-    compare: tuple[str, ...] | None = Field(None, description="baselines to run as well; default: all")
+    compare: tuple[str, ...] | None = Field(None, description="baselines to run as well; if not given, all of them")
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

@@ -84,7 +84,9 @@ class Model(Section):
 class Neurons(Section):
     """Dynamics of the neurons; the number of time steps is the recipe's key 'timesteps'."""
 
-    kind: str | None = Field(None, description="other neurons, such as MultiSpike(levels=4); default: LIF with these keys")
+    kind: str | None = Field(
+        None, description="other neurons, such as MultiSpike(levels=4); if not given, LIF with these keys"
+    )
     leak: Number = Field(1.0, gt=0, le=1, description="fraction of the potential kept per time step; 1: integrate-and-fire")
     reset: Literal["zero", "subtract"] = Field("zero", description="reset after a spike: to zero, or by subtraction")
     detach_reset: bool = Field(False, description="no gradient through the reset")
@@ -109,10 +111,10 @@ class Training(Section):
     precision: Precision = Field("float32", description="precision of weight layers; validation uses float32")
     cutout: int = Field(0, ge=0, description="side of one square per image that is filled with the data's mean")
     probe: SpelledProbe | None = Field(
-        None, description="attack that chooses the epoch; empty: clean accuracy; default: PGD-10 if the objective is robust"
+        None, description="attack that chooses the epoch; empty: clean accuracy; if not given, PGD-10 for robust objectives"
     )
     probe_threat: SpelledThreat | None = Field(
-        None, description="threat of the probe, such as Linf(8/255); default: the objective's"
+        None, description="threat of the probe, such as Linf(8/255); if not given, the objective's"
     )
     after_step: SpelledActs = Field((), description="parameter updates after every step, such as Retraction(beta=2e-3)")
     stop: SpelledStop = Field("", description="early stopping, such as CatastrophicOverfitting(drop=0.2)")
@@ -163,7 +165,7 @@ class Staircase(Training):
 
     epochs: int = Field(0, ge=0, description="passes over the training images; 0: no staircase stage")
     lr: Number = Field(0.01, gt=0, description="initial learning rate, with cosine decay to 0")
-    levels: int | None = Field(None, ge=1, description="steps of every staircase; default: timesteps")
+    levels: int | None = Field(None, ge=1, description="steps of every staircase; if not given, timesteps")
     percentile: Number = Field(99.7, gt=0, le=100, description="percentile of a layer's inputs at which its staircase ends")
 
 
@@ -194,7 +196,7 @@ class Conversion(Section):
     batch_norm: BatchNorm = Field("reestimate", description="running statistics: re-estimate, reset as published, or keep")
     granularity: Granularity = Field("layer", description="one threshold per layer or per channel")
     threshold: Number | None = Field(
-        None, gt=0, description="the same threshold for all layers, without scale; default: calibrated thresholds"
+        None, gt=0, description="the same threshold for all layers, without scale; if not given, calibrated"
     )
     max_pool: bool = Field(False, description="allow max-pooling")
 
