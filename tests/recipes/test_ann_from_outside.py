@@ -196,7 +196,7 @@ def test_wrong_weights_are_one_line_and_nothing_is_begun(name, state, said, refu
         ("mynet:make", "No module named 'mynet'"),
         ("mynets:maek", "did you mean 'make'"),
         ("mynets:F", "no factory 'F'"),
-        ("os:getcwd", "makes a str"),
+        ("os:getcwd", "returns a str"),
         ("mynets:two_outputs", r"mynets:two_outputs.*returns (a )?tuple"),
         ("mynets:few_classes", r"mynets:few_classes.*labels go up to 7, but Sequential has logits for 0 \.\. 2 only"),
         ("mynets:colour", r"mynets:colour' on images \[2, 1, 8, 8\]"),

@@ -7,28 +7,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
-KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
-"""Parameters of glibc's ``mallopt``: no separately mapped blocks, no trimming, growth by 64 MiB, one heap."""
-
-
-def keep_memory() -> bool:
-    """Make glibc keep freed memory instead of returning it to the system.
-
-    Activations are large: by default, each one is mapped again, and its page faults cost as much time as a neuron does
-    (docs/performance.md). In exchange, the process holds its peak memory until it ends.
-
-    Returns:
-        Whether the C library supports these settings.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False  # another C library
-    return all(mallopt(parameter, value) for parameter, value in KEEP.items())
-
 
 def plain() -> None:
     """Disable colours and all escape codes if ``NO_COLOR`` is set (https://no-color.org)."""

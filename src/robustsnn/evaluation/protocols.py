@@ -26,23 +26,6 @@ from robustsnn.types import Attack
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """Ensembles by name, and the rule that says which iterates are judged.
-
-    Arguments:
-        ensembles: an image is robust under an ensemble if it survives all of its members.
-        rule: ``"any"`` judges every iterate, ``"last"`` only the last one.
-        ranked: a pilot ranks the gradient paths; the strongest run first.
-        edition: version of the protocol; results of different editions are not comparable.
-    """
-
-    ensembles: dict[str, tuple[Group, ...]]
-    rule: Rule
-    ranked: bool = False
-    edition: int = 1
-
-
-@dataclass(frozen=True)
 class Audit:
     """The extent of an audit, which checks for signs of gradient masking.
 

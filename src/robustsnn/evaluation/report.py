@@ -89,9 +89,8 @@ class Report(BaseModel, frozen=True):
     @property
     def audited(self) -> Audit | None:
         """The extent of the audit; None without an audit."""
-        asked = self.settings
-        how = Audit(min(asked.audit_images, self.images), asked.audit_steps, asked.audit_queries)
-        return how if self.audit else None
+        how = Audit().under(self.settings)
+        return replace(how, images=min(how.images, self.images)) if self.audit else None
 
     @property
     def clean(self) -> Interval:

@@ -78,7 +78,7 @@ def evaluate(run: Run) -> RunReport:
 
 def made_with(run: Run) -> dict[str, str]:
     """Return what results depend on: versions, device, processes, and digests of recipe, data and source code."""
-    device, train, test = run.team.fabric.device, run.data.train, run.data.test
+    device, train, test = run.team.device, run.data.train, run.data.test
     pixels = {"train": train.values, "train.labels": train.labels, "test": test.values, "test.labels": test.labels}
     return {
         **versions(),
