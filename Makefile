@@ -8,7 +8,7 @@ ALONE := torchattacks spikingjelly norse sinabs nirtorch pbr
 # Waiting threads sleep instead of spinning: on a machine that does other work too, training is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench clean
+.PHONY: demo test lint check bench clean
 
 demo: $(READY)
 	$(BIN)/robustsnn run digits --out runs/digits
@@ -16,9 +16,11 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(COVERAGE)
 
-check: $(READY)
+lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
+
+check: lint
 	$(MAKE) test COVERAGE="--cov --cov-report=term --cov-fail-under=90"
 
 bench: $(READY)
