@@ -77,7 +77,7 @@ class NeuronLayer(nn.Module):
         current = self.spent(x.to(self.threshold.dtype)).unflatten(0, (steps // self.repeats, -1))
         current = current.expand(steps, *current.shape[1:])
         spikes = self.fire(current, dynamics=self.dynamics, **self.tensors).flatten(0, 1)
-        if self.fire != fused or not spikes.requires_grad:
+        if not spikes.requires_grad or self.fire is not fused:
             return spikes
         given, dynamics = again(current) or current.detach, self.dynamics
         tensors = {name: value.detach() for name, value in self.tensors.items()}
