@@ -63,8 +63,18 @@ SPELLINGS = {
 }
 
 
+def follows_lists() -> bool:
+    """Whether torch.fx follows a list of tensors of unknown length; that of torch 2.6 does not."""
+    try:
+        return bool(torch.fx.symbolic_trace(lambda x: torch.stack(x.unbind(1))))
+    except TypeError:
+        return False
+
+
 @pytest.mark.parametrize("operation", SPELLINGS)
 def test_a_linear_operation_is_taken_in_every_spelling(operation):
+    if operation in ("tensor_split", "unbind") and not follows_lists():
+        pytest.skip(f"torch.fx of torch {torch.__version__} cannot follow it")
     net = Vector(SPELLINGS[operation]).eval()
     torch.testing.assert_close(trace(net)[0](X), net(X))
     snn = spiking(net, X, Dynamics(3), threshold=0.1)
