@@ -8,9 +8,11 @@ from typing import Any
 
 from robustsnn.names import find, one_line
 
-PREFIX = "zoo:"
+PREFIX, HUB = "zoo:", "hf://"
 WHEEL_ONLY = ("cifar10-robust",)
-"""Networks of several megabytes, which a source distribution leaves out; wheels and clones hold them."""
+"""Networks of several megabytes: wheels and clones contain them, source distributions do not."""
+FILE = "model.safetensors"
+"""The checkpoint in a repository of the hub."""
 
 
 def zoo() -> dict[str, Path]:
@@ -27,14 +29,34 @@ def located(path: Path | str) -> Path:
     """Return the file for ``zoo:NAME`` or ``hf://USER/NAME``, which is downloaded, else the path itself.
 
     Raises:
-        ValueError: no such network, or one that this installation does not hold.
+        ValueError: no such network, one that this installation does not contain, or the hub cannot be reached.
     """
-    if not str(path).startswith(PREFIX):
+    name = str(path)
+    if name.startswith(HUB):
+        return _downloaded(name)
+    if not name.startswith(PREFIX):
         return Path(path)
-    name, found = str(path).removeprefix(PREFIX), zoo()
-    if name in WHEEL_ONLY and name not in found:
+    wanted, packaged = name.removeprefix(PREFIX), zoo()
+    if wanted in WHEEL_ONLY and wanted not in packaged:
         raise ValueError(
-            f"{path} is not in this installation: source distributions leave it out to stay small. "
-            "Install robustsnn from a wheel, or run 'pip install .' in a clone of the repository"
+            f"{name} is not in this installation: it was installed from a source distribution. "
+            "Install a wheel, or run 'pip install .' in a clone of the repository"
         )
-    return find("network of the zoo", found, name)
+    return find("network of the zoo", packaged, wanted)
+
+
+def _downloaded(name: str) -> Path:
+    """Return the file of ``hf://USER/NAME`` or ``hf://USER/NAME@REVISION``, from the hub's cache if it is there.
+
+    Raises:
+        ValueError: huggingface_hub is not installed, or the hub has no such file.
+    """
+    try:
+        hub: Any = import_module("huggingface_hub")
+    except ModuleNotFoundError:
+        raise ValueError(f"{name} needs the package huggingface_hub: pip install 'robustsnn[hub]'") from None
+    repo, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        return Path(hub.hf_hub_download(repo, FILE, revision=revision or None))
+    except (OSError, ValueError) as error:  # all errors of the library are one of the two
+        raise ValueError(f"cannot get {FILE} of {name}: {one_line(error)}. Check the name, and the connection") from None
