@@ -99,12 +99,13 @@ def operations(net: nn.Module, data: Any, batch: int = 250) -> dict[str, Operati
     fresh, data = view(net).eval(), as_samples(data)
     device = next(net.parameters(), data.labels).device
     image = data.first(1).to(device).batch(torch.arange(1))[0]
-    if repeats(fresh, image) or _multiplies_elsewhere(fresh, image):
-        return {}
-    fed: Mapping[str, float] | None = {}
+    traced: tuple[Mapping[str, float], bool] | None = ({}, False)
     if isinstance(fresh, SpikingNetwork):
-        fed = fed_by_spikes(fresh, image)
-    if fed is None:
+        traced = fed_by_spikes(fresh, image)
+    if traced is None or repeats(fresh, image):
+        return {}
+    fed, all_in_layers = traced
+    if not all_in_layers and _multiplies_elsewhere(fresh, image):
         return {}
     layers = weight_layers(fresh.body if isinstance(fresh, SpikingNetwork) else fresh)
     counters = {name: _Counter(layer, fed.get(name, 0.0)) for name, layer in layers.items()}
