@@ -80,13 +80,13 @@ def test_a_threat_may_be_given_with_its_radius(net):
     by_value = rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY)
     by_name = rs.evaluate(net, LOADER, "quick", eps=0.5, threat="L2", **QUICKLY)
     assert [result.broken_by for result in by_value.results] == [result.broken_by for result in by_name.results]
-    with pytest.raises(ValueError, match=r"L2\(eps=0.5\) has its radius, and eps=0.1 gives another: leave eps out"):
+    with pytest.raises(ValueError, match=r"L2\(eps=0.5\) already has a radius: leave out eps=0.1"):
         rs.evaluate(net, LOADER, "quick", 0.1, threat=rs.L2(0.5))
 
     class Own(rs.Linf):
         pass
 
-    with pytest.raises(ValueError, match=r"of no known kind: put its class into robustsnn\.threats\.THREATS"):
+    with pytest.raises(ValueError, match=r"of an unknown kind: add its class to robustsnn\.threats\.THREATS"):
         rs.evaluate(net, LOADER, "quick", threat=Own(0.1))
 
 

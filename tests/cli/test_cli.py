@@ -149,7 +149,7 @@ def test_another_protocol_runs_its_own_attacks_however_it_is_written(said, ran):
 @pytest.mark.parametrize("command", ["list recipes", "run small.toml --until convert", "report FOLDER"])
 def test_what_measures_no_single_run_is_not_asked_for_its_audit(command, refused, small, ran):
     words = [str(ran / "runs/small") if word == "FOLDER" else word for word in command.split()]
-    assert re.search("unknown flag --strict|--strict tells of the audit, which --until convert", refused(*words, "--strict"))
+    assert re.search("unknown flag --strict|--strict needs an audit, but --until convert", refused(*words, "--strict"))
 
 
 def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
@@ -160,7 +160,7 @@ def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     code, _, error = said("evaluate", "own.safetensors", *flags)
     assert (code, error) == (
         2,
-        "robustsnn: error: own.safetensors does not name the images that it is for: name a data set, as in --data digits\n",
+        "robustsnn: error: own.safetensors does not name its data set: add one, such as --data digits\n",
     )
     code, out, error = said("evaluate", "own.safetensors", *flags, "--data", "digits", "--json")
     assert (code, json.loads(out)["recipe"]["data"]["name"]) == (0, "digits")
@@ -287,7 +287,7 @@ def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
 
 def test_a_folder_is_no_checkpoint_but_may_hold_one(refused, here):
     (here / "mine").mkdir()
-    assert re.search(r"mine is a folder: give a checkpoint in it, such as mine/snn\.safetensors", refused("evaluate", "mine"))
+    assert re.search(r"mine is a folder: use a checkpoint in it, such as mine/snn\.safetensors", refused("evaluate", "mine"))
 
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
@@ -328,7 +328,7 @@ WRONG_COMMANDS = [
     ("evaluate digits", "'robustsnn run digits --until evaluate'"),
     ("evaluate mine.toml --eps 0.1", r"'robustsnn run mine\.toml --until evaluate'"),
     ("evaluate digits-robust", "such as zoo:digits-robust"),
-    ("evaluate nowhere", "nowhere is no checkpoint: give a .safetensors file, or zoo:NAME"),
+    ("evaluate nowhere", "nowhere is not a checkpoint: use a .safetensors file, or zoo:NAME"),
     ("report digits", "'robustsnn run digits' writes its report"),
     ("report nowhere", r"no nowhere/report\.json: use folders of evaluated runs"),
     ("report", "usage: robustsnn report FOLDER"),

@@ -112,7 +112,7 @@ def test_a_budget_of_memory_makes_the_batch_smaller_and_decides_nothing(net, dat
     four = graph_bytes(guide, x[:4].requires_grad_())
     assert 2 <= fitting(guide, data.first(2), 250, four) <= 4
     assert fitting(guide, data.first(1), 3, 2**40) == 3
-    with pytest.raises(ValueError, match="one image keeps"):
+    with pytest.raises(ValueError, match="one image needs"):
         fitting(guide, data.first(2), 250, 100)
     assert flags(evaluate(net, data, "quick", EPS, memory=four)) == flags(evaluate(net, data, "quick", EPS))
 

@@ -134,7 +134,7 @@ def test_keywords_and_settings_ask_for_the_same(net, data):
     report = evaluate(net, data, asked)
     assert report.settings == asked
     for more in ({"eps": 0.1}, {"threat": "L2"}, {"batch": 3}):
-        with pytest.raises(ValueError, match="settings were given and keywords beside them"):
+        with pytest.raises(ValueError, match="Settings and keywords cannot be combined"):
             evaluate(net, data, asked, **more)
     assert report.images == 5
     other = run(net, data, limit=5)

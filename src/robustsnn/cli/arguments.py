@@ -1,4 +1,4 @@
-"""What every command takes. Tyro makes flags, help and completion of it."""
+"""The arguments of every command, from which tyro makes flags, help and completion."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ else:
 
 SHELLS = ("bash", "zsh", "fish")
 
-Strict = Annotated[bool, FlagCreatePairsOff, arg(help="exit with 3 where a check of the audit fails")]
-Ann = Annotated[str, arg(help="a body from outside, package.module:factory; runs that code")]
+Strict = Annotated[bool, FlagCreatePairsOff, arg(help="exit with status 3 if a check of the audit fails")]
+Ann = Annotated[str, arg(help="your own ANN, package.module:factory; its code is run")]
 Checkpoint = Annotated[str, Positional, arg(metavar="CHECKPOINT")]
 
 
@@ -31,13 +31,13 @@ class Everywhere:
     """Flags of every command."""
 
     json: Annotated[bool, FlagCreatePairsOff] = False
-    """what is found as one JSON document on stdout, all else on stderr"""
+    """print the result as one JSON document on stdout, everything else on stderr"""
     quiet: Annotated[bool, FlagCreatePairsOff, arg(aliases=("-q",))] = False
-    """only what is found, and what went wrong"""
+    """print only results and errors"""
     verbose: Annotated[bool, FlagCreatePairsOff, arg(aliases=("-v",))] = False
-    """all tables of a report, and where an internal error is"""
+    """print all tables of a report, and tracebacks of internal errors"""
     system_allocator: Annotated[bool, FlagCreatePairsOff] = False
-    """leave memory to the C library: less is held, and all is slower"""
+    """use the C library's default memory allocation: uses less memory, but is slower"""
 
 
 Common = Annotated[Everywhere, arg(name="")]
@@ -45,16 +45,14 @@ Common = Annotated[Everywhere, arg(name="")]
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe from stage to stage; continues where it stopped. Every key of a recipe is a flag."""
+    """Run a recipe stage by stage; an interrupted run resumes. Every key of a recipe is a flag."""
 
     given: Annotated[str, Positional, arg(metavar="RECIPE")]
-    """a packaged name, NAME:BASELINE, or a .toml file"""
+    """name of a packaged recipe, NAME:BASELINE, or a .toml file"""
     recipe: Annotated[Recipe, arg(name="")]
-    until: Annotated[Until, arg(help="the stage to end with")] = "report"
-    out: Annotated[Path | None, arg(aliases=("-o",), help="folder of the run, runs/NAME if not given; continued if there")] = (
-        None
-    )
-    logger: Annotated[Tracker, arg(help="where the figures of every epoch go besides metrics.jsonl")] = NONE
+    until: Annotated[Until, arg(help="the last stage to run")] = "report"
+    out: Annotated[Path | None, arg(aliases=("-o",), help="folder of the run; if not given, runs/NAME")] = None
+    logger: Annotated[Tracker, arg(help="experiment tracker for every epoch's metrics, in addition to metrics.jsonl")] = NONE
     strict: Strict = False
     engine: Annotated[Engine, arg(name="")] = Engine()
     common: Common = Everywhere()
@@ -62,12 +60,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a checkpoint, as its own recipe says but for the flags."""
+    """Measure a checkpoint as its own recipe says; flags change single keys."""
 
     given: Checkpoint
     """a .safetensors file, or zoo:NAME"""
     settings: Annotated[Evaluation, arg(name="")] = Evaluation()
-    data: Annotated[str, arg(help="data set to measure on, where that is not the one of the checkpoint's recipe")] = ""
+    data: Annotated[str, arg(help="data set to measure on; if not given, that of the checkpoint's recipe")] = ""
     ann: Ann = ""
     out: Annotated[Path | None, arg(aliases=("-o",), help="folder for the report")] = None
     strict: Strict = False
@@ -77,18 +75,18 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Rank the networks of several runs on one page, and say in what their recipes differ."""
+    """Rank the networks of several runs on one page, and list the differences of their recipes."""
 
     folders: Annotated[tuple[Path, ...], Positional, arg(metavar="FOLDER ...")] = ()
-    """folders of runs, each with its report.json"""
+    """folders of runs, each with a report.json"""
     out: Annotated[Path, arg(aliases=("-o",))] = Path("comparison.html")
-    """the page"""
+    """the HTML file to write"""
     common: Common = Everywhere()
 
 
 @dataclass(frozen=True)
 class List:
-    """What has a name, each with a line that says what it is."""
+    """List everything with a name, such as recipes, models and attacks, with a one-line description."""
 
     kind: Annotated[str, Positional, arg(metavar="KIND", help=", ".join(KINDS))] = ""
     common: Common = Everywhere()
@@ -96,7 +94,7 @@ class List:
 
 @dataclass(frozen=True)
 class Info:
-    """What a checkpoint holds, or what 'run' would do with a recipe and the flags behind it; nothing is done."""
+    """Show the content of a checkpoint, or what 'run' would do with a recipe and its flags, without running it."""
 
     given: Annotated[str, Positional, arg(metavar="CHECKPOINT|RECIPE")]
     """a .safetensors file, zoo:NAME, a recipe's name, or a .toml file"""
@@ -106,7 +104,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint holds."""
+    """Show the content of a checkpoint."""
 
     given: Checkpoint
     """a .safetensors file, or zoo:NAME"""
@@ -124,23 +122,23 @@ class Export:
     to: str = "nir"
     """nir or onnx"""
     target: str = "generic"
-    """the simulator that is to read a NIR file"""
+    """the simulator that will read the NIR file"""
     shape: tuple[int, int, int] | None = None
-    """channels, height and width of an image, where the checkpoint does not say"""
+    """channels, height and width of an image, if the checkpoint does not contain them"""
     ann: Ann = ""
     common: Common = Everywhere()
 
 
 @dataclass(frozen=True)
 class Doctor:
-    """What this machine has and lacks, and whether 'robustsnn run digits' can run."""
+    """Check what this machine provides, and whether 'robustsnn run digits' can run."""
 
     common: Common = Everywhere()
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A script that completes commands, flags and their values."""
+    """Print a shell script that completes commands, flags and their values."""
 
     shell: Annotated[str, Positional, arg(metavar="SHELL", help=", ".join(SHELLS))] = ""
     common: Common = Everywhere()

@@ -1,4 +1,4 @@
-"""Every command: what it takes, what does it, and its help."""
+"""The commands: their arguments, the functions that run them, and their help."""
 
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -27,10 +27,10 @@ class Command:
     """A command.
 
     Arguments:
-        default: what it takes, where no flag is given.
-        do: what does it.
-        needs: what stands behind it, if anything must.
-        first: the flags that help shows; all of them where none is named.
+        default: its arguments without flags.
+        do: runs it.
+        needs: its required argument, as shown in usage; empty if there is none.
+        first: the flags shown by ``--help``; if empty, all of them.
     """
 
     default: Any
@@ -68,20 +68,20 @@ MOVED = {
     **{stage: f"run RECIPE --until {stage}" for stage in ("pretrain", "convert", "finetune")},
     "bench": "python -m benchmarks.bench, in a copy of the project",
 }
-"""Commands of before, and what they are called now."""
+"""Former commands, and their replacements."""
 
 
 def is_checkpoint(given: str) -> bool:
-    """Whether a word stands for a checkpoint, not for a recipe."""
+    """Return whether a word names a checkpoint, not a recipe."""
     return given.endswith(".safetensors") or named(given)
 
 
 def read(name: str, args: Sequence[str]) -> Any:
-    """What a command is to do.
+    """Parse the arguments of a command.
 
     Raises:
-        ValueError: no such command, or a word that is wrong.
-        SystemExit: help was asked for and given.
+        ValueError: the command is unknown, or an argument is wrong.
+        SystemExit: help was shown.
     """
     if name in MOVED:
         raise ValueError(f"'robustsnn {name}' is now '{MOVED[name]}'".replace("'run", "'robustsnn run"))
@@ -95,7 +95,7 @@ def read(name: str, args: Sequence[str]) -> Any:
         default, _, _ = _begin(command, given, args) if given else (command.default, None, "")
         _help(command, default, f"{program} {given or command.needs}".rstrip(), whole="--help-all" in args)
     if command.needs and not given:
-        raise ValueError(f"usage: {program} {command.needs}; '{program} --help' says more")
+        raise ValueError(f"usage: {program} {command.needs}; see '{program} --help'")
     default, recipe, section = _begin(command, given, args)
     chosen = parse(default, args, program, recipe, section)
     # Flags are checked one by one, a recipe as a whole.
@@ -103,7 +103,7 @@ def read(name: str, args: Sequence[str]) -> Any:
 
 
 def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Recipe | None, str]:
-    """What a command takes where no flag is given, the recipe whose keys are its flags, and the section that they are of."""
+    """Return a command's arguments without flags, the recipe whose keys are its flags, and the section of these keys."""
     match command.default:
         case Info() if is_checkpoint(given):
             return Header(given), None, ""
@@ -114,7 +114,7 @@ def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Reci
         case Evaluate():
             if long := next((arg for arg in args if arg.startswith("--evaluation.")), ""):
                 short = long.partition(".")[2].partition("=")[0]
-                raise ValueError(f"{long}: a checkpoint takes the keys of [evaluation] by themselves: write --{short}")
+                raise ValueError(f"{long}: evaluate takes the keys of [evaluation] without the section: write --{short}")
             recipe = later("robustsnn.cli.run", "recipe_of")(_measurable(given))
             settings = for_protocol(recipe.evaluation, args)
             return Evaluate(given, settings), recipe.model_copy(update={"evaluation": settings}), "evaluation."
@@ -124,26 +124,26 @@ def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Reci
 
 
 def _measurable(given: str) -> str:
-    """A checkpoint's name.
+    """Return the name of a checkpoint.
 
     Raises:
-        ValueError: it is something else; the line says what is meant for that.
+        ValueError: it is not a checkpoint; the message names the right command.
     """
     if is_checkpoint(given):
         return given
     if given in packaged() or is_toml(given) or given.partition(":")[0] in packaged():
         raise ValueError(
-            f"{given} is a recipe, and evaluate takes a checkpoint: write 'robustsnn run {given} --until evaluate'"
+            f"{given} is a recipe, but evaluate takes a checkpoint: write 'robustsnn run {given} --until evaluate'"
         )
     if given.endswith((".pth", ".pt")):
         raise ValueError(
-            f"{given} is no checkpoint: give a .safetensors file. Weights of an ANN go to 'robustsnn run --weights'; "
-            "save a network of your own by robustsnn.save(path, net), and give --ann package.module:factory with it"
+            f"{given} is not a checkpoint: use a .safetensors file. For weights of an ANN use 'robustsnn run --weights'; save "
+            "your own network with robustsnn.save(path, net), and add --ann package.module:factory"
         )
     if Path(given).is_dir():
-        raise ValueError(f"{given} is a folder: give a checkpoint in it, such as {Path(given) / 'snn.safetensors'}")
+        raise ValueError(f"{given} is a folder: use a checkpoint in it, such as {Path(given) / 'snn.safetensors'}")
     meant = f", such as {PREFIX}{given}" if given in zoo() else ""
-    raise ValueError(f"{given} is no checkpoint: give a .safetensors file, or zoo:NAME{meant} ('robustsnn list zoo')")
+    raise ValueError(f"{given} is not a checkpoint: use a .safetensors file, or zoo:NAME{meant} ('robustsnn list zoo')")
 
 
 def _help(command: Command, default: Any, program: str, whole: bool) -> None:
@@ -154,16 +154,16 @@ def _help(command: Command, default: Any, program: str, whole: bool) -> None:
 
 
 def overview(words: str) -> None:
-    """Help about all commands.
+    """Show help about all commands.
 
     Raises:
-        SystemExit: it is given.
+        SystemExit: always, after the help.
     """
     tyro.cli(_everything(), args=["--help"], prog="robustsnn", description=words, **HOW)
 
 
 def complete(chosen: Completion, terminal: Terminal) -> None:
-    """``completion SHELL``: tyro's script for it."""
+    """Run ``completion SHELL``: print tyro's script for a shell."""
     find("shell", dict.fromkeys(SHELLS), chosen.shell)
     script = StringIO()
     try:
@@ -174,6 +174,6 @@ def complete(chosen: Completion, terminal: Terminal) -> None:
 
 
 def _everything() -> Any:
-    """All commands as one type."""
+    """Return the union type of all commands."""
     kinds = {name: type(command.default) for name, command in COMMANDS.items()}
     return Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items())]  # noqa: UP007

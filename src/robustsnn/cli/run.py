@@ -24,13 +24,13 @@ from robustsnn.reporting import Row, RunReport, failures, write_report
 from robustsnn.zoo import named
 
 UNSAID = ("--json", "-q", "--quiet", "-v", "--verbose", "--system-allocator")
-"""Words that change nothing of what a report says."""
+"""Flags that do not affect a report and are left out of its command line."""
 
 
 def run(chosen: arguments.Run, terminal: Terminal) -> None:
-    """``run RECIPE``."""
+    """Run ``run RECIPE``."""
     if chosen.strict and STAGES[chosen.until].makes:
-        raise ValueError(f"--strict tells of the audit, which --until {chosen.until} does not come to: leave one of them out")
+        raise ValueError(f"--strict needs an audit, but --until {chosen.until} ends before it: leave one of them out")
     team = start(chosen.engine, terminal)
     recipe, out = chosen.recipe, chosen.out or Path("runs") / chosen.recipe.name
     work = Run(recipe, out, terminal.listener(), label(chosen.given, recipe), chosen.engine, team, chosen.logger)
@@ -50,28 +50,28 @@ def run(chosen: arguments.Run, terminal: Terminal) -> None:
 
 
 def judge(value: RunReport, strict: bool) -> None:
-    """Let the exit status tell of a failed audit.
+    """End with exit status 3 under ``strict`` if a check of the audit failed.
 
     Raises:
         Ended: ``strict``, and a check of the audit failed.
-        ValueError: ``strict``, and there was no audit.
+        ValueError: ``strict``, but there was no audit.
     """
     if strict and not all(row.report.audit for row in value.rows):
-        raise ValueError("--strict needs an audit, which was off: give a number of images to audit_images")
+        raise ValueError("--strict needs an audit, but there was none: set audit_images to 1 or more")
     if strict and failures(value):
         raise Ended(3)
 
 
 def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
-    """The body that ``--ann package.module:factory`` makes, with the arguments of the checkpoint's recipe."""
+    """Build the ANN of ``--ann package.module:factory`` with the arguments in the checkpoint's recipe."""
     machine.import_from_here()
     model = header.recipe.get("model")
     return outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
 
 
 def recipe_of(given: str) -> Recipe:
-    """The recipe that a checkpoint holds, but for what chose epochs in training, which plays no part in measuring, and for the
-    staircase stage of a network that it has made already."""
+    """Return a checkpoint's recipe without probes, which do not affect the evaluation, and without a staircase stage that has
+    already shaped the network."""
     table = {"name": _place(given).stem, **checkpoint.read_header(given).recipe}
     for key, part in table.items():
         if isinstance(part, dict):
@@ -82,16 +82,16 @@ def recipe_of(given: str) -> Recipe:
 
 
 def _place(given: str) -> Path:
-    """The file beside which the state of an evaluation is kept."""
+    """Return the path next to which the evaluation's state is kept."""
     return Path("runs", re.sub(r"\W+", "/", given, count=1)) if named(given) else Path(given)
 
 
 def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
-    """Measure a checkpoint with the evaluation of its own recipe, changed by flags."""
+    """Run ``evaluate CHECKPOINT``: measure a checkpoint as its recipe says, with changes from flags."""
     given, path, header = chosen.given, _place(chosen.given), checkpoint.read_header(chosen.given)
     body = body_from_outside(header, chosen.ann) if chosen.ann else None
     if not (chosen.data or "data" in header.recipe):
-        raise ValueError(f"{given} does not name the images that it is for: name a data set, as in --data digits")
+        raise ValueError(f"{given} does not name its data set: add one, such as --data digits")
     team = start(chosen.engine, terminal)
     recipe = recipe_of(given).model_copy(update={"evaluation": chosen.settings})
     if chosen.data:
@@ -115,24 +115,24 @@ def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
 
 
 def _plan(recipe: Recipe, name: str, header: checkpoint.Header) -> tuple[str, ...]:
-    """What the checkpoint of that name is measured on and how; of how it was made, what its header says."""
+    """Return a plan of the evaluation of a checkpoint, and of its training if the header describes it."""
     images, made, measured = plan(recipe.model_copy(update={"compare": ()}), f"the run that made {name}")
-    known = header.recipe.keys() >= {*shaped_by("snn")}  # a checkpoint that was saved by hand need not tell
+    known = header.recipe.keys() >= {*shaped_by("snn")}  # manually saved checkpoints may lack them
     return (images, made, measured) if known else (images, measured)
 
 
 def leave(chosen: arguments.Export, terminal: Terminal) -> None:
-    """``export FILE.safetensors``."""
+    """Run ``export FILE.safetensors``."""
     if chosen.out is None:
         raise ValueError(f"usage: robustsnn export {chosen.given} --out FILE [--to nir|onnx] [--target NAME]")
     body = body_from_outside(checkpoint.read_header(chosen.given), chosen.ann) if chosen.ann else None
     remarks = export(chosen.given, chosen.out, chosen.to, chosen.target, chosen.shape, body)
-    lines = [f"{chosen.out} is written. What differs from the network:", *(f"  {remark}" for remark in remarks)]
+    lines = [f"{chosen.out} is written. Differences from the network:", *(f"  {remark}" for remark in remarks)]
     terminal.answer({"file": chosen.out, "remarks": remarks}, lambda: terminal.say("\n".join(lines)))
 
 
 def start(engine: Engine, terminal: Terminal) -> Team:
-    """The processes of a run, of which the first one speaks."""
+    """Start the processes of a run; only the first one prints."""
     machine.keep_machine_code(lambda line: tell(line, sys.stderr))
     if engine.deterministic:
         machine.deterministic()
@@ -144,8 +144,8 @@ def start(engine: Engine, terminal: Terminal) -> Team:
 
 
 class _LastWords(logging.Handler):
-    """What is said before lightning kills this process, because another one of the run has died."""
+    """Prints an error before lightning kills this process because another process of the run died."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if "terminated with code" in record.getMessage():
-            complain("error: another process of this run has died; the same command continues where it stopped")
+            complain("error: another process of this run died; the same command continues where it stopped")

@@ -1,4 +1,4 @@
-"""An evaluation as a whole: what is asked for is checked, measured and reported."""
+"""The entry point of an evaluation: checks its arguments, runs all measures, returns the report."""
 
 from __future__ import annotations
 
@@ -53,48 +53,52 @@ def evaluate(
     on_progress: Callable[[str, float], None] = lambda what, share: None,
     **settings: Any,
 ) -> Report:
-    """Measure clean and worst-case accuracy under a protocol, and what else stands in `MEASURES`.
+    """Measure clean and worst-case accuracy under a protocol, and all other `MEASURES`.
 
     Arguments:
-        net: `SpikingNetwork`, another library's (`robustsnn.deploy`), or any ``nn.Module`` that maps pixels ``[N, ...]`` in
-            ``[0, 1]`` to logits; untouched.
-        data: the samples to judge on, as `as_samples` takes them. Random starts follow their ids.
-        protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, the path of a TOML file (see `protocols.protocol`), a
-            `Protocol` of one's own, which the report calls ``own``, or whole `Settings`, which leave no more to be said.
-        eps: radius or radii of the threat, such as 0.1 or ``"8/255"``; the kind's usual one if None: 8/255, under ``"L2"``
-            0.5. Under the rule ``"any"`` what a smaller one broke is not attacked again.
-        threat: the kind of threat, by name, see `threats.THREATS`; L-infinity if None. Or a threat with its radius, such as
+        net: a `SpikingNetwork`, a network of another library (`robustsnn.deploy`), or any ``nn.Module`` that maps samples
+            ``[N, ...]`` in ``[0, 1]`` to logits ``[N,K]``; it is not changed.
+        data: the test samples, see `as_samples`. Random starts depend on their ids.
+        protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, the path of a TOML file (see `protocols.protocol`), your
+            own `Protocol` (called ``own`` in the report), or complete `Settings` instead of the keywords they replace.
+        eps: one or several radii, such as 0.1 or ``"8/255"``; if None, the default of the kind of threat: 8/255, or 0.5 for
+            ``"L2"``. Under the rule ``"any"``, images broken at a smaller radius are not attacked again.
+        threat: kind of threat by name (see `threats.THREATS`), L-infinity if None; or a threat with its radius, such as
             ``L2(0.5)``, instead of ``eps``.
-        attacks: names of the protocol's ensembles to run; None runs all.
-        check: how thoroughly the result is audited; as the protocol says if None.
-        seed: of random starts, which depend on (seed, member, image) and on nothing else.
-        memory: bytes that an attack's graph may keep; the batch is made as small as that needs.
-        sources: networks whose adversarial examples are tried too, by name.
-        pilot_images: on which a ranked protocol ranks its paths; some of ``data`` if None.
-        fabric: where to run; one process if None. Several processes share the images, and all return the whole report.
-        state: a file that keeps what is found, one per process; if it is there, the evaluation continues from it. Removed at
-            the end.
-        on_progress: told what runs (the pilot, each attack at each radius, the audit) and the share of it that is done, which
-            rises to 1.
-        settings: the other fields of `Settings`: ``rule``, ``limit``, ``batch``, ``crafting``, ``shown`` (0 here).
+        attacks: names of the protocol's ensembles to run; None: all.
+        check: extent of the audit; None: as in the protocol.
+        seed: seed of random starts, which depend only on seed, member and image.
+        memory: maximum size of an attack's autograd graph in bytes; reduces the batch size as needed.
+        sources: networks to transfer adversarial examples from, by name.
+        pilot_images: samples that rank the paths of a ranked protocol; if None, a subset of ``data``.
+        fabric: devices and processes; None: one process. Several processes share the samples and return the same report.
+        state: file of resumable results, one per process. If it exists, the evaluation resumes; it is removed at the end.
+        on_progress: called with the current task (the pilot, each attack at each radius, the audit) and its completed
+            fraction, up to 1.
+        settings: further fields of `Settings`: ``rule``, ``limit``, ``batch``, ``crafting``, ``shown`` (default here: 0).
 
     Raises:
-        ValueError: an unknown protocol, attack or threat, a threat that an attack cannot follow, eps out of range, no samples,
-            a network that does not fit them, or a state of another evaluation.
+        ValueError: the protocol, attack or threat is unknown, an attack does not support the threat, ``eps`` is out of range,
+            there are no samples, the network does not fit them, or the state is of another evaluation.
+
+    Example:
+        >>> import torch
+        >>> net, x, y = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(8, 1, 2, 2), torch.arange(8) % 3
+        >>> report = evaluate(net, (x, y), "quick", eps="8/255", attacks=["FGSM"], check=Audit(images=0))
+        >>> report.result("FGSM", 8 / 255).robust.value <= report.clean.value
+        True
     """
     if isinstance(protocol, Settings):
         if settings or not eps is threat is attacks is None:
-            raise ValueError(
-                "settings were given and keywords beside them: put all of it into the settings, or give keywords alone"
-            )
-        asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # of a recipe's no more
+            raise ValueError("Settings and keywords cannot be combined: set these fields in Settings, or use keywords only")
+        asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # drops a recipe's other fields
     else:
         audit = {f"audit_{name}": value for name, value in asdict(check).items()} if check else {}
         called = "own" if isinstance(protocol, Protocol) else str(protocol)
         asked = _asked(called, threat, eps, attacks, {"shown": 0, **audit, **settings})
     data = as_samples(data, limit=asked.limit)
     if not len(data):
-        raise ValueError("evaluation needs images, and there are none: give some")
+        raise ValueError("evaluation needs images, but data holds none: pass at least one")
     own = protocol if isinstance(protocol, Protocol) else asked.protocol
     called, chosen, groups = chosen_groups(own, asked.attacks, net, asked.threats[0], sources)
     asked = asked.model_copy(update={f"audit_{name}": number for name, number in asdict(chosen.audit.under(asked)).items()})
@@ -136,7 +140,7 @@ def evaluate(
 
 
 def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, more: Mapping[str, Any]) -> Settings:
-    """What the keywords of `evaluate` ask for."""
+    """Return the settings that the keywords of `evaluate` describe."""
     if attacks is not None and not attacks:
         raise ValueError("evaluation needs at least one eps and at least one attack")
     name, radii = radii_of(eps, threat)
@@ -147,18 +151,18 @@ def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, 
 
 
 def radii_of(eps: Any, threat: str | Threat | None) -> tuple[str | None, tuple[Any, ...]]:
-    """The name of a kind of threat, None for the usual one, and the radii at which it is meant.
+    """Return the name of a kind of threat (None: the default), and its radii.
 
     Raises:
-        ValueError: an unknown kind, no radius, or two that contradict each other.
+        ValueError: the kind is unknown, there is no radius, or ``eps`` contradicts the threat's radius.
     """
     if threat is not None and not isinstance(threat, str):
         name = type(threat).__name__
         known: object = THREATS.get(name)
         if known is not type(threat):
-            raise ValueError(f"the threat {threat!r} is of no known kind: put its class into robustsnn.threats.THREATS")
+            raise ValueError(f"the threat {threat!r} is of an unknown kind: add its class to robustsnn.threats.THREATS")
         if eps is not None:
-            raise ValueError(f"the threat {threat!r} has its radius, and eps={eps!r} gives another: leave eps out")
+            raise ValueError(f"the threat {threat!r} already has a radius: leave out eps={eps!r}")
         return name, (threat.eps,)
     if eps is None:
         return threat, (kind(threat)().eps,)
@@ -175,10 +179,10 @@ def chosen_groups(
     threat: Threat,
     sources: Mapping[str, nn.Module] = {},
 ) -> tuple[str, Protocol, dict[str, tuple[Group, ...]]]:
-    """The name of a protocol, the protocol, and those of its ensembles that were asked for, by name; all if none was.
+    """Return the protocol's name, the protocol, and its ensembles named in ``attacks`` (None: all).
 
     Raises:
-        ValueError: an unknown protocol or ensemble, or one that cannot attack this network within this threat.
+        ValueError: the protocol or an ensemble is unknown, or an ensemble cannot attack this network within this threat.
     """
     chosen = protocol if isinstance(protocol, Protocol) else find_protocol(protocol)
     called = protocol if isinstance(protocol, str) else "own"
@@ -188,7 +192,7 @@ def chosen_groups(
 
 
 def _ensemble(called: str, chosen: Protocol, name: str) -> tuple[Group, ...]:
-    """An ensemble of a protocol. Raises ValueError: it has none of that name; the line says which one has."""
+    """Return an ensemble of a protocol, or raise a ValueError that names another protocol with that ensemble."""
     others = [other for other, known in PROTOCOLS.items() if name in known.ensembles]
     try:
         return find(f"attack of protocol {called!r}:", chosen.ensembles, name)
@@ -199,26 +203,26 @@ def _ensemble(called: str, chosen: Protocol, name: str) -> tuple[Group, ...]:
 def _possible(
     protocol: str, groups: Mapping[str, Sequence[Group]], net: nn.Module, threat: Threat, sources: Mapping[str, nn.Module]
 ) -> None:
-    """Refuse ensembles that nobody would be a member of or that cannot follow the threat, and sources that could not look at
-    the images."""
+    """Raise ValueError if an ensemble has no members or does not support the threat, or if a source network is on another
+    device."""
     for name, ensemble in groups.items():
         for group in ensemble:
             accepted(group.attack, threat)
         if not members(ensemble, threat, net, (), sources):
             raise ValueError(
                 f"ensemble {name!r} of protocol {protocol!r} has no members, so every image would be robust: "
-                "give it paths, or networks to transfer from (sources; in a recipe evaluation.transfer)"
+                "add paths, or networks to transfer from (sources, or evaluation.transfer in a recipe)"
             )
     for name, source in sources.items():
         where = {str(parameter.device) for parameter in (*source.parameters(), *net.parameters())}
         if len(where) > 1:
             raise ValueError(
-                f"source {name!r} and the network are on different devices, {' and '.join(sorted(where))}: move it"
+                f"source {name!r} and the network are on different devices, {' and '.join(sorted(where))}: move one of them"
             )
 
 
 def fitting(guide: nn.Module, few: Samples, batch: int, memory: int) -> int:
-    """The number of images up to ``batch`` whose graph keeps at most ``memory`` bytes, judged by those of a few.
+    """Return the largest batch size, up to ``batch``, with a graph of at most ``memory`` bytes, estimated on a few images.
 
     Raises:
         ValueError: a single image needs more.
@@ -226,5 +230,5 @@ def fitting(guide: nn.Module, few: Samples, batch: int, memory: int) -> int:
     x, _, _ = next(few.batches(len(few)))
     each = graph_bytes(guide, x.requires_grad_()) // len(x) + 1
     if each > memory:
-        raise ValueError(f"an attack on one image keeps {each / 2**20:.0f} MiB: allow more than {memory / 2**20:.0f} MiB")
+        raise ValueError(f"an attack on one image needs {each / 2**20:.0f} MiB: allow more than {memory / 2**20:.0f} MiB")
     return min(batch, memory // each)

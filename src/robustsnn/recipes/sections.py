@@ -84,9 +84,7 @@ class Model(Section):
 class Neurons(Section):
     """Dynamics of the neurons; the number of time steps is the recipe's key 'timesteps'."""
 
-    kind: str | None = Field(
-        None, description="other neurons, such as MultiSpike(levels=4); if not given, LIF with these keys"
-    )
+    kind: str | None = Field(None, description="other neurons, such as MultiSpike(levels=4); if not given, LIF as below")
     leak: Number = Field(1.0, gt=0, le=1, description="fraction of the potential kept per time step; 1: integrate-and-fire")
     reset: Literal["zero", "subtract"] = Field("zero", description="reset after a spike: to zero, or by subtraction")
     detach_reset: bool = Field(False, description="no gradient through the reset")
