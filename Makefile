@@ -8,7 +8,7 @@ ALONE := torchattacks spikingjelly norse sinabs nirtorch pbr
 # Waiting threads sleep instead of spinning: on a machine that does other work too, training is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check docs notebooks bench clean
 
 demo: $(READY)
 	$(BIN)/robustsnn run digits --out runs/digits
@@ -22,6 +22,14 @@ lint: $(READY)
 
 check: lint
 	$(MAKE) test COVERAGE="--cov --cov-report=term --cov-fail-under=90"
+	$(MAKE) docs
+
+# The site, docs/_build/html/index.html. It needs no network, and no warning passes.
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+
+notebooks: $(READY)
+	$(BIN)/python -m benchmarks.notebooks
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.bench
@@ -29,9 +37,9 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q -c constraints.txt -e '.[datasets,hub,nir,onnx,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[datasets,hub,nir,onnx,docs,dev]'
 	$(BIN)/pip install -q --no-deps -c constraints.txt $(ALONE)
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) runs docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
 
+import matplotlib.pyplot
 import pytest
 import torch
 from benchmarks import bring
@@ -22,7 +24,7 @@ from robustsnn.recipes import load_recipe
 from robustsnn.training import Natural, Schedule, train
 
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").glob("*.md"))]
-NOTEBOOKS = sorted((HOME / "docs/notebooks").glob("*.py"))
+NOTEBOOKS = sorted((HOME / "docs/notebooks").glob("*.ipynb"))
 named = {"ids": lambda page: page.name}
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -90,14 +92,27 @@ def test_a_page_that_shows_what_fails_is_found_out(world):
 @pytest.mark.parametrize("notebook", NOTEBOOKS, **named)
 def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = notebook.read_text(encoding="utf-8")
-    cells = re.split(r"^# %%.*\n", text, flags=re.M)[1:]
-    kinds = re.findall(r"^# %%(.*)\n", text, flags=re.M)
-    assert {kind.strip() for kind in kinds} == {"", "[markdown]"}
-    for kind, cell in zip(kinds, cells, strict=True):
-        if "markdown" in kind:
-            assert all(line.startswith("#") or not line for line in cell.splitlines()), cell
-    pages.run([cell for kind, cell in zip(kinds, cells, strict=True) if "markdown" not in kind], notebook)
+    pages.run(["".join(cell["source"]) for cell in cells(notebook)], notebook)
+    matplotlib.pyplot.close("all")
+
+
+def cells(notebook):
+    """The cells of code."""
+    return [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, **named)
+def test_a_notebook_holds_its_outputs(notebook):
+    """Of one run from top to bottom, without errors, warnings and paths of the machine; `make notebooks` writes them."""
+    assert notebook.stat().st_size < 300_000
+    assert [cell["execution_count"] for cell in cells(notebook)] == list(range(1, len(cells(notebook)) + 1))
+    outputs = [output for cell in cells(notebook) for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"stream", "display_data"}
+    assert {output["name"] for output in outputs if "name" in output} == {"stdout"}
+    assert not re.search(r"/(?:home|root|tmp|Users|work)/", json.dumps(outputs))
+    drawn = [cell for cell in cells(notebook) if any("data" in output for output in cell["outputs"])]
+    assert drawn
+    assert all(cell["metadata"]["mystnb"]["image"]["alt"] for cell in drawn)
 
 
 def test_there_are_pages_and_notebooks():
@@ -113,7 +128,7 @@ def test_what_one_can_bring_is_what_the_tables_say():
 
 def test_the_readme_leads_to_every_page():
     linked = re.findall(r"\]\((docs/[\w-]+\.md)\)", (HOME / "README.md").read_text(encoding="utf-8"))
-    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= set(linked)
+    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} - {"docs/index.md"} <= set(linked)
 
 
 @pytest.mark.parametrize("page", PAGES, **named)
