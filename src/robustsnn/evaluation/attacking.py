@@ -42,7 +42,8 @@ def attack(
 
     Arguments:
         net: the attacked network, see `evaluate`; it is not changed.
-        x: samples ``[N, ...]``, floats in ``[0, 1]`` or bytes; y: labels ``[N]``. Tensors or arrays.
+        x: samples ``[N, ...]``, floats in ``[0, 1]`` or bytes.
+        y: labels ``[N]``. Tensors or arrays.
         eps, threat, protocol, attacks, seed: see `evaluate`; one radius.
 
     Returns:
@@ -135,7 +136,8 @@ def judged(net: nn.Module, x: Any, y: Any, threat: Threat, *, path: GradientPath
 
     Arguments:
         net: the network; it is not changed and runs in eval mode.
-        x: samples ``[N, ...]`` in ``[0, 1]``; y: labels ``[N]``.
+        x: samples ``[N, ...]`` in ``[0, 1]``.
+        y: labels ``[N]``.
         threat: the allowed perturbations.
         path: the gradient path that attacks follow, such as ``Rate()``; the network's own if None.
 

@@ -141,7 +141,8 @@ def worst_case(
     Arguments:
         members: the members, in order.
         net: ANN or `SpikingNetwork`; it is attacked and judged as a view in eval mode and is not changed.
-        x: images ``[N, ...]``; y: labels ``[N]``.
+        x: images ``[N, ...]``.
+        y: labels ``[N]``.
         rng: a generator, or one seed per image, from which each member derives its own.
         rule: ``"any"`` judges every iterate of an attack, ``"last"`` only the returned one.
 

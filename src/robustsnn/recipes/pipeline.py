@@ -78,7 +78,8 @@ def run(
         out: the folder; ``runs/NAME`` if None.
         until: the last stage to run: ``pretrain``, ``prune``, ``staircase``, ``convert``, ``finetune``, ``evaluate`` or
             ``report``.
-        engine: devices; listener: receives messages and progress.
+        engine: devices.
+        listener: receives messages and progress.
         logger: an additional destination of every epoch's metrics: ``csv``, ``tensorboard`` or ``wandb``.
         changes: changed keys of the recipe, such as ``seed=1`` or ``evaluation={"limit": 100}``.
 
