@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import robustsnn as rs
+from robustsnn import cli
 from robustsnn.attacks import PGD
 from robustsnn.data import Samples
 from robustsnn.evaluation import PROTOCOLS, Audit, Judged
@@ -331,8 +333,61 @@ def test_what_the_hub_lacks_is_said_in_a_line(hub, monkeypatch):
         rs.load("zoo:digits-robust").push_to_hub("me/net")
 
 
+def test_the_command_line_shows_what_was_shared(hub, net, report, capsys):
+    net.push_to_hub("me/own", report=report)
+    assert cli.main(["info", "hf://me/own"]) == 0
+    said = capsys.readouterr().out
+    assert f"{report.images} test images" in said
+    assert "me/own" in said
+
+
+def test_what_cannot_be_shared_is_said_in_a_line(hub, net, report, monkeypatch):
+    whole = SimpleNamespace(rows=(report,), model_dump=dict)  # a run's
+    with pytest.raises(ValueError, match=r"report\.rows\[-1\]\.report"):
+        net.push_to_hub("me/own", report=whole)
+
+    def unreachable(*given, **options):
+        raise TimedOut("no route to host")
+
+    library = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(library.HfApi, "create_repo", unreachable)
+    with pytest.raises(ValueError, match=r"cannot upload to me/own: no route to host.*hf auth login"):
+        net.push_to_hub("me/own")
+    monkeypatch.setattr(library, "hf_hub_download", unreachable)
+    with pytest.raises(ValueError, match=r"cannot get model\.safetensors of hf://me/own: no route to host"):
+        rs.load("hf://me/own")
+
+
+class TimedOut(Exception):
+    """As of the hub's own transport: neither an OSError nor a ValueError."""
+
+
 def test_what_was_loaded_is_saved_with_its_recipe(tmp_path):
     net = rs.load("zoo:digits-robust")
     rs.save(tmp_path / "again.safetensors", net.replace(timesteps=4))
     again = rs.load(tmp_path / "again.safetensors")
     assert (again.timesteps, again.recipe) == (4, net.recipe)
+
+
+CHANGES = {
+    "another head": lambda body: body.classifier.append(nn.Linear(10, 10)),
+    "a layer without tensors": lambda body: body.classifier.append(nn.Softmax(1)),
+    "another pool": lambda body: setattr(body.features, "6", nn.MaxPool2d(2)),
+    "another pool size": lambda body: setattr(body.features[6], "stride", 1),
+    "another norm": lambda body: setattr(body.features[1], "eps", 0.1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_network_changed_by_hand_is_not_saved_with_the_recipe_of_another(change, tmp_path):
+    net = rs.load("zoo:digits-robust")
+    CHANGES[change](net.body)
+    with pytest.raises(ValueError, match="does not make the body of this network"):
+        rs.save(tmp_path / "again.safetensors", net)
+    assert not (tmp_path / "again.safetensors").exists()
+
+
+def test_a_network_is_loaded_to_the_cpu_whatever_the_default_device():
+    with torch.device("meta"):
+        net = rs.load("zoo:digits-robust")
+    assert torch.equal(net(torch.zeros(1, 1, 8, 8)), rs.load("zoo:digits-robust")(torch.zeros(1, 1, 8, 8)))

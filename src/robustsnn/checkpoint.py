@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustsnn import models
 from robustsnn.compute import copied
-from robustsnn.conversion import Blueprint
+from robustsnn.conversion import Blueprint, unlike
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build, nearest, one_line
 from robustsnn.spiking import NEURONS, SIGNALS, SURROGATES, Dynamics, SpikingNetwork
@@ -61,22 +61,21 @@ def save(
 
     Example: see `load`.
     """
-    if recipe is None:
-        recipe = net.recipe if isinstance(net, SpikingNetwork) else {}
+    recipe = (net.recipe if isinstance(net, SpikingNetwork) else {}) if recipe is None else recipe
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must be a table: give the arguments of models.create that make this network's body")
+    spiking: dict[str, Any] = {}
+    if isinstance(net, SpikingNetwork):
+        spiking = {"dynamics": _written(net.dynamics), "signal": repr(net.signal), "blueprint": asdict(Blueprint.of(net))}
     if "name" in recipe.get("model", {}):  # `load` will fill this body with the tensors
         try:
-            _check_shapes(recipe["model"], net.state_dict(), "body." if isinstance(net, SpikingNetwork) else "")
+            if layer := unlike(net, _check_shapes(recipe["model"], net.state_dict(), "body." if spiking else "")):
+                raise ValueError(f"layer {layer!r} differs")
         except (RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
             raise ValueError(
                 f"recipe['model'] does not make the body of this network ({one_line(error)}): give the arguments of "
-                "models.create that made it, or leave 'model' out and pass the body to load(path, body)"
+                "models.create that made it, or give recipe={} and pass the body to load(path, body)"
             ) from None
-    spiking: dict[str, Any] = {}
-    if isinstance(net, SpikingNetwork):
-        blueprint = asdict(Blueprint.of(net))
-        spiking = {"dynamics": _written(net.dynamics), "signal": repr(net.signal), "blueprint": blueprint}
     header = {"kind": "snn" if spiking else "ann", "recipe": recipe, "metrics": metrics or {}, "spiking": spiking}
     try:
         texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
@@ -128,19 +127,18 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     _check_known(path, header.spiking.get("dynamics"))
     if body is None and "name" not in known:
         made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
-        raise ValueError(
-            f"the body of {path} was made {made}: pass it to load(path, body), or use --ann package.module:factory"
-        )
+        raise ValueError(f"the body of {path} was made {made}: give it by load(path, body) or --ann package.module:factory")
     try:
         if body is None:
             _check_shapes(model, tensors, "body." if header.kind == "snn" else "")
-        net = models.create(**model) if body is None else copied(body)
-        if header.kind == "snn":
-            dynamics = dict(header.spiking["dynamics"])
-            dynamics |= {kind: build(kind, known, dynamics[kind]) for kind, known in _KINDS.items()}
-            signal = build("signal", SIGNALS, header.spiking["signal"])
-            net = Blueprint(**header.spiking["blueprint"]).built(net, Dynamics(**dynamics), signal)
-            net.recipe = header.recipe
+        with torch.device("cpu"):  # whatever torch's default device is
+            net = models.create(**model) if body is None else copied(body)
+            if header.kind == "snn":
+                dynamics = dict(header.spiking["dynamics"])
+                dynamics |= {kind: build(kind, known, dynamics[kind]) for kind, known in _KINDS.items()}
+                signal = build("signal", SIGNALS, header.spiking["signal"])
+                net = Blueprint(**header.spiking["blueprint"]).built(net, Dynamics(**dynamics), signal)
+                net.recipe = header.recipe
         net.load_state_dict(tensors)
     except (RuntimeError, TypeError, LookupError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
         advice = "restore the file from where it came" if body is None else "pass a body like the one that was saved"
@@ -250,11 +248,12 @@ def _header(path: Path, texts: Mapping[str, str]) -> Header:
         raise ValueError(f"the header of {path} is damaged ({error}): restore the file from where it came") from None
 
 
-def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head: str) -> None:
-    """Raise ValueError if the recipe's body has other shapes than the tensors, before memory is allocated for it."""
+def _check_shapes(model: Mapping[str, Any], tensors: Mapping[str, Tensor], head: str) -> nn.Module:
+    """Return the recipe's body on the meta device, without memory. Raises ValueError if the tensors have other shapes."""
     with torch.device("meta"):
-        wanted = models.create(**model).state_dict()
-    for name, tensor in wanted.items():
+        body = models.create(**model)
+    for name, tensor in body.state_dict().items():
         found = tensors[head + name]
         if found.shape != tensor.shape:
             raise ValueError(f"{name} is {list(found.shape)}, but its recipe makes {list(tensor.shape)}")
+    return body

@@ -22,7 +22,7 @@ from robustsnn.cli.catalogue import KINDS
 from robustsnn.cli.commands import COMMANDS
 from robustsnn.data import DATASETS, Samples, digits
 from robustsnn.evaluation import PUBLISHED_PATHS
-from robustsnn.models import MODELS
+from robustsnn.models import MODELS, create
 from robustsnn.recipes import STAGES, load_recipe, making, measuring
 from robustsnn.recipes.recipe import from_toml
 from robustsnn.reporting import read_report
@@ -521,6 +521,26 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_whole_files_only(stage, refu
     monkeypatch.chdir(here)
     assert [path.name for path in here.rglob(".*")] == []
     assert said("run", small, "--out", "there")[0] == 0
+
+
+def test_no_code_that_a_checkpoint_names_is_run_to_transfer_examples(said, here, monkeypatch):
+    """A folder from elsewhere: its headers name a module that is installed here, and no ``--ann`` does."""
+    monkeypatch.syspath_prepend(here)
+    (here / "installed.py").write_text("from pathlib import Path\nPath('it-ran').touch()\nmake = dict\n")
+    (here / "own.toml").write_text("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Surrogate', 'sources']\n")
+    net = checkpoint.load("zoo:digits-robust")
+    for name, found in {"snn": net, "ann": create(**net.recipe["model"])}.items():
+        checkpoint.save(f"{name}.safetensors", found, {**net.recipe, "ann": "installed:make"})
+    code, out, _ = said("evaluate", "snn.safetensors", "--protocol", "own.toml", "--limit", "2", "--audit-images", "0")
+    assert (code, "no transfer" in out) == (0, False)
+    assert not (here / "it-ran").exists()
+
+
+@pytest.mark.parametrize("given", ["hf://me/net.v1", "hf://me/net.v2", "zoo:net"])
+def test_networks_that_are_not_files_keep_their_state_apart(given):
+    place = running._place(given)
+    assert place.stem == given.rpartition("/")[2].rpartition(":")[2]
+    assert place.with_suffix(".state").name == f"{place.stem}.state"
 
 
 def test_commands_leave_nothing_behind_in_the_process(said, ran, here, monkeypatch):

@@ -83,7 +83,7 @@ def recipe_of(given: str) -> Recipe:
 
 def _place(given: str) -> Path:
     """Return the path next to which the evaluation's state is kept."""
-    return Path("runs", re.sub(r"\W+", "/", given, count=1)) if named(given) else Path(given)
+    return Path("runs", re.sub(r"\W+", "/", given, count=1) + ".safetensors") if named(given) else Path(given)
 
 
 def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
@@ -93,7 +93,9 @@ def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
     if not (chosen.data or "data" in header.recipe):
         raise ValueError(f"{given} does not name its data set: add one, such as --data digits")
     team = start(chosen.engine, terminal)
-    recipe = recipe_of(given).model_copy(update={"evaluation": chosen.settings})
+    recipe = recipe_of(given)
+    ann = chosen.ann if recipe.ann else ""  # code runs only if a flag names it
+    recipe = recipe.model_copy(update={"evaluation": chosen.settings, "ann": ann})
     if chosen.data:
         recipe = from_table({**recipe.table(), "data": {"name": chosen.data}}, "--data")
     run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)

@@ -1,6 +1,6 @@
 """ANN-to-SNN conversion: trace the activations, calibrate thresholds, and replace activations by neurons or staircases."""
 
-from robustsnn.conversion.blueprint import Blueprint
+from robustsnn.conversion.blueprint import Blueprint, unlike
 from robustsnn.conversion.calibration import calibrate
 from robustsnn.conversion.converting import ConversionReport, convert, reestimate, renew, spiking
 from robustsnn.conversion.fold import bfloat16, folded
@@ -21,4 +21,5 @@ __all__ = [
     "spiking",
     "staircase",
     "trace",
+    "unlike",
 ]

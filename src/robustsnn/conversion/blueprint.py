@@ -19,6 +19,7 @@ from robustsnn.compute import view
 from robustsnn.conversion.operations import CALLS, DROPOUTS
 from robustsnn.conversion.tracing import module_of, put_at, rectified
 from robustsnn.spiking.dynamics import Dynamics
+from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import Slot, SpikingNetwork
 from robustsnn.spiking.signal import Signal
 
@@ -124,6 +125,27 @@ class Blueprint:
             nodes[step["name"]] = _read(body, graph, step, nodes)
         graph.lint()
         return module_of(body, graph)
+
+
+def unlike(net: nn.Module, ann: nn.Module) -> str:
+    """Return the path of the first layer of ``net`` that ``ann``, or the spiking network made of it, lacks or has with other
+    options; empty if there is none."""
+    body, made = net, ann
+    if isinstance(net, SpikingNetwork):
+        body, made = net.body, Blueprint.of(net).built(ann, net.dynamics, net.signal).body
+    called = {str(node.target) for node in body.graph.nodes} if isinstance(body, fx.GraphModule) else None
+    mine, theirs = (
+        {name: _kind(m) for name, m in each.named_modules() if not m._modules and (called is None or name in called)}
+        for each in (body, made)
+    )
+    return next((name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)), "")
+
+
+def _kind(layer: nn.Module) -> tuple[object, str]:
+    """Return the class of a layer without tensors' values, and its options; batch norms have equivalent classes."""
+    if isinstance(layer, _BatchNorm):
+        return _BatchNorm, f"{layer.eps}"
+    return type(layer), "" if isinstance(layer, NeuronLayer) else layer.extra_repr()
 
 
 def _put(body: nn.Module, place: str, module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 
 from robustsnn.checkpoint import save
+from robustsnn.names import one_line
 from robustsnn.spiking import SpikingNetwork
 from robustsnn.zoo import FILE, HUB
 
@@ -60,21 +62,30 @@ def push_to_hub(
         The URL of the commit.
 
     Raises:
-        ValueError: huggingface_hub is not installed, or the network cannot be saved.
+        ValueError: huggingface_hub is not installed, the network cannot be saved, or the hub cannot be reached or rejects it.
     """
     try:
         hub: Any = import_module("huggingface_hub")
     except ModuleNotFoundError:
         raise ValueError("sharing needs the package huggingface_hub: run pip install 'robustsnn[hub]'") from None
+    if report is not None and not hasattr(report, "measured"):
+        raise ValueError("report must be a result of evaluate: of a run's report, give one row's, report.rows[-1].report")
     with TemporaryDirectory() as made:
         folder = Path(made)
-        save(folder / FILE, net, metrics={} if report is None else {"report": report.model_dump(mode="json")})
+        told = {}
         if report is not None:
             report.save(folder, name=repo)
+            told["report"] = json.loads((folder / "report.json").read_bytes())
+        save(folder / FILE, net, metrics=told)
         (folder / "README.md").write_text(str(hub.ModelCard(card(net, repo, report))), encoding="utf-8")
-        api = hub.HfApi(token=token)
-        api.create_repo(repo, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message))
+        try:
+            api = hub.HfApi(token=token)
+            api.create_repo(repo, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message))
+        except Exception as error:  # those of the network and of the library share no class
+            raise ValueError(
+                f"cannot upload to {repo}: {one_line(error)}. Check the name USER/NAME, the connection, and 'hf auth login'"
+            ) from None
 
 
 def card(net: SpikingNetwork, repo: str, report: Report | None = None) -> str:

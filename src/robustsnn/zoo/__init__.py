@@ -58,5 +58,5 @@ def _downloaded(name: str) -> Path:
     repo, _, revision = name.removeprefix(HUB).partition("@")
     try:
         return Path(hub.hf_hub_download(repo, FILE, revision=revision or None))
-    except (OSError, ValueError) as error:  # all errors of the library are one of the two
+    except Exception as error:  # those of the network and of the library share no class
         raise ValueError(f"cannot get {FILE} of {name}: {one_line(error)}. Check the name, and the connection") from None
