@@ -53,6 +53,7 @@ def report(net):
 
 
 def test_a_report_is_a_table_that_people_read(net, report):
+    assert repr(report) == str(report)  # notebooks show it
     head, clean, *lines = str(report).splitlines()
     assert head == "spiking network of 8 steps, 12 samples, protocol quick; not audited"
     assert clean.startswith("clean")
@@ -113,6 +114,37 @@ def test_an_attack_ranks_the_paths_of_a_strict_protocol(net, monkeypatch):
     report = rs.evaluate(net, (X, Y), "rigorous", 0.05, check=Audit(images=0))
     adversarial = rs.attack(net, X, Y, 0.05, protocol="rigorous")
     assert tuple((net(adversarial).argmax(1) == Y).tolist()) == report.withstood(0.05)
+
+
+ARGUMENTS = {
+    "keyword": (lambda net: rs.evaluate(net, LOADER, epsilon=0.1), r"no argument 'epsilon': did you mean 'eps'\?"),
+    "path": (lambda net: rs.evaluate("net.safetensors", LOADER), "open a checkpoint with load"),
+    "function": (lambda net: rs.attack(lambda x: net(x), X, Y), "must be an nn.Module, not a function"),
+    "class": (lambda net: rs.evaluate(nn.Linear, LOADER), "must be an nn.Module, not the class Linear"),
+    "sources": (lambda net: rs.evaluate(net, LOADER, sources=net), "sources must name each network"),
+    "check": (lambda net: rs.evaluate(net, LOADER, check=False), r"write Audit\(images=0\) to skip the audit"),
+    "threat": (lambda net: rs.judged(net, X, Y, 0.1), r"such as Linf\(0\.1\), not 0\.1"),
+    "timesteps": (lambda net: rs.convert(body(), LOADER, 8), "write timesteps="),
+    "no channel": (lambda net: rs.evaluate(nn.Conv2d(1, 2, 3), (X[:, 0, :, None], Y)), "cannot take inputs"),
+    "compiled": (lambda net: rs.evaluate(torch.compile(body()), LOADER), "pass the plain nn.Module that was compiled$"),
+}
+
+
+@pytest.mark.parametrize("what", ARGUMENTS)
+def test_what_is_written_first_and_wrong_is_said_in_a_line(net, what):
+    call, line = ARGUMENTS[what]
+    with pytest.raises(ValueError, match=line) as caught:
+        call(net)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_name_and_one_radius_may_stand_alone(net, report):
+    alone = rs.evaluate(net, LOADER, "quick", eps=torch.tensor(16 / 255).double(), attacks="PGD-10", check=Audit(images=0))
+    assert [result.attack for result in alone.results] == ["PGD-10"]
+    assert alone.worst("16/255") == alone.result("PGD-10", 16 / 255).robust
+    assert torch.equal(rs.attack(net, X, Y, 0.1, attacks="FGSM"), rs.attack(net, X, Y, 0.1, attacks=["FGSM"]))
+    pooled = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 3))
+    assert rs.convert(pooled, LOADER, timesteps=2, allow="max_pool")(X).shape == (12, 3)
 
 
 def test_one_radius_at_a_time(net):
@@ -356,6 +388,19 @@ def test_what_cannot_be_shared_is_said_in_a_line(hub, net, report, monkeypatch):
     monkeypatch.setattr(library, "hf_hub_download", unreachable)
     with pytest.raises(ValueError, match=r"cannot get model\.safetensors of hf://me/own: no route to host"):
         rs.load("hf://me/own")
+
+
+def test_what_is_saved_or_loaded_the_wrong_way_round_is_said_in_a_line(tmp_path):
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(ValueError, match=r"write save\(path, net\)"):
+        rs.save(body(), path)
+    rs.save(path, body())
+    with pytest.raises(ValueError, match=r"body is the class Sequential, not a network: pass Sequential\(\)"):
+        rs.load(path, nn.Sequential)
+    weights = path.with_suffix(".pt")
+    torch.save(body().state_dict(), weights)
+    with pytest.raises(ValueError, match=r"net\.pt is .*not a safetensors file.*robustsnn\.save\(path, net\)"):
+        rs.load(weights)
 
 
 class TimedOut(Exception):

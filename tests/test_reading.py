@@ -139,6 +139,8 @@ NONE = [
     (lambda: DataLoader(TensorDataset(X, Y), batch_sampler=[[1, 2], [3]]), "with a list may skip or repeat samples"),
     (lambda: DataLoader(TensorDataset(X, Y), batch_size=None), "makes no batches"),
     (lambda: [], "holds no samples"),
+    (lambda: (X[:0], Y[:0]), "hold no samples: pass at least one"),
+    (lambda: "Natural()", "an objective is the argument objective="),
     (lambda: Pairs(lambda x, y: {"image": x, "age": y, "fold": y}), "columns image, age, fold can be identified"),
     (lambda: Pairs(lambda x, y: (Image.new("F", (4, 3)), int(y))), "mode 'F' is unknown"),
     (lambda: Pairs(transparent), "has transparent pixels"),

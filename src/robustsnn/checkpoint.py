@@ -58,9 +58,9 @@ def save(
     Raises:
         ValueError: ``recipe["model"]`` is not a table of arguments or makes another body, a value could not be loaded again,
             or the file cannot be written.
-
-    Example: see `load`.
     """
+    if isinstance(path, nn.Module):
+        raise ValueError("save takes the file first: write save(path, net)")
     recipe = (net.recipe if isinstance(net, SpikingNetwork) else {}) if recipe is None else recipe
     if not isinstance(recipe.get("model", {}), Mapping):
         raise ValueError("recipe['model'] must be a table: give the arguments of models.create that make this network's body")
@@ -80,9 +80,7 @@ def save(
     try:
         texts = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
     except TypeError as error:
-        raise ValueError(
-            f"cannot write {path}: {error}; use only numbers, texts, lists and tables in recipe and metrics"
-        ) from None
+        raise ValueError(f"cannot write {path}: {error}; recipe and metrics may hold numbers, texts, lists, tables") from None
     write_tensors(Path(path), net.state_dict(), {"format": FORMAT, **texts})
 
 
@@ -128,6 +126,8 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     if body is None and "name" not in known:
         made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
         raise ValueError(f"the body of {path} was made {made}: give it by load(path, body) or --ann package.module:factory")
+    if isinstance(body, type):
+        raise ValueError(f"body is the class {body.__name__}, not a network: pass {body.__name__}()")
     try:
         if body is None:
             _check_shapes(model, tensors, "body." if header.kind == "snn" else "")

@@ -81,7 +81,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}): check the path, or get it again") from None
+        pickled = "load weights of torch.save into a network, and save it with robustsnn.save(path, net)"
+        remedy = pickled if path.suffix in (".pt", ".pth") else "check the path, or get it again"
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}): {remedy}") from None
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -145,7 +145,7 @@ def test_keywords_and_settings_ask_for_the_same(net, data):
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ({"atacks": ["PGD-10"]}, "atacks: Extra inputs are not permitted"),
+        ({"atacks": ["PGD-10"]}, "no argument 'atacks': did you mean 'attacks'"),
         ({"batch": 0}, "batch: Input should be greater than or equal to 1"),
         ({"crafting": "float16"}, "crafting: Input should be 'float32' or 'bfloat16'"),
     ],

@@ -1,5 +1,7 @@
 """Networks of other libraries: their own forward pass in one pure call, and the gradients that our own neurons have."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -163,8 +165,18 @@ def test_what_cannot_be_run_is_named(layers, images):
         ForeignNetwork(body, 0, TOYS, run)
     with pytest.raises(ValueError, match=r"must return logits \[T, N, K\] for 6 images, not \[6, 16\]"):
         ForeignNetwork(body, 4, TOYS, lambda net, x, timesteps: net(x))(images)
-    with pytest.raises(ValueError, match="not tuple"):
+    with pytest.raises(ValueError, match=r"not tuple: pass a function, such as run=.*net\(x\)\[1\]"):
         ForeignNetwork(body, 4, TOYS, lambda net, x, timesteps: (net(x), 0))(images)
+
+
+def test_the_number_of_steps_is_the_one_that_is_run(layers, images):
+    body = nn.Sequential(*layers[:2], Toy())
+    own_loop = partial(lambda steps, net, x, timesteps: torch.stack([net(x)] * steps), 3)
+    with pytest.raises(ValueError, match="ran 3 steps: pass timesteps=3 to its wrapper"):
+        ForeignNetwork(body, 4, TOYS, own_loop)(images)
+    assert ForeignNetwork(body, 3, TOYS, own_loop).steps(images).shape == (3, 6, 16)
+    averaged = ForeignNetwork(body, 4, TOYS, lambda net, x, timesteps: net(x).unsqueeze(0))
+    assert averaged.steps(images).shape == (1, 6, 16)
 
 
 class Pooling(Toy):

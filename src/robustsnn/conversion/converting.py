@@ -15,7 +15,7 @@ from robustsnn.compute.precision import ieee
 from robustsnn.conversion.calibration import calibrate, first_batches
 from robustsnn.conversion.heights import heights_of, scaled
 from robustsnn.conversion.tracing import Layer, rectified, trace
-from robustsnn.data.contract import takes
+from robustsnn.data.contract import a_network, takes
 from robustsnn.models import QCFS
 from robustsnn.names import BatchNorm, Granularity, one_line
 from robustsnn.spiking.dynamics import Dynamics
@@ -111,6 +111,9 @@ def convert(
         raise ValueError(f"scale must be greater than 0, not {scale}; the published value is 0.3")
     if batch_norm not in get_args(BatchNorm):
         raise ValueError(f"batch_norm must be one of {', '.join(get_args(BatchNorm))}, not {batch_norm!r}")
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(f"dynamics must be Dynamics(...), not {dynamics!r}: for a number of time steps write timesteps=")
+    a_network(ann)
     ann = unwrapped(ann)
     dynamics = dynamics if timesteps is None else replace(dynamics, timesteps=timesteps)
     if isinstance(ann, Spiking):

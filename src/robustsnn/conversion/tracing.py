@@ -53,7 +53,7 @@ def trace(ann: nn.Module, allow: Collection[str] = ()) -> tuple[nn.Module, tuple
     Raises:
         ValueError: the body cannot be traced, or a layer cannot be converted; the message names it and a remedy.
     """
-    if unknown := set(allow) - {"max_pool"}:
+    if unknown := {allow} - {"max_pool"} if isinstance(allow, str) else set(allow) - {"max_pool"}:
         raise ValueError(f"allow={sorted(unknown)}: only 'max_pool' can be allowed")
     ann = rectified(ann)
     modules = dict(ann.named_modules(remove_duplicate=False))

@@ -1,5 +1,7 @@
 """Checks that a network and samples fit together, made once before measuring or training."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -7,6 +9,15 @@ from torch.nn.parameter import is_lazy
 from robustsnn.compute import view
 from robustsnn.data.samples import Samples
 from robustsnn.names import one_line
+
+
+def a_network(net: object) -> None:
+    """Raise ValueError if ``net`` is not an ``nn.Module``."""
+    if isinstance(net, str | Path):
+        raise ValueError(f"the network is the text {str(net)[:80]!r}: open a checkpoint with load, and pass the result")
+    if isinstance(net, type) or not isinstance(net, nn.Module):
+        given = f"the class {net.__name__}" if isinstance(net, type) else f"a {type(net).__name__}"
+        raise ValueError(f"the network must be an nn.Module, not {given}: pass an object of a module class")
 
 
 @torch.no_grad()
@@ -36,6 +47,7 @@ def takes(net: nn.Module, x: Tensor) -> Tensor:
     Raises:
         ValueError: the network returns anything else, rejects the inputs, or supports no gradients.
     """
+    a_network(net)
     name = type(net).__name__
     for path, module in net.named_modules():
         if type(module).__module__.startswith("torch.ao.nn."):
@@ -54,7 +66,10 @@ def takes(net: nn.Module, x: Tensor) -> Tensor:
         logits = view(net).eval()(x.clone())  # the network may write to its input
     except Exception as error:
         last = x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3)
-        remedy = remedy or ("; put channels first, as [N,C,H,W]" if last else "; use inputs that it was made for")
+        if x.dim() == 3:
+            remedy = remedy or "; images are [N,C,H,W]: add the missing axis with x[:, None], or x[None] for one image"
+        if not isinstance(error, ValueError):  # whose own message says what to do
+            remedy = remedy or ("; put channels first, as [N,C,H,W]" if last else "; use inputs that it was made for")
         raise ValueError(f"{name} cannot take inputs {list(x.shape)}: {one_line(error)}{remedy}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         found = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"

@@ -51,6 +51,8 @@ def as_samples(data: Any, classes: int | None = None, limit: int | None = None) 
             values, labels = _read(data, limit, kinds)
     if values.is_floating_point():
         values = values.float()
+    if not len(labels):
+        raise ValueError("the data hold no samples: pass at least one")
     told = int(getattr(kinds[columns(kinds, kinds)[1]], "num_classes", 0)) if kinds else 0
     return Samples(values, labels.to(values.device), classes or told or int(labels.max()) + 1)
 
@@ -80,7 +82,10 @@ def _items(data: Any, limit: int | None) -> Iterable[Any]:
     if isinstance(data, Mapping):
         raise ValueError(f"{type(data).__name__} has the parts {', '.join(map(str, data))}: pass one of them")
     if isinstance(data, str):
-        raise ValueError(f"{data[:80]!r} is a string: for the data set of that name pass load_dataset(...).train or .test")
+        raise ValueError(
+            f"{data[:80]!r} is not data: for a data set of that name pass load_dataset(...).train or .test; an objective is "
+            "the argument objective="
+        )
     if isinstance(data, list) and len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
         raise ValueError("a list must hold one pair (x, y) per sample: pass inputs and labels as a tuple, (x, y)")
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, IterableDataset):

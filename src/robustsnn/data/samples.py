@@ -59,7 +59,8 @@ class Samples:
         if self.values.numel() and not 0 <= float(self.values.min()) <= float(self.values.max()) <= 1:
             raise ValueError(
                 f"values must be in [0, 1], but range over {float(self.values.min()):.4g} .. {float(self.values.max()):.4g}: "
-                "divide by 255, and leave normalisation to the network (models.Normalize as its first layer), not to the data"
+                "scale them to [0, 1] (8-bit images: divide by 255), and leave "
+                "normalisation to the network (models.Normalize as its first layer), not to the data"
             )
 
     def __len__(self) -> int:

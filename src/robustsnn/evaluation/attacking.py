@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
-from robustsnn.data import answers, as_samples
+from robustsnn.data import a_network, answers, as_samples
 from robustsnn.evaluation.ensemble import Target, worst_case, wrong
 from robustsnn.evaluation.measures.pilot import pilot
 from robustsnn.evaluation.measuring import chosen_groups, radii_of
@@ -65,6 +65,7 @@ def attack(
     if len(radii) > 1:
         raise ValueError(f"attack takes one radius, not {len(radii)}: call it once per radius")
     within = kind(name)(radii[0])
+    a_network(net)
     _, chosen, groups = chosen_groups(protocol, attacks, net, within)
     answers(net, samples)
     samples = samples.to(next(net.parameters(), samples.labels).device)
@@ -152,6 +153,8 @@ def judged(net: nn.Module, x: Any, y: Any, threat: Threat, *, path: GradientPath
     >>> net.adversarial.shape
     torch.Size([4, 1, 8, 8])
     """
+    if not hasattr(threat, "contains"):
+        raise ValueError(f"threat must be a threat with its radius, such as Linf(0.1), not {threat!r}")
     samples = as_samples((x, y))
     answers(net, samples)
     samples = samples.to(next(net.parameters(), samples.labels).device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from torch import nn
 from robustsnn.attacks import accepted
 from robustsnn.compute.precision import ieee
 from robustsnn.compute.recall import graph_bytes
-from robustsnn.data import Samples, answers, as_samples
+from robustsnn.data import Samples, a_network, answers, as_samples
 from robustsnn.evaluation.ensemble import Target
 from robustsnn.evaluation.evaluated import Evaluated
 from robustsnn.evaluation.measures import MEASURES
@@ -23,7 +24,7 @@ from robustsnn.evaluation.member import Group, members
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.report import Report
-from robustsnn.names import find, first_error, number
+from robustsnn.names import find, first_error, nearest, number
 from robustsnn.processes import Team
 from robustsnn.seeds import derive
 from robustsnn.settings import Settings
@@ -93,12 +94,17 @@ def evaluate(
             raise ValueError("Settings and keywords cannot be combined: set these fields in Settings, or use keywords only")
         asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # drops a recipe's other fields
     else:
+        if not isinstance(check, Audit | None):
+            raise ValueError(f"check must be an Audit, not {check!r}: write Audit(images=0) to skip the audit")
         audit = {f"audit_{name}": value for name, value in asdict(check).items()} if check else {}
         called = "own" if isinstance(protocol, Protocol) else str(protocol)
         asked = _asked(called, threat, eps, attacks, {"shown": 0, **audit, **settings})
     data = as_samples(data, limit=asked.limit)
     if not len(data):
         raise ValueError("evaluation needs images, but data holds none: pass at least one")
+    if not isinstance(sources, Mapping):
+        raise ValueError("sources must name each network: write sources={'its name': net}")
+    a_network(net)
     own = protocol if isinstance(protocol, Protocol) else asked.protocol
     called, chosen, groups = chosen_groups(own, asked.attacks, net, asked.threats[0], sources)
     asked = asked.model_copy(update={f"audit_{name}": number for name, number in asdict(chosen.audit.under(asked)).items()})
@@ -141,11 +147,14 @@ def evaluate(
 
 def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, more: Mapping[str, Any]) -> Settings:
     """Return the settings that the keywords of `evaluate` describe."""
+    if unknown := sorted(more.keys() - Settings.model_fields):
+        known = {*inspect.signature(evaluate).parameters, *Settings.model_fields} - {"settings"}
+        raise ValueError(f"evaluate has no argument {unknown[0]!r}: {nearest(unknown[0], known)}")
     if attacks is not None and not attacks:
         raise ValueError("evaluation needs at least one eps and at least one attack")
     name, radii = radii_of(eps, threat)
     try:
-        return Settings(protocol=protocol, threat=name, eps=radii, attacks=tuple(attacks or ()), **more)
+        return Settings(protocol=protocol, threat=name, eps=radii, attacks=_names(attacks), **more)
     except ValidationError as error:
         raise ValueError(first_error(error)) from None
 
@@ -166,7 +175,7 @@ def radii_of(eps: Any, threat: str | Threat | None) -> tuple[str | None, tuple[A
         return name, (threat.eps,)
     if eps is None:
         return threat, (kind(threat)().eps,)
-    radii = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
+    radii = (eps,) if isinstance(eps, str) or not getattr(eps, "ndim", isinstance(eps, Iterable)) else tuple(eps)
     if not radii:
         raise ValueError("evaluation needs at least one eps and at least one attack")
     return threat, tuple(number(radius) for radius in radii)
@@ -186,9 +195,14 @@ def chosen_groups(
     """
     chosen = protocol if isinstance(protocol, Protocol) else find_protocol(protocol)
     called = protocol if isinstance(protocol, str) else "own"
-    groups = {name: _ensemble(called, chosen, name) for name in attacks or chosen.ensembles}
+    groups = {name: _ensemble(called, chosen, name) for name in _names(attacks) or chosen.ensembles}
     _possible(called, groups, net, threat, sources)
     return called, chosen, groups
+
+
+def _names(attacks: Sequence[str] | None) -> tuple[str, ...]:
+    """Return names of ensembles; one name may stand alone."""
+    return (attacks,) if isinstance(attacks, str) else tuple(attacks or ())
 
 
 def _ensemble(called: str, chosen: Protocol, name: str) -> tuple[Group, ...]:

@@ -124,20 +124,20 @@ class Report(BaseModel, frozen=True):
         """``"spiking network"`` or ``"ANN"``."""
         return "spiking network" if self.spiking else "ANN"
 
-    def at(self, eps: float) -> tuple[Result, ...]:
-        """Return all results at one radius."""
-        return tuple(result for result in self.results if math.isclose(result.eps, eps))
+    def at(self, eps: float | str) -> tuple[Result, ...]:
+        """Return all results at one radius, such as 0.1 or ``"8/255"``; radii may be rounded to float32."""
+        return tuple(result for result in self.results if math.isclose(result.eps, number(eps), rel_tol=1e-6))
 
-    def withstood(self, eps: float) -> tuple[bool, ...]:
+    def withstood(self, eps: float | str) -> tuple[bool, ...]:
         """Return which images survive every ensemble measured at a radius; empty if none was measured there."""
         return tuple(set(image) == {ROBUST} for image in zip(*(result.broken_by for result in self.at(eps)), strict=True))
 
-    def worst(self, eps: float) -> Interval | None:
+    def worst(self, eps: float | str) -> Interval | None:
         """Return the share of images that survive every ensemble measured at a radius; None if none was measured there."""
         survivors = self.withstood(eps)
         return wilson(sum(survivors), self.images) if survivors else None
 
-    def result(self, attack: str, eps: float) -> Result:
+    def result(self, attack: str, eps: float | str) -> Result:
         """Return the result of one ensemble.
 
         Raises:
@@ -145,7 +145,9 @@ class Report(BaseModel, frozen=True):
         """
         if found := [result for result in self.at(eps) if result.attack == attack]:
             return found[0]
-        raise ValueError(f"{attack} at eps {eps:g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}")
+        raise ValueError(
+            f"{attack} at eps {number(eps):g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}"
+        )
 
     def compare(self, other: Report, eps: float | str | None = None) -> Paired:
         """Compare the robust accuracy of this network with another's on the same samples, at one radius; if None, at the
@@ -202,6 +204,10 @@ class Report(BaseModel, frozen=True):
             }
             for result in self.results
         )
+
+    def __repr__(self) -> str:
+        """Return the table, which notebooks show."""
+        return str(self)
 
     def __str__(self) -> str:
         """Return a readable table."""

@@ -44,6 +44,10 @@ class Library:
     sequences: Callable[[nn.Module], bool]
 
 
+def _as_it_is(name: str, neuron: nn.Module) -> None:
+    """Change nothing."""
+
+
 class ForeignNetwork(Spiking):
     """A spiking network of another library as an ANN: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
 
@@ -60,7 +64,7 @@ class ForeignNetwork(Spiking):
         self.T = Dynamics(timesteps).timesteps  # raises ValueError if out of range
         self.library = library
         self.run = run
-        self.change: Callable[[str, nn.Module], None] = lambda name, neuron: None
+        self.change: Callable[[str, nn.Module], None] = _as_it_is
         self.training = net.training
         if not self.neurons:
             raise ValueError(
@@ -94,9 +98,11 @@ class ForeignNetwork(Spiking):
         if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] != len(x):
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(
-                f"{type(self.net).__name__} must return logits [T, N, K] for {len(x)} images, not {found}: "
-                "pass a function run=lambda net, x, timesteps: ... that returns them"
+                f"{type(self.net).__name__} must return logits [T, N, K] for {len(x)} images, not {found}: pass a function, "
+                "such as run=lambda net, x, timesteps: net(x)[1] for (spikes, potentials)"
             )
+        if self.change is _as_it_is and len(logits) not in (1, self.timesteps):
+            raise ValueError(f"{type(self.net).__name__} ran {len(logits)} steps: pass timesteps={len(logits)} to its wrapper")
         return logits
 
     @torch.no_grad()
