@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -19,6 +19,11 @@ class Epoch:
     seconds: float
     processor_seconds: float = 0.0
     images: int = 0
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All but the epoch's number, as loggers take them."""
+        return {name: value for name, value in asdict(self).items() if name != "epoch"}
 
 
 def read_history(values: Any, where: object) -> tuple[Epoch, ...]:

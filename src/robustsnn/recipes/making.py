@@ -18,7 +18,7 @@ from robustsnn.conversion import staircase as climb
 from robustsnn.data import Samples
 from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.files import write_atomic
-from robustsnn.recipes.loggers import logger
+from robustsnn.recipes.loggers import NONE, logger
 from robustsnn.recipes.sections import Conversion, Training
 from robustsnn.recipes.stages import needed_by
 from robustsnn.recipes.working import Run
@@ -132,26 +132,27 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
             f"{robust}  ({epoch.seconds:.1f} s)"
         )
 
-    figures = train(
-        net,
-        images,
-        validation,
-        bound(how.value(), run.network),
-        how.schedule(),
-        probe=probe,
-        probe_threat=how.threat(),
-        augment=run.recipe.data.augment(how.cutout, run.data.mean),
-        after_step=after_step,
-        stop=how.stops(),
-        seed=run.recipe.seed,
-        fabric=run.team.fabric,
-        logger=logger(run.logger, run.out / "logs", stage) if run.team.first else None,
-        recompute=_recompute(run, net, images, how.batch),
-        state=run.path(name).with_suffix(".state"),
-        on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
-        on_epoch=on_epoch,
-        on_warning=lambda line: run.listener.say(f"{what}: {line}"),
-    )
+    with logger(run.logger if run.team.first else NONE, run.out / "logs", stage) as tracker:
+        figures = train(
+            net,
+            images,
+            validation,
+            bound(how.value(), run.network),
+            how.schedule(),
+            probe=probe,
+            probe_threat=how.threat(),
+            augment=run.recipe.data.augment(how.cutout, run.data.mean),
+            after_step=after_step,
+            stop=how.stops(),
+            seed=run.recipe.seed,
+            fabric=run.team.fabric,
+            logger=tracker,
+            recompute=_recompute(run, net, images, how.batch),
+            state=run.path(name).with_suffix(".state"),
+            on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
+            on_epoch=on_epoch,
+            on_warning=lambda line: run.listener.say(f"{what}: {line}"),
+        )
     _write_metrics(run, stage, [asdict(epoch) for epoch in figures])
     chosen = best_epoch(figures)
     run.save(name, net, {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1})

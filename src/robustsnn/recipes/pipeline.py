@@ -9,6 +9,7 @@ from robustsnn.names import find
 from robustsnn.recipes.engine import Engine
 from robustsnn.recipes.listener import Listener
 from robustsnn.recipes.loggers import NONE
+from robustsnn.recipes.loggers import check as check_logger
 from robustsnn.recipes.recipe import Recipe, from_table, label, load_recipe, merged
 from robustsnn.recipes.stages import STAGES, making
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 
 def checked(run: robustsnn.recipes.working.Run) -> tuple[robustsnn.recipes.working.Run, ...]:
-    """Check that networks can be built and that folders belong to this recipe; return the run and its baselines.
+    """Check that networks can be built, that folders belong to this recipe, and that the logger is installed; return the run
+    and its baselines.
 
     Raises:
-        ValueError: a network cannot be built, or a folder holds another run.
+        ValueError: a network cannot be built, a folder holds another run, or the logger is unknown or not installed.
     """
+    check_logger(run.logger)
     for each in run.everyone:
         missing = [stage for stage in making() if not each.finished(stage.makes) and stage.wanted(each.recipe)]
         for stage in missing[:1]:

@@ -6,7 +6,8 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,7 +84,7 @@ def train(
         stop: called after every epoch to end early, for example ``CatastrophicOverfitting()``.
         seed: of order, augmentation and inner attacks; every epoch draws from (seed, epoch).
         optimizer: a class of `torch.optim`, such as ``AdamW``; None is SGD. The schedule sets learning rate and weight decay.
-        logger: logs the figures of every epoch, such as ``lightning_fabric.loggers.CSVLogger("logs")``.
+        logger: logs the figures of every epoch, after a resume again, such as ``lightning_fabric.loggers.CSVLogger("logs")``.
         fabric: where to run; None uses the network's device. Several processes share every batch and follow the same losses.
         recompute: keep only the activations between blocks and recompute the others: less memory, more time.
         state: file for the training state, written after every epoch and every ``keep_every`` seconds; training resumes from
@@ -139,9 +140,8 @@ def train(
     warned: set[str] = set()
     few, _, _ = next(validation.first(64).to(device).batches(64))
 
-    def mixed() -> torch.autocast:
-        """Return the autocast context of a training step."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+    mixed = partial(torch.autocast, device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+    log: Callable[..., None] = logger.log_metrics if logger is not None and team.first else lambda metrics, step: None
 
     def keep(now: Position) -> Position:
         if team.first:
@@ -157,6 +157,8 @@ def train(
         x = x[mine].contiguous(memory_format=memory_format)
         return passes(objective, x, y.to(device)[mine], seeds[mine]), weight
 
+    for before in at.history:  # a logger that is opened again after an interruption begins anew
+        log(before.metrics, step=before.epoch)
     for epoch in range(len(at.history), schedule.epochs):
         if at.history and stop(at.history):
             break
@@ -206,8 +208,7 @@ def train(
         best = _copied(measured) if best_epoch(history) is figures else at.best
         at = keep(Position(history, best, average=at.average))
         on_epoch(figures)
-        if logger is not None and team.first:
-            logger.log_metrics({name: value for name, value in asdict(figures).items() if name != "epoch"}, step=epoch)
+        log(figures.metrics, step=epoch)
         for warning in (*idle_layers(measured, few), overfitting(history)):
             if warning and warning not in warned:
                 warned.add(warning)
