@@ -27,7 +27,7 @@ def commands(rows: Iterable[str]) -> list[list[str]]:
 def machines(rows: Iterable[str]) -> str:
     """What the figures were made on."""
     kinds = {
-        f"{v['processor']}, {v['device']}, torch {v['torch']}, {v['threads']} thread(s) on {each.made['cores']} cores"
+        f"{v['processor']}, {v['device']}, torch {v['torch']}, torch threads: {v['threads']}, cores: {each.made['cores']}"
         for each in found(rows)
         for v in (run.versions for run in each.runs.values())
     }
@@ -53,7 +53,7 @@ def images(rows: Iterable[str], trained: Iterable[str]) -> str:
 def measuring(rows: Iterable[str]) -> str:
     """How long measuring took, as times what training took."""
     times = [sum(run.rows[0].report.seconds for run in each.runs.values()) / 60 / each.minutes for each in found(rows)]
-    return f"{min(times):.0f} to {max(times):.0f} times"
+    return f"{min(times):.1f} to {max(times):.1f} times"
 
 
 def setting(rows: Iterable[str]) -> str:
@@ -65,7 +65,7 @@ def setting(rows: Iterable[str]) -> str:
         model, data = recipe["model"], recipe["data"]
         networks[
             f"`{model['name']}` of width {model['width']:g}, T = {recipe['timesteps']}, {data['limit']:,} training images "
-            f"({data['validation']:.0%} held out)"
+            f"({100 * data['validation']:.0f} % held out)"
         ] = None
         most: dict[str, int] = {}
         for report in (run.rows[0].report for run in each.runs.values()):

@@ -169,8 +169,8 @@ def short() -> str:
     rows = first(SHORT)
     if "main" in [each.name for each in rows]:
         terms = (
-            "Accuracy in percent, with Wilson 95 % intervals. `rigorous`: accuracy under all attacks of the protocol for "
-            "claims. Retention: that accuracy relative to the ANN of the same run. Training: minutes on one core."
+            "Accuracy in percent, with Wilson 95 % intervals. `rigorous`: accuracy under all attacks of the strictest "
+            "protocol. Retention: that accuracy relative to the ANN of the same run. Training: minutes on one core."
         )
         return f"{shown(networks(rows))}\n\n{terms} Networks: {setting(SHORT)}. {IMAGES}."
     lines = [["network (older protocol)", "clean", "PGD-20 8/255, 19 gradients", NEAR, FAR, "training (min)"]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.pages import render
 from robustsnn import checkpoint
 from robustsnn.evaluation import percent
-from robustsnn.evaluation.measures.energy import ENERGY, PRESETS, Operations
+from robustsnn.evaluation.measures.energy import ENERGY, PRESETS, Operations, amount
 from robustsnn.evaluation.measures.worst_case import retention
 from robustsnn.files import write_atomic
 from robustsnn.reporting import RunReport, read_report
@@ -86,7 +86,7 @@ def card(name: str) -> str:
 def energy(operations: Mapping[str, Operations]) -> Iterator[str]:
     """Nanojoules per image, and their share of the ANN's, by arithmetic."""
     for preset, joules in PRESETS.items():
-        yield f"{joules(operations):,.4g} nJ ({preset}; {joules(operations) / joules.ann(operations):.0%} of the ANN's)"
+        yield f"{amount(joules(operations))} nJ ({preset}; {joules(operations) / joules.ann(operations):.0%} of the ANN's)"
 
 
 def page() -> str:

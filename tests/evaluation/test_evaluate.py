@@ -183,7 +183,7 @@ def test_progress_rises_to_one_for_every_attack(net, data):
         ({"protocol": Protocol({"mine": (Group("mine", PGD(), (Sources(),)),)}, "any")}, "'mine' of .*'own' has no members"),
         ({"eps": []}, "at least one eps"),
         ({"rule": "best"}, "rule: Input should be 'any' or 'last'"),
-        ({"images": 0}, "needs images"),
+        ({"images": 0}, "at least one image"),
     ],
     ids=str,
 )

@@ -271,8 +271,8 @@ def test_failed_checks_stand_below_the_verdict() -> None:
 def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> None:
     text = verdict(USUAL).replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("Of 100 test images, the best spiking network “finetuned” classifies 90.0 % (")
-    assert "and 50.0 % (40.4 to 59.6) under FGSM, PGD-20 together at ε = 8/255" in text
-    assert ". The lowest is the spiking network “converted” with 5.0 % (" in text
+    assert "and 50.0 % (40.4 to 59.6) under FGSM and PGD-20 combined at ε = 8/255" in text
+    assert ". The least robust is the spiking network “converted” with 5.0 % (" in text
     assert text.endswith("): significant difference on the same images (McNemar, p = 5.7e-14).")
 
 

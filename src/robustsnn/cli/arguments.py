@@ -63,7 +63,7 @@ class Evaluate:
     """Measure a checkpoint as its own recipe says; flags change single keys."""
 
     given: Checkpoint
-    """a .safetensors file, or zoo:NAME"""
+    """a .safetensors file, zoo:NAME or hf://USER/NAME"""
     settings: Annotated[Evaluation, arg(name="")] = Evaluation()
     data: Annotated[str, arg(help="data set to measure on; if not given, that of the checkpoint's recipe")] = ""
     ann: Ann = ""
@@ -97,7 +97,7 @@ class Info:
     """Show the content of a checkpoint, or what 'run' would do with a recipe and its flags, without running it."""
 
     given: Annotated[str, Positional, arg(metavar="CHECKPOINT|RECIPE")]
-    """a .safetensors file, zoo:NAME, a recipe's name, or a .toml file"""
+    """a checkpoint (.safetensors, zoo:NAME, hf://USER/NAME) or a recipe (name or .toml file)"""
     recipe: Annotated[Recipe, arg(name="")]
     common: Common = Everywhere()
 
@@ -107,20 +107,20 @@ class Header:
     """Show the content of a checkpoint."""
 
     given: Checkpoint
-    """a .safetensors file, or zoo:NAME"""
+    """a .safetensors file, zoo:NAME or hf://USER/NAME"""
     common: Common = Everywhere()
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a spiking network for other simulators ('robustsnn list targets') or runtimes."""
+    """Export a spiking network to other simulators ('robustsnn list targets') or runtimes."""
 
     given: Checkpoint
-    """a .safetensors file, or zoo:NAME"""
+    """a .safetensors file, zoo:NAME or hf://USER/NAME"""
     out: Annotated[Path | None, arg(aliases=("-o",))] = None
     """the file to write"""
     to: str = "nir"
-    """nir or onnx"""
+    """format: nir or onnx"""
     target: str = "generic"
     """the simulator that will read the NIR file"""
     shape: tuple[int, int, int] | None = None

@@ -56,10 +56,10 @@ COMMANDS: dict[str, Command] = {
     "info": Command(
         Info("", _NAMELESS),
         later("robustsnn.cli.inspect", "info"),
-        "FILE.safetensors|zoo:NAME|RECIPE",
+        "FILE.safetensors|zoo:NAME|hf://USER/NAME|RECIPE",
         ("--seed", *_KEYS, *_MEASURED, "--json"),
     ),
-    "export": Command(Export(""), later("robustsnn.cli.run", "leave"), "FILE.safetensors"),
+    "export": Command(Export(""), later("robustsnn.cli.run", "leave"), "FILE.safetensors|zoo:NAME|hf://USER/NAME"),
     "doctor": Command(Doctor(), later("robustsnn.cli.doctor", "doctor")),
     "completion": Command(Completion(), lambda chosen, terminal: complete(chosen, terminal), "SHELL"),
 }
@@ -98,7 +98,7 @@ def read(name: str, args: Sequence[str]) -> Any:
         raise ValueError(f"usage: {program} {command.needs}; see '{program} --help'")
     default, recipe, section = _begin(command, given, args)
     chosen = parse(default, args, program, recipe, section)
-    # Flags are checked one by one, a recipe as a whole.
+    # tyro checks single flags; the recipe as a whole is checked here.
     return replace(chosen, recipe=from_table(chosen.recipe.table(), "recipe")) if recipe and not section else chosen
 
 

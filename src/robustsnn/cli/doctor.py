@@ -128,7 +128,7 @@ def processor(kind: str) -> Finding:
     """Check that torch does not use more threads than this process has cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    text = f"{kind}, torch uses {threads} threads on {cores} cores"
+    text = f"{kind}, {cores} core{'s' * (cores > 1)}, torch threads: {threads}"
     return told("CPU", text, f"set OMP_NUM_THREADS={cores}" if threads > cores else "")
 
 

@@ -19,17 +19,17 @@ CONTINUES = "the same command continues where it stopped"
 
 EXITS = {
     0: "done",
-    1: "an internal error, or another process of the run ended; of 'doctor': the main job cannot run",
-    2: "a mistake in the command, a flag, a recipe or a file, said in one line",
-    3: "--strict, and a check of the audit failed",
+    1: "an internal error, or another process of the run ended; 'doctor': 'run digits' cannot run",
+    2: "an error in the command, a flag, a recipe or a file; one line on stderr describes it",
+    3: "a check of the audit failed (only with --strict)",
     130: "stopped by Ctrl-C (SIGINT)",
     143: "stopped by SIGTERM",
 }
 """Meanings of the exit status."""
 
-OVERVIEW = f"""Adversarially robust spiking neural networks.
+OVERVIEW = f"""Train adversarially robust spiking neural networks, and measure their robustness.
 
-'robustsnn COMMAND --help' describes a command; --version tells the version.
+'robustsnn COMMAND --help' describes a command; 'robustsnn --version' prints the version.
 
 Exit status:
 {chr(10).join(f"  {status} {meaning}" for status, meaning in EXITS.items())}"""
@@ -102,6 +102,6 @@ def _main(args: Sequence[str]) -> int:
         if isinstance(error, RuntimeError) and machine.together():
             complain(f"error: another process ended or is unreachable ({what}); {CONTINUES}")
             return 1
-        complain(f"internal error: {what}; --verbose shows where")
+        complain(f"internal error: {what}; --verbose shows the traceback")
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""``run``, ``evaluate`` and ``export``."""
+"""The commands ``run``, ``evaluate`` and ``export``."""
 
 import logging
 import re

@@ -57,7 +57,7 @@ def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tu
         )
     if kind is SAMPLE_NORMS:
         return kind.becomes, None
-    return "kept: max-pooling of spikes is their logical or" if kind is MAX_POOLS else "kept", None
+    return "kept: max-pooling of spikes is their logical OR" if kind is MAX_POOLS else "kept", None
 
 
 def check_products(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:

@@ -33,7 +33,7 @@ class Kind:
 
 RELU = Kind(
     "ReLU",
-    "spiking neurons, a layer of their own for each use",
+    "spiking neurons; every use gets its own layer",
     (nn.ReLU,),
     frozenset({F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}),
 )
@@ -51,12 +51,12 @@ WEIGHTS = Kind(
 )  # fmt: skip
 NORMS = Kind(
     "batch norms, and `Normalize`",
-    "kept; running statistics are found anew, unless they are to be kept",
+    "kept; running statistics are estimated again by default",
     (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, Normalize),
 )
 SAMPLE_NORMS = Kind(
-    "norms by the sample",
-    "kept: they normalise every time step by itself, which is not exact: finetune",
+    "per-sample norms",
+    "kept, but not exact, since they normalise every time step separately: finetune",
     (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     frozenset({F.group_norm, F.layer_norm, F.rms_norm}),
 )
@@ -73,7 +73,7 @@ MEANS = Kind(
     frozenset({F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.mean, "mean"}),
 )
 SHAPES = Kind(
-    "reshapes, permutations, parts, padding",
+    "reshaping, permuting, slicing, padding",
     "kept",
     (
         nn.Flatten, nn.Unflatten, nn.Identity, nn.Unfold, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
@@ -94,7 +94,7 @@ SHAPES = Kind(
 )  # fmt: skip
 DROPOUTS = Kind(
     "dropout",
-    "kept; nothing in eval mode",
+    "kept; no effect in eval mode",
     (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
     frozenset({F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}),
 )
@@ -114,23 +114,23 @@ JOINS = Kind(
 TOTALS = Kind("sums over an axis", "kept", calls=frozenset({torch.sum, "sum"}))
 PRODUCTS = Kind(
     "products",
-    "kept, where no more than one factor comes from activations",
+    "kept if at most one factor depends on activations",
     calls=frozenset({operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"}),
 )
 QUOTIENTS = Kind(
     "quotients",
-    "kept, where the divisor does not come from activations",
+    "kept if the divisor does not depend on activations",
     calls=frozenset({operator.truediv, operator.itruediv, torch.div, torch.divide, "div", "div_"}),
 )
 RESIZES = Kind("upsampling", "kept", (nn.Upsample,), frozenset({F.interpolate}))
 SIZES = Kind(
-    "questions about shapes",
+    "shape queries",
     "kept",
     calls=frozenset({getattr, len, operator.floordiv, operator.mod, "size", "dim", "numel"}),
 )
 MAX_POOLS = Kind(
     "max-pools",
-    "refused; with allow={'max_pool'} kept: the logical or of the spikes",
+    "an error; with allow={'max_pool'} kept, as the logical OR of the spikes",
     (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
     frozenset({F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, torch.max_pool2d}),
 )

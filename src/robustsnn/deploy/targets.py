@@ -98,7 +98,7 @@ TARGETS: dict[str, Target] = {
         branches=False,
         remarks=(
             "potentials: sinabs keeps them above minus the threshold",
-            "spikes: sinabs fires several times in a step where the potential is several thresholds high",
+            "spikes: sinabs fires several times in a step if the potential is several thresholds high",
         ),
     ),
     "lava": Target("Lava", averages=False, remarks=("untested: no Lava importer is released as a package",)),

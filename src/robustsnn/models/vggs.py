@@ -24,10 +24,10 @@ def vgg(
     std: Sequence[float] = (0.5,),
     width: float = 1.0,
 ) -> Body:
-    """Return a VGG of 3x3 convolutions.
+    """Return a VGG: 3x3 convolutions by channels, average pools (``"A"``: 2x2, ``"G"``: global), linear layers.
 
     Arguments:
-        plan: channels of each convolution; ``"A"`` is a 2x2 average pool, ``"G"`` a global one.
+        plan: channels of each convolution, and 2x2 (``"A"``) or global (``"G"``) average pools.
         hidden: widths of the linear layers before the last one.
         classes, size, channels: number of classes, height (= width) and channels of the images.
         dropout: probability after every hidden linear layer.

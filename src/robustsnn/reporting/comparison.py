@@ -11,6 +11,7 @@ from typing import Any
 from robustsnn.evaluation import PRESETS, Interval, Report, Row, percent
 from robustsnn.evaluation.measure import Table
 from robustsnn.evaluation.measures import ENERGY
+from robustsnn.evaluation.measures.energy import amount
 from robustsnn.reporting.drawing import Picture, plain
 from robustsnn.reporting.plots import ranking
 from robustsnn.reporting.report import RunReport, different
@@ -26,7 +27,7 @@ ABOUT = (
     "nJ: energy of the synapses per image. Audit: the worst verdict, and the number of checks with it."
 )
 
-DIFFER = "Recipe keys whose values differ between the runs; -: no value. Long values are shortened."
+DIFFER = "Recipe keys that differ between the runs; -: no value. Long values are shortened."
 
 LONG, BEFORE = 40, 12
 """Number of characters shown of a value, and how many of them precede the first difference."""
@@ -115,7 +116,7 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
         report = entry.report
         found = [report.worst(threat.eps) for threat in threats]
         energy = report.found(ENERGY)
-        spent = f"{PRESETS[preset](energy.operations):,.4g}" if energy else "-"
+        spent = amount(PRESETS[preset](energy.operations)) if energy else "-"
         worst = [percent(share) if share else "-" for share in found]
         time = "-" if report.timesteps is None else str(report.timesteps)
         lines.append([f"{place}. {entry.row.network}", entry.run, time, percent(report.clean), *worst, spent, _audit(report)])

@@ -42,7 +42,7 @@ def page(report: RunReport) -> str:
 
 
 def verdict(report: RunReport) -> str:
-    """Summarise a run in one sentence: clean and robust accuracy of the best spiking network, and of the lowest network.
+    """Summarise a run in one sentence: clean and robust accuracy of the best spiking network, and of the least robust network.
 
     Networks are compared at the largest ε of any spiking network (of any network, if none spikes), by the images that survive
     all attacks measured there.
@@ -68,7 +68,7 @@ def verdict(report: RunReport) -> str:
     other = worst[lowest]
     under = "" if by[lowest] == by[best] else f" under {by[lowest]}"
     said = apart(row.report.withstood(eps), report.rows[lowest].report.withstood(eps))
-    return f"{text}. The lowest is {_called(report.rows[lowest])} with {spelled(other)}{under}: {said}."
+    return f"{text}. The least robust is {_called(report.rows[lowest])} with {spelled(other)}{under}: {said}."
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ def markdown(report: RunReport) -> str:
     for section in sections(report).values():
         parts += [f"## {section.title}", section.about, _markdown(*section.table)]
         parts += ["\n".join(f"- {name}: {note}" for name, note in section.notes.items())] if section.notes else []
-    parts += [f"Command: `{report.command}`. Versions: " + ", ".join(f"{k} {v}" for k, v in report.versions.items()) + "."]
+    command = f"Command: `{report.command}`. " if report.command else ""
+    parts += [f"{command}Versions: {', '.join(f'{what} {version}' for what, version in report.versions.items())}."]
     parts += [f"{line}." for line in elsewhere(report)]
     return "\n\n".join(parts) + "\n"
 

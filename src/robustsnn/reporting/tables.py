@@ -22,8 +22,8 @@ def spelled(share: Interval) -> str:
 
 def attackers(report: Report, eps: float) -> str:
     """Name the ensembles at a radius, all of which an image must survive to count in `Report.worst`."""
-    names = [result.attack for result in report.at(eps)]
-    return ", ".join(names) + " together" * (len(names) > 1)
+    *others, last = (result.attack for result in report.at(eps))
+    return f"{', '.join(others)} and {last} combined" if others else last
 
 
 def table(report: RunReport, *, bounds: bool = True) -> Table:
@@ -93,7 +93,7 @@ def summary(report: RunReport, *, bounds: bool = True) -> str:
     audited = any(row.report.audit for row in report.rows)
     unaudited = "" if audited else " Not audited: gradient masking is not excluded, so accuracies may be too high."
     return (
-        f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images; "
-        f"an image counts as robust only if it survives all members of an ensemble, here up to {members} (an ANN has one "
-        f"gradient path). {first.results[0].within.words}, seed {first.seed}.{unaudited}"
+        f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images. "
+        f"Columns are ensembles of up to {members} attacks, each along one gradient path (an ANN has one); an image counts as "
+        f"robust only if it survives all of them. {first.results[0].within.words}, seed {first.seed}.{unaudited}"
     )

@@ -45,7 +45,7 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     """Return a table of verdicts and figures of all checks, with their meanings."""
     checked = [row for row in rows if row.report.audit]
     columns = [(row.network, {c.name: f"{c.verdict} ({c.figure:.3g})" for c in row.report.audit}) for row in checked]
-    about = f"Checks for signs of gradient masking: verdict and figure of every check. Audited: {audited(rows)}."
+    about = f"Checks for signs of gradient masking: verdict of every check (and its value). Audited: {audited(rows)}."
     return [Section("audit", "Audit", about, side_by_side("check", columns), meanings(rows))]
 
 

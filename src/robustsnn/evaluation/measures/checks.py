@@ -87,8 +87,12 @@ def audit(
     checks = [_gradients(list(paths.values())), *_scale(paths)]
     checks.append(_losses([subject.loss(tried[f"loss {steps}"]) for steps in LOSSES]))
     added: Sequence[tuple[str, Tensor, str]] = (
-        (f"PGD-{how.steps}", subject.broken(tried["long"], survivors), "further images that a much longer run breaks"),
-        ("restarts", subject.broken(tried["restarts"], survivors), "further images that five restarts break"),
+        (
+            f"PGD-{how.steps}",
+            subject.broken(tried["long"], survivors),
+            "images that survive the protocol but not a much longer run",
+        ),
+        ("restarts", subject.broken(tried["restarts"], survivors), "images that survive the protocol but not five restarts"),
         ("black box", queried, "images that only queries, transfer or noise break, in the audit or in the protocol"),
         ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
@@ -98,7 +102,7 @@ def audit(
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
-    inside = "how far outside ball or box any attack's results were before clipping; 1 for non-finite pixels"
+    inside = "largest distance of an attack's results outside ball or box, before clipping; 1 for non-finite pixels"
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
     state = "1 if the evaluation changed parameters, buffers, or training or gradient flags of the network, else 0"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
@@ -173,7 +177,7 @@ def _gradients(paths: Sequence[PathFigures]) -> Check:
     shares = [path.zero_gradient for path in paths]
     least, middle = min(shares), statistics.median(shares)
     verdict: Verdict = "fail" if least > 0.05 else "warn" if middle > 0.25 else "pass"
-    meaning = f"share of images without any gradient, on the best path (median over paths {middle:.1%})"
+    meaning = f"share of images without a usable gradient on the best path (median over paths {middle:.1%})"
     return Check(name="gradients", figure=least, verdict=verdict, meaning=meaning)
 
 
@@ -186,7 +190,7 @@ def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
     less = scaled - widths
     verdict: Verdict = "pass" if less <= 0.1 else "fail" if widths <= scaled / 2 else "warn"
     meaning = (
-        "share of images that only surrogates in units of the thresholds break, in the pilot: "
+        "additional share of pilot images that surrogates in units of the thresholds break: "
         f"{scaled:.1%} against {widths:.1%} with the published widths, which do not fit thresholds far from 1"
     )
     return [Check(name="scale", figure=less, verdict=verdict, meaning=meaning)] if scaled or widths else []
@@ -206,7 +210,7 @@ def _sweep(subject: Subject, further: Sequence[Threat]) -> Check:
         last = last & ~subject.broken(SWEPT, last, threat=threat)
         share = int(last.sum()) / len(subject.images)
         if not share:
-            return Check(name="sweep", figure=threat.eps, verdict="pass", meaning="radius at which PGD-20 leaves no image")
+            return Check(name="sweep", figure=threat.eps, verdict="pass", meaning="radius at which no image survives PGD-20")
     return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius")
 
 
@@ -216,7 +220,7 @@ def _radii(results: Sequence[Result]) -> list[Check]:
     for result in sorted(results, key=lambda result: result.eps):
         attacks.setdefault(result.attack, []).append(result)
     rises = [more.survivors - less.survivors for each in attacks.values() for less, more in pairwise(each)]
-    meaning = "images by which accuracy rises from a radius to the next larger one, in the protocol's own results"
+    meaning = "images by which the protocol's accuracy rises from one radius to the next larger one"
     return [share_found("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
 
 
@@ -227,7 +231,7 @@ def _interface(subject: Subject) -> list[Check]:
     sums = (first.sum(1) - 1).abs().max()
     probabilities = bool(sums < 1e-4) and bool((first >= 0).all())
     largest = float(first.abs().max())
-    repeats, logits = "difference of two identical passes", "largest output; probabilities would mask gradients"
+    repeats, logits = "difference between two identical passes", "largest output; probabilities would mask gradients"
     return [
         Check(name="repeats", figure=gap, verdict=_ok(gap <= 1e-5 * max(1.0, largest)), meaning=repeats),
         Check(name="logits", figure=largest, verdict=_ok(not probabilities), meaning=logits),

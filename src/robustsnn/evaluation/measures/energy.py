@@ -211,8 +211,13 @@ def _spent(layers: Mapping[str, Operations]) -> list[str]:
     cells = [f"{sum(layer.macs for layer in layers.values()):,.0f}", f"{sum(layer.acs for layer in layers.values()):,.0f}"]
     for joules in PRESETS.values():
         ann = joules.ann(layers)
-        cells.append(f"{joules(layers):,.4g} ({100 * joules(layers) / ann:.3g} %)" if ann else "-")
+        cells.append(f"{amount(joules(layers))} ({100 * joules(layers) / ann:.3g} %)" if ann else "-")
     return cells
+
+
+def amount(nanojoules: float) -> str:
+    """Format an energy without an exponent."""
+    return f"{nanojoules:,.4g}" if nanojoules < 1e4 else f"{nanojoules:,.0f}"
 
 
 def _done(layer: Operations) -> str:

@@ -69,7 +69,7 @@ def measured(here: Evaluated) -> Latency | None:
 
 
 TIME = (
-    "Clean accuracy in percent after each time step, with unchanged weights and thresholds, also beyond the network's own T."
+    "Clean accuracy in percent after each time step, up to and beyond the network's T, with unchanged weights and thresholds."
 )
 WAITING = " Layers of a synchronous network wait for one another: each layer takes T steps."
 DRAWN = "Clean accuracy after each time step; dotted: the network's T. Whiskers: Wilson 95 % intervals."

@@ -107,7 +107,7 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     """Return a table of every gradient path's results."""
     found = [(row.network, pilot.paths.items()) for row in rows if (pilot := row.report.found(PILOT))]
     cells = [(name, {path: f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" for path, f in each}) for name, each in found]
-    about = "PGD-5 along each path on a few images at the largest ε: percent of images broken / without any gradient."
+    about = "PGD-5 along each path on a few images at the largest ε: percent of images broken / without a usable gradient."
     return [Section("alone", "Gradient paths alone", about, side_by_side("gradient path", cells))]
 
 

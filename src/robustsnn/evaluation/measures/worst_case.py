@@ -84,11 +84,11 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
 
 KEPT = (
     "Robust accuracy of each spiking network divided by that of its ANN, both under all attacks at that radius (in "
-    "parentheses both, in percent). 1: no robustness is lost. An ANN has one gradient path, a spiking network many."
+    "parentheses: both accuracies in percent). 1: no loss. An ANN has one gradient path, a spiking network many."
 )
 COST = (
-    "Forward passes with and without a gradient, per attacked image. For ensembles of several attacks, also as a multiple of "
-    "the first attack's cost; a query counts as a third of a gradient."
+    "Gradients (forward and backward passes) and queries (forward passes) per attacked image. Last column: total cost of the "
+    "ensemble relative to its first attack; a query counts as a third of a gradient."
 )
 
 
@@ -123,7 +123,7 @@ def _kept(network: Report, source: Report, eps: float) -> str:
 def costs(rows: Sequence[Row]) -> Table:
     """Return the table of attack cost per attacked image; for ensembles of several attacks also as a multiple of the first
     attack's cost (SA-PGD in `rigorous`)."""
-    head = ["network", "attack", "gradients per image", "queries per image", "times its first attack"]
+    head = ["network", "attack", "gradients per image", "queries per image", "relative to first attack"]
     lines = []
     for row in rows:
         for result in row.report.results:
