@@ -42,8 +42,8 @@ def judge(node: fx.Node, module: nn.Module | None, allow: Collection[str]) -> tu
         )
     if kind is MAX_POOLS and "max_pool" not in allow:
         raise ValueError(
-            f"{what} is a max-pool, which does not preserve firing rates: use an average pool, or pass allow={{'max_pool'}} "
-            "to keep it (logical OR of the spikes)"
+            f"{what} is a max-pool, which does not preserve firing rates: use an average pool, or keep it (logical OR of the "
+            "spikes) with allow={'max_pool'}, or --conversion.max_pool true"
         )
     if kind is None and module:
         raise ValueError(
