@@ -99,14 +99,14 @@ OPPONENTS: dict[str, Row] = {
         predicted="1 to 4 % at 8/255, clean 58 to 64 %; retention at 8/255 at most 0.15",
     ),
     "end_to_end_soft": Row(
-        "end-to-end robust training, soft reset, equal time",
+        "end-to-end robust training, soft reset",
         f"{RECIPE}:end_to_end",
         (*SMALL, "--finetune.epochs", "7"),
         measures=CLAIM,
         predicted="8 to 14 % at 8/255, clean 36 to 46 %",
     ),
     "snn_rat_soft": Row(
-        "SNN-RAT, soft reset, equal time",
+        "SNN-RAT, soft reset",
         f"{RECIPE}:snn_rat",
         (*SMALL, *_finetuned_by("NoisyFast(eps=8/255, noise=2, smoothing=0.1)"), "--finetune.epochs", "10"),
         measures=CLAIM,
@@ -168,7 +168,7 @@ LEVERS: dict[str, Row] = {
         predicted="1 to 2 points less at 8/255",
     ),
     "by_trades": _lever(
-        "ANN trained by TRADES instead of N-FGSM, equal time",
+        "ANN trained by TRADES instead of N-FGSM",
         *("--pretrain.objective", "Trades(beta=6, eps=8/255, steps=5)", "--pretrain.epochs", "16"),
         source="",
         takes=(),
