@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ import robustsnn as rs
 from robustsnn import cli
 from robustsnn.attacks import PGD
 from robustsnn.data import Samples
-from robustsnn.evaluation import PROTOCOLS, Audit, Judged
+from robustsnn.evaluation import PROTOCOLS, Audit, Judged, Settings
 from robustsnn.seeds import generator
 from robustsnn.training import Natural, Schedule
 
@@ -193,6 +194,60 @@ def test_its_gradients_are_those_of_a_path(net, path):
     assert x.grad.norm() > 0
 
 
+def test_a_judged_network_stays_in_eval_mode(net):
+    """torchattacks ends an attack with ``train()`` if the network began in that mode, as every new module does."""
+    made = convert_with_norm()
+    before = copy.deepcopy(made.state_dict())
+    judge = rs.judged(made, X, Y, rs.Linf(0.1))
+    assert not judge.training
+    assert judge.train() is judge
+    judge(X)
+    assert {module.training for module in judge.modules()} == {False}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
+
+
+def convert_with_norm():
+    ann = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    return rs.convert(ann.eval(), [X], timesteps=2)
+
+
+WRONG = {
+    "a threat without radius": (lambda net: rs.judged(net, X, Y, rs.Linf), "threat must be a threat with its radius"),
+    "a radius without threat": (lambda net: rs.judged(net, X, Y, 0.1), r"threat must be a threat .*, not 0\.1"),
+    "a path's class": (lambda net: rs.judged(net, X, Y, rs.Linf(0.1), path=rs.Rate), r"path must be a value such as Rate\(\)"),
+    "a path's name": (lambda net: rs.judged(net, X, Y, rs.Linf(0.1), path="Rate()"), "path must be a value"),
+    "no samples to judge": (lambda net: rs.judged(net, X[:0], Y[:0], rs.Linf(0.1)), "data hold no samples"),
+    "no samples to attack": (lambda net: rs.attack(net, X[:0], Y[:0], 0.1), "data hold no samples"),
+    "a class as threat": (lambda net: rs.attack(net, X, Y, threat=rs.L2), r"L2 has no radius: give it one, as in L2\(0\.1\)"),
+    "no attacks": (lambda net: rs.attack(net, X, Y, 0.1, attacks=[]), "at least one attack"),
+    "no protocol": (lambda net: rs.attack(net, X, Y, 0.1, protocol=None), "unknown protocol 'None'"),
+    "settings and an audit": (
+        lambda net: rs.evaluate(net, LOADER, Settings(protocol="quick"), check=Audit(0)),
+        "Settings and keywords cannot be combined",
+    ),
+    "half an image": (lambda net: Audit(images=1.5), "images of Audit must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_was_meant_otherwise_is_said_in_a_line(what, net):
+    call, line = WRONG[what]
+    with pytest.raises(ValueError, match=line):
+        call(net)
+
+
+@pytest.mark.parametrize("eps", [torch.tensor(0.1), np.float32(0.1), np.array(0.1)], ids=type)
+def test_a_radius_may_be_a_number_of_another_library(eps, net):
+    assert torch.equal(rs.attack(net, X, Y, eps, attacks="FGSM"), rs.attack(net, X, Y, 0.1, attacks=["FGSM"]))
+
+
+def test_the_extent_of_the_audit_does_not_make_another_protocol(net):
+    quick = PROTOCOLS["quick"]
+    one, other = (rs.evaluate(net, LOADER, each, 0.1, **QUICKLY) for each in (quick, replace(quick, audit=Audit(3, 2, 2))))
+    assert one.protocol == other.protocol
+    assert one.compare(other).won == 0
+
+
 def test_two_reports_are_compared_sample_by_sample(net, report):
     same = report.compare(report)
     assert (same.won, same.lost, same.told_apart) == (0, 0, False)
@@ -209,6 +264,11 @@ def test_two_reports_are_compared_sample_by_sample(net, report):
             "same number of samples .* not 12 and 4",
         ),
         (rs.evaluate(net, LOADER, "quick", 0.3, **QUICKLY), "no radius in common"),
+        (
+            rs.evaluate(net, LOADER, "quick", "16/255", **{**QUICKLY, "attacks": ["FGSM"]}),
+            "same attacks to be compared, not FGSM, PGD-10 and FGSM",
+        ),
+        (rs.evaluate(net, LOADER, "quick", "16/255", rule="last", **QUICKLY), "same rule to be compared, not any and last"),
     ):
         with pytest.raises(ValueError, match=line):
             report.compare(wrong)

@@ -100,12 +100,17 @@ class Judged(nn.Module):
         self.register_buffer("x", x, persistent=False)
         self.register_buffer("y", y, persistent=False)
         self.register_buffer("adversarial", x.clone(), persistent=False)
+        self.eval()
         with torch.no_grad():
             self.register_buffer("broken", wrong(self.judge, x, y), persistent=False)
         self.x: Tensor
         self.y: Tensor
         self.adversarial: Tensor
         self.broken: Tensor
+
+    def train(self, mode: bool = True) -> Judged:
+        """Stay in eval mode: some libraries switch the network to the mode in which they found it."""
+        return super().train(False)
 
     @property
     def robust(self) -> float:
@@ -143,7 +148,7 @@ def judged(net: nn.Module, x: Any, y: Any, threat: Threat, *, path: GradientPath
         path: the gradient path that attacks follow, such as ``Rate()``; the network's own if None.
 
     Raises:
-        ValueError: the samples are invalid, or the network cannot take them.
+        ValueError: the samples are invalid, the network cannot take them, or ``threat`` or ``path`` is not a value.
 
     >>> from robustsnn import Linf, judged, load
     >>> from robustsnn.data import digits
@@ -153,8 +158,10 @@ def judged(net: nn.Module, x: Any, y: Any, threat: Threat, *, path: GradientPath
     >>> net.adversarial.shape
     torch.Size([4, 1, 8, 8])
     """
-    if not hasattr(threat, "contains"):
+    if isinstance(threat, type) or not hasattr(threat, "contains"):
         raise ValueError(f"threat must be a threat with its radius, such as Linf(0.1), not {threat!r}")
+    if isinstance(path, type) or not (path is None or callable(path)):
+        raise ValueError(f"path must be a value such as Rate(), not {path!r}")
     samples = as_samples((x, y))
     answers(net, samples)
     samples = samples.to(next(net.parameters(), samples.labels).device)

@@ -90,7 +90,7 @@ def evaluate(
         True
     """
     if isinstance(protocol, Settings):
-        if settings or not eps is threat is attacks is None:
+        if settings or check or not eps is threat is attacks is None:
             raise ValueError("Settings and keywords cannot be combined: set these fields in Settings, or use keywords only")
         asked = Settings.model_validate(protocol.model_dump(include={*Settings.model_fields}))  # drops a recipe's other fields
     else:
@@ -101,12 +101,12 @@ def evaluate(
         asked = _asked(called, threat, eps, attacks, {"shown": 0, **audit, **settings})
     data = as_samples(data, limit=asked.limit)
     if not len(data):
-        raise ValueError("evaluation needs images, but data holds none: pass at least one")
+        raise ValueError("evaluation needs images, but data holds none: pass at least one image")
     if not isinstance(sources, Mapping):
         raise ValueError("sources must name each network: write sources={'its name': net}")
     a_network(net)
     own = protocol if isinstance(protocol, Protocol) else asked.protocol
-    called, chosen, groups = chosen_groups(own, asked.attacks, net, asked.threats[0], sources)
+    called, chosen, groups = chosen_groups(own, asked.attacks or None, net, asked.threats[0], sources)
     asked = asked.model_copy(update={f"audit_{name}": number for name, number in asdict(chosen.audit.under(asked)).items()})
     answers(net, data)
     started = time.perf_counter()
@@ -150,8 +150,6 @@ def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, 
     if unknown := sorted(more.keys() - Settings.model_fields):
         known = {*inspect.signature(evaluate).parameters, *Settings.model_fields} - {"settings"}
         raise ValueError(f"evaluate has no argument {unknown[0]!r}: {nearest(unknown[0], known)}")
-    if attacks is not None and not attacks:
-        raise ValueError("evaluation needs at least one eps and at least one attack")
     name, radii = radii_of(eps, threat)
     try:
         return Settings(protocol=protocol, threat=name, eps=radii, attacks=_names(attacks), **more)
@@ -167,6 +165,8 @@ def radii_of(eps: Any, threat: str | Threat | None) -> tuple[str | None, tuple[A
     """
     if threat is not None and not isinstance(threat, str):
         name = type(threat).__name__
+        if isinstance(threat, type):
+            raise ValueError(f"the threat {threat.__name__} has no radius: give it one, as in {threat.__name__}(0.1)")
         known: object = THREATS.get(name)
         if known is not type(threat):
             raise ValueError(f"the threat {threat!r} is of an unknown kind: add its class to robustsnn.threats.THREATS")
@@ -193,7 +193,7 @@ def chosen_groups(
     Raises:
         ValueError: the protocol or an ensemble is unknown, or an ensemble cannot attack this network within this threat.
     """
-    chosen = protocol if isinstance(protocol, Protocol) else find_protocol(protocol)
+    chosen = protocol if isinstance(protocol, Protocol) else find_protocol(str(protocol))
     called = protocol if isinstance(protocol, str) else "own"
     groups = {name: _ensemble(called, chosen, name) for name in _names(attacks) or chosen.ensembles}
     _possible(called, groups, net, threat, sources)
@@ -201,7 +201,9 @@ def chosen_groups(
 
 
 def _names(attacks: Sequence[str] | None) -> tuple[str, ...]:
-    """Return names of ensembles; one name may stand alone."""
+    """Return names of ensembles, empty for all; one name may stand alone. Raises ValueError for an empty list."""
+    if attacks is not None and not attacks:
+        raise ValueError("evaluation needs at least one eps and at least one attack")
     return (attacks,) if isinstance(attacks, str) else tuple(attacks or ())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,13 +20,14 @@ from robustsnn.evaluation.member import (
     path,
 )
 from robustsnn.names import Rule, find, is_toml, nearest
+from robustsnn.ranges import Count, Ranged, Whole
 from robustsnn.settings import Settings
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
 from robustsnn.types import Attack
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Ranged):
     """The extent of an audit, which checks for signs of gradient masking.
 
     Arguments:
@@ -35,16 +36,12 @@ class Audit:
         queries: queries of each black-box attack on the surviving images.
 
     Raises:
-        ValueError: ``images`` is negative, or ``steps`` or ``queries`` is below 1.
+        ValueError: a number is out of range.
     """
 
-    images: int = 64
-    steps: int = 1000
-    queries: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.images < 0 or self.steps < 1 or self.queries < 1:
-            raise ValueError(f"an audit needs images >= 0, steps and queries >= 1, not {self}")
+    images: Whole = 64
+    steps: Count = 1000
+    queries: Count = 1000
 
     def under(self, asked: Settings) -> Audit:
         """Return this audit with the settings' values instead of its own, where they are given."""
@@ -68,7 +65,7 @@ class Protocol:
     rule: Rule
     ranked: bool = False
     edition: int = 1
-    audit: Audit = Audit()
+    audit: Audit = field(default=Audit(), repr=False)  # it does not change which images are broken
 
 
 PAPER_ATTACKS: dict[str, Attack] = {

@@ -154,15 +154,21 @@ class Report(BaseModel, frozen=True):
         largest common one.
 
         Raises:
-            ValueError: protocol, threat or number of samples differ, or there is no common radius.
+            ValueError: protocol, attacks, rule, threat or number of samples differ, or there is no common radius.
         """
-        for what, mine, theirs in (
-            ("protocol", self.ruler, other.ruler),
-            ("threat", self.threat, other.threat),
-            ("number of samples", self.images, other.images),
-        ):
-            if mine != theirs:
-                raise ValueError(f"reports must have the same {what} to be compared, not {mine} and {theirs}")
+        mine, theirs = (
+            {
+                "protocol": report.ruler,
+                "attacks": ", ".join(sorted({result.attack for result in report.results})),
+                "rule": ", ".join(sorted({result.rule for result in report.results})),
+                "threat": report.threat,
+                "number of samples": report.images,
+            }
+            for report in (self, other)
+        )
+        for what, one in mine.items():
+            if one != theirs[what]:
+                raise ValueError(f"reports must have the same {what} to be compared, not {one} and {theirs[what]}")
         radii = [result.eps for result in self.results if other.at(result.eps)]
         radius = max(radii, default=math.nan) if eps is None else number(eps)
         if not (self.at(radius) and other.at(radius)):
