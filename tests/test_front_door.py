@@ -474,6 +474,12 @@ def test_what_was_loaded_is_saved_with_its_recipe(tmp_path):
     assert (again.timesteps, again.recipe) == (4, net.recipe)
 
 
+def test_a_recipe_written_on_one_network_is_not_that_of_all():
+    one, other = rs.SpikingNetwork(nn.Sequential(nn.ReLU())), rs.SpikingNetwork(nn.Sequential(nn.ReLU()))
+    one.recipe["model"] = {"name": "digits"}
+    assert other.recipe == {}
+
+
 CHANGES = {
     "another head": lambda body: body.classifier.append(nn.Linear(10, 10)),
     "a layer without tensors": lambda body: body.classifier.append(nn.Softmax(1)),

@@ -1,5 +1,9 @@
 import copy
+import linecache
+import random
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +11,7 @@ import torch.nn.functional as F
 from bodies import BODIES, Modules, Net, Reused, trained
 from torch import fx, nn
 
+import robustsnn
 from robustsnn.conversion import spiking, trace
 from robustsnn.spiking import Analog, Dynamics, Slot, SpikingNetwork
 
@@ -177,6 +182,28 @@ def branches(x):
 def test_what_no_spikes_can_stand_for_is_refused_by_name_and_with_a_remedy(ann, line, unchanged):
     with unchanged(ann), pytest.raises(ValueError, match=line):
         trace(ann)
+
+
+@pytest.mark.parametrize("package", [torch, robustsnn], ids=lambda package: package.__name__)
+def test_the_line_of_a_package_whose_name_begins_like_another_is_named(package, monkeypatch):
+    """torchvision lies next to torch."""
+    file, text = f"{Path(package.__file__).parent}vision/nets.py", "def branches(x):\n    return x if x.sum() > 0 else -x\n"
+    monkeypatch.setitem(linecache.cache, file, (len(text), None, text.splitlines(True), file))
+    exec(compile(text, file, "exec"), made := {})
+    with pytest.raises(ValueError, match=rf"at {re.escape(file)}, line 2: 'return x if"):
+        trace(Calls(made["branches"]))
+
+
+def test_the_line_is_not_that_of_python_itself_nor_of_code_without_source():
+    with pytest.raises(ValueError, match=r"Calls at .*test_tracing\.py, line \d+: 'return random\.randint"):
+        trace(Calls(drawn))
+    exec("def branches(x):\n    return x if x.sum() > 0 else -x\n", made := {})
+    with pytest.raises(ValueError, match=r"Calls at .*test_tracing\.py, line \d+: 'return self\.function"):
+        trace(Calls(made["branches"]))
+
+
+def drawn(x):
+    return random.randint(0, x.shape[0]) * x
 
 
 @pytest.mark.parametrize("ann", [layers(nn.MaxPool2d(2)), Calls(lambda x: F.max_pool2d(x, 1))], ids=["module", "function"])

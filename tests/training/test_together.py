@@ -92,7 +92,26 @@ def test_memory_is_an_amount(text, amount):
     assert Engine(memory=text).budget() == amount
 
 
-@pytest.mark.parametrize("wrong", [{"memory": "much"}, {"memory": "0GiB"}, {"devices": 0}, {"nodes": -1}])
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "wrong",
+    [{"memory": "much"}, {"memory": "0GiB"}, {"devices": 0}, {"nodes": -1}, {"accelerator": "gpu"}, {"strategy": "fsdp"}],
+)
 def test_an_engine_out_of_range_is_refused(wrong):
     with pytest.raises(ValueError, match=r"must be"):
         Engine(**wrong)
+
+
+@pytest.mark.parametrize(("cuda", "mps"), [(1, False), (0, True)])
+def test_more_devices_than_there_are_is_said_before_lightning_starts(cuda, mps, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    for accelerator in ("auto", "cuda" if cuda else "mps"):
+        with pytest.raises(ValueError, match=f"--accelerator {accelerator} needs 2 .* torch finds 1"):
+            Engine(accelerator=accelerator, devices=2).launch()
+
+
+def test_without_a_gpu_one_process_needs_no_lightning(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert Engine().launch() == Team()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -181,9 +183,14 @@ def followed(body: nn.Module) -> fx.Graph:
 
 def _line(error: BaseException) -> str:
     """Return the last line of the user's own code that an error came through, as `` at FILE, line N: CODE``."""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+    ours = tuple(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
+    python = f"{sysconfig.get_path('stdlib')}{os.sep}"
     theirs = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if frame.line and not frame.filename.startswith(ours)
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.line
+        and not frame.filename.startswith(ours)
+        and ("site-packages" in frame.filename or not frame.filename.startswith(python))
     ]
     return f" at {theirs[-1].filename}, line {theirs[-1].lineno}: '{theirs[-1].line}'" if theirs else ""
 

@@ -6,16 +6,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from robustsnn.ranges import Ranged
+
 if TYPE_CHECKING:
     import robustsnn.processes
 
 
 @dataclass(frozen=True)
-class Engine:
+class Engine(Ranged):
     """Devices, processes and memory of a run. Results do not depend on them, except for rounding.
 
     Raises:
-        ValueError: ``devices`` or ``nodes`` is below 1, or ``memory`` is not an amount.
+        ValueError: ``devices`` or ``nodes`` is below 1, ``memory`` is not an amount, or a word is unknown.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -34,6 +36,7 @@ class Engine:
     """use only deterministic algorithms; an error if torch has none"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.devices < 1 or self.nodes < 1:
             raise ValueError(f"devices and nodes must be at least 1, not {self.devices} and {self.nodes}")
         self.budget()
@@ -58,13 +61,15 @@ class Engine:
         from robustsnn.processes import Team
 
         counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        if gpus := max(counts.values()):
+            counts["auto"] = gpus  # which it prefers
         if self.devices > counts.get(self.accelerator, self.devices):
             there = f"{counts[self.accelerator]} device(s)" if counts[self.accelerator] else "none"
             raise ValueError(
                 f"--accelerator {self.accelerator} needs {self.devices} device(s), but torch finds {there}: "
                 "use --accelerator cpu or fewer --devices; 'robustsnn doctor' lists the devices"
             )
-        if self.devices == self.nodes == 1 and (self.accelerator == "cpu" or not any(counts.values())):
+        if self.devices == self.nodes == 1 and (self.accelerator == "cpu" or not gpus):
             return Team()
         from lightning_fabric import Fabric
 

@@ -78,7 +78,7 @@ class SpikingNetwork(Spiking):
         self.dynamics = dynamics
         self.signal = signal
         self.conversion_report = conversion_report
-        self.recipe = recipe
+        self.recipe = dict(recipe)
         self.channels_last = layout(body) == torch.channels_last  # memory format of the images, kept by all layers
         first = {slot.name: slot.first and signal.once for slot in slots}
 
