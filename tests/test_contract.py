@@ -12,7 +12,7 @@ from robustsnn.attacks import ATTACKS, FGSM
 from robustsnn.data import Samples, answers
 from robustsnn.evaluation import Audit
 from robustsnn.seeds import generator, image_seeds
-from robustsnn.threats import Linf
+from robustsnn.threats import Flips, Linf
 from robustsnn.training import Natural, Schedule
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -132,29 +132,40 @@ def test_what_is_switched_on_around_changes_nothing(around):
 
 
 STEPS = {"PGD": {"steps": 2}, "APGD": {"steps": 3}, "TargetedAPGD": {"steps": 3}, "SAPGD": {"steps": 3}}
-QUICK = {**STEPS, "Square": {"queries": 5}, "FAB": {"steps": 2}, "NES": {"queries": 100}}
+QUICK = {
+    **STEPS,
+    "Square": {"queries": 5},
+    "FAB": {"steps": 2},
+    "NES": {"queries": 100},
+    "EventPGD": {"steps": 2},
+    "EventSearch": {"queries": 20},
+    "SDA": {"rounds": 2},
+}
 SEEDS = image_seeds(torch.arange(12), 0)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_check_what_they_are_given_and_leave_inference_mode(name):
     attack, net = ATTACKS[name](**QUICK.get(name, {})), body_of(0).eval()
-    outside = attack(net, X, DATA.labels, Linf(8 / 255), rng=SEEDS)
-    assert torch.equal(attack(net, X, DATA.labels.int(), Linf(8 / 255), rng=SEEDS), outside)
+    x, threat = (X, Linf(8 / 255)) if issubclass(Linf, attack.follows) else ((X > 0.5).float(), Flips(40))
+    outside = attack(net, x, DATA.labels, threat, rng=SEEDS)
+    assert torch.equal(attack(net, x, DATA.labels.int(), threat, rng=SEEDS), outside)
     with torch.inference_mode():
-        assert torch.equal(attack(net, X.clone(), DATA.labels.clone(), Linf(8 / 255), rng=SEEDS), outside)
-    assert name == "FAB" or not torch.equal(outside, X)  # which needs more steps to find anything
+        assert torch.equal(attack(net, x.clone(), DATA.labels.clone(), threat, rng=SEEDS), outside)
+    assert name == "FAB" or not torch.equal(outside, x)  # which needs more steps to find anything
     with pytest.raises(ValueError, match=r"float samples in \[0, 1\], not torch.uint8: convert bytes with x.float\(\) / 255"):
-        attack(net, (X * 255).to(torch.uint8), DATA.labels, Linf(8 / 255), rng=SEEDS)
-    for values in (X * 2, X - 0.5, X * torch.nan):
-        with pytest.raises(ValueError, match=r"samples must be in \[0, 1\], but range over"):
-            attack(net, values, DATA.labels, Linf(8 / 255), rng=SEEDS)
-    for values, labels in ((X.numpy(), DATA.labels), (X, DATA.labels.tolist())):
+        attack(net, (x * 255).to(torch.uint8), DATA.labels, threat, rng=SEEDS)
+    for values in (x * 2, x - 0.5, x * torch.nan):
+        with pytest.raises(
+            ValueError, match=r"samples must be (in \[0, 1\]|whole numbers of events from 0 to 1), but range over"
+        ):
+            attack(net, values, DATA.labels, threat, rng=SEEDS)
+    for values, labels in ((x.numpy(), DATA.labels), (x, DATA.labels.tolist())):
         with pytest.raises(ValueError, match=r"attacks take tensors, not (ndarray|list)"):
-            attack(net, values, labels, Linf(8 / 255), rng=SEEDS)
+            attack(net, values, labels, threat, rng=SEEDS)
     for labels in (DATA.labels.float(), DATA.labels[:5], DATA.labels[:, None]):
         with pytest.raises(ValueError, match=r"labels must be integers \[12\], one per sample"):
-            attack(net, X, labels, Linf(8 / 255), rng=SEEDS)
+            attack(net, x, labels, threat, rng=SEEDS)
 
 
 def test_a_clear_gradient_is_followed_in_inference_mode():

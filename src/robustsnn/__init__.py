@@ -26,7 +26,9 @@ if TYPE_CHECKING:  # provided by `__getattr__`
     from robustsnn.spiking import Surrogate as Surrogate
     from robustsnn.spiking import Triangle as Triangle
     from robustsnn.threats import L2 as L2
+    from robustsnn.threats import Flips as Flips
     from robustsnn.threats import Linf as Linf
+    from robustsnn.threats import Retiming as Retiming
     from robustsnn.training import train as train
 
 __version__ = "0.1.0"
@@ -41,7 +43,7 @@ HOMES = {
         *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),
         *("StraightThrough", "Surrogate", "Triangle"),
     ),
-    "threats": ("L2", "Linf"),
+    "threats": ("L2", "Flips", "Linf", "Retiming"),
     "training": ("train",),
 }
 __all__ = [name for names in HOMES.values() for name in names]

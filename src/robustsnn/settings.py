@@ -12,6 +12,9 @@ from robustsnn.names import Number, Precision, Rule
 
 kind = later("robustsnn.threats", "kind")
 
+THREAT_OF = {"events": "Flips"}
+"""Default kind of threat of protocols that are not for L-infinity."""
+
 
 class Settings(BaseModel):
     """How to evaluate a network. Every field is a key of a recipe's ``[evaluation]``, a flag, and a keyword of `evaluate`.
@@ -37,10 +40,12 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _usual(cls, values: Any) -> Any:
-        """Use the default radius of a threat that is named without radii."""
-        named = isinstance(values, dict) and isinstance(values.get("threat"), str) and "eps" not in values
+        """Fill in the default threat of the protocol and the default radii of a threat that is named without radii."""
+        if not isinstance(values, dict) or "eps" in values:
+            return values
+        name = values.get("threat") or THREAT_OF.get(str(values.get("protocol")))
         with suppress(ValueError):
-            return {**values, "eps": (kind(values["threat"])().eps,)} if named else values
+            return {**values, "threat": name, "eps": kind(name)().usual} if isinstance(name, str) else values
         return values
 
     @field_validator("threat")

@@ -78,6 +78,16 @@ class Threat(Protocol):
         ...
 
     @property
+    def usual(self) -> tuple[float, ...]:
+        """The default radii of the kind in an evaluation."""
+        ...
+
+    @property
+    def takes(self) -> str:
+        """The values of samples in words: ``in [0, 1]``."""
+        ...
+
+    @property
     def spelled(self) -> str:
         """The threat as reports write it: ``8/255``, ``L2 0.5``."""
         ...
@@ -86,8 +96,8 @@ class Threat(Protocol):
         """Return the same kind with another radius."""
         ...
 
-    def widest(self, x: Tensor) -> float:
-        """Return the radius that allows every change, for samples like ``x``."""
+    def wider(self, x: Tensor) -> list[Threat]:
+        """Return threats of larger radii for samples like ``x``, up to one that allows every sample; none if there is none."""
         ...
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
@@ -100,10 +110,6 @@ class Threat(Protocol):
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
         """Return a random allowed sample."""
-        ...
-
-    def direction(self, grad: Tensor) -> Tensor:
-        """Return the step of size 1 with the steepest ascent along ``grad``; zero if the gradient is zero."""
         ...
 
 

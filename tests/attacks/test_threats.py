@@ -14,14 +14,18 @@ from robustsnn.attacks import (
     PGD,
     RFGSM,
     SAPGD,
+    SDA,
     Boundary,
+    EventPGD,
+    EventSearch,
+    GreedyFlips,
     Square,
     TargetedAPGD,
     accepted,
     attack,
 )
 from robustsnn.seeds import generator, image_seeds, noise
-from robustsnn.threats import L2, THREATS, Linf, per_sample, positive, spread
+from robustsnn.threats import L2, THREATS, EventThreat, Flips, Linf, per_sample, positive, spread
 
 SHAPES = {2: (6,), 3: (2, 7), 4: (2, 5, 6), 5: (3, 2, 5, 4)}
 FEW = {
@@ -31,9 +35,15 @@ FEW = {
     "SAPGD": SAPGD(5),
     "FAB": FAB(4, targets=2, restarts=2),
     "Square": Square(15),
+    "EventPGD": EventPGD(3, restarts=2),
+    "GreedyFlips": GreedyFlips(3),
+    "SDA": SDA(rounds=4, first=3),
+    "EventSearch": EventSearch(20),
 }
 EVERY = [FEW.get(name, made()) for name, made in ATTACKS.items()]
+OF_BALLS = [each for each in EVERY if issubclass(Linf, each.follows)]
 every_attack = pytest.mark.parametrize("attack", EVERY, ids=lambda attack: type(attack).__name__)
+every_attack_on_balls = pytest.mark.parametrize("attack", OF_BALLS, ids=lambda attack: type(attack).__name__)
 every_rank = pytest.mark.parametrize("rank", SHAPES)
 SEEDS = image_seeds(torch.arange(4), 0, "threats")
 
@@ -52,8 +62,10 @@ def test_every_attack_stays_in_every_threat_it_accepts(attack, rank, kind):
     if not issubclass(kind, attack.follows):
         pytest.skip("it does not follow this threat")
     x, model = curved(rank)
+    events = issubclass(kind, EventThreat)
+    x = (x > 0.6).to(x) if events else x
     y = model(x).argmax(1)
-    for threat in (kind(0.2), kind(0.0)):
+    for threat in (kind(3 if events else 0.2), kind(0.0)):
         adv = attack(model, x, y, threat, rng=SEEDS)
         assert (adv.shape, adv.dtype) == (x.shape, x.dtype)
         assert threat.contains(adv, x).all()
@@ -61,7 +73,7 @@ def test_every_attack_stays_in_every_threat_it_accepts(attack, rank, kind):
         assert threat.contains(attack(model, x, y, threat, rng=SEEDS, judge=judge), x).all()
 
 
-@every_attack
+@every_attack_on_balls
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.4)], ids=str)
 def test_frames_are_attacked_as_the_image_of_all_their_channels(attack, threat):
     x, model = curved(5)
@@ -70,7 +82,7 @@ def test_frames_are_attacked_as_the_image_of_all_their_channels(attack, threat):
     torch.testing.assert_close(moving.flatten(1, 2), still, rtol=0, atol=1e-12)
 
 
-@every_attack
+@every_attack_on_balls
 def test_an_attack_works_without_more_than_a_threat_and_repeats(attack):
     x, model = curved(4)
     y, state = model(x).argmax(1), torch.get_rng_state()
@@ -110,9 +122,12 @@ class Renamed:
 def test_a_threat_of_another_kind_is_refused(attack, unchecked):
     x, model = curved(4)
     for threat in (Renamed(), 0.1):
-        with pytest.raises(ValueError, match=rf"{type(attack).__name__} does not support .*0\.1.*: use one of Linf, L2"):
+        with pytest.raises(
+            ValueError, match=rf"{type(attack).__name__} does not support .*0\.1.*: use one of (Linf, L2|Flips)"
+        ):
             attack(model, x, torch.zeros(4, dtype=torch.int64), threat)
-    assert accepted(attack, L2(0.1)) == L2(0.1)
+    followed = L2(0.1) if attack in OF_BALLS else Flips(0.1)
+    assert accepted(attack, followed) == followed
 
 
 @pytest.mark.parametrize("text", ["PGD(eps=8/255)", "FGSM(norm='L2')", "Square(eps = 0.1)"])

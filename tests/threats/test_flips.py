@@ -52,7 +52,7 @@ def test_on_a_linear_model_greedy_flips_are_the_best_ones(seed, budget, rounds):
     x, weight = bits(2, 9, seed=seed, share=0.5), torch.randn(2, 9, generator=generator(seed, "weight"))
     model, y = nn.Linear(9, 2, bias=False), torch.tensor([0, 1])
     model.weight.data = weight
-    adv = GreedyFlips(rounds=rounds)(model, x, y, Flips(budget))
+    adv = GreedyFlips(steps=rounds)(model, x, y, Flips(budget))
     assert Flips(budget).contains(adv, x).all()
     for sample, label, found in zip(x, y, adv, strict=True):
         margins = []

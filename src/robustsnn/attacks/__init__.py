@@ -9,19 +9,24 @@ from typing import Any
 
 from robustsnn.attacks.apgd import APGD, TargetedAPGD, auto_ascend
 from robustsnn.attacks.corners import CornerNoise, UniformNoise
+from robustsnn.attacks.event_pgd import EventPGD, ascent
+from robustsnn.attacks.event_search import EventSearch
 from robustsnn.attacks.fab import FAB
 from robustsnn.attacks.goals import DLR, CrossEntropy, Goal, KullbackLeibler, Margin, TargetedDLR, kl_divergence
 from robustsnn.attacks.gradient import FGSM, PGD, RFGSM, ascend, input_gradient
+from robustsnn.attacks.greedy import GreedyFlips
 from robustsnn.attacks.nes import NES
 from robustsnn.attacks.own import accepted
 from robustsnn.attacks.sapgd import SAPGD
+from robustsnn.attacks.sda import SDA
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.starts import Boundary, Gaussian, Start, Uniform
 from robustsnn.names import build, named, nearest
 from robustsnn.types import Attack
 
 ATTACKS: dict[str, type[Attack]] = named(
-    FGSM, RFGSM, PGD, APGD, TargetedAPGD, SAPGD, FAB, NES, Square, UniformNoise, CornerNoise
+    *(FGSM, RFGSM, PGD, APGD, TargetedAPGD, SAPGD, FAB, NES, Square, UniformNoise, CornerNoise),
+    *(EventPGD, GreedyFlips, SDA, EventSearch),
 )
 GOALS: dict[str, type[Goal]] = named(CrossEntropy, KullbackLeibler, Margin, DLR)
 """Losses that an attack can maximise, by name."""
@@ -33,7 +38,7 @@ def asks_for_gradients(attack: Attack) -> bool:
     """Return whether an attack, or the attack that it starts from, uses gradients; otherwise it uses queries only."""
     if isinstance(attack, NES):
         return attack.after is not None and asks_for_gradients(attack.after)
-    return not isinstance(attack, Square | UniformNoise | CornerNoise)
+    return not isinstance(attack, Square | UniformNoise | CornerNoise | EventSearch)
 
 
 def attack(text: str) -> Attack:
@@ -72,11 +77,15 @@ __all__ = [
     "PGD",
     "RFGSM",
     "SAPGD",
+    "SDA",
     "STARTS",
     "Boundary",
     "CornerNoise",
     "CrossEntropy",
+    "EventPGD",
+    "EventSearch",
     "Gaussian",
+    "GreedyFlips",
     "KullbackLeibler",
     "Margin",
     "Square",
@@ -86,6 +95,7 @@ __all__ = [
     "UniformNoise",
     "accepted",
     "ascend",
+    "ascent",
     "asks_for_gradients",
     "attack",
     "auto_ascend",

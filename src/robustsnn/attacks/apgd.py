@@ -12,8 +12,8 @@ from robustsnn.attacks.gradient import differentiate
 from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.attacks.starts import Boundary
 from robustsnn.ranges import Count
-from robustsnn.threats import spread
-from robustsnn.types import Classifier, Inputs, Judge, Threat
+from robustsnn.threats import Ball, spread
+from robustsnn.types import Classifier, Inputs, Judge
 
 MOMENTUM = 0.75
 """alpha: weight of the gradient step; the previous step has weight 1 - alpha."""
@@ -44,7 +44,7 @@ def auto_ascend(
     losses: Losses,
     *,
     worth: Losses,
-    threat: Threat,
+    threat: Ball,
     start: Inputs,
     steps: int,
     judge: Judge | None = None,
@@ -130,7 +130,7 @@ class _Climbing:
         self.loss = torch.where(self.halved, self.best_loss, self.loss)
         self.rises, self.best_before = torch.zeros_like(self.rises), self.best_loss
 
-    def move(self, threat: Threat, momentum: float) -> None:
+    def move(self, threat: Ball, momentum: float) -> None:
         """Take one step; ``momentum`` is the weight of its gradient part."""
         size = spread(self.eta * threat.eps, self.x)
         z = threat.project(self.adv + size * threat.direction(self.gradient), self.x)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from torch import Tensor
 from robustsnn.attacks.goals import CrossEntropy, begin
 from robustsnn.attacks.own import OwnAttack, Task, best_of
 from robustsnn.ranges import Count
-from robustsnn.types import Judge, Noise, Threat
+from robustsnn.threats import Ball, EventThreat
+from robustsnn.types import Judge, Kinds, Noise, Threat
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class _Draws(OwnAttack):
     draws: Count = 10
 
     @abstractmethod
-    def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
+    def sample(self, x: Tensor, threat: Any, noise: Noise) -> Tensor:
         """Return one noisy sample for each of ``x [N, ...]``."""
 
     def search(self, task: Task) -> Tensor:
@@ -35,7 +37,9 @@ class _Draws(OwnAttack):
 
 
 class UniformNoise(_Draws):
-    """Uniform noise within the ball, ``draws`` times."""
+    """Random samples within the threat, ``draws`` times: uniform noise in a ball, random changes of events."""
+
+    follows: ClassVar[Kinds] = (Ball, EventThreat)
 
     def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
         return threat.sample(x, noise)
@@ -45,6 +49,6 @@ class CornerNoise(_Draws):
     """Full-radius steps along random signs, ``draws`` times: corners ``x ± eps`` of the L-infinity ball, or of the cube
     inscribed in another ball."""
 
-    def sample(self, x: Tensor, threat: Threat, noise: Noise) -> Tensor:
+    def sample(self, x: Tensor, threat: Ball, noise: Noise) -> Tensor:
         signs = torch.where(noise.uniform(x) < 0.5, -1, 1).to(x.dtype)
         return threat.project(x + threat.eps * threat.direction(signs), x)

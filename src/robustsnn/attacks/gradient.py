@@ -12,7 +12,8 @@ from robustsnn.attacks.goals import CrossEntropy, Goal, Losses, answer, begin
 from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.attacks.starts import Start, Uniform
 from robustsnn.ranges import Count, Positive, Share
-from robustsnn.types import Classifier, Inputs, Judge, Logits, PerImage, Threat
+from robustsnn.threats import Ball
+from robustsnn.types import Classifier, Inputs, Judge, Logits, PerImage
 
 Move = Callable[[Tensor, Tensor], Tensor]
 """``move(gradient [n, ...], index [n]) -> [n, ...]``: the step of the samples ``index`` of the batch."""
@@ -26,7 +27,7 @@ def ascend(
     x: Inputs,
     losses: Losses,
     *,
-    threat: Threat,
+    threat: Ball,
     start: Inputs,
     step: float | Move,
     steps: int,
@@ -97,7 +98,7 @@ class FGSM(OwnAttack):
 
     def search(self, task: Task) -> Tensor:
         model, x = task.model, task.x
-        threat: Threat = task.threat
+        threat: Ball = task.threat
         losses = self.goal.on(model, x, task.y)
         begin(model, len(x))
         gradient = input_gradient(model, x, losses, torch.arange(len(x), device=x.device))

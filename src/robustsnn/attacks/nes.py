@@ -12,7 +12,8 @@ from robustsnn.attacks.gradient import Move, Slope, ascend
 from robustsnn.attacks.own import OwnAttack, Task, among, best_of
 from robustsnn.ranges import Count, Positive, Share
 from robustsnn.seeds import noise, portion
-from robustsnn.types import Attack, Classifier, Judge, Randomness, Threat
+from robustsnn.threats import Ball
+from robustsnn.types import Attack, Classifier, Judge, Randomness
 
 MOMENTUM = 0.5
 """Weight of the previous direction in the next step."""
@@ -102,7 +103,7 @@ class NES(OwnAttack):
         clean = worth(clean_logits(model, x), torch.arange(len(x), device=x.device))
         return lambda adv, index: hopeless(worth(answer(model, adv, index), index), clean[index], self.give_up)
 
-    def _slopes(self, threat: Threat, rng: Randomness, most: int) -> Slope:
+    def _slopes(self, threat: Ball, rng: Randomness, most: int) -> Slope:
         """Return the gradient estimator of a run; its batches hold at most ``most`` copies, but always those of one image."""
         number, at_once = count(), max(1, most // self.samples)
 
@@ -112,7 +113,7 @@ class NES(OwnAttack):
 
         return slope
 
-    def _slope(self, model: Classifier, x: Tensor, threat: Threat, losses: Losses, index: Tensor, rng: Randomness) -> Tensor:
+    def _slope(self, model: Classifier, x: Tensor, threat: Ball, losses: Losses, index: Tensor, rng: Randomness) -> Tensor:
         """Estimate the gradient at samples ``x [n, ...]`` from one forward pass of all their copies."""
         pairs = self.samples // 2
         u = noise(rng).normal(x.unsqueeze(1).expand(-1, pairs, *x.shape[1:]))
@@ -122,7 +123,7 @@ class NES(OwnAttack):
         slope: Tensor = torch.einsum("np,np...->n...", (up - down).to(u), u)
         return slope
 
-    def _steps(self, images: int, like: Tensor, threat: Threat) -> Move:
+    def _steps(self, images: int, like: Tensor, threat: Ball) -> Move:
         """Return the step function of one run: decreasing sizes, with momentum."""
         steps = self.queries // self.samples
         ratio = (self.last / self.first) ** (1 / max(1, steps - 1))

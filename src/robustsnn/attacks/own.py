@@ -53,7 +53,8 @@ class OwnAttack(Ranged, ABC):
                 return self(model, x.clone(), y.clone(), threat, rng=rng, judge=judge)
         threat, x, rng = accepted(self, threat), x.detach(), given(rng)
         if not threat.contains(x, x).all():
-            raise ValueError(f"samples must be in [0, 1], but range over {x.min():.4g} .. {x.max():.4g}: divide bytes by 255")
+            remedy = "divide bytes by 255" if isinstance(threat, Ball) else "set most, or clip the counts"
+            raise ValueError(f"samples must be {threat.takes}, but range over {x.min():.4g} .. {x.max():.4g}: {remedy}")
         return self.search(Task(model, x, y.long(), threat, rng, noise(rng), judge))
 
     @abstractmethod

@@ -15,7 +15,7 @@ from robustsnn.names import nearest, number, spelled
 from robustsnn.recipes import Recipe
 from robustsnn.recipes.recipe import explain, from_table
 from robustsnn.recipes.sections import Evaluation
-from robustsnn.settings import kind
+from robustsnn.settings import THREAT_OF, kind
 
 Parsed = TypeVar("Parsed")
 READ = ConstructorRegistry()
@@ -159,8 +159,8 @@ def few(default: Any, first: Sequence[str], words: str) -> Any:
 
 
 def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
-    """Return the defaults of the evaluation's flags: a protocol given without attacks runs all of its ensembles, and a threat
-    given without radii uses its default radius."""
+    """Return the defaults of the evaluation's flags: a protocol given without attacks runs all of its ensembles and has its
+    default threat, and a threat given without radii uses its default radii."""
     named = dict[str, str]()
     for flag, following in pairwise([*args, ""]):
         if flag.startswith("--"):
@@ -168,9 +168,10 @@ def for_protocol(evaluation: Evaluation, args: Sequence[str]) -> Evaluation:
             named[name.rpartition(".")[2].removeprefix("--")] = value if equals else following
     if "protocol" in named and "attacks" not in named:
         evaluation = evaluation.model_copy(update={"attacks": ()})
-    if "threat" in named and "eps" not in named:
+    threat = named.get("threat") or THREAT_OF.get(named.get("protocol", ""))
+    if threat and "eps" not in named:
         with suppress(ValueError):  # an unknown threat is reported when its flag is parsed
-            evaluation = evaluation.model_copy(update={"eps": (kind(named["threat"])().eps,)})
+            evaluation = evaluation.model_copy(update={"threat": threat, "eps": kind(threat)().usual})
     return evaluation
 
 

@@ -19,6 +19,7 @@ from robustsnn.evaluation.protocols import Protocol
 from robustsnn.evaluation.results import ROBUST
 from robustsnn.names import Rule
 from robustsnn.seeds import image_seeds
+from robustsnn.settings import THREAT_OF
 from robustsnn.threats import kind
 from robustsnn.types import GradientPath, Threat
 
@@ -61,10 +62,10 @@ def attack(
         >>> bool(((adversarial - x).abs() <= 0.1 + 1e-6).all())
         True
     """
-    samples, (name, radii) = as_samples((x, y)), radii_of(eps, threat)
-    if len(radii) > 1:
+    samples, (name, radii) = as_samples((x, y)), radii_of(eps, threat or THREAT_OF.get(str(protocol)))
+    if len(radii) > 1 and eps is not None:
         raise ValueError(f"attack takes one radius, not {len(radii)}: call it once per radius")
-    within = kind(name)(radii[0])
+    within = kind(name)(radii[-1])
     a_network(net)
     _, chosen, groups = chosen_groups(protocol, attacks, net, within)
     answers(net, samples)

@@ -27,8 +27,8 @@ from robustsnn.evaluation.report import Report
 from robustsnn.names import find, first_error, nearest, number
 from robustsnn.processes import Team
 from robustsnn.seeds import derive
-from robustsnn.settings import Settings
-from robustsnn.threats import THREATS, kind
+from robustsnn.settings import THREAT_OF, Settings
+from robustsnn.threats import THREATS, kind, kind_of
 from robustsnn.types import Threat
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def evaluate(
         protocol: ``quick``, ``paper``, ``rigorous``, ``autoattack``, the path of a TOML file (see `protocols.protocol`), your
             own `Protocol` (called ``own`` in the report), or complete `Settings` instead of the keywords they replace.
         eps: one or several radii, such as 0.1 or ``"8/255"``; if None, the default of the kind of threat: 8/255, or 0.5 for
-            ``"L2"``. Under the rule ``"any"``, images broken at a smaller radius are not attacked again.
-        threat: kind of threat by name (see `threats.THREATS`), L-infinity if None; or a threat with its radius, such as
-            ``L2(0.5)``, instead of ``eps``.
+            ``"L2"``, and several for threats to events. Under the rule ``"any"``, images broken at a smaller radius are not
+            attacked again.
+        threat: kind of threat by name (see `threats.THREATS`); if None, L-infinity, or `Flips` for ``events``. Or a threat
+            with its radius, such as ``L2(0.5)``, instead of ``eps``.
         attacks: names of the protocol's ensembles to run; None: all.
         check: extent of the audit; None: as in the protocol.
         seed: seed of random starts, which depend only on seed, member and image.
@@ -150,7 +151,7 @@ def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, 
     if unknown := sorted(more.keys() - Settings.model_fields):
         known = {*inspect.signature(evaluate).parameters, *Settings.model_fields} - {"settings"}
         raise ValueError(f"evaluate has no argument {unknown[0]!r}: {nearest(unknown[0], known)}")
-    name, radii = radii_of(eps, threat)
+    name, radii = radii_of(eps, threat if threat is not None else THREAT_OF.get(protocol))
     try:
         return Settings(protocol=protocol, threat=name, eps=radii, attacks=_names(attacks), **more)
     except ValidationError as error:
@@ -164,17 +165,16 @@ def radii_of(eps: Any, threat: str | Threat | None) -> tuple[str | None, tuple[A
         ValueError: the kind is unknown, there is no radius, or ``eps`` contradicts the threat's radius.
     """
     if threat is not None and not isinstance(threat, str):
-        name = type(threat).__name__
         if isinstance(threat, type):
             raise ValueError(f"the threat {threat.__name__} has no radius: give it one, as in {threat.__name__}(0.1)")
-        known: object = THREATS.get(name)
+        known: object = THREATS.get(type(threat).__name__)
         if known is not type(threat):
             raise ValueError(f"the threat {threat!r} is of an unknown kind: add its class to robustsnn.threats.THREATS")
         if eps is not None:
             raise ValueError(f"the threat {threat!r} already has a radius: leave out eps={eps!r}")
-        return name, (threat.eps,)
+        return kind_of(threat), (threat.eps,)
     if eps is None:
-        return threat, (kind(threat)().eps,)
+        return threat, kind(threat)().usual
     radii = (eps,) if isinstance(eps, str) or not getattr(eps, "ndim", isinstance(eps, Iterable)) else tuple(eps)
     if not radii:
         raise ValueError("evaluation needs at least one eps and at least one attack")
@@ -195,9 +195,17 @@ def chosen_groups(
     """
     chosen = protocol if isinstance(protocol, Protocol) else find_protocol(str(protocol))
     called = protocol if isinstance(protocol, str) else "own"
-    groups = {name: _ensemble(called, chosen, name) for name in _names(attacks) or chosen.ensembles}
+    groups = {name: _ensemble(called, chosen, name) for name in _names(attacks) or _fitting(chosen, threat)}
     _possible(called, groups, net, threat, sources)
     return called, chosen, groups
+
+
+def _fitting(chosen: Protocol, threat: Threat) -> list[str]:
+    """Return the ensembles with an attack that supports the threat; if there is none, all."""
+    fitting = [
+        name for name, each in chosen.ensembles.items() if any(isinstance(threat, group.attack.follows) for group in each)
+    ]
+    return fitting or list(chosen.ensembles)
 
 
 def _names(attacks: Sequence[str] | None) -> tuple[str, ...]:

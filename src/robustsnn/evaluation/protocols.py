@@ -7,10 +7,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
+from robustsnn.attacks import (
+    APGD,
+    DLR,
+    FAB,
+    FGSM,
+    NES,
+    PGD,
+    RFGSM,
+    SAPGD,
+    SDA,
+    EventPGD,
+    EventSearch,
+    GreedyFlips,
+    Margin,
+    Square,
+    TargetedAPGD,
+    UniformNoise,
+)
 from robustsnn.attacks import attack as spelled_attack
 from robustsnn.evaluation.member import (
     ADAPTIVE_PATHS,
+    EVENT_PATHS,
     PUBLISHED_PATHS,
     QUICK_PATHS,
     SCALED_PATHS,
@@ -85,6 +103,9 @@ NEAR = NES(queries=2000, spread=0.1, first=0.1, last=0.02, after=APGD(steps=50, 
 
 ONE_PATH = (Surrogate(Triangle(1.0)),)
 
+QUERIES = (Group("EventSearch-200", EventSearch(200), (Plain(),)), Group("random", UniformNoise(10), (Plain(),)))
+"""Attacks on events without gradients."""
+
 PROTOCOLS: dict[str, Protocol] = {
     "quick": Protocol(
         {
@@ -120,6 +141,22 @@ PROTOCOLS: dict[str, Protocol] = {
         "any",
         ranked=True,
         edition=3,
+    ),
+    "events": Protocol(
+        {
+            "flips": (
+                Group("EventPGD-50", EventPGD(50), EVENT_PATHS),
+                Group("GreedyFlips-20", GreedyFlips(20, goal=Margin()), EVENT_PATHS),
+                Group("SDA", SDA(), EVENT_PATHS),
+                *QUERIES,
+            ),
+            "retiming": (
+                Group("EventPGD-50", EventPGD(50), EVENT_PATHS),
+                Group("EventPGD-50 on the margin", EventPGD(50, goal=Margin()), EVENT_PATHS),
+                *QUERIES,
+            ),
+        },
+        "any",
     ),
     "autoattack": Protocol(
         {

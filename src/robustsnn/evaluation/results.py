@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from robustsnn.evaluation.intervals import Interval, wilson
-from robustsnn.names import Rule, find
-from robustsnn.threats import THREATS, USUAL, kind
+from robustsnn.names import Rule
+from robustsnn.threats import USUAL, kind, kind_of
 from robustsnn.types import Threat
 
-Kind = Annotated[str, AfterValidator(lambda name: find("threat", {name: name for name in THREATS}, name))]
+Kind = Annotated[str, AfterValidator(lambda name: kind_of(kind(name)()))]
 """A kind of threat, by name."""
 
 ROBUST = -1

@@ -1,17 +1,15 @@
-"""Norm balls around samples, intersected with the pixel box ``[0, 1]``, and their names and texts."""
+"""Norm balls around samples, intersected with the pixel box ``[0, 1]``."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustsnn.names import build, find
 from robustsnn.threats.samplewise import per_sample, positive, spread
 from robustsnn.types import Noise, Threat
 
@@ -38,6 +36,14 @@ class Ball(ABC):
     words: ClassVar[str] = "norm ball, pixels in [0, 1]"
     axis: ClassVar[tuple[float, str]] = (1.0, "ε")
 
+    @property
+    def takes(self) -> str:
+        return "in [0, 1]"
+
+    @property
+    def usual(self) -> tuple[float, ...]:
+        return (self.eps,)
+
     def __post_init__(self) -> None:
         if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
             raise ValueError(f"eps must be finite and at least 0, not {self.eps!r}; pixels are in [0, 1]")
@@ -49,7 +55,12 @@ class Ball(ABC):
     def scaled(self, eps: float) -> Ball:
         return replace(self, eps=eps)
 
+    def wider(self, x: Tensor) -> list[Threat]:
+        radii = [levels / 255 * self.widest(x) for levels in (16, 32, 64, 128, 255)]
+        return [self.scaled(radius) for radius in radii if radius > self.eps]
+
     def widest(self, x: Tensor) -> float:
+        """Return the radius that allows every change, for samples like ``x``."""
         low, high = self.box
         return float(self.length(torch.full_like(x[:1], high - low)))
 
@@ -130,6 +141,23 @@ class Linf(Ball):
 
 
 @dataclass(frozen=True)
+class FrameLinf(Linf):
+    """`Linf` on frames of event counts, which become real numbers. Common in papers, but no event camera can do it.
+
+    >>> FrameLinf(0.1).spelled
+    'frames 0.1'
+    """
+
+    eps: float = 0.1
+    words: ClassVar[str] = "L-infinity on event frames, as real numbers in [0, 1]: no camera can do it"
+    axis: ClassVar[tuple[float, str]] = (1.0, "ε")
+
+    @property
+    def spelled(self) -> str:
+        return f"frames {self.eps:.3g}"
+
+
+@dataclass(frozen=True)
 class L2(Ball):
     """``||adv - x||_2 <= eps`` over all values of a sample.
 
@@ -192,31 +220,3 @@ class L1(Ball):
         least = sizes.topk(-(-sizes.shape[1] // 20), 1).values[:, -1]
         steep = grad.sign() * (grad.abs() >= spread(least, grad))
         return steep / positive(self.length(steep))
-
-
-THREATS: dict[str, Callable[..., Threat]] = {"Linf": Linf, "L2": L2, "L1": L1}
-"""The kinds of threat by name; each is called with its radius."""
-
-USUAL = "Linf"
-"""The default kind of threat."""
-
-
-def kind(name: str | None = None) -> Callable[..., Threat]:
-    """Return the kind of threat with that name; `USUAL` if None.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    return find("threat", THREATS, name or USUAL)
-
-
-def threat(text: str) -> Threat:
-    """Build a threat from its text.
-
-    Raises:
-        ValueError: the text cannot be parsed, the kind is unknown, or the radius is invalid.
-
-    >>> threat("L2(0.5)"), threat("Linf(8/255)").spelled
-    (L2(eps=0.5), '8/255')
-    """
-    return build("threat", THREATS, text)  # type: ignore[no-any-return]

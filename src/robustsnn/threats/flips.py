@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from robustsnn.threats.events import EventThreat
 from robustsnn.threats.samplewise import per_sample, positive
-from robustsnn.types import Noise
+from robustsnn.types import Noise, Threat
 
 
 @dataclass(frozen=True)
-class Flips:
-    """Add or remove single events of binary frames ``[N, T, 2, H, W]``: bits flip, nothing else changes.
+class Flips(EventThreat):
+    """Add or remove single events. In binary frames bits flip, nothing else changes.
 
     Arguments:
         eps: the budget: below 1 a share of each sample's events, rounded down, otherwise a number of events.
-
-    Raises:
-        ValueError: ``eps`` is negative or not finite.
+        most: largest number of events in a bin.
 
     >>> Flips(0.01).spelled, Flips(20).spelled
     ('1 % flips', '20 flips')
@@ -33,57 +32,68 @@ class Flips:
     words: ClassVar[str] = "flips of single events"
     axis: ClassVar[tuple[float, str]] = (100.0, "flips in % of the events")
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
-            raise ValueError(f"a budget of flips must be finite and at least 0, not {self.eps!r}")
-
     @property
     def spelled(self) -> str:
         return f"{100 * self.eps:.3g} % flips" if self.eps < 1 else f"{self.eps:.0f} flips"
 
-    def scaled(self, eps: float) -> Flips:
-        return replace(self, eps=eps)
-
-    def widest(self, x: Tensor) -> float:
-        return float(x[:1].numel())
+    @property
+    def usual(self) -> tuple[float, ...]:
+        return 0.005, 0.01, 0.02, 0.05
 
     def budget(self, x: Tensor) -> Tensor:
-        """Return how many events of each sample may change, ``[N]``."""
+        """Return how many events of each sample may be added or removed, ``[N]``."""
         if self.eps >= 1:
             return torch.full((len(x),), int(self.eps), device=x.device)
         return (self.eps * x.flatten(1).sum(1, dtype=torch.float64) + 1e-9).floor().long()  # 0.07 * 100 is below 7
 
-    def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Flip where ``adv`` lies nearer to the other bit, the furthest first, as many as the budget allows."""
-        return self.flipped(x, (adv - x).abs() - 0.5)
+    def changed(self, adv: Tensor, x: Tensor) -> Tensor:
+        """Return how many events differ, ``[N]``."""
+        return (adv - x).abs().flatten(1).sum(1).long()
 
-    def flipped(self, x: Tensor, worth: Tensor, budget: Tensor | None = None) -> Tensor:
-        """Flip the bits of positive ``worth``, the most worthwhile first, as many as the budget allows.
+    def allowed(self, adv: Tensor, x: Tensor) -> Tensor:
+        return self.changed(adv, x) <= self.budget(x)
+
+    def nearest(self, adv: Tensor, x: Tensor) -> Tensor:
+        delta = adv.round().clamp(0, self.most) - x
+        worth = torch.where(delta == 0, 0.0, (adv - x).abs()).flatten(1)
+        return self._spend(x, worth, lambda places: delta.flatten(1).gather(1, places), self.budget(x))
+
+    def best(self, slope: Tensor, x: Tensor, budget: Tensor | None = None) -> Tensor:
+        """Add events where the slope is positive and remove them where it is negative, the steepest first.
 
         Arguments:
+            slope: gain per event, ``[N, ...]``.
             x: samples ``[N, ...]``.
-            worth: of each flip, ``[N, ...]``.
-            budget: flips per sample, ``[N]``; all that the threat allows if None.
+            budget: changes per sample, ``[N]``; all that the threat allows if None.
         """
-        flat, budget = worth.flatten(1), self.budget(x) if budget is None else budget
-        most = min(int(budget.amax()), flat.shape[1]) if len(x) else 0
-        best, places = flat.topk(most, dim=1)
-        chosen = (best > 0) & (torch.arange(most, device=x.device) < budget[:, None])
-        flips = torch.zeros_like(flat).scatter(1, places, chosen.to(flat.dtype)).view_as(x)
-        return (x - flips.to(x.dtype)).abs()
+        flat, gain = x.flatten(1), slope.flatten(1)
+        worth = torch.where(gain > 0, gain * (flat < self.most), gain * -(flat > 0).to(gain.dtype))
 
-    def contains(self, adv: Tensor, x: Tensor) -> Tensor:
-        bits = ((adv == 0) | (adv == 1)).flatten(1).all(1)
-        return bits & ((adv != x).flatten(1).sum(1) <= self.budget(x))
+        def room(places: Tensor) -> Tensor:
+            here = flat.gather(1, places)
+            return torch.where(gain.gather(1, places) > 0, self.most - here, -here)
+
+        return self._spend(x, worth, room, self.budget(x) if budget is None else budget)
 
     def sample(self, x: Tensor, noise: Noise) -> Tensor:
-        """Flip random bits up to the budget: half of them events, half empty places."""
-        share = torch.where(x == 1, per_sample(torch.sum, x), per_sample(torch.sum, 1 - x))
+        """Change random bins: half of them lose their events, half are empty and get some."""
+        full = x > 0
+        share = torch.where(full, per_sample(torch.sum, full.to(x.dtype)), per_sample(torch.sum, (~full).to(x.dtype)))
         waiting = -torch.log(noise.uniform(x).clamp_min(1e-30)) * share  # the shortest win: draws without replacement
-        return self.flipped(x, 1 / positive(waiting))
+        return self.best(torch.where(full, -1.0, 1.0).to(x.dtype) / positive(waiting), x)
 
-    def direction(self, grad: Tensor) -> Tensor:
-        """Return the single flip along the largest gradient."""
-        flat = grad.flatten(1)
-        place = flat.abs().argmax(1, keepdim=True)
-        return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(grad)
+    def wider(self, x: Tensor) -> list[Threat]:
+        whole = x[:1].numel() * self.most
+        return [self.scaled(max(1, levels * whole // 255)) for levels in (16, 32, 64, 128, 255)]
+
+    def _spend(self, x: Tensor, worth: Tensor, change: Callable[[Tensor], Tensor], budget: Tensor) -> Tensor:
+        """Change bins of positive ``worth [N, d]``, the most worthwhile first, as the budget ``[N]`` allows; ``change`` gives
+        the largest change of the bins at ``places [N, n]``."""
+        if not len(x):
+            return x.clone()
+        value, places = worth.topk(min(int(budget.amax()), worth.shape[1]), dim=1)
+        wanted = change(places) * (value > 0)
+        units = wanted.abs()
+        used = torch.minimum(units, (budget[:, None] - (units.cumsum(1) - units)).clamp_min(0).to(units.dtype))
+        changed = x.flatten(1).scatter_add(1, places, (used * wanted.sign()).to(x.dtype))
+        return changed.view_as(x)

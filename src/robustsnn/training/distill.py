@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD, Gaussian, kl_divergence
+from robustsnn.attacks import Gaussian, ascent, kl_divergence
 from robustsnn.attacks.goals import Losses, begin
 from robustsnn.conversion import folded
 from robustsnn.ranges import Positive, Share
-from robustsnn.training.objectives import Robust
+from robustsnn.training.objectives import Robust, within
 from robustsnn.types import Attack, Classifier, Following, Inputs, Labels, Randomness, Threat
 
 
@@ -65,7 +65,7 @@ class Distilled(Taught):
     threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
+        return ascent(within(self), self.steps, goal=_FromTeacher(self), start=Gaussian(0.001))
 
     def crafted(self, model: Classifier, x: Inputs, y: Labels, rng: Randomness) -> Inputs:
         return super().crafted(_Answers(model, self.network) if self.adaptive else model, x, y, rng)
@@ -98,7 +98,7 @@ class ARD(Taught):
     threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.steps)
+        return ascent(within(self), self.steps)
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         t = self.temperature

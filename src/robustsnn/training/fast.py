@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustsnn.attacks import PGD, CrossEntropy
+from robustsnn.attacks import PGD, CrossEntropy, EventPGD
 from robustsnn.attacks.gradient import input_gradient
 from robustsnn.attacks.own import OwnAttack, Task
 from robustsnn.ranges import BelowOne, NotNegative
-from robustsnn.threats import Ball
-from robustsnn.training.objectives import Robust
+from robustsnn.threats import Ball, EventThreat
+from robustsnn.training.objectives import Robust, within
 from robustsnn.types import Attack, Threat
 
 
@@ -25,7 +25,7 @@ class FastAdversarial(Robust):
     threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(steps=1, stride=1.25)
+        return EventPGD(1) if isinstance(within(self), EventThreat) else PGD(steps=1, stride=1.25)
 
 
 @dataclass(frozen=True)

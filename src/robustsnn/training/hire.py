@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustsnn.attacks import FGSM, accepted
 from robustsnn.ranges import Count, Ranged
 from robustsnn.spiking import Dynamics, NeuronLayer, SpikingNetwork, walk
+from robustsnn.threats import Ball
 from robustsnn.training.objectives import Pass, one_radius, within
 from robustsnn.types import Inputs, Labels, Randomness, Threat
 
@@ -47,7 +49,8 @@ class Hire(Ranged):
         return torch.stack(losses).mean()
 
     def _periods(self, x: Inputs, y: Labels) -> Iterator[tuple[Tensor, Pass]]:
-        threat, noisy, before, logits = within(self), x.clone(), Potentials(), list[Tensor]()
+        threat: Ball = accepted(FGSM, within(self))  # its steps follow a direction
+        noisy, before, logits = x.clone(), Potentials(), list[Tensor]()
         for _ in range(self.periods):
             noisy, after = noisy.detach().requires_grad_(), Potentials()
 

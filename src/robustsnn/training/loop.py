@@ -127,7 +127,7 @@ def train(
     images, validation, net = images.near(device), validation.near(device), net.to(device)
     for network in networks_of(objective):
         network.to(device)
-    memory_format = layout(net)
+    memory_format = layout(net) if images.values.dim() == 4 else torch.contiguous_format
     steps = schedule.optimizer(net, optimizer)
     keeper = Keeper(state, what, net, steps, on_warning)
     at = keeper.resume() or Position((), {})

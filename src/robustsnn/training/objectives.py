@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD, RFGSM, Gaussian, KullbackLeibler, accepted, kl_divergence
+from robustsnn.attacks import RFGSM, EventPGD, Gaussian, KullbackLeibler, accepted, ascent, kl_divergence
 from robustsnn.compute import with_tensors
 from robustsnn.conversion import folded
 from robustsnn.models import weight_layers, weight_of
 from robustsnn.ranges import BelowOne, NotNegative, Ranged
-from robustsnn.threats import Linf
+from robustsnn.threats import EventThreat, Linf
 from robustsnn.types import Attack, Classifier, Inputs, Labels, Logits, Objective, Randomness, Threat
 
 Pass = Callable[[nn.Module], Tensor]
@@ -111,8 +111,8 @@ class Natural:
 
 
 def probe_of(objective: Objective) -> Attack | None:
-    """Return the attack that selects the best epoch of a training: ten steps of PGD, or None for `Natural`."""
-    return None if isinstance(objective, Natural) else PGD(10)
+    """Return the attack that selects the best epoch of a training: `ascent` of ten steps, or None for `Natural`."""
+    return None if isinstance(objective, Natural) else ascent(within(objective), 10)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Adversarial(Robust):
     threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.steps)
+        return ascent(within(self), self.steps)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Trades(Robust):
     threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
+        return ascent(within(self), self.steps, goal=KullbackLeibler(), start=Gaussian(0.001))
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return trades_loss(net(x), net(adversarial), y, self.beta, self.smoothing)
@@ -154,7 +154,7 @@ class Mart(Robust):
     threat: Threat | None = None
 
     def attack(self) -> Attack:
-        return PGD(self.steps, start=Gaussian(0.001))
+        return ascent(within(self), self.steps, start=Gaussian(0.001))
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:
         return mart_loss(net(x), net(adversarial), y, self.beta)
@@ -216,7 +216,8 @@ class RobustFinetuning(Robust):
     """Robust finetuning: ``CE(f(x), y) + beta * KL(f(x) || f(x'))`` with x' one random and one gradient step from x.
 
     The random step has size ``alpha``. The gradient step uses the rest of ``eps`` to maximise ``KL(f(x) || f(.))`` through the
-    network's own surrogate (Ozdenizci & Legenstein 2024, section 4.3).
+    network's own surrogate (Ozdenizci & Legenstein 2024, section 4.3). Under a threat to events, the random step uses the
+    whole budget, the gradient chooses the changes anew, and ``alpha`` has no effect.
 
     Raises:
         ValueError: ``alpha`` is outside ``[0, eps]``.
@@ -235,6 +236,8 @@ class RobustFinetuning(Robust):
         super().__post_init__()
 
     def attack(self) -> Attack:
+        if isinstance(within(self), EventThreat):
+            return EventPGD(1, goal=KullbackLeibler())
         return RFGSM(self.alpha / self.eps if self.eps else 0.0, goal=KullbackLeibler())
 
     def loss(self, net: nn.Module, x: Inputs, adversarial: Inputs, y: Labels) -> Tensor:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks import FGSM, NES, PGD, CornerNoise, Square, UniformNoise
+from robustsnn.attacks import FGSM, NES, CornerNoise, EventSearch, Square, UniformNoise, ascent
 from robustsnn.evaluation.measures.layers import repeats, timesteps
 from robustsnn.evaluation.measures.pilot import PathFigures
 from robustsnn.evaluation.member import Member
@@ -17,37 +17,33 @@ from robustsnn.evaluation.protocols import Audit
 from robustsnn.evaluation.results import ROBUST, Check, Result, Verdict
 from robustsnn.evaluation.subject import Subject
 from robustsnn.spiking import Plain, Scaled, Surrogate
+from robustsnn.threats import Ball
 from robustsnn.types import Attack, GradientPath, Threat
 
 FEW, UNLIKELY = 0.01, 0.025
 """Tolerated share of images that an additional attack breaks, and the p-value below which a higher share fails the check."""
 
-SWEPT = PGD(20)
-"""The attack of the sweep over radii."""
-
 LOSSES = (0, 1, 5, 20)
 """Numbers of PGD steps after which the loss is measured."""
 
 
-def trials(how: Audit) -> dict[str, Attack]:
+def trials(how: Audit, threat: Threat) -> dict[str, Attack]:
     """Return the attacks of an audit under the evaluation's threat by purpose, in order."""
+    noise: dict[str, Attack] = {"uniform": UniformNoise()}
+    queries: dict[str, Attack] = {"queries": EventSearch(how.queries)}
+    single = ascent(threat, 1)
+    if isinstance(threat, Ball):
+        noise["corners"], single = CornerNoise(), FGSM()
+        queries = {"queries": Square(how.queries), "slopes": NES(max(how.queries, NES.samples))}
     return {
-        "iterated": SWEPT,
-        "single": FGSM(),
-        "uniform": UniformNoise(),
-        "corners": CornerNoise(),
-        "queries": Square(how.queries),
-        "slopes": NES(max(how.queries, NES.samples)),
-        **{f"loss {steps}": PGD(steps) if steps else UniformNoise(draws=1) for steps in LOSSES},
-        "long": PGD(how.steps),
-        "restarts": PGD(20, restarts=5),
+        "iterated": ascent(threat),
+        "single": single,
+        **noise,
+        **queries,
+        **{f"loss {steps}": ascent(threat, steps) if steps else UniformNoise(draws=1) for steps in LOSSES},
+        "long": ascent(threat, how.steps),
+        "restarts": ascent(threat, restarts=5),
     }
-
-
-def larger(threat: Threat, x: Tensor) -> list[Threat]:
-    """Return the threats of the sweep for samples like ``x``: larger radii, up to one that allows any sample."""
-    radii = [levels / 255 * threat.widest(x) for levels in (16, 32, 64, 128, 255)]
-    return [threat.scaled(radius) for radius in radii if radius > threat.eps]
 
 
 def audit(
@@ -76,14 +72,17 @@ def audit(
     largest = [result for result in results if result.eps == subject.threat.eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
     led = torch.stack([_by_gradients(result, places) for result in largest]).any(0).to(subject.y.device)
-    tried, further = trials(how), larger(subject.threat, subject.x)
-    subject.expect([*tried.values(), *[SWEPT] * len(further)])
+    tried, further = trials(how, subject.threat), subject.threat.wider(subject.x)
+    subject.expect([*tried.values(), *[tried["iterated"]] * len(further)])
     iterated = subject.broken(tried["iterated"])
     single = subject.broken(tried["single"], rule="last")
-    noisy = subject.broken(tried["uniform"]) | subject.broken(tried["corners"])
+    noisy = torch.zeros_like(single)
+    for name in ("uniform", "corners"):
+        noisy |= subject.broken(tried[name]) if name in tried else noisy
     white = iterated | single | led
-    queried = subject.broken(tried["queries"], survivors, path=Plain())
-    queried |= subject.broken(tried["slopes"], survivors & ~queried, path=Plain()) | ~survivors & ~white
+    queried = ~survivors & ~white
+    for name in ("queries", "slopes"):
+        queried |= subject.broken(tried[name], survivors & ~queried, path=Plain()) if name in tried else queried
     checks = [_gradients(list(paths.values())), *_scale(paths)]
     checks.append(_losses([subject.loss(tried[f"loss {steps}"]) for steps in LOSSES]))
     added: Sequence[tuple[str, Tensor, str]] = (
@@ -98,7 +97,8 @@ def audit(
         ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
     )
     checks += [share_found(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
-    checks.append(_sweep(subject, further))
+    if further:
+        checks.append(_sweep(subject, tried["iterated"], further))
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
@@ -203,11 +203,11 @@ def _losses(losses: Sequence[float]) -> Check:
     return Check(name="loss", figure=twenty - start, verdict=verdict, meaning=meaning)
 
 
-def _sweep(subject: Subject, further: Sequence[Threat]) -> Check:
+def _sweep(subject: Subject, swept: Attack, further: Sequence[Threat]) -> Check:
     """Check that robust accuracy falls to 0 % at large radii. Each radius attacks what the previous one left."""
     share, last = 0.0, torch.ones_like(subject.y, dtype=torch.bool)
     for threat in further:
-        last = last & ~subject.broken(SWEPT, last, threat=threat)
+        last = last & ~subject.broken(swept, last, threat=threat)
         share = int(last.sum()) / len(subject.images)
         if not share:
             return Check(name="sweep", figure=threat.eps, verdict="pass", meaning="radius at which no image survives PGD-20")

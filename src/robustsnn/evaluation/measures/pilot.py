@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from robustsnn.attacks import PGD, CrossEntropy
+from robustsnn.attacks import CrossEntropy, ascent
 from robustsnn.attacks.goals import begin
 from robustsnn.attacks.gradient import input_gradient
 from robustsnn.data import Samples
@@ -25,7 +25,7 @@ IMAGES = 64
 
 
 class PathFigures(BaseModel, frozen=True):
-    """Results of one gradient path: the share of pilot images that PGD-5 breaks, and the share without a usable gradient."""
+    """Results of one gradient path: the shares of pilot images that PGD-5 breaks, and that have no usable gradient."""
 
     broken: float
     zero_gradient: float
@@ -86,7 +86,7 @@ def pilot(
     x, y, ids = next(right.batches(len(right)))
     found = {}
     for number, path in enumerate(paths):
-        broken = attempt(Member(PGD(5), threat, path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
+        broken = attempt(Member(ascent(threat, 5), threat, path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
         found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(target.guide), x, y)))
         on_path(number)
     return dict(sorted(found.items(), key=lambda item: -item[1].broken))

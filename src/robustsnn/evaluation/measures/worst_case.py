@@ -18,6 +18,7 @@ from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result, WorstCas
 from robustsnn.evaluation.state import Progress, State, carried
 from robustsnn.files import digest
 from robustsnn.seeds import image_seeds
+from robustsnn.threats import kind_of
 from robustsnn.types import Threat
 
 
@@ -70,7 +71,7 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
     return Result(
         attack=name,
         eps=threat.eps,
-        threat=type(threat).__name__,
+        threat=kind_of(threat),
         rule=rule,
         members=tuple(member.name for member in ensemble),
         broken_by=tuple(team.merge(now.flags).tolist()),
