@@ -272,7 +272,8 @@ def test_the_column_of_labels_is_never_guessed(tmp_path):
 
 
 def test_every_named_set_is_known_by_its_statistics():
-    assert {"cifar10", "cifar100", "svhn", "tinyimagenet", "mnist", "fashion_mnist", "digits"} == set(DATASETS)
+    assert {*HUB, "digits", "digits-events", "nmnist"} == set(DATASETS)
+    assert {"cifar10", "cifar100", "svhn", "tinyimagenet", "mnist", "fashion_mnist"} == set(HUB)
     assert all(len(hub.mean) == len(hub.std) for hub in HUB.values())
 
 

@@ -7,19 +7,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def run(graph, images, steps=None):
-    """The output ``[T,N,...]`` of a graph for images that are its input at every step, and the spikes of its neurons by name.
+    """The output ``[T,N,...]`` of a graph for images that are its input at every step, or frames ``[N,T,...]``, and the
+    spikes of its neurons by name.
 
     Neurons fire, and are reset, as the graph's metadata say.
     """
     facts = graph.metadata
     order, potentials, spikes, outputs = ordered(graph), {}, {}, []
-    for _ in range(int(steps or facts["timesteps"])):
+    for step in range(int(steps or facts["timesteps"])):
         values = {}
         for name in order:
             node = graph.nodes[name]
             kind = type(node).__name__
             if kind == "Input":
-                values[name] = images
+                values[name] = images[:, step] if facts["coding"].startswith("frames") else images
                 continue
             x = sum(values[source] for source, target in graph.edges if target == name)
             if kind in ("IF", "LIF"):

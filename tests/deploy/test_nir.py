@@ -16,10 +16,10 @@ from interpreter import run  # noqa: E402
 from robustsnn.conversion import spiking  # noqa: E402
 from robustsnn.deploy import remarks, to_nir  # noqa: E402
 from robustsnn.deploy.nir import export  # noqa: E402
-from robustsnn.models import resnet, vgg, wideresnet  # noqa: E402
+from robustsnn.models import MeanOverTime, resnet, vgg, wideresnet  # noqa: E402
 from robustsnn.models.layers import initialise  # noqa: E402
 from robustsnn.seeds import generator  # noqa: E402
-from robustsnn.spiking import LIF, PLIF, Dynamics  # noqa: E402
+from robustsnn.spiking import LIF, PLIF, Dynamics, Frames  # noqa: E402
 
 SHAPE = (2, 8, 8)
 SIZES = {"classes": 4, "size": 8, "channels": 2, "mean": (0.4, 0.6), "std": (0.3, 0.2)}
@@ -89,6 +89,16 @@ def through_a_file(net, target, path):
 def test_every_spike_of_every_step_is_the_networks(kind, target, leak, tmp_path):
     net = network(kind, neuron=LIF(leak=leak))
     wrong, _, apart = differing(through_a_file(net, target, tmp_path / "net.nir"), net, pixels())
+    assert wrong == 0
+    assert apart < 1e-12
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_every_spike_on_frames_is_the_networks(kind):
+    net, frames = body(kind), (pixels(count=30) > 0.7).double().view(6, 5, *SHAPE)
+    net.frames = MeanOverTime()
+    net = spiking(net, frames, Dynamics(5), threshold=0.3, signal=Frames()).eval()
+    wrong, _, apart = differing(to_nir(net, (5, *SHAPE)), net, frames)
     assert wrong == 0
     assert apart < 1e-12
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from robustsnn.compute import rewire, view
 from robustsnn.compute.precision import ieee
 from robustsnn.conversion.frontier import CHUNK, frontier
-from robustsnn.data import as_samples
+from robustsnn.data import Samples, as_samples
 from robustsnn.names import Granularity
 from robustsnn.seeds import generator
 from robustsnn.spiking.layer import NeuronLayer
@@ -172,16 +172,22 @@ def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> flo
     return float(tail.min() if largest else tail.max())
 
 
-def first_batches(data: Any, limit: int, net: nn.Module) -> list[Tensor]:
+class Checked(list[Tensor]):
+    """Valid batches of inputs."""
+
+
+def first_batches(data: Any, limit: int, net: nn.Module) -> Checked:
     """Return the inputs of the first ``limit`` batches on the device of ``net``.
 
     Arguments:
-        data: batches from a list, an iterator or a ``DataLoader``: tensors ``[N, ...]``, or tuples that begin with them. Or
-            samples as `as_samples` takes them, from which fixed random batches of `BATCH` are drawn.
+        data: batches from a list, an iterator or a ``DataLoader``: tensors ``[N, ...]``, tuples that begin with them, or
+            `Samples`. Or samples as `as_samples` takes them, from which fixed random batches of `BATCH` are drawn.
 
     Raises:
         ValueError: there are no batches, or inputs are not floats in ``[0, 1]``.
     """
+    if isinstance(data, Checked):
+        return Checked(data[:limit])
     if isinstance(data, Tensor):
         raise ValueError(f"calibration takes batches of images, not one tensor {list(data.shape)}: put it into a list")
     if isinstance(data, list | Iterator | DataLoader):
@@ -192,11 +198,14 @@ def first_batches(data: Any, limit: int, net: nn.Module) -> list[Tensor]:
     if not used:
         raise ValueError("calibration needs at least one batch of images")
     device = next((parameter.device for parameter in net.parameters()), used[0].device)
-    return [x.to(device) for x in used]
+    return Checked(x.to(device) for x in used)
 
 
 def _checked(x: Any) -> Tensor:
-    """Return the batch if it is valid."""
+    """Return the inputs of a batch if they are valid."""
+    counts = isinstance(x, Samples) and x.counts
+    if isinstance(x, Samples):
+        x = x.batch(torch.arange(len(x), device=x.labels.device))[0]
     if not isinstance(x, Tensor):
         raise ValueError(f"a batch for calibration must be a tensor of images, or begin with one, not {type(x).__name__}")
     if not len(x):
@@ -205,9 +214,9 @@ def _checked(x: Any) -> Tensor:
         raise ValueError(f"calibration images must be floats in [0, 1], not {x.dtype}: divide by 255")
     if not x.isfinite().all():
         raise ValueError("calibration images contain NaN or infinity: remove these images")
-    if not 0 <= float(x.min()) <= float(x.max()) <= 1:
+    if not counts and not 0 <= float(x.min()) <= float(x.max()) <= 1:
         raise ValueError(
             f"calibration images must be in [0, 1], but range over {float(x.min()):.4g} .. {float(x.max()):.4g}: "
-            "divide by 255, and leave normalisation to the network"
+            "divide by 255, and leave normalisation to the network; for numbers of events give Samples(..., counts=True)"
         )
     return x

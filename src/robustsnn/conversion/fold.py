@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from robustsnn.compute import rewire, view
 from robustsnn.compute.norm import BatchNorm2d, Synchronised
-from robustsnn.models import QCFS, Normalize, weight_layers
+from robustsnn.models import QCFS, MeanOverTime, Normalize, weight_layers
 from robustsnn.names import one_line
 from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
@@ -157,7 +157,7 @@ class Tracer(fx.Tracer):
     """Traces a body down to the layers of this package and of torch. Arguments with a default keep it."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = isinstance(m, NeuronLayer | Normalize | BatchNorm2d | QCFS | _Frozen)
+        own = isinstance(m, NeuronLayer | MeanOverTime | Normalize | BatchNorm2d | QCFS | _Frozen)
         return own or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, *given: Any, **named: Any) -> tuple[Any, list[Any]]:

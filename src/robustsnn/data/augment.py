@@ -1,7 +1,7 @@
 """Augmentation of whole batches on their device, drawn from an explicit generator."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,12 @@ class Augment(Ranged):
     resized_crop: bool = False
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Return augmented copies of ``x [N,C,H,W]``, drawn from ``rng``, a generator on the CPU."""
+        """Return augmented copies of ``x [N,C,H,W]``, drawn from ``rng``, a generator on the CPU. All frames of a sample in
+        ``[N,T,C,H,W]`` are changed alike."""
+        if x.dim() == 5:
+            fill = self.fill * (x.shape[1] if len(self.fill) > 1 else 1)
+            alike = replace(self, fill=fill)(x.flatten(1, 2), rng)
+            return alike.reshape(x.shape)
         if self.resized_crop:
             x = _resized_crop(x, rng)
         if self.pad or self.flip:

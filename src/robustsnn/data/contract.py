@@ -68,6 +68,8 @@ def takes(net: nn.Module, x: Tensor) -> Tensor:
         last = x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3)
         if x.dim() == 3:
             remedy = remedy or "; images are [N,C,H,W]: add the missing axis with x[:, None], or x[None] for one image"
+        if x.dim() == 5 and not isinstance(error, ValueError):
+            remedy = remedy or "; a network for images takes frames behind models.MeanOverTime()"
         if not isinstance(error, ValueError):  # whose own message says what to do
             remedy = remedy or ("; put channels first, as [N,C,H,W]" if last else "; use inputs that it was made for")
         raise ValueError(f"{name} cannot take inputs {list(x.shape)}: {one_line(error)}{remedy}") from error

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from robustsnn.names import one_line
 
+LARGEST = 2**51
+"""Limit of all numbers in a recording, which keeps whole-number arithmetic on times exact."""
+
 Binning = Literal["time", "count"]
 
 
@@ -26,7 +29,7 @@ class Events:
         p: polarities ``[n]``: 1 if the pixel became brighter, else 0.
 
     Raises:
-        ValueError: lengths differ, times run backwards, or a polarity is neither 0 nor 1.
+        ValueError: lengths differ, times run backwards, a polarity is neither 0 nor 1, or a number is impossibly large.
     """
 
     t: NDArray[np.int64]
@@ -38,6 +41,11 @@ class Events:
         lengths = {name: len(values) for name, values in vars(self).items()}
         if len({*lengths.values()}) > 1:
             raise ValueError(f"t, x, y and p must have one entry per event, but have {lengths}")
+        for name, values in vars(self).items():
+            if values.ndim != 1:
+                raise ValueError(f"{name} must be a list of numbers, not an array {list(values.shape)}: flatten it")
+            if len(values) and not -LARGEST < int(values.min()) <= int(values.max()) < LARGEST:
+                raise ValueError(f"{name} holds numbers of {LARGEST} or more: times are in microseconds, the rest in pixels")
         if len(self.t) and int(np.diff(self.t).min(initial=0)) < 0:
             place = int(np.argmax(np.diff(self.t) < 0)) + 1
             raise ValueError(f"time runs backwards at event {place}: sort the events by t")
@@ -66,8 +74,9 @@ class Events:
         >>> two.frames(3, (1, 2))[:, 1, 0].tolist()
         [[1, 0], [0, 0], [0, 1]]
         """
-        if steps < 1 or not 1 <= clip <= 255 or by not in ("time", "count"):
-            raise ValueError(f"frames need steps >= 1, clip in 1 .. 255 and by 'time' or 'count', not {steps}, {clip}, {by!r}")
+        if not 1 <= steps <= 1024 or not 1 <= clip <= 255 or by not in ("time", "count"):
+            given = f"{steps}, {clip}, {by!r}"
+            raise ValueError(f"frames need steps >= 1 (1024 at most), clip in 1 .. 255, by 'time' or 'count', not {given}")
         height, width = size
         outside = (self.x < 0) | (self.x >= width) | (self.y < 0) | (self.y >= height)
         if outside.any():
@@ -121,7 +130,7 @@ def read_npz(path: Path | str) -> Events | NDArray[Any]:
 
 def _checked(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Events:
     try:
-        return Events(**{name: np.asarray(arrays[name]).astype(np.int64) for name in ("t", "x", "y", "p")})
+        return Events(**{name: _whole(name, np.asarray(arrays[name])) for name in ("t", "x", "y", "p")})
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {one_line(error)}") from None
 
@@ -131,3 +140,9 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}; check the path") from None
+
+
+def _whole(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    if values.dtype.kind not in "buif" or not (np.isfinite(values) & (values == np.rint(values))).all():
+        raise ValueError(f"{name} must hold whole numbers: convert it")
+    return np.clip(values.astype(np.float64), -LARGEST, LARGEST).astype(np.int64)

@@ -17,10 +17,12 @@ class Samples:
     """Labelled samples: images ``[N,C,H,W]``, videos ``[N,T,C,H,W]``, or any other rank from 2 to 5.
 
     Arguments:
-        values: ``[N, ...]``, uint8 (read as value / 255) or float32 in ``[0, 1]``.
+        values: ``[N, ...]``, uint8 (read as value / 255) or float32 in ``[0, 1]``; if ``counts``, uint8 (read as they are) or
+            float32 without fractions.
         labels: ``[N]`` of any integer type, stored as int64, each in ``0 .. classes - 1``.
         classes: number of classes.
         ids: int64 ``[N]``, permanent ids of the samples, from which random starts are seeded; by default their positions.
+        counts: whether the values are numbers of events, as of an event camera.
 
     Raises:
         ValueError: a shape, type, value or label is invalid.
@@ -30,6 +32,7 @@ class Samples:
     labels: Tensor
     classes: int
     ids: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    counts: bool = False
 
     def __post_init__(self) -> None:
         shapes = f"{list(self.values.shape)} with {list(self.labels.shape)}"
@@ -56,11 +59,16 @@ class Samples:
             raise ValueError(f"values must be uint8 (0 .. 255) or float32 in [0, 1], not {self.values.dtype}: convert them")
         if not self.values.isfinite().all():
             raise ValueError("values hold NaN or infinity: clean the samples first")
+        if self.counts:
+            if self.values.numel() and (float(self.values.min()) < 0 or not self.values.equal(self.values.round())):
+                raise ValueError("numbers of events must be whole and at least 0: use counts=False for other values")
+            return
         if self.values.numel() and not 0 <= float(self.values.min()) <= float(self.values.max()) <= 1:
             raise ValueError(
                 f"values must be in [0, 1], but range over {float(self.values.min()):.4g} .. {float(self.values.max()):.4g}: "
                 "scale them to [0, 1] (8-bit images: divide by 255), and leave "
-                "normalisation to the network (models.Normalize as its first layer), not to the data"
+                "normalisation to the network (models.Normalize as its first layer), not to the data; for numbers of events "
+                "use Samples(..., counts=True)"
             )
 
     def __len__(self) -> int:
@@ -68,13 +76,15 @@ class Samples:
 
     def digest(self, *, ids: bool = False) -> str:
         """Return a digest of the samples, by which runs and reports identify them; ``ids`` includes the ids."""
-        named = {"ids": self.ids} if ids else {}
+        named = ({"ids": self.ids} if ids else {}) | ({"counts": torch.ones(1)} if self.counts else {})
         return digest({"pixels": self.values, "labels": self.labels, **named})
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values as float32 in ``[0, 1]`` and labels of the samples ``index``."""
+        """Return values as float32, in ``[0, 1]`` unless they are ``counts``, and labels of the samples ``index``."""
         values = self.values[index]
-        return (values.float() / 255 if values.dtype == torch.uint8 else values), self.labels[index]
+        return (values if self.values.is_floating_point() else values.float() / (1 if self.counts else 255)), self.labels[
+            index
+        ]
 
     def take(self, index: Tensor) -> Samples:
         """Return the samples ``index``."""
@@ -118,8 +128,13 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        """Number of channels of an image."""
-        return self.train.values.shape[1]
+        """Number of channels of an image or frame."""
+        return self.train.values.shape[-3]
+
+    @property
+    def timesteps(self) -> int | None:
+        """Number of frames T of a sample ``[T,C,H,W]``; None for images."""
+        return self.train.values.shape[1] if self.train.values.dim() == 5 else None
 
     @property
     def size(self) -> int:
@@ -129,6 +144,14 @@ class Dataset:
     def limited(self, train: int | None, test: int | None) -> Dataset:
         """Keep the first ``train`` training and ``test`` test samples (None: all)."""
         return replace(self, train=self.train.first(train), test=self.test.first(test))
+
+
+def statistics(samples: Samples) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel of the first 5,000 samples ``[N,C,H,W]`` or ``[N,T,C,H,W]``."""
+    values, _ = samples.batch(torch.arange(min(5000, len(samples))))
+    others = [axis for axis in range(values.dim()) if axis != values.dim() - 3]
+    mean, std = values.mean(others).tolist(), values.std(others).tolist()
+    return tuple(round(value, 4) for value in mean), tuple(round(value, 4) or 1.0 for value in std)
 
 
 def split(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Samples]:

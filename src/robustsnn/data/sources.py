@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustsnn.data.decoded import HERE as HERE
+from robustsnn.data.decoded import cache_of, keep, read, written
 from robustsnn.data.decoding import decoded, mixed
-from robustsnn.data.samples import Dataset, Samples, split
+from robustsnn.data.recordings import nmnist, nmnist_folder, of_folder, of_recordings
+from robustsnn.data.samples import Dataset, Samples, split, statistics
+from robustsnn.data.simulated import digits_events
 from robustsnn.data.splits import SPLITS, chosen, of_files, of_folders
-from robustsnn.files import digest, read_tensors, remove_leftovers, usable_cache, write_tensors
 from robustsnn.names import nearest, one_line
-
-HERE = "ROBUSTSNN_DATA"
-"""Environment variable: a folder whose ``<name>/*.parquet`` files replace the hub's data set ``<name>``."""
 
 
 def digits() -> Dataset:
@@ -34,10 +34,6 @@ def digits() -> Dataset:
     everything = Samples(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
     train, test = split(everything, held_out=0.25, seed=0)
     return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
-
-
-DECODING = 3
-"""Version of the decoding; it changes whenever the same files decode differently."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +58,13 @@ HUB: dict[str, Hub] = {
 
 
 def load_dataset(name: str) -> Dataset:
-    """Load a data set by name, hub name (``owner/name``), folder of images or parquet files, or parquet file.
+    """Load a data set by name, hub name (``owner/name``), folder of images, parquet files or recordings, or parquet file.
 
     All but the digits are decoded once into a cache (``~/.cache/robustsnn``, or ``XDG_CACHE_HOME``), which is memory-mapped
     afterwards and checked against its digest. Test images are the split ``test``, else ``valid`` or ``validation``, else a
     fixed, stratified fifth. Images sorted by class are put in a fixed random order, so the first n are a fair sample. If any
-    image is in colour or has a palette, all become RGB.
+    image is in colour or has a palette, all become RGB. Recordings are ``.bin`` or ``.npz`` files in a folder per class, and
+    become 8 frames, or as many as ``folder?steps=16`` says.
 
     Raises:
         ValueError: the name is unknown, files cannot be read, or images differ in size.
@@ -75,6 +72,8 @@ def load_dataset(name: str) -> Dataset:
     if name in DATASETS:
         return DATASETS[name]()
     check_name(name)
+    if of_recordings(name):
+        return of_folder(name)
     return _from_hub(name, Hub(name))
 
 
@@ -84,7 +83,7 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: it is neither a known name nor a path.
     """
-    if name not in DATASETS and "/" not in name and not (name and Path(name).exists()):
+    if name not in DATASETS and "/" not in name and not (name and Path(name.partition("?")[0]).exists()):
         raise ValueError(
             f"unknown data set {name!r}: {nearest(name, DATASETS)}; or use owner/name on the hub, a folder or a .parquet file"
         )
@@ -93,20 +92,19 @@ def check_name(name: str) -> str:
 
 def _from_hub(name: str, hub: Hub) -> Dataset:
     files = local_files(name)
-    cache = _cache(name, _digest_files(files) if files else _written(Path(name)) if _is_folder(name) else hub.path)
-    cached = _cached(cache) or _decode(name, hub, files, cache)
+    cache = cache_of(name, _digest_files(files) if files else written(Path(name)) if _is_folder(name) else hub.path)
+    cached = read(cache) or _decode(name, hub, files, cache)
     classes = int(max(cached["train.labels"].max(), cached["test.labels"].max())) + 1
     train, test = (Samples(cached[f"{part}.pixels"], cached[f"{part}.labels"], classes) for part in ("train", "test"))
-    mean, std = hub.mean, hub.std
-    if not mean:
-        sample = train.values[:5000].float() / 255
-        mean = tuple(round(float(v), 4) for v in sample.mean((0, 2, 3)))
-        std = tuple(round(float(v), 4) or 1.0 for v in sample.std((0, 2, 3)))
+    mean, std = (hub.mean, hub.std) if hub.mean else statistics(train)
     return Dataset(name, train, test, mean, std)
 
 
-DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits} | {
-    name: partial(_from_hub, name, hub) for name, hub in HUB.items()
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    **{name: partial(_from_hub, name, hub) for name, hub in HUB.items()},
+    "digits-events": digits_events,
+    "nmnist": nmnist,
 }
 
 
@@ -132,28 +130,19 @@ def whereabouts(name: str) -> str:
     Raises:
         ValueError: the folder in `HERE` has no training images of that data set.
     """
+    if name == "nmnist":
+        return str(nmnist_folder() or "")
     if name not in HUB:
         return "embedded in scikit-learn"
     if files := local_files(name):
         return str(files["train"][0].parent)
-    cache = _cache(name, HUB[name].path)
+    cache = cache_of(name, HUB[name].path)
     return str(cache) if cache.exists() else ""
-
-
-def _cache(name: str, source: str) -> Path:
-    """Return the cache file of a decoded data set."""
-    return usable_cache() / f"{hashlib.blake2b(f'{name} {source} {DECODING}'.encode(), digest_size=8).hexdigest()}.safetensors"
 
 
 def _is_folder(name: str) -> bool:
     """Return whether the name is a folder and not a known data set."""
     return name not in HUB and Path(name).is_dir()
-
-
-def _written(folder: Path) -> str:
-    """Return paths, sizes and modification times of all files in a folder."""
-    paths = (Path(here, file) for here, _, files in os.walk(folder.resolve(), followlinks=True) for file in files)
-    return repr(sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()))
 
 
 def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
@@ -166,17 +155,6 @@ def _digest_files(files: Mapping[str, Sequence[Path]]) -> str:
             except OSError as error:
                 raise ValueError(f"cannot read {path}: {error.strerror}; check the path") from None
     return digest.hexdigest()
-
-
-def _cached(path: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of an intact cache file, else None."""
-    if not path.exists():
-        return None
-    try:
-        tensors, texts = read_tensors(path)
-    except ValueError:
-        return None
-    return tensors if texts.get("digest") == digest(tensors) else None
 
 
 def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Path) -> dict[str, Tensor]:
@@ -224,6 +202,4 @@ def _decode(name: str, hub: Hub, files: Mapping[str, Sequence[Path]], cache: Pat
         tensors |= {"test.pixels": held.values, "test.labels": held.labels}
     channels = max(tensors[f"{part}.pixels"].shape[1] for part in SPLITS)
     tensors |= {f"{part}.pixels": tensors[f"{part}.pixels"].expand(-1, channels, -1, -1) for part in SPLITS}
-    remove_leftovers(cache.parent, hours=1)
-    write_tensors(cache, tensors, {"digest": digest(tensors), "name": name})
-    return tensors
+    return keep(cache, name, tensors)

@@ -34,7 +34,7 @@ def export(
         out: the file to write; it is replaced as a whole or not at all.
         to: one of `FORMATS`.
         target: for NIR, one of `robustsnn.deploy.targets.TARGETS`.
-        shape: of one image, ``(C, H, W)``; None reads it from the checkpoint.
+        shape: of one image, ``(C, H, W)``, or of frames, ``(T, C, H, W)``; None reads it from the checkpoint.
         body: as for `robustsnn.checkpoint.load`.
 
     Returns:
@@ -57,8 +57,8 @@ def export(
 
 
 def _shape(header: checkpoint.Header) -> tuple[int, ...] | None:
-    """Return channels, height and width of the network's images; None if the checkpoint does not contain them."""
+    """Return channels, height and width of the network's images, after T for frames; None if the checkpoint has none."""
     told, model = header.metrics.get("shape"), header.recipe.get("model", {})
-    if isinstance(told, list) and len(told) == 3 and all(isinstance(size, int) and size > 0 for size in told):
+    if isinstance(told, list) and len(told) in (3, 4) and all(isinstance(size, int) and size > 0 for size in told):
         return tuple(told)
     return (int(model.get("channels", 3)), *[int(model.get("size", 32))] * 2) if "name" in model else None

@@ -13,7 +13,7 @@ from robustsnn.compute import copied
 from robustsnn.conversion import folded
 from robustsnn.conversion.fold import followed
 from robustsnn.deploy.layers import Array, Channelwise, Conv, Dense, End, Fire, Flat, Kind, Layer, Pool, Shape
-from robustsnn.models import Normalize
+from robustsnn.models import MeanOverTime, Normalize
 from robustsnn.names import one_line
 from robustsnn.spiking import NeuronLayer, SpikingNetwork
 
@@ -85,7 +85,7 @@ class _Follow(fx.Interpreter):
         if isinstance(module, DROPPED):
             return terms
         takes = self.layers[next(iter(terms))].gives
-        if isinstance(module, nn.Flatten) and takes == gives:
+        if isinstance(module, nn.Flatten | MeanOverTime) and takes == gives:
             return terms
         return self._add(n.name, layer_of(str(n.target), module, takes, gives), terms, gives)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from robustsnn.models.events import Clip, Denoise, MeanOverTime
 from robustsnn.models.factories import outside
-from robustsnn.models.layers import Normalize, baked, initialise, own_weights, weight_layers, weight_of
+from robustsnn.models.layers import Body, Normalize, baked, initialise, own_weights, weight_layers, weight_of
 from robustsnn.models.qcfs import QCFS
 from robustsnn.models.resnets import resnet, wideresnet
 from robustsnn.models.vggs import Plan, vgg
@@ -21,7 +22,7 @@ VGG11: Plan = (64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512)
 VGG16: Plan = (64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512, "A")
 VGG11_64: Plan = (64, "A", 128, "A", 256, 256, "A", 512, 512, "A", 512, 512, "G")
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+MODELS: dict[str, Callable[..., Body]] = {
     "vgg": vgg,
     "vggmini": partial(vgg, (8, "A", 16, 16, "A", 32), (64,)),
     "digits": partial(vgg, (16, 16, "A", 32), (64,)),
@@ -49,6 +50,7 @@ def create(
     std: Sequence[float] = (0.5,),
     seed: int = 0,
     activation: str = "ReLU()",
+    frames: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Create an untrained ANN body by name; its weights depend only on the arguments.
@@ -59,6 +61,7 @@ def create(
         mean, std: normalisation of pixels in ``[0, 1]``, part of the network.
         seed: of the initial weights.
         activation: used in every activation slot, such as ``"QCFS(levels=4)"``.
+        frames: put `MeanOverTime` first, so the network takes frames ``[N,T,C,H,W]`` of an event camera.
         options: further options of the architecture.
 
     Raises:
@@ -79,6 +82,8 @@ def create(
             body = architecture(classes=classes, size=size, channels=channels, mean=mean, std=std, **options)
         except TypeError as error:
             raise ValueError(f"model {name!r}: {error}") from None
+    if frames:
+        body.frames = MeanOverTime()
     for module in list(body.modules()):
         for slot, child in module.named_children():
             if isinstance(child, nn.ReLU):
@@ -91,6 +96,9 @@ __all__ = [
     "ACTIVATIONS",
     "MODELS",
     "QCFS",
+    "Clip",
+    "Denoise",
+    "MeanOverTime",
     "Normalize",
     "baked",
     "create",

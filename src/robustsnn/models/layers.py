@@ -31,23 +31,29 @@ class Normalize(nn.Module):
 
     def forward(self, x: Images) -> Images:
         if x.dim() != 4 or x.shape[1] != len(self.mean):
+            other = "build it with models.create(..., frames=True)" if x.dim() == 5 else "build the network for yours"
             raise ValueError(
                 f"images must be [N, {len(self.mean)}, H, W] for this network, not {list(x.shape)}: "
-                "use images with that many channels, or build the network for yours"
+                f"use images with that many channels, or {other}"
             )
         return (x - self.mean) / self.std
 
 
 class Body(nn.Module):
-    """``normalize -> features -> classifier``: the structure of every body in this package."""
+    """``normalize -> features -> classifier``, after ``frames`` if any: the structure of every body in this package."""
+
+    frames: nn.Module | None
 
     def __init__(self, normalize: Normalize, features: nn.Sequential, classifier: nn.Sequential) -> None:
         super().__init__()
+        self.frames = None
         self.normalize = normalize
         self.features = features
         self.classifier = classifier
 
     def forward(self, x: Images) -> Logits:
+        if self.frames is not None:
+            x = self.frames(x)
         return self.classifier(self.features(self.normalize(x)))  # type: ignore[no-any-return]
 
 

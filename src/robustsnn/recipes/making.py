@@ -8,13 +8,14 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustsnn.compute import view
 from robustsnn.compute.recall import graph_bytes
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
 from robustsnn.conversion import staircase as climb
+from robustsnn.conversion.calibration import Checked
 from robustsnn.data import Samples
 from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.files import write_atomic
@@ -57,12 +58,12 @@ def staircase(run: Run) -> None:
     return _train(run, "staircase", "staircase", net, how, (*how.acts(), *zeros))
 
 
-def _calibration(run: Run) -> list[Tensor]:
+def _calibration(run: Run) -> Checked:
     """Return the batches of images that calibrate thresholds."""
     settings, (images, _) = run.recipe.conversion, run.parts()
     order = generator(run.recipe.seed, "calibration")
     device = run.team.device
-    return [x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches)]
+    return Checked(x.to(device) for x, _, _ in islice(images.batches(settings.batch, order), settings.batches))
 
 
 def convert(run: Run) -> None:
@@ -78,7 +79,7 @@ def convert(run: Run) -> None:
 
     allow = {"max_pool"} if settings.max_pool else set[str]()
     if settings.threshold is not None:
-        net = spiking(ann, batches[0], run.recipe.dynamics(), settings.threshold, allow=allow)
+        net = spiking(ann, batches[0], run.recipe.dynamics(), settings.threshold, allow=allow, signal=run.signal)
         if not run.recipe.untrained:
             renew(net, settings.batch_norm, batches)
         if unused := [key for key in CALIBRATED_BY if getattr(settings, key) != getattr(Conversion(), key)]:
@@ -92,9 +93,10 @@ def convert(run: Run) -> None:
             run.recipe.dynamics(),
             scale=settings.scale,
             percentile=settings.percentile,
-            calibration_timesteps=settings.timesteps,
+            calibration_timesteps=settings.timesteps if run.signal.once else None,
             batch_norm=settings.batch_norm,
             granularity=settings.granularity,
+            signal=run.signal,
             allow=allow,
             limit=settings.batches,
             on_layer=on_layer,

@@ -78,6 +78,7 @@ class Model(Section):
     def architecture(self, data: robustsnn.data.Dataset, seed: int) -> dict[str, Any]:
         """Return all arguments of `robustsnn.models.create`."""
         shape = {"classes": data.train.classes, "size": data.size, "channels": data.channels}
+        shape |= {"frames": True} if data.timesteps else {}
         return {**shape, "mean": list(data.mean), "std": list(data.std), "seed": seed, **self._flat()}
 
 
@@ -188,7 +189,7 @@ class Conversion(Section):
 
     scale: Number = Field(0.3, gt=0, description="factor on the calibrated thresholds")
     percentile: Number = Field(99.7, gt=0, le=100, description="percentile of a layer's inputs that becomes its threshold")
-    timesteps: int = Field(100, ge=1, description="time steps of calibration")
+    timesteps: int = Field(100, ge=1, description="time steps of calibration on images")
     batches: int = Field(11, ge=1, description="calibration batches")
     batch: int = Field(64, ge=1, description="images per calibration batch")
     batch_norm: BatchNorm = Field("reestimate", description="running statistics: re-estimate, reset as published, or keep")

@@ -22,6 +22,7 @@ from robustsnn.recipes.loggers import NONE
 from robustsnn.recipes.recipe import Recipe, load_recipe, merged
 from robustsnn.recipes.stages import made_by, making, shaped_by
 from robustsnn.reporting import different
+from robustsnn.spiking import Constant, Frames, Signal
 from robustsnn.training.training_state import remove_states
 
 
@@ -49,8 +50,17 @@ class Run:
 
     @cached_property
     def data(self) -> Dataset:
-        """The data set, limited as the recipe says."""
-        return load_dataset(self.recipe.data.name).limited(self.recipe.data.limit, self.recipe.evaluation.limit)
+        """The data set, limited as the recipe says. Raises ValueError if it has another number of time steps."""
+        found, steps = load_dataset(self.recipe.data.name), self.recipe.timesteps
+        if found.timesteps not in (None, steps):
+            name = self.recipe.data.name
+            raise ValueError(f"data set {name!r} has {found.timesteps} frames per sample: set timesteps to it, not to {steps}")
+        return found.limited(self.recipe.data.limit, self.recipe.evaluation.limit)
+
+    @property
+    def signal(self) -> Signal:
+        """How a sample becomes time steps."""
+        return Frames() if self.data.timesteps else Constant()
 
     @cached_property
     def images(self) -> str:
@@ -93,7 +103,7 @@ class Run:
             raise ValueError(f"{where}: {error}") from error
         if found.shape[1] != classes:
             raise ValueError(f"{where}: returns {list(found.shape)}, not logits [{len(x)}, {classes}], one per class")
-        spiking(net, x, allow={"max_pool"} if self.recipe.conversion.max_pool else ())
+        spiking(net, x, allow={"max_pool"} if self.recipe.conversion.max_pool else (), signal=self.signal)
         return net
 
     def finished(self, name: str) -> bool:
