@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from robustsnn.attacks import APGD, DLR, FAB, FGSM, NES, PGD, RFGSM, SAPGD, Margin, Square, TargetedAPGD
+from robustsnn.attacks import (
+    APGD,
+    DLR,
+    FAB,
+    FGSM,
+    NES,
+    PGD,
+    RFGSM,
+    SAPGD,
+    SDA,
+    EventPGD,
+    EventSearch,
+    GreedyFlips,
+    Margin,
+    Square,
+    TargetedAPGD,
+    UniformNoise,
+)
 from robustsnn.evaluation import PROTOCOLS, PUBLISHED_PATHS, Group, Sources, Strongest, members, protocol
 from robustsnn.spiking import (
     Adaptive,
@@ -19,7 +36,7 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
-from robustsnn.threats import L2
+from robustsnn.threats import L2, Flips, Linf, Retiming
 
 
 def made(name):
@@ -73,12 +90,21 @@ def test_autoattack_is_its_four_attacks():
     assert [type(group.attack) for group in groups] == [APGD, TargetedAPGD, FAB, Square]
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", PROTOCOLS.keys() - {"events"})
 def test_every_attack_keeps_to_the_threat_it_is_given(name, net, ann):
     for groups in PROTOCOLS[name].ensembles.values():
         found = members(groups, L2(0.125), net, sources={"ann": ann})
         assert {member.threat for member in found} == {L2(0.125)}
         assert len({member.name for member in found}) == len(found)
+
+
+def test_events_follow_their_threat_and_no_ball(net):
+    (groups,) = PROTOCOLS["events"].ensembles.values()
+    flips, shifts = ({type(member.attack) for member in members(groups, threat, net)} for threat in (Flips(0.02), Retiming(1)))
+    assert flips == {GreedyFlips, EventPGD, SDA, EventSearch, UniformNoise}
+    assert shifts == {EventPGD, EventSearch, UniformNoise}
+    with pytest.raises(ValueError, match=r"EventPGD does not support the threat Linf.*use one of Flips, Retiming"):
+        members(groups, Linf(0.1), net)
 
 
 OWN = """

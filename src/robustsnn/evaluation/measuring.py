@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from torch import nn
 
-from robustsnn.attacks import accepted
 from robustsnn.compute.precision import ieee
 from robustsnn.compute.recall import graph_bytes
 from robustsnn.data import Samples, a_network, answers, as_samples
@@ -195,17 +194,9 @@ def chosen_groups(
     """
     chosen = protocol if isinstance(protocol, Protocol) else find_protocol(str(protocol))
     called = protocol if isinstance(protocol, str) else "own"
-    groups = {name: _ensemble(called, chosen, name) for name in _names(attacks) or _fitting(chosen, threat)}
+    groups = {name: _ensemble(called, chosen, name) for name in _names(attacks) or chosen.ensembles}
     _possible(called, groups, net, threat, sources)
     return called, chosen, groups
-
-
-def _fitting(chosen: Protocol, threat: Threat) -> list[str]:
-    """Return the ensembles with an attack that supports the threat; if there is none, all."""
-    fitting = [
-        name for name, each in chosen.ensembles.items() if any(isinstance(threat, group.attack.follows) for group in each)
-    ]
-    return fitting or list(chosen.ensembles)
 
 
 def _names(attacks: Sequence[str] | None) -> tuple[str, ...]:
@@ -230,8 +221,6 @@ def _possible(
     """Raise ValueError if an ensemble has no members or does not support the threat, or if a source network is on another
     device."""
     for name, ensemble in groups.items():
-        for group in ensemble:
-            accepted(group.attack, threat)
         if not members(ensemble, threat, net, (), sources):
             raise ValueError(
                 f"ensemble {name!r} of protocol {protocol!r} has no members, so every image would be robust: "

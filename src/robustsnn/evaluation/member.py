@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from robustsnn.attacks import asks_for_gradients
+from robustsnn.attacks import accepted, asks_for_gradients
 from robustsnn.conversion import folded
 from robustsnn.names import build, nearest
 from robustsnn.spiking import (
@@ -28,7 +28,7 @@ from robustsnn.spiking import (
     Surrogate,
     Triangle,
 )
-from robustsnn.types import Attack, GradientPath, Threat
+from robustsnn.types import Attack, GradientPath, Kinds, Threat
 
 PUBLISHED_PATHS: tuple[GradientPath, ...] = (
     *(Surrogate(Triangle(width)) for width in (1.0, 2.0, 3.0, 0.5, 0.25)),
@@ -102,6 +102,9 @@ class Sources:
 class Group:
     """One attack along several gradient paths.
 
+    Arguments:
+        only: kinds of threat under which it runs; if empty, it must support every threat of its protocol.
+
     Raises:
         ValueError: the attack does not declare its kinds of threat.
     """
@@ -109,10 +112,19 @@ class Group:
     name: str
     attack: Attack
     paths: tuple[GradientPath | Strongest | Sources, ...]
+    only: Kinds = ()
 
     def __post_init__(self) -> None:
         if not hasattr(self.attack, "follows"):
             raise ValueError(f"attack {self.name!r} must declare its kinds of threat: follows = (Ball,) for any norm")
+
+    def runs(self, threat: Threat) -> bool:
+        """Return whether the group runs under a threat.
+
+        Raises:
+            ValueError: it should, but its attack does not support the threat.
+        """
+        return bool(accepted(self.attack, threat)) if not self.only else isinstance(threat, self.only)
 
     @property
     def transfers(self) -> bool:
@@ -169,7 +181,7 @@ def members(
         sources: networks to transfer from, by name.
     """
     found: dict[str, Member] = {}
-    for group in groups:
+    for group in (group for group in groups if group.runs(threat)):
         paths: list[GradientPath] = []
         for path in group.paths:
             if isinstance(path, Strongest):

@@ -41,6 +41,7 @@ from robustsnn.names import Rule, find, is_toml, nearest
 from robustsnn.ranges import Count, Ranged, Whole
 from robustsnn.settings import Settings
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
+from robustsnn.threats import Flips, Retiming
 from robustsnn.types import Attack
 
 
@@ -103,9 +104,6 @@ NEAR = NES(queries=2000, spread=0.1, first=0.1, last=0.02, after=APGD(steps=50, 
 
 ONE_PATH = (Surrogate(Triangle(1.0)),)
 
-QUERIES = (Group("EventSearch-200", EventSearch(200), (Plain(),)), Group("random", UniformNoise(10), (Plain(),)))
-"""Attacks on events without gradients."""
-
 PROTOCOLS: dict[str, Protocol] = {
     "quick": Protocol(
         {
@@ -144,16 +142,13 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "events": Protocol(
         {
-            "flips": (
+            "events": (
+                Group("GreedyFlips-20", GreedyFlips(20, goal=Margin()), EVENT_PATHS, (Flips,)),
                 Group("EventPGD-50", EventPGD(50), EVENT_PATHS),
-                Group("GreedyFlips-20", GreedyFlips(20, goal=Margin()), EVENT_PATHS),
-                Group("SDA", SDA(), EVENT_PATHS),
-                *QUERIES,
-            ),
-            "retiming": (
-                Group("EventPGD-50", EventPGD(50), EVENT_PATHS),
-                Group("EventPGD-50 on the margin", EventPGD(50, goal=Margin()), EVENT_PATHS),
-                *QUERIES,
+                Group("EventPGD-50 on the margin", EventPGD(50, goal=Margin()), EVENT_PATHS, (Retiming,)),
+                Group("SDA", SDA(), EVENT_PATHS, (Flips,)),
+                Group("EventSearch-200", EventSearch(200), (Plain(),)),
+                Group("random", UniformNoise(10), (Plain(),)),
             ),
         },
         "any",
