@@ -6,9 +6,10 @@ from torch import nn
 
 from robustsnn import convert, evaluate, load, models, save
 from robustsnn.data import Samples
+from robustsnn.deploy.follow import follow
 from robustsnn.models import Clip, Denoise, MeanOverTime
 from robustsnn.seeds import generator
-from robustsnn.spiking import Dynamics, Frames
+from robustsnn.spiking import Dynamics, Frames, PotentialDependent, Rate, Surrogate, Triangle
 
 STEPS = 4
 SHAPE = {"classes": 3, "size": 8, "channels": 2}
@@ -128,6 +129,26 @@ def test_filters_before_a_network_are_evaluated_with_it(snn):
     report = evaluate(filtering, data, protocol="quick", eps=(0.1,))
     expected = (filtering(data.values).argmax(1) == data.labels).float().mean()
     assert report.clean.value == pytest.approx(float(expected))
+
+
+def test_filters_of_a_spiking_network_are_attacked_along_its_paths(snn, tmp_path):
+    x, filtering = events(), snn.filtered(Denoise()).filtered(Clip(1))
+    assert snn.filters is None
+    assert filtering(x).equal(nn.Sequential(Denoise(), Clip(1), snn)(x))
+    assert filtering.replace(timesteps=2)(x[:, :2]).equal(snn.replace(timesteps=2)(Denoise()(x[:, :2])))
+    isolated = Denoise()(x).eq(0) & x.eq(1)
+    for path in (Surrogate(Triangle()), Rate(), PotentialDependent()):
+        seen = path(filtering)
+        assert seen(x).equal(filtering(x))
+        given = x.clone().requires_grad_()
+        seen(given)[:, 0].sum().backward()
+        assert given.grad[isolated].abs().sum() > 0
+    report = evaluate(filtering, Samples(x, torch.arange(6) % 3, 3), protocol="quick", eps=(0.1,), audit_images=0)
+    assert len(report.result("strong", 0.1).members) > 1
+    with pytest.raises(ValueError, match="filters before a network are not saved"):
+        save(tmp_path / "net.safetensors", filtering)
+    with pytest.raises(ValueError, match="filters cannot be exported"):
+        follow(filtering, (STEPS, 2, 8, 8))
 
 
 def test_networks_for_frames_leave_as_nir_and_onnx(snn):

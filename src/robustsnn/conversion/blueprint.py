@@ -62,6 +62,8 @@ class Blueprint:
     def of(net: SpikingNetwork) -> Blueprint:
         """Return the blueprint of a network. Raises ValueError if a step of its forward pass could not be loaded again."""
         body = net.body
+        if net.filters is not None:
+            raise ValueError("filters before a network are not saved: save it without them, and call net.filtered after load")
         shapes = {f"{n}.{key}": list(x.shape) for n, layer in net.neurons.items() for key, x in layer.tensors.items()}
         biases = [name for name, module in body.named_modules() if isinstance(module, nn.Linear) and module.bias is not None]
         slots = [vars(slot) for slot in net.slots]

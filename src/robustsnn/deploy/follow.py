@@ -37,6 +37,8 @@ def follow(net: SpikingNetwork, shape: Shape) -> dict[str, Layer]:
     Raises:
         ValueError: other simulators do not support an operation (the message names its module), or the shape does not fit.
     """
+    if net.filters is not None:
+        raise ValueError("filters cannot be exported: export the network without them, and filter the events before it")
     view = folded(copied(net).cpu())
     assert isinstance(view, SpikingNetwork)
     graph = followed(view.body)

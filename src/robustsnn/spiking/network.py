@@ -88,6 +88,7 @@ class SpikingNetwork(Spiking):
             threshold = module.threshold if isinstance(module, NeuronLayer) else nn.Parameter(_like(body, 1.0))
             return NeuronLayer(threshold, dynamics, first=first[name]).train(module.training)
 
+        self.filters: nn.Sequential | None = None
         self.body = rewire(body, place)
         self.training = body.training
 
@@ -137,6 +138,7 @@ class SpikingNetwork(Spiking):
     def begun(self, x: Tensor) -> Tensor:
         """Return the body's input for inputs ``[N, ...]``: unchanged if the first neurons take a constant input, else all T
         steps, ``[T*N, ...]``. Raises ValueError if the signal cannot show the inputs."""
+        x = x if self.filters is None else self.filters(x)
         if self.signal.once and any(slot.first for slot in self.slots):
             return x
         return self.signal.shown(x, self.timesteps)
@@ -168,6 +170,13 @@ class SpikingNetwork(Spiking):
         """Return a view whose neurons use another function of the same forward pass, as a gradient path needs."""
         dynamics = dynamics or self.dynamics
         return self.rewired(lambda _, neuron: neuron.changed(dynamics=dynamics, fire=fire), dynamics)
+
+    def filtered(self, *filters: nn.Module) -> SpikingNetwork:
+        """Return a view over the same weights whose inputs first pass through layers without tensors, such as
+        `robustsnn.models.Denoise`. They are part of the network, so attacks along all gradient paths differentiate them."""
+        fresh = view(self)
+        fresh.filters = nn.Sequential(*(self.filters or ()), *filters).train(self.training)
+        return fresh
 
     def replace(
         self, thresholds: Mapping[str, float | Tensor] | None = None, signal: Signal | None = None, **dynamics: Any
