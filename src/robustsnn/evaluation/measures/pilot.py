@@ -32,7 +32,8 @@ class PathFigures(BaseModel, frozen=True):
 
 
 class Pilot(BaseModel, frozen=True):
-    """Results of the published, scaled and protocol's paths, each alone on a few images, the strongest first."""
+    """Results of gradient paths, each alone on a few images, the strongest first: the protocol's own and the scaled paths, and
+    for a ranked protocol all published ones."""
 
     paths: dict[str, PathFigures]
 
@@ -68,7 +69,9 @@ def ranking(here: Evaluated) -> list[GradientPath]:
 
 
 def _known(here: Evaluated) -> list[GradientPath]:
-    return leading(here.net, (*PUBLISHED_PATHS, *SCALED_PATHS))
+    """Return the paths among which the audit chooses, and which a ranked protocol orders."""
+    own = [path for groups in here.groups.values() for group in groups for path in group.paths if path in PUBLISHED_PATHS]
+    return leading(here.net, (*(PUBLISHED_PATHS if here.protocol.ranked else own), *SCALED_PATHS))
 
 
 def pilot(
