@@ -64,6 +64,7 @@ class AdaptiveView(nn.Module):
         self.memory: dict[str, tuple[Tensor, Tensor]] = {}
         self.count = 0
         self.index: Tensor | None = None
+        self.idle = False  # whether a pass needs no statistics: no run has announced it, and nobody asks for its gradient
         self.net: nn.Module = (
             net.spiking(self._step_by_step)
             if isinstance(net, ForeignNetwork)
@@ -79,6 +80,7 @@ class AdaptiveView(nn.Module):
         self.index = index
 
     def forward(self, x: Tensor) -> Tensor:
+        self.idle = self.index is None and not torch.is_grad_enabled()
         if self.index is None:
             self.begin(len(x))
             self.index = torch.arange(len(x), device=x.device)
@@ -91,7 +93,7 @@ class AdaptiveView(nn.Module):
         def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
             with torch.no_grad():
                 seen = Firing(current.detach(), {"threshold": threshold, **trained}, dynamics)
-                k = self._sharpness(name, seen.distances.abs_())
+                k = current if self.idle else self._sharpness(name, seen.distances.abs_())
             rule = Through(lambda grad, firing: firing.back(grad, lambda t, u: _arctangent(u, k[t])))
             return rule(current, threshold, dynamics, **trained)
 
