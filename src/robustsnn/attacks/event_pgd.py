@@ -37,7 +37,7 @@ class EventPGD(OwnAttack):
     restarts: Count = 1
     goal: Goal = CrossEntropy()
     start: Start = Uniform()
-    decay: Share = 0.9
+    decay: Share = 0.98
 
     def search(self, task: Task) -> Tensor:
         losses = self.goal.on(task.model, task.x, task.y)
