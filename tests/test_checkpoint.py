@@ -588,3 +588,16 @@ def test_a_header_whose_model_is_no_table_is_refused(model, path):
     with pytest.raises(ValueError, match=r"net\.safetensors"):
         load(path)
     assert torch.equal(load(path, ann())(X), ann()(X))
+
+
+def test_a_network_does_not_depend_on_torchs_default_type():
+    x = torch.rand(2, 1, 8, 8)
+    expected = load("zoo:digits-robust")(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        net = load("zoo:digits-robust")
+        assert torch.get_default_dtype() == torch.float64
+        assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+        assert torch.equal(net(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)

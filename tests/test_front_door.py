@@ -65,7 +65,14 @@ def test_a_report_is_a_table_that_people_read(net, report):
 
 
 def test_a_report_is_kept_as_three_files(report, tmp_path):
+    for name in ("my.html", "my.json"):
+        with pytest.raises(ValueError, match=rf"{name} is a file name, but a report is three files: give a folder, as in "):
+            report.save(tmp_path / name)
     report.save(tmp_path / "out", name="mine")
+    with pytest.raises(ValueError, match=r"report\.json is not a checkpoint: .*, or read a report with .*read_report"):
+        rs.load(tmp_path / "out/report.json")
+    with pytest.raises(ValueError, match=r"out is a folder: use a checkpoint in it, such as .*out/snn\.safetensors"):
+        rs.load(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json", "report.md"]
     assert "| mine |" in (tmp_path / "out/report.md").read_text()
 
@@ -255,7 +262,7 @@ def test_two_reports_are_compared_sample_by_sample(net, report):
     pair = report.compare(other, "16/255")
     survivors = report.withstood(16 / 255), other.withstood(16 / 255)
     assert pair.won - pair.lost == sum(survivors[0]) - sum(survivors[1]) > 0
-    assert str(pair).startswith(f"{pair.won - pair.lost} more of 12 samples, +")
+    assert str(pair).startswith(f"at 16/255: {pair.won - pair.lost} more of 12 samples, +")
     assert "significant difference, McNemar p = " in str(pair)
     for wrong, line in (
         (rs.evaluate(net, LOADER, "quick", threat=rs.L2(0.5), **QUICKLY), "same threat to be compared, not Linf and L2"),
@@ -272,6 +279,40 @@ def test_two_reports_are_compared_sample_by_sample(net, report):
     ):
         with pytest.raises(ValueError, match=line):
             report.compare(wrong)
+
+
+def test_reports_of_other_samples_of_equal_number_are_not_compared(net):
+    def on(x, y):
+        return rs.evaluate(net, (x, y), "quick", 0.1, attacks=["FGSM"], check=Audit(images=0))
+
+    bytes_of = (X * 255).round().to(torch.uint8)
+    told = on(bytes_of, Y)
+    assert told.compare(on(bytes_of.float() / 255, Y)).checked
+    for other in (on(bytes_of.flip(0), Y.flip(0)), on(bytes_of, Y.roll(1))):
+        with pytest.raises(ValueError, match="reports are of other samples, or of the same in another order: evaluate both"):
+            told.compare(other)
+    pair = told.compare(told.model_copy(update={"samples": ""}))
+    assert not pair.checked
+    assert str(pair).endswith("; an older report does not say whether its samples are the same")
+
+
+def test_a_network_that_does_not_beat_chance_is_pointed_out(net, report, tmp_path):
+    assert not report.caution
+    shifted = rs.evaluate(net, (X, (Y + 1) % 3), "quick", 0.1, attacks=["FGSM"], check=Audit(images=0))
+    told = "clean accuracy is not above chance (1/3), so robust accuracy means nothing: check that inputs are normalised once"
+    assert shifted.clean.value <= 1 / 3
+    assert str(shifted).splitlines()[-1].startswith(f"caution: {told}")
+    shifted.save(tmp_path / "out")
+    assert f"**Caution:** network: {told}" in (tmp_path / "out/report.md").read_text()
+    assert not shifted.model_copy(update={"classes": None}).caution  # of an older version
+
+
+def test_wrappers_and_firing_rates_are_at_hand():
+    from robustsnn import deploy, evaluation
+
+    assert (rs.from_snntorch, rs.from_spikingjelly) == (deploy.from_snntorch, deploy.from_spikingjelly)
+    assert rs.firing_rates is evaluation.firing_rates
+    assert {"from_snntorch", "from_spikingjelly", "firing_rates"} <= {*dir(rs)}
 
 
 class Told:

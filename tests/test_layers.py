@@ -21,7 +21,7 @@ FLOORS = [
     {"attacks"},
     {"spiking", "settings"},
     {"threats", "compute"},
-    {"allocator", "files", "history", "lazy", "names", "processes", "ranges", "seeds", "types", "zoo"},
+    {"allocator", "files", "history", "lazy", "names", "processes", "progress", "ranges", "seeds", "types", "zoo"},
 ]
 ENTRY, GROUND = FLOORS[0], FLOORS[-1]
 ALL = {name for names in FLOORS for name in names}
@@ -43,7 +43,7 @@ KNOWS = {
     "settings": {"threats"},
     "seeds": {"types"},
     "zoo": {"names"},
-    **{name: set() for name in ("allocator", "files", "history", "lazy", "names", "processes", "ranges", "types")},
+    **{name: set() for name in ("allocator", "files", "history", "lazy", "names", "processes", "progress", "ranges", "types")},
 }
 """What a room may know besides the ground: what the floors alone would let in too."""
 FILES = sorted(SOURCE.rglob("*.py"))

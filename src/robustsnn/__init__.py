@@ -8,8 +8,11 @@ if TYPE_CHECKING:  # provided by `__getattr__`
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
+    from robustsnn.deploy import from_snntorch as from_snntorch
+    from robustsnn.deploy import from_spikingjelly as from_spikingjelly
     from robustsnn.evaluation import attack as attack
     from robustsnn.evaluation import evaluate as evaluate
+    from robustsnn.evaluation import firing_rates as firing_rates
     from robustsnn.evaluation import judged as judged
     from robustsnn.recipes import run as run
     from robustsnn.spiking import LIF as LIF
@@ -37,7 +40,8 @@ HOMES = {
     "allocator": ("keep_memory",),
     "checkpoint": ("load", "save"),
     "conversion": ("convert",),
-    "evaluation": ("attack", "evaluate", "judged"),
+    "deploy": ("from_snntorch", "from_spikingjelly"),
+    "evaluation": ("attack", "evaluate", "firing_rates", "judged"),
     "recipes": ("run",),
     "spiking": (
         *("LIF", "PLIF", "Constant", "Frames", "Analog", "Dynamics", "Exponential", "Rate", "Rectangle", "SpikingNetwork"),

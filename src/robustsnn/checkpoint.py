@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robustsnn import models
 from robustsnn.compute import copied
+from robustsnn.compute.precision import single
 from robustsnn.conversion import Blueprint, unlike
 from robustsnn.files import read_tensors, write_tensors
 from robustsnn.names import build, nearest, one_line
@@ -131,7 +132,7 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
     try:
         if body is None:
             _check_shapes(model, tensors, "body." if header.kind == "snn" else "")
-        with torch.device("cpu"):  # whatever torch's default device is
+        with torch.device("cpu"), single():  # whatever torch's default device and type are
             net = models.create(**model) if body is None else copied(body)
             if header.kind == "snn":
                 dynamics = dict(header.spiking["dynamics"])

@@ -75,8 +75,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ValueError: the file does not exist or is not a safetensors file.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: use a checkpoint in it, such as {path / 'snn.safetensors'}")
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}: check the path, or make one with 'robustsnn run'")
+    if path.suffix == ".json":
+        reader = "robustsnn.reporting.read_report(path.read_bytes(), path)"
+        raise ValueError(f"{path} is not a checkpoint: use a .safetensors file, or read a report with {reader}")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

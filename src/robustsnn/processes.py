@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     import lightning_fabric
 
 Shared = TypeVar("Shared")
+
+
+LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Variables in which srun, torchrun, Open MPI and MPICH tell a process how many they started."""
+
+
+def launched() -> tuple[str, int]:
+    """Return the variable of the launcher of this process, and the number of processes that it started; 1 without one."""
+    told = {name: os.environ.get(name, "") for name in LAUNCHERS}
+    return next(((name, int(count)) for name, count in told.items() if count.isdecimal() and int(count) > 1), ("", 1))
 
 
 def one_process(device: torch.device = torch.device("cpu")) -> lightning_fabric.Fabric:

@@ -288,6 +288,16 @@ def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
 def test_a_folder_is_no_checkpoint_but_may_hold_one(refused, here):
     (here / "mine").mkdir()
     assert re.search(r"mine is a folder: use a checkpoint in it, such as mine/snn\.safetensors", refused("evaluate", "mine"))
+    for command in ("info", "run"):
+        line = refused(command, "mine")
+        assert re.search(r"mine is a folder: .* mine/snn\.safetensors, or recipe mine/recipe\.toml", line)
+
+
+def test_an_evaluation_of_the_zoo_leaves_no_folder(said, refused, here):
+    flags = "--protocol", "quick", "--attacks", "FGSM", "--limit", "2", "--audit-images", "0"
+    assert "my.html is a file name, but a report is" in refused("evaluate", "zoo:digits-robust", *flags, "--out", "my.html")
+    assert said("evaluate", "zoo:digits-robust", *flags)[0] == 0
+    assert [*here.iterdir()] == []
 
 
 def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
@@ -534,6 +544,24 @@ def test_no_code_that_a_checkpoint_names_is_run_to_transfer_examples(said, here,
     code, out, _ = said("evaluate", "snn.safetensors", "--protocol", "own.toml", "--limit", "2", "--audit-images", "0")
     assert (code, "no transfer" in out) == (0, False)
     assert not (here / "it-ran").exists()
+
+
+def test_a_checkpoint_starts_no_download(said, here, monkeypatch):
+    """Only the user's flag does; and a report of a network changed by hand shows no training."""
+    net = checkpoint.load("zoo:digits-robust")
+    kept = {key: net.recipe[key] for key in ("model", "data", "evaluation")}
+    kept["evaluation"] = {**kept["evaluation"], "transfer": ["hf://me/net"]}
+    checkpoint.save("own.safetensors", net, kept)
+    asked = []
+    monkeypatch.setattr("robustsnn.zoo._downloaded", lambda name: asked.append(name) or Path("nowhere"))
+    (here / "own.toml").write_text("[[ensembles.mine]]\nattack = 'FGSM'\npaths = ['Surrogate', 'sources']\n")
+    line = "evaluate", "own.safetensors", "--protocol", "own.toml", "--limit", "2", "--audit-images", "0", "--out", "out"
+    code, out, _ = said(*line)
+    assert (code, asked) == (0, [])
+    assert "no transfer from hf://me/net, which the checkpoint names: add --transfer hf://me/net to download it" in out
+    assert not {"pretrain", "finetune"} & json.loads((here / "out/report.json").read_bytes())["recipe"].keys()
+    assert said(*line, "--transfer", "hf://me/net")[0] == 2
+    assert asked == ["hf://me/net"]
 
 
 @pytest.mark.parametrize("given", ["hf://me/net.v1", "hf://me/net.v2", "zoo:net"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -149,6 +150,21 @@ def test_no_escape_codes_where_there_is_no_terminal(line, here, capsys, monkeypa
     _, out, error = call(capsys, line)
     assert out
     assert "\x1b" not in out + error
+
+
+def test_progress_is_on_stderr_where_only_that_is_a_terminal(monkeypatch, capsys):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sys.stderr", Screen())
+    out = Terminal()
+    with out.bar:
+        out.progress("evaluating", 0.5)
+    assert "evaluating" in sys.stderr.getvalue()
+    assert capsys.readouterr().out == ""
 
 
 def test_progress_in_a_file_is_a_line_now_and_then(here, capsys, monkeypatch):

@@ -226,6 +226,7 @@ def test_the_whole_evaluation_runs_on_it(victim, unchanged):
             "Plain()",
         }  # for those of thresholds
         checks = {check.name: check.verdict for check in report.audit}
+        assert "scale" not in checks  # whose paths need thresholds
         assert {checks[name] for name in ("gradients", "repeats", "logits", "state", "ball and box")} == {"pass"}, checks
     alone = evaluate(victim, data, "quick", 0.1, attacks=["FGSM"], batch=2, check=Audit(images=0))
     assert alone.results[0].broken_by == report.results[0].broken_by
@@ -338,6 +339,38 @@ def test_a_network_that_loops_by_itself_says_how_it_is_run(weights, images):
     mine = ours(weights, neuron=LIF(leak=0.8)).eval()
     torch.testing.assert_close(own(images), mine(images))
     torch.testing.assert_close(gradient(Surrogate()(own), images), gradient(Surrogate()(mine), images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_loop_over_time_inside_the_network_is_seen(weights, images, labels, snn, jelly):
+    """It would run T times over, which nothing in its answer shows; whoever tells how it runs is believed."""
+    net = from_neurons(Itself(weights), STEPS, reset=None)
+    asked = r"Itself runs each neuron 4 times per call, not 1: .*Pass timesteps=4 and run=lambda net, x, timesteps: "
+    for call in (lambda: net(images), lambda: evaluate(net, (images, labels), "quick", 0.1, check=Audit(images=0))):
+        with pytest.raises(ValueError, match=asked + r"net\(x\)\.unsqueeze\(0\)"):
+            call()
+    with pytest.raises(ValueError, match=r"Loop runs each neuron 4 times.*timesteps: net\(x\)\[1\]$"):
+        from_snntorch(Loop(snn, weights), 1)(images)
+
+    from spikingjelly.activation_based import neuron
+
+    class Twice(nn.Sequential):
+        def forward(self, x):
+            return torch.stack([super(Twice, self).forward(x) for _ in range(2)])
+
+    theirs = Twice(nn.Flatten(), nn.Linear(128, 4), neuron.IFNode())
+    with pytest.raises(ValueError, match=r"Twice runs each neuron 2 times.*timesteps=2 and .*timesteps: net\(x\)$"):
+        from_spikingjelly(theirs, STEPS)(images)
+    assert from_spikingjelly(theirs, 2, run=lambda net, x, timesteps: net(x))(images).shape == (6, 4)
+
+
+def test_a_neuron_that_multi_step_mode_calls_once_per_step_is_no_loop(images):
+    container = pytest.importorskip("spikingjelly.activation_based.layer").ElementWiseRecurrentContainer
+    from spikingjelly.activation_based import functional, layer, neuron
+
+    inner = container(neuron.IFNode(), lambda a, b: a + b)
+    net = nn.Sequential(layer.Flatten(), layer.Linear(128, 4), inner)
+    functional.set_step_mode(net, "m")
+    assert from_spikingjelly(net, STEPS)(images).shape == (6, 4)
 
 
 class Deaf(Mine):

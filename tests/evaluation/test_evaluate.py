@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from dataclasses import replace
 
 import pytest
@@ -166,6 +168,37 @@ def test_progress_rises_to_one_for_every_attack(net, data):
     for shares in told.values():
         assert shares == sorted(shares)
         assert shares[-1] == 1
+
+
+def test_progress_is_told_within_a_batch(net, data):
+    """A long attack on one batch may take minutes."""
+    told = []
+    own = Protocol({"own": (Group("PGD", PGD(steps=60), (Plain(),)),)}, "any")
+    evaluate(net, data, own, 1e-6, check=Audit(images=0), on_progress=lambda what, share: told.append(share))
+    assert told == sorted(told)
+    assert 30 < len(told) <= 102
+
+
+def test_an_evaluation_shows_its_progress_on_a_terminal_only(net, data, monkeypatch, capsys):
+    """On stderr, unless somebody else is told."""
+    quickly = {"attacks": ["FGSM"], "check": Audit(images=0)}
+    evaluate(net, data, "quick", EPS, **quickly)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sys.stderr", Screen())
+    evaluate(net, data, "quick", EPS, on_progress=lambda what, share: None, **quickly)
+    assert sys.stderr.getvalue() == ""
+    evaluate(net, data, "quick", EPS, **quickly)
+    assert f"FGSM at {Linf(EPS).spelled}" in sys.stderr.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self):
+        return True
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_state_of_other_pilot_images_or_another_order_of_sources_is_refused(ne
         )
 
     def killed(what, share):
-        if what.startswith("mine") and share > 0:
+        if what.startswith("mine") and state.exists():
             raise Killed
 
     orders = {i: run(data.take(torch.tensor([i])), "ab").results[0].members for i in range(12)}

@@ -11,6 +11,7 @@ from processes import called
 from robustsnn.checkpoint import load
 from robustsnn.cli import main
 from robustsnn.evaluation.measures import ENERGY, LATENCY, LAYERS
+from robustsnn.recipes.engine import Engine
 from robustsnn.reporting import read_report
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -88,3 +89,13 @@ def test_what_two_processes_measured_is_what_one_measures(processes, folder, tmp
     }
     assert set(alone.versions) >= {"source", "data", "recipe", "device", "deterministic", "torch"}
     assert torch.isfinite(load(folder / "run" / "snn.safetensors")(torch.rand(2, 1, 8, 8))).all()
+
+
+@pytest.mark.parametrize("variable", ["SLURM_STEP_NUM_TASKS", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_several_processes_that_do_not_know_each_other_must_not_write_one_folder(variable, monkeypatch):
+    """As with ``srun -n 2 robustsnn run digits``."""
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(ValueError, match=rf"started 2 processes \({variable}\), .* same files: add --devices and --nodes"):
+        Engine(accelerator="cpu").launch()
+    monkeypatch.setenv(variable, "1")
+    assert Engine(accelerator="cpu").launch().size == 1

@@ -51,9 +51,14 @@ def test_a_process_that_runs_alone_logs_whatever_rank_its_scheduler_gave_it(tmp_
     """As with ``srun -n 4``, each process with a recipe of its own."""
     zero = pytest.importorskip("lightning_fabric.utilities.rank_zero").rank_zero_only
     monkeypatch.setattr(zero, "rank", 1)
-    with logger("csv", tmp_path, "pretrain") as opened:
-        opened.log_metrics({"loss": 1.0}, step=0)
-    assert list(tmp_path.rglob("metrics.csv"))
+    for _ in range(2):
+        with logger("csv", tmp_path, "pretrain") as opened:
+            opened.log_metrics({"loss": 1.0}, step=0)
+            opened.log_metrics({"loss": 0.5, "robust": 0.25}, step=1)
+    assert zero.rank == 1, "another library's state stays as it is"
+    one, other = sorted(tmp_path.rglob("metrics.csv"))
+    assert one.read_bytes() == other.read_bytes()
+    assert [*csv.DictReader(one.open())][1] == {"step": "1", "loss": "0.5", "robust": "0.25"}
 
 
 def test_tensorboard_is_written_when_the_stage_ends(tmp_path):

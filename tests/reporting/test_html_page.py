@@ -295,7 +295,8 @@ def test_what_one_attack_left_may_fall_to_another() -> None:
     both = row("both", one, other)
     assert (one.robust.value, other.robust.value) == (0.45, 0.45)
     assert both.report.worst(8 / 255) == wilson(0, 100)
-    assert both.report.worst(0.5) is None
+    with pytest.raises(ValueError, match=r"eps 0\.5 was not measured: use 8/255, or evaluate with that eps"):
+        both.report.worst(0.5)
     assert "and 0.0" in verdict(run(both))
     assert [group.robust(entry).value for group in groups({"a": run(both)}) for entry in group.entries] == [0]
 

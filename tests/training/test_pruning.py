@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from robustsnn.checkpoint import load, read_header, save
 from robustsnn.conversion import convert
 from robustsnn.data import digits
 from robustsnn.evaluation.measures.layers import stored_weights
@@ -30,6 +31,20 @@ def test_equal_weights_are_pruned_to_the_very_share():
     nn.init.ones_(net.weight)
     prune(net, 0.37)
     assert stored_weights(net) == (63, 100)
+
+
+@pytest.mark.parametrize("change", ["train", "prune"])
+def test_what_was_changed_by_hand_does_not_tell_how_the_original_was_made(change, tmp_path):
+    net = load("zoo:digits-robust")
+    assert {"pretrain", "finetune", "conversion"} <= net.recipe.keys()
+    if change == "prune":
+        prune(net, 0.5)
+    else:
+        few = digits().train.first(4)
+        train(net, few, few, Natural(), Schedule(epochs=1, lr=0.01, batch=4), probe=None)
+    assert {"model", "data"} <= net.recipe.keys() <= {"name", "data", "model", "ann", "evaluation"}
+    save(tmp_path / "net.safetensors", net)
+    assert read_header(tmp_path / "net.safetensors").recipe == net.recipe
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, float("nan")])

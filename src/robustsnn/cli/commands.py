@@ -108,6 +108,8 @@ def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Reci
         case Info() if is_checkpoint(given):
             return Header(given), None, ""
         case Run() | Info():
+            if not is_toml(given) and Path(given).is_dir() and given not in packaged():
+                raise ValueError(_folder(given))
             recipe = load_recipe(given)
             recipe = recipe.model_copy(update={"evaluation": for_protocol(recipe.evaluation, args)})
             return replace(command.default, given=given, recipe=recipe), recipe, ""
@@ -141,9 +143,14 @@ def _measurable(given: str) -> str:
             "your own network with robustsnn.save(path, net), and add --ann package.module:factory"
         )
     if Path(given).is_dir():
-        raise ValueError(f"{given} is a folder: use a checkpoint in it, such as {Path(given) / 'snn.safetensors'}")
+        raise ValueError(_folder(given))
     meant = f", such as {PREFIX}{given}" if given in zoo() else ""
     raise ValueError(f"{given} is not a checkpoint: use a .safetensors file, or zoo:NAME{meant} ('robustsnn list zoo')")
+
+
+def _folder(given: str) -> str:
+    inside = f"{Path(given) / 'snn.safetensors'}, or recipe {Path(given) / 'recipe.toml'}"
+    return f"{given} is a folder: use a checkpoint in it, such as {inside}; 'robustsnn report {given}' reads its report"
 
 
 def _help(command: Command, default: Any, program: str, whole: bool) -> None:

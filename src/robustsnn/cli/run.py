@@ -4,6 +4,7 @@ import logging
 import re
 import shlex
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,15 @@ from robustsnn.recipes.recipe import from_table, label
 from robustsnn.recipes.stages import making, shaped_by
 from robustsnn.recipes.working import Run
 from robustsnn.reporting import Row, RunReport, failures, write_report
-from robustsnn.zoo import named
+from robustsnn.reporting.writing import a_folder
+from robustsnn.zoo import HUB, named
 
 UNSAID = ("--json", "-q", "--quiet", "-v", "--verbose", "--system-allocator")
 """Flags that do not affect a report and are left out of its command line."""
+
+
+TOLD = ("name", "data", "evaluation")
+"""Parts of the recipe of an evaluation that hold for every checkpoint."""
 
 
 def run(chosen: arguments.Run, terminal: Terminal) -> None:
@@ -76,9 +82,18 @@ def recipe_of(given: str) -> Recipe:
     for key, part in table.items():
         if isinstance(part, dict):
             table[key] = {k: v for k, v in part.items() if k != "probe"}
+    if remote := _remote(checkpoint.read_header(given)):
+        table["evaluation"]["transfer"] = [name for name in table["evaluation"]["transfer"] if name not in remote]
     if "activation" in table.get("model", {}):
         table.pop("staircase", None)
     return from_table(table, given)
+
+
+def _remote(header: checkpoint.Header) -> list[str]:
+    """Return the networks of the hub that a checkpoint's recipe transfers from; only a flag may start their download."""
+    evaluation = header.recipe.get("evaluation")
+    named = evaluation.get("transfer") if isinstance(evaluation, dict) else ()
+    return [name for name in named if str(name).startswith(HUB)] if isinstance(named, list) else []
 
 
 def _place(given: str) -> Path:
@@ -89,6 +104,8 @@ def _place(given: str) -> Path:
 def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
     """Run ``evaluate CHECKPOINT``: measure a checkpoint as its recipe says, with changes from flags."""
     given, path, header = chosen.given, _place(chosen.given), checkpoint.read_header(chosen.given)
+    if chosen.out:
+        a_folder(chosen.out)
     body = body_from_outside(header, chosen.ann) if chosen.ann else None
     if not (chosen.data or "data" in header.recipe):
         raise ValueError(f"{given} does not name its data set: add one, such as --data digits")
@@ -98,17 +115,24 @@ def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
     recipe = recipe.model_copy(update={"evaluation": chosen.settings, "ann": ann})
     if chosen.data:
         recipe = from_table({**recipe.table(), "data": {"name": chosen.data}}, "--data")
+    made = [folder for folder in path.parents if named(given) and not folder.exists()]
+    for other in _remote(header):
+        if other not in chosen.settings.transfer:
+            terminal.note(f"no transfer from {other}, which the checkpoint names: add --transfer {other} to download it")
     run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)
     name = Path(given).name
     with terminal.bar:
         report = measuring.measure(run, checkpoint.load(given, body).to(team.device), name, path)
     value = RunReport(
-        recipe=recipe.table(),
+        recipe={key: value for key, value in recipe.table().items() if _made_here(header) or key in (*header.recipe, *TOLD)},
         command=shlex.join(("robustsnn", "evaluate", *(word for word in terminal.words if word not in UNSAID))),
         versions=measuring.made_with(run),
         plan=_plan(recipe, name, header),
         rows=(Row(network=name, report=report),),
     )
+    for folder in made:  # for resumable state, which is gone
+        with suppress(OSError):
+            folder.rmdir()
     if chosen.out:
         run.alone(partial(write_report, value, chosen.out))
     team.part()
@@ -119,8 +143,12 @@ def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
 def _plan(recipe: Recipe, name: str, header: checkpoint.Header) -> tuple[str, ...]:
     """Return a plan of the evaluation of a checkpoint, and of its training if the header describes it."""
     images, made, measured = plan(recipe.model_copy(update={"compare": ()}), f"the run that made {name}")
-    known = header.recipe.keys() >= {*shaped_by("snn")}  # manually saved checkpoints may lack them
-    return (images, made, measured) if known else (images, measured)
+    return (images, made, measured) if _made_here(header) else (images, measured)
+
+
+def _made_here(header: checkpoint.Header) -> bool:
+    """Return whether the recipe of a checkpoint is complete; that of a network that was saved or changed by hand is not."""
+    return header.recipe.keys() >= {*shaped_by("snn")}
 
 
 def leave(chosen: arguments.Export, terminal: Terminal) -> None:

@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, TextIO
 from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from robustsnn.progress import Bar
 from robustsnn.recipes import Listener
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _Console(Console):
 
 
 class Terminal:
-    """Prints lines and tables, and on a terminal a progress bar with the remaining time.
+    """Prints lines and tables, and a progress bar with the remaining time if stdout or stderr is a terminal.
 
     Arguments:
         json: print the result as one JSON document on stdout, everything else on stderr.
@@ -108,17 +108,7 @@ class Terminal:
         self.console = _Console(stderr=json, soft_wrap=True, highlight=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = 1000  # do not wrap tables in files
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=quiet or not self.console.is_terminal or self.console.is_dumb_terminal,
-        )
-        self.task = self.bar.add_task("", total=1.0, visible=False)
-        self.what = ""
+        self.bar = Bar(self.console if self.console.is_terminal else _Console(stderr=True), off=quiet)
         self.said = time.monotonic()
 
     def mute(self) -> None:
@@ -130,10 +120,7 @@ class Terminal:
             if not self.quiet and time.monotonic() - self.said >= EVERY:
                 self.note(f"{what}: {share:.0%}")
             return
-        if what != self.what:
-            self.what = what
-            self.bar.reset(self.task, description=escape(what), visible=True)
-        self.bar.update(self.task, completed=share)
+        self.bar.tell(what, share)
 
     def say(self, line: str) -> None:
         """Print a line of the result."""
@@ -186,7 +173,7 @@ class Terminal:
     def report(self, value: robustsnn.reporting.RunReport) -> None:
         """Print a report."""
         from robustsnn.evaluation.measures.audit import audited
-        from robustsnn.reporting import failures, sections, summary, table, verdict, warned
+        from robustsnn.reporting import cautions, failures, sections, summary, table, verdict, warned
 
         self.say(f"\n{verdict(value)}\n".replace("\N{NO-BREAK SPACE}", " "))
         self.table(*table(value, bounds=False))
@@ -197,5 +184,7 @@ class Terminal:
         self.say("\n" + summary(value, bounds=False))
         if told and not self.verbose:
             self.note(f"Further tables, with --verbose and in the report: {', '.join(section.title for section in told)}.")
+        for line in cautions(value):
+            self.say(f"caution: {line}")
         for line in filter(None, (audited(value.rows), *failures(value), *warned(value))):
             self.say(f"audit: {line}")

@@ -24,6 +24,17 @@ def apart() -> Iterator[None]:
 
 
 @contextmanager
+def single() -> Iterator[None]:
+    """Make new tensors float32 while this is open, whatever ``torch.set_default_dtype`` was called with."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
 def ieee() -> Iterator[None]:
     """Compute convolutions and products on a GPU in IEEE float32 while this is open, and apply `apart`. Also a decorator.
 

@@ -5,6 +5,8 @@ To add a library, write a `Library` and a function that runs its networks, ``run
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ def from_spikingjelly(net: nn.Module, timesteps: int, run: Run | None = None) ->
         run: how to run it; ``lambda net, x, timesteps: net(x).unsqueeze(0)`` if it repeats the image and averages itself.
 
     Raises:
-        ValueError: the network has no SpikingJelly neuron.
+        ValueError: the network has no SpikingJelly neuron. Its first call raises one if it loops over time without ``run``.
     """
     return ForeignNetwork(net, timesteps, SPIKINGJELLY, run or _run_spikingjelly)
 
@@ -41,9 +43,9 @@ def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> For
         run: how to run it; ``lambda net, x, timesteps: net(x)[1]`` if it loops over time and its potentials are the logits.
 
     Raises:
-        ValueError: the network has no snnTorch neuron.
+        ValueError: as for `from_spikingjelly`.
     """
-    return ForeignNetwork(net, timesteps, SNNTORCH, run or _run_step_by_step)
+    return ForeignNetwork(net, timesteps, SNNTORCH, run or partial(_run_step_by_step, spike=SNNTORCH.spike))
 
 
 def from_neurons(
@@ -94,19 +96,37 @@ def from_neurons(
         neuron.register_forward_hook(check)
 
     own = Library("your own", spike, forget, replace, lambda neuron: False)
-    return ForeignNetwork(net, timesteps, own, run or _run_step_by_step)
+    return ForeignNetwork(net, timesteps, own, run or partial(_run_step_by_step, spike=spike))
 
 
 def _run_spikingjelly(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
     if any(_multi_step(module) for module in net.modules()):
-        logits: Tensor = net(x.expand(timesteps, *x.shape))
+        logits: Tensor = _once(net, x.expand(timesteps, *x.shape), SPIKINGJELLY.spike, timesteps)
         return logits
-    return torch.stack([net(x) for _ in range(timesteps)])
+    return _run_step_by_step(net, x, timesteps, SPIKINGJELLY.spike)
 
 
-def _run_step_by_step(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
-    outputs = [net(x) for _ in range(timesteps)]
+def _run_step_by_step(net: nn.Module, x: Tensor, timesteps: int, spike: str) -> Tensor:
+    outputs = [_once(net, x, spike), *(net(x) for _ in range(1, timesteps))]
     return torch.stack([output[0] if isinstance(output, tuple) else output for output in outputs])
+
+
+def _once(net: nn.Module, x: Tensor, spike: str, steps: int = 1) -> Any:
+    """Run ``steps`` time steps by one call. Raises ValueError if every neuron runs more often, in a loop of the network."""
+    calls: Counter[nn.Module] = Counter()
+    neurons = [module for module in net.modules() if hasattr(module, spike)]
+    hooks = [neuron.register_forward_pre_hook(lambda called, _: calls.update([called])) for neuron in neurons]
+    output = net(x)
+    for hook in hooks:
+        hook.remove()
+    if calls and min(calls.values()) > steps:
+        of_steps = isinstance(output, Tensor) and output.dim() == 3
+        shown = "net(x)[1]" if isinstance(output, tuple) else "net(x)" if of_steps else "net(x).unsqueeze(0)"
+        raise ValueError(
+            f"{type(net).__name__} runs each neuron {min(calls.values())} times per call, not {steps}: it loops over time by "
+            f"itself. Pass timesteps={min(calls.values())} and run=lambda net, x, timesteps: {shown}"
+        )
+    return output
 
 
 def _multi_step(module: nn.Module) -> bool:

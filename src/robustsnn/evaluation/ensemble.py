@@ -35,6 +35,13 @@ class Cost:
     excess: float = 0.0
     seconds: float = 0.0
 
+    def add(self, other: Cost) -> None:
+        """Add another cost."""
+        self.gradients += other.gradients
+        self.queries += other.queries
+        self.excess = max(self.excess, other.excess)
+        self.seconds += other.seconds
+
     def watch(self, view: nn.Module) -> nn.Module:
         """Count the forward passes of a view from now on; return the view."""
 
@@ -107,7 +114,12 @@ def attempt(
     return inside, broken
 
 
-def in_turn(count: int, flags: Tensor, tried: Tensor, among: Tensor, batch: int) -> Iterator[tuple[int, Tensor, float, bool]]:
+Turn = tuple[int, Tensor, tuple[float, float], bool]
+"""A member's number, images ``[b]``, the fraction of the work done before and after the turn, and whether it is the member's
+last turn."""
+
+
+def in_turn(count: int, flags: Tensor, tried: Tensor, among: Tensor, batch: int) -> Iterator[Turn]:
     """Schedule the attacks: members run in order, each in full batches on the images that survived the previous members.
 
     Arguments:
@@ -115,15 +127,12 @@ def in_turn(count: int, flags: Tensor, tried: Tensor, among: Tensor, batch: int)
         flags, tried: ``broken_by``, and the number of members that attacked each image, ``[N]``; the caller must update both
             after every turn.
         among: the images to attack, ``[n]``.
-
-    Yields:
-        A member's number, images ``[b]``, the fraction of the work done before this turn, and whether it is the member's last.
     """
     for number in range(count):
         alive = among[(flags[among] == ROBUST) & (tried[among] == number)]
         for done in range(0, len(alive), batch):
-            share = (number + done / len(alive)) / count
-            yield number, alive[done : done + batch], share, done + batch >= len(alive)
+            before, after = ((number + min(1.0, n / len(alive))) / count for n in (done, done + batch))
+            yield number, alive[done : done + batch], (before, after), done + batch >= len(alive)
 
 
 @ieee()

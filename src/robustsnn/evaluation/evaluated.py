@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,6 +73,12 @@ class Evaluated:
     def threats(self) -> list[Threat]:
         """The threats, by increasing radius."""
         return sorted(self.settings.threats, key=lambda threat: threat.eps)
+
+    @property
+    def samples_digest(self) -> str:
+        """A digest of the samples in their order, the same for bytes and for floats."""
+        parts = (digest({"values": x, "labels": y}) for x, y, _ in self.data.batches(256))
+        return hashlib.blake2b("".join(parts).encode(), digest_size=8).hexdigest()
 
     @property
     def unchanged(self) -> bool:

@@ -25,6 +25,7 @@ from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.report import Report
 from robustsnn.names import find, first_error, nearest, number
 from robustsnn.processes import Team
+from robustsnn.progress import shown
 from robustsnn.seeds import derive
 from robustsnn.settings import THREAT_OF, Settings
 from robustsnn.threats import THREATS, kind, kind_of
@@ -50,7 +51,7 @@ def evaluate(
     pilot_images: Any = None,
     fabric: lightning_fabric.Fabric | None = None,
     state: Path | None = None,
-    on_progress: Callable[[str, float], None] = lambda what, share: None,
+    on_progress: Callable[[str, float], None] | None = None,
     **settings: Any,
 ) -> Report:
     """Measure clean and worst-case accuracy under a protocol, and all other `MEASURES`.
@@ -75,7 +76,7 @@ def evaluate(
         fabric: devices and processes; None: one process. Several processes share the samples and return the same report.
         state: file of resumable results, one per process. If it exists, the evaluation resumes; it is removed at the end.
         on_progress: called with the current task (the pilot, each attack at each radius, the audit) and its completed
-            fraction, up to 1.
+            fraction, up to 1. None shows a bar if stderr is a terminal.
         settings: further fields of `Settings`: ``rule``, ``limit``, ``batch``, ``crafting``, ``shown`` (default here: 0).
 
     Raises:
@@ -108,7 +109,7 @@ def evaluate(
     own = protocol if isinstance(protocol, Protocol) else asked.protocol
     called, chosen, groups = chosen_groups(own, asked.attacks or None, net, asked.threats[0], sources)
     asked = asked.model_copy(update={f"audit_{name}": number for name, number in asdict(chosen.audit.under(asked)).items()})
-    answers(net, data)
+    logits = answers(net, data)
     started = time.perf_counter()
     target, team = Target.of(net), Team(fabric)
     device = next(net.parameters(), data.labels).device
@@ -124,17 +125,20 @@ def evaluate(
         pilot_images=None if pilot_images is None else as_samples(pilot_images),
         team=team,
         state=team.own(state),
-        on_progress=on_progress,
+        on_progress=on_progress or (lambda what, share: None),
         target=target,
     )
     if memory is not None:
         here.batch = fitting(here.crafted.guide, data.first(2).to(device), here.batch, memory)
-    found = {name: here.found(measure) for name, measure in MEASURES.items()}
+    with shown(on_progress, team.first) as here.on_progress:
+        found = {name: here.found(measure) for name, measure in MEASURES.items()}
     name = called if called in PROTOCOLS else f"{called} {derive(repr(chosen)):016x}"
     report = Report(
         settings=asked.model_copy(update={"protocol": name}),
         edition=chosen.edition,
         images=len(data),
+        samples=here.samples_digest,
+        classes=logits.shape[1],
         seed=seed,
         timesteps=timesteps(net),
         measured={name: value for name, value in found.items() if value is not None},

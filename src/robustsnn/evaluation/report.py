@@ -12,7 +12,7 @@ from pydantic import BaseModel, SerializeAsAny, ValidationError, field_validator
 
 from robustsnn.evaluation.intervals import Interval, wilson
 from robustsnn.evaluation.measure import Found, Measure
-from robustsnn.evaluation.paired import Paired
+from robustsnn.evaluation.paired import Paired, compared
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Audited, Check, Result, WorstCase
 from robustsnn.names import find, first_error, number
@@ -26,6 +26,7 @@ class Report(BaseModel, frozen=True):
         settings: the settings; a protocol that is not in `PROTOCOLS` has a digest of its content in its name.
         edition: edition of the protocol; reports of different editions are not comparable.
         images, timesteps: number of evaluated images; T, or None for an ANN.
+        samples, classes: digest of the images and labels; number of logits. Reports of older versions have neither.
         seed: seed of random starts, pilot and audit.
         measured: results by measure, as named in `MEASURES`: always the worst case, others if they apply.
         seconds: wall-clock time since the evaluation was last resumed.
@@ -34,6 +35,8 @@ class Report(BaseModel, frozen=True):
     settings: Settings
     edition: int = 1
     images: int
+    samples: str = ""
+    classes: int | None = None
     seed: int
     timesteps: int | None
     measured: dict[str, SerializeAsAny[BaseModel]]
@@ -132,10 +135,15 @@ class Report(BaseModel, frozen=True):
         """Return which images survive every ensemble measured at a radius; empty if none was measured there."""
         return tuple(set(image) == {ROBUST} for image in zip(*(result.broken_by for result in self.at(eps)), strict=True))
 
-    def worst(self, eps: float | str) -> Interval | None:
-        """Return the share of images that survive every ensemble measured at a radius; None if none was measured there."""
-        survivors = self.withstood(eps)
-        return wilson(sum(survivors), self.images) if survivors else None
+    def worst(self, eps: float | str) -> Interval:
+        """Return the share of images that survive every ensemble measured at a radius.
+
+        Raises:
+            ValueError: no ensemble was measured there.
+        """
+        if survivors := self.withstood(eps):
+            return wilson(sum(survivors), self.images)
+        raise ValueError(f"eps {number(eps):g} was not measured: use {self._radii}, or evaluate with that eps")
 
     def result(self, attack: str, eps: float | str) -> Result:
         """Return the result of one ensemble.
@@ -149,33 +157,28 @@ class Report(BaseModel, frozen=True):
             f"{attack} at eps {number(eps):g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}"
         )
 
+    @property
+    def _radii(self) -> str:
+        return " or ".join(dict.fromkeys(result.within.spelled for result in self.results))
+
+    @property
+    def caution(self) -> str:
+        """Why every figure is meaningless: the clean accuracy is not above chance; empty otherwise."""
+        if self.classes is None or self.clean.value > 1 / self.classes:
+            return ""
+        return (
+            f"clean accuracy is not above chance (1/{self.classes}), so robust accuracy means nothing: check that inputs are "
+            "normalised once, that labels are those of the network, and that its weights are loaded"
+        )
+
     def compare(self, other: Report, eps: float | str | None = None) -> Paired:
         """Compare the robust accuracy of this network with another's on the same samples, at one radius; if None, at the
-        largest common one.
+        largest common one. With a report of an older version, only the number of samples can be checked.
 
         Raises:
-            ValueError: protocol, attacks, rule, threat or number of samples differ, or there is no common radius.
+            ValueError: protocol, attacks, rule, threat or samples differ, or there is no common radius.
         """
-        mine, theirs = (
-            {
-                "protocol": report.ruler,
-                "attacks": ", ".join(sorted({result.attack for result in report.results})),
-                "rule": ", ".join(sorted({result.rule for result in report.results})),
-                "threat": report.threat,
-                "number of samples": report.images,
-            }
-            for report in (self, other)
-        )
-        for what, one in mine.items():
-            if one != theirs[what]:
-                raise ValueError(f"reports must have the same {what} to be compared, not {one} and {theirs[what]}")
-        radii = [result.eps for result in self.results if other.at(result.eps)]
-        radius = max(radii, default=math.nan) if eps is None else number(eps)
-        if not (self.at(radius) and other.at(radius)):
-            raise ValueError(
-                f"the reports have no radius {'in common' if eps is None else eps}: evaluate both at the same eps"
-            )
-        return Paired.of(self.withstood(radius), other.withstood(radius))
+        return compared(self, other, eps)
 
     def save(self, folder: Path | str, name: str = "network") -> None:
         """Write ``report.json``, ``report.md`` and ``report.html`` into a folder, creating it if necessary.
@@ -184,7 +187,7 @@ class Report(BaseModel, frozen=True):
             name: name of the network in the report.
 
         Raises:
-            ValueError: the folder cannot be written.
+            ValueError: ``folder`` is the name of a file, such as ``my.html``, or the folder cannot be written.
         """
         from robustsnn.reporting import RunReport, versions, write_report  # a higher layer, which imports this module
 
@@ -224,7 +227,8 @@ class Report(BaseModel, frozen=True):
         bad = [f"{check.name} {check.verdict}s" for check in self.audit if check.verdict != "pass"]
         audit = f"audit: {', '.join(bad) or 'passed'}" if self.audit else "not audited"
         head = f"{self.kind}{steps}, {self.images} samples, protocol {self.ruler}; {audit}"
-        return "\n".join([head, *(f"{name:{width}}  {share}" for name, share in rows)])
+        caution = [f"caution: {self.caution}"] if self.caution else []
+        return "\n".join([head, *(f"{name:{width}}  {share}" for name, share in rows), *caution])
 
 
 class Row(BaseModel, frozen=True):

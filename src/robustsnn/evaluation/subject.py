@@ -32,7 +32,7 @@ def work(attack: Attack) -> int:
 
 
 @dataclass
-class _Told(Cost):
+class Told(Cost):
     """A cost that calls ``on_pass`` on every forward pass."""
 
     on_pass: Callable[[], None] = lambda: None
@@ -65,7 +65,7 @@ class Subject:
     seed: int
     on_share: Callable[[float], None] = lambda share: None
     whole: float = 1.0
-    cost: _Told = field(default_factory=_Told)
+    cost: Told = field(default_factory=Told)
     done: float = 0.0
     told: float = 0.0
 

@@ -54,11 +54,18 @@ class Engine(Ranged):
         """Start and connect the processes of the run.
 
         Raises:
-            ValueError: this machine does not have that many such devices.
+            ValueError: this machine does not have that many such devices, or a launcher started more processes.
         """
         import torch
 
-        from robustsnn.processes import Team
+        from robustsnn.processes import Team, launched
+
+        started, count = launched()
+        if count > 1 == self.devices * self.nodes:
+            raise ValueError(
+                f"a launcher started {count} processes ({started}), and each would run alone and write the same files: add "
+                f"--devices and --nodes so that they share the work; for separate runs, unset {started} and give each an --out"
+            )
 
         counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
         if gpus := max(counts.values()):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +33,51 @@ class _Wandb:
         self.run.finish(int(status != "success"))
 
 
-def _lightning(kind: str) -> Any:
-    """Return a logger class of Lightning. They write on rank 0 only, by environment variables such as SLURM_PROCID, but
-    the process that opens one is the first of its run in any case."""
-    import_module("lightning_fabric.utilities.rank_zero").rank_zero_only.rank = 0
-    return getattr(import_module("lightning_fabric.loggers"), kind)
+class _Csv:
+    """A table of all epochs, written anew after each."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.file = _version(folder / stage) / "metrics.csv"
+        self.rows: list[dict[str, float | None]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add the metrics of one epoch."""
+        from robustsnn.files import write_atomic  # imports torch, which most commands do not need
+
+        self.rows.append({"step": step, **metrics})
+        table = StringIO()
+        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in self.rows for name in row)))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomic(self.file, table.getvalue().encode())
+
+    def finalize(self, status: str) -> None:
+        """Everything is written."""
 
 
-def _csv(folder: Path, stage: str) -> Any:
-    return _lightning("CSVLogger")(folder, name=stage, flush_logs_every_n_steps=1)
+class _TensorBoard:
+    """TensorBoard's files of events."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        package = import_module("torch.utils.tensorboard" if _there("tensorboard") else "tensorboardX")
+        self.writer: Any = package.SummaryWriter(str(_version(folder / stage)))
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Write the metrics of one epoch."""
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        self.writer.close()
 
 
-def _tensorboard(folder: Path, stage: str) -> Any:
-    return _lightning("TensorBoardLogger")(folder, name=stage)
+def _version(folder: Path) -> Path:
+    """Return the first of ``version_0``, ``version_1``, ... that does not exist: a resumed stage begins a new one."""
+    return next(place for number in count() if not (place := folder / f"version_{number}").exists())
 
 
-LOGGERS: dict[str, Callable[[Path, str], Any]] = {"csv": _csv, "tensorboard": _tensorboard, "wandb": _Wandb}
+LOGGERS: dict[str, Callable[[Path, str], Any]] = {"csv": _Csv, "tensorboard": _TensorBoard, "wandb": _Wandb}
 PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
 """Packages of which a tracker needs one."""
 

@@ -5,7 +5,7 @@ from robustsnn.reporting.comparison import board
 from robustsnn.reporting.html_page import page, verdict
 from robustsnn.reporting.markdown_page import markdown
 from robustsnn.reporting.report import RunReport, different, read_report, versions
-from robustsnn.reporting.tables import failures, sections, summary, table, warned
+from robustsnn.reporting.tables import cautions, failures, sections, summary, table, warned
 from robustsnn.reporting.writing import write_pages, write_report
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "RunReport",
     "Section",
     "board",
+    "cautions",
     "different",
     "failures",
     "markdown",

@@ -66,7 +66,7 @@ class Group:
 
     def robust(self, entry: Entry) -> Interval:
         """Return the accuracy that ranks an entry: its worst case over all attacks."""
-        return (None if self.threat is None else entry.report.worst(self.threat.eps)) or entry.report.clean
+        return entry.report.clean if self.threat is None else entry.report.worst(self.threat.eps)
 
     def right(self, entry: Entry) -> tuple[bool, ...]:
         """Return which images count as correct in `robust`."""
@@ -114,10 +114,9 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
     lines = []
     for place, entry in enumerate(group.entries, 1):
         report = entry.report
-        found = [report.worst(threat.eps) for threat in threats]
         energy = report.found(ENERGY)
         spent = amount(PRESETS[preset](energy.operations)) if energy else "-"
-        worst = [percent(share) if share else "-" for share in found]
+        worst = [percent(report.worst(each.eps)) if report.at(each.eps) else "-" for each in threats]
         time = "-" if report.timesteps is None else str(report.timesteps)
         lines.append([f"{place}. {entry.row.network}", entry.run, time, percent(report.clean), *worst, spent, _audit(report)])
     return head, lines
@@ -135,10 +134,11 @@ def winner(group: Group) -> str:
     first = spiking[0]
     by = "clean accuracy" if group.threat is None else f"worst case at ε = {group.threat.spelled}"
     count = len(group.entries)
-    best = f"“{first.row.network}” of {first.run} is the best {first.report.kind} by {by}: {spelled(group.robust(first))}"
-    text = f"Of {count} network{'s' * (count > 1)}, {best}"
+    called, share = f"“{first.row.network}” of {first.run}", spelled(group.robust(first))
+    among = f"Of {count} networks, " if count > 1 else ""
     if len(spiking) == 1:
-        return text + "."
+        return f"{among}{called} is the only {first.report.kind}; {by}: {share}."
+    text = f"{among}{called} is the best {first.report.kind} by {by}: {share}"
     second = spiking[1]
     said = apart(group.right(first), group.right(second))
     return f"{text}; next is “{second.row.network}” of {second.run} with {spelled(group.robust(second))}, {said}."

@@ -52,7 +52,7 @@ def verdict(report: RunReport) -> str:
     spiking = [row for row in report.rows if row.report.spiking]
     largest = max((r for row in spiking or report.rows for r in row.report.results), key=lambda result: result.eps)
     eps = largest.eps
-    worst = {i: share for i, row in enumerate(report.rows) if (share := row.report.worst(eps))}
+    worst = {i: row.report.worst(eps) for i, row in enumerate(report.rows) if row.report.at(eps)}
     first = [i for i in worst if not spiking or report.rows[i].report.spiking]
     best = max(first, key=lambda i: worst[i].value)
     lowest = min(worst, key=lambda i: worst[i].value)

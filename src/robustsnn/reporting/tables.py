@@ -73,6 +73,11 @@ def warned(report: RunReport) -> list[str]:
     return [f"{network}: warnings: {', '.join(checks)}" for network, checks in found.items() if checks]
 
 
+def cautions(report: RunReport) -> list[str]:
+    """Return a line per network whose figures are meaningless."""
+    return [f"{row.network}: {row.report.caution}" for row in report.rows if row.report.caution]
+
+
 def elsewhere(report: RunReport) -> list[str]:
     """Return a line per network that was measured with versions other than the report's."""
     return [

@@ -42,7 +42,8 @@ class SpikingNetwork(Spiking):
         slots: positions of the neurons in firing order, marked where the input is constant. None uses every ``nn.ReLU`` in
             module order and repeats a constant input T times.
         conversion_report: a `robustsnn.conversion.ConversionReport`; None for a network from a checkpoint.
-        recipe: of the checkpoint that the network was loaded from; `robustsnn.save` writes it again.
+        recipe: of the checkpoint that the network was loaded from; `robustsnn.save` writes it again. `robustsnn.train` and
+            `robustsnn.training.prune` remove how the original was trained; remove it yourself after other changes.
 
     Raises:
         ValueError: the body has no slot, or a slot is not a ReLU.

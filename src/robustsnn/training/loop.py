@@ -32,7 +32,7 @@ from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
 from robustsnn.training.schedule import MakeOptimizer, Schedule, Stop
-from robustsnn.training.training_state import Keeper, Position
+from robustsnn.training.training_state import Keeper, Position, retrained
 from robustsnn.types import Attack, Logger, Objective, Threat
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def train(
         network.to(device)
     memory_format = layout(net) if images.values.dim() == 4 else torch.contiguous_format
     steps = schedule.optimizer(net, optimizer)
+    retrained(net)
     keeper = Keeper(state, what, net, steps, on_warning)
     at = keeper.resume() or Position((), {})
     average = Average.of(net, schedule.average) if schedule.average else None

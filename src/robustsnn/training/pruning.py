@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.models import own_weights
+from robustsnn.training.training_state import retrained
 
 
 @torch.no_grad()
@@ -30,6 +31,7 @@ def prune(net: nn.Module, sparsity: float) -> None:
     keep[sizes.argsort()[: round(sparsity * len(sizes))]] = 0
     for weight, mask in zip(weights, keep.split([w.numel() for w in weights]), strict=True):
         weight.mul_(mask.view_as(weight))
+    retrained(net)
 
 
 @dataclass(frozen=True, eq=False)

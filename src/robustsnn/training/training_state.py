@@ -12,9 +12,18 @@ from torch import Tensor, nn
 
 from robustsnn.files import digest, read_tensors, write_tensors
 from robustsnn.history import Epoch, read_history
+from robustsnn.spiking import SpikingNetwork
 
 KEPT = 3
 """Number of states on disk: ``x.state`` and the previous ``x.state.1`` and ``x.state.2``."""
+STAYS = ("name", "data", "ann", "model", "evaluation")
+"""Parts of a recipe that do not depend on how a network was trained."""
+
+
+def retrained(net: nn.Module) -> None:
+    """Reduce the recipe that a network was loaded with to the parts that stay true when its weights change."""
+    if isinstance(net, SpikingNetwork):
+        net.recipe = {key: value for key, value in net.recipe.items() if key in STAYS}
 
 
 @dataclass(frozen=True)

@@ -182,18 +182,19 @@ def _gradients(paths: Sequence[PathFigures]) -> Check:
 
 
 def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
-    """Check that surrogates of the published widths are not much weaker than surrogates in units of the thresholds."""
+    """Check that surrogates of the published widths are not much weaker than surrogates in units of the thresholds. No check
+    if the network has no such paths: an ANN, and a network of another library, whose thresholds are not known."""
     widths, scaled = (
         max((figures.broken for path, figures in paths.items() if isinstance(path, kind)), default=0.0)
         for kind in (Surrogate, Scaled)
     )
-    less = scaled - widths
+    less, scales = scaled - widths, any(isinstance(path, Scaled) for path in paths)
     verdict: Verdict = "pass" if less <= 0.1 else "fail" if widths <= scaled / 2 else "warn"
     meaning = (
         "additional share of pilot images that surrogates in units of the thresholds break: "
         f"{scaled:.1%} against {widths:.1%} with the published widths, which do not fit thresholds far from 1"
     )
-    return [Check(name="scale", figure=less, verdict=verdict, meaning=meaning)] if scaled or widths else []
+    return [Check(name="scale", figure=less, verdict=verdict, meaning=meaning)] if scales and (scaled or widths) else []
 
 
 def _losses(losses: Sequence[float]) -> Check:

@@ -16,6 +16,7 @@ from robustsnn.evaluation.member import Member, members
 from robustsnn.evaluation.report import Report, Row
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result, WorstCase
 from robustsnn.evaluation.state import Progress, State, carried
+from robustsnn.evaluation.subject import Told, work
 from robustsnn.files import digest
 from robustsnn.seeds import image_seeds
 from robustsnn.threats import kind_of
@@ -59,11 +60,12 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
     """Run one ensemble under one threat, resuming where it stopped."""
     now = kept.current or Progress.begin(flags, len(ensemble))
     what, rule, team = f"{name} at {threat.spelled}", here.settings.rule or here.protocol.rule, here.team
-    for number, index, share, last in in_turn(len(ensemble), now.flags, now.tried, team.share(len(flags)), here.batch):
-        here.on_progress(what, share)
+    for number, index, shares, last in in_turn(len(ensemble), now.flags, now.tried, team.share(len(flags)), here.batch):
         x, y, ids = here.samples(index)
         seeds = image_seeds(ids, here.seed, name)
-        _, broken = attempt(ensemble[number], here.crafted, x, y, seeds, rule, now.costs[number])
+        told = _told(here, what, shares, work(ensemble[number].attack) * len(index))
+        _, broken = attempt(ensemble[number], here.crafted, x, y, seeds, rule, told)
+        now.costs[number].add(told)
         now.flags[index[broken.cpu()]] = number
         now.tried[index] = number + 1
         kept.keep(now, at_once=last)
@@ -81,6 +83,22 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
         excess=tuple(team.total(torch.tensor([cost.excess for cost in now.costs]), "max").tolist()),
         seconds=tuple(team.total(torch.tensor([cost.seconds for cost in now.costs]), "max").tolist()),
     )
+
+
+def _told(here: Evaluated, what: str, shares: tuple[float, float], most: int) -> Told:
+    """Return a cost that tells the progress from one share to another, as it approaches ``most``."""
+    before, after = shares
+    told, said = Told(), [before]
+    here.on_progress(what, before)
+
+    def on_pass() -> None:
+        share = before + (after - before) * min(0.99, told.work / most)
+        if share >= said[-1] + 0.01:
+            said.append(share)
+            here.on_progress(what, share)
+
+    told.on_pass = on_pass
+    return told
 
 
 KEPT = (
@@ -115,9 +133,9 @@ def retention(rows: Sequence[Row]) -> Table:
 
 
 def _kept(network: Report, source: Report, eps: float) -> str:
-    kept, whole = network.worst(eps), source.worst(eps)
-    if kept is None or whole is None or not whole.value:
+    if not (network.at(eps) and source.at(eps)) or not source.worst(eps).value:
         return "-"
+    kept, whole = network.worst(eps), source.worst(eps)
     return f"{kept.value / whole.value:.2f} ({100 * kept.value:.1f} of {100 * whole.value:.1f})"
 
 
