@@ -12,27 +12,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.spiking import ForeignNetwork, Library
+from robustsnn.spiking import Constant, ForeignNetwork, Library, Signal
 from robustsnn.spiking.foreign import Run
 
 
-def from_spikingjelly(net: nn.Module, timesteps: int, run: Run | None = None) -> ForeignNetwork:
-    """Wrap a SpikingJelly network as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+def from_spikingjelly(
+    net: nn.Module, timesteps: int, run: Run | None = None, *, signal: Signal = Constant()
+) -> ForeignNetwork:
+    """Wrap a SpikingJelly network as a classifier: samples, such as pixels ``[N,C,H,W]`` in ``[0, 1]``, to logits ``[N,K]``.
 
     Arguments:
         net: a network in single-step mode (``[N,...]`` per step) or multi-step mode (``[T,N,...]``). It is not changed.
             Normalisation must be part of it.
         timesteps: number of steps for which the image is shown.
-        run: how to run it; ``lambda net, x, timesteps: net(x).unsqueeze(0)`` if it repeats the image and averages itself.
+        run: how to run it; ``lambda net, x, timesteps: net(x).unsqueeze(0)`` if it repeats the image and averages itself, or
+            reads the frames itself.
+        signal: what each step receives without ``run``: the image, or with ``Frames()`` one of the frames ``[N,T,C,H,W]``.
 
     Raises:
         ValueError: the network has no SpikingJelly neuron. Its first call raises one if it loops over time without ``run``.
     """
-    return ForeignNetwork(net, timesteps, SPIKINGJELLY, run or _run_spikingjelly)
+    return ForeignNetwork(net, timesteps, SPIKINGJELLY, run or partial(_run_spikingjelly, signal=signal))
 
 
-def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> ForeignNetwork:
-    """Wrap an snnTorch network as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None, *, signal: Signal = Constant()) -> ForeignNetwork:
+    """Wrap an snnTorch network as a classifier: samples, such as pixels ``[N,C,H,W]`` in ``[0, 1]``, to logits ``[N,K]``.
 
     snnTorch detaches the reset, so no gradient path passes through it.
 
@@ -41,17 +45,25 @@ def from_snntorch(net: nn.Module, timesteps: int, run: Run | None = None) -> For
             changed. Of several outputs, the first (spikes) is used. Normalisation must be part of it.
         timesteps: number of steps for which the image is shown.
         run: how to run it; ``lambda net, x, timesteps: net(x)[1]`` if it loops over time and its potentials are the logits.
+        signal: as for `from_spikingjelly`.
 
     Raises:
         ValueError: as for `from_spikingjelly`.
     """
-    return ForeignNetwork(net, timesteps, SNNTORCH, run or partial(_run_step_by_step, spike=SNNTORCH.spike))
+    return ForeignNetwork(net, timesteps, SNNTORCH, run or partial(_run_step_by_step, spike=SNNTORCH.spike, signal=signal))
 
 
 def from_neurons(
-    net: nn.Module, timesteps: int, spike: str = "spike", reset: str | None = "reset", run: Run | None = None
+    net: nn.Module,
+    timesteps: int,
+    spike: str = "spike",
+    reset: str | None = "reset",
+    run: Run | None = None,
+    *,
+    signal: Signal = Constant(),
 ) -> ForeignNetwork:
-    """Wrap a network of custom neurons as a classifier: pixels ``[N,C,H,W]`` in ``[0, 1]`` to logits ``[N,K]``.
+    """Wrap a network of custom neurons as a classifier: samples, such as pixels ``[N,C,H,W]`` in ``[0, 1]``, to logits
+    ``[N,K]``.
 
     A neuron is a module that is called once per time step with currents ``[N,...]`` and returns spikes of the same shape. It
     must compute them only by the function in its attribute ``spike``, which gradient paths replace. The reset is
@@ -60,7 +72,7 @@ def from_neurons(
     Arguments:
         net: a network that is called once per step. It is not changed. Of several outputs, the first is used. Normalisation
             must be part of it.
-        timesteps, run: as for `from_spikingjelly`.
+        timesteps, run, signal: as for `from_spikingjelly`.
         spike: name of the attribute, which makes a module a neuron; it maps distances above the threshold to spikes, 0 or 1.
         reset: name of the method that clears a module's state by assigning new values, not by writing to old ones. It is
             called before every run on every module that has it. None if no state survives a run.
@@ -96,18 +108,19 @@ def from_neurons(
         neuron.register_forward_hook(check)
 
     own = Library("your own", spike, forget, replace, lambda neuron: False)
-    return ForeignNetwork(net, timesteps, own, run or partial(_run_step_by_step, spike=spike))
+    return ForeignNetwork(net, timesteps, own, run or partial(_run_step_by_step, spike=spike, signal=signal))
 
 
-def _run_spikingjelly(net: nn.Module, x: Tensor, timesteps: int) -> Tensor:
+def _run_spikingjelly(net: nn.Module, x: Tensor, timesteps: int, signal: Signal) -> Tensor:
     if any(_multi_step(module) for module in net.modules()):
-        logits: Tensor = _once(net, x.expand(timesteps, *x.shape), SPIKINGJELLY.spike, timesteps)
+        logits: Tensor = _once(net, signal.sequence(x, timesteps), SPIKINGJELLY.spike, timesteps)
         return logits
-    return _run_step_by_step(net, x, timesteps, SPIKINGJELLY.spike)
+    return _run_step_by_step(net, x, timesteps, SPIKINGJELLY.spike, signal)
 
 
-def _run_step_by_step(net: nn.Module, x: Tensor, timesteps: int, spike: str) -> Tensor:
-    outputs = [_once(net, x, spike), *(net(x) for _ in range(1, timesteps))]
+def _run_step_by_step(net: nn.Module, x: Tensor, timesteps: int, spike: str, signal: Signal) -> Tensor:
+    first, *others = signal.sequence(x, timesteps)
+    outputs = [_once(net, first, spike), *map(net, others)]
     return torch.stack([output[0] if isinstance(output, tuple) else output for output in outputs])
 
 

@@ -41,7 +41,7 @@ from robustsnn.names import Rule, find, is_toml, nearest
 from robustsnn.ranges import Count, Ranged, Whole
 from robustsnn.settings import Settings
 from robustsnn.spiking import Adaptive, Hybrid, Plain, PotentialDependent, RateApproximation, Surrogate, Triangle
-from robustsnn.threats import Flips, Retiming
+from robustsnn.threats import Flips
 from robustsnn.types import Attack
 
 
@@ -145,7 +145,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "events": (
                 Group("GreedyFlips-20", GreedyFlips(20, goal=Margin()), EVENT_PATHS, (Flips,)),
                 Group("EventPGD-50", EventPGD(50), EVENT_PATHS),
-                Group("EventPGD-50 on the margin", EventPGD(50, goal=Margin()), EVENT_PATHS, (Retiming,)),
+                Group("EventPGD-200 on the margin", EventPGD(200, goal=Margin()), EVENT_PATHS[::2]),
                 Group("SDA", SDA(), EVENT_PATHS, (Flips,)),
                 Group("EventSearch-200", EventSearch(200), (Plain(),)),
                 Group("random", UniformNoise(10), (Plain(),)),

@@ -17,9 +17,13 @@ class Constant:
     coding: ClassVar[str] = "direct: the image is the input at every time step"
     """The input coding in words."""
 
+    def sequence(self, x: Tensor, timesteps: int) -> Tensor:
+        """Return the inputs of all steps: ``[N, ...] -> [T, N, ...]``."""
+        return x.expand(timesteps, *x.shape)
+
     def shown(self, x: Tensor, timesteps: int) -> Tensor:
-        """Return the inputs of all steps, time-major: ``[N, ...] -> [T*N, ...]``."""
-        return x.expand(timesteps, *x.shape).flatten(0, 1)
+        """Return the inputs of all steps in one batch, time-major: ``[N, ...] -> [T*N, ...]``."""
+        return self.sequence(x, timesteps).flatten(0, 1)
 
     def beginning(self, x: Tensor, timesteps: int) -> Tensor:
         """Return the input of the first ``timesteps`` steps."""
@@ -32,19 +36,22 @@ class Constant:
 
 @dataclass(frozen=True)
 class Frames:
-    """One frame per step: ``x [N, T, ...]``, such as ``[N,T,C,H,W]``. Methods are as for `Constant`; ``shown`` raises
-    ValueError if the number of frames is not T."""
+    """One frame per step: ``x [N, T, ...]``, such as ``[N,T,C,H,W]``. Methods are as for `Constant`; ``sequence`` and
+    ``shown`` raise ValueError if the number of frames is not T."""
 
     once: ClassVar[bool] = False
     coding: ClassVar[str] = "frames: the input of every time step is a frame of its own"
 
-    def shown(self, x: Tensor, timesteps: int) -> Tensor:
+    def sequence(self, x: Tensor, timesteps: int) -> Tensor:
         if x.dim() < 3 or x.shape[1] != timesteps:
             raise ValueError(
                 f"inputs {list(x.shape)} are not frames [N, T, ...] with T = {timesteps}, the network's time steps: set "
                 f"Dynamics(timesteps=...) to the number of frames, or use signal=Constant() for still images"
             )
-        return x.transpose(0, 1).flatten(0, 1)
+        return x.transpose(0, 1)
+
+    def shown(self, x: Tensor, timesteps: int) -> Tensor:
+        return self.sequence(x, timesteps).flatten(0, 1)
 
     def beginning(self, x: Tensor, timesteps: int) -> Tensor:
         return x[:, :timesteps]
