@@ -80,13 +80,13 @@ def budgets(run: str) -> list[list[str]]:
     lines = [["network", "clean", *(flips(eps).spelled for eps in radii), *(retiming(eps).spelled for eps in shifts)]]
     for name, report in networks.items():
         key = next((key for key, row in NETWORKS.items() if row == name), "")
-        moved = next(iter(reports(f"{run}-retiming-{key}").values()), None)
+        later = moved.get(key)
         lines.append(
             [
                 name,
                 percent(report.clean),
                 *(accuracy(report, eps) for eps in radii),
-                *("-" if moved is None else accuracy(moved, eps) for eps in shifts),
+                *("-" if later is None else accuracy(later, eps) for eps in shifts),
             ]
         )
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -50,8 +51,15 @@ def images(tmp_path, monkeypatch):
     return write
 
 
-NAMES = [name for name in packaged() if name != "digits"]
+EVENTS = ("digits-events", "nmnist")
+NAMES = [name for name in packaged() if name not in ("digits", *EVENTS)]
 BASELINES = [f"cifar10-small:{name}" for name in load_recipe("cifar10-small").baselines if name != "natural"]
+
+
+def flags(recipe, changes):
+    """Flags that change a recipe; stages that it skips stay skipped."""
+    skipped = [f"{stage}.epochs" for stage in ("pretrain", "staircase", "finetune") if not getattr(recipe, stage).epochs]
+    return [word for key, value in changes.items() if key not in skipped for word in (f"--{key}", str(value))]
 
 
 @pytest.mark.parametrize("name", NAMES + BASELINES)
@@ -59,12 +67,29 @@ def test_a_packaged_recipe_trains_and_evaluates(name, images, tmp_path, capsys):
     recipe = load_recipe(name)
     images(recipe.data.name, 64 if recipe.data.name == "tinyimagenet" else 32)
     capsys.readouterr()
-    untrained = [f"{stage}.epochs" for stage in ("pretrain", "staircase", "finetune") if not getattr(recipe, stage).epochs]
-    flags = [word for key, value in SHRUNK.items() if key not in untrained for word in (f"--{key}", str(value))]
-    code = main(["run", name, "--out", str(tmp_path / "run"), *flags])
+    code = main(["run", name, "--out", str(tmp_path / "run"), *flags(recipe, SHRUNK)])
     assert (code, capsys.readouterr().err) == (0, "")
     report = read_report((tmp_path / "run/report.json").read_bytes(), name)
     assert [row.report.images for row in report.rows] == [4] * (3 + bool(recipe.staircase.epochs) + len(recipe.compare or ()))
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_recipe_for_events_trains_and_evaluates(name, tmp_path, monkeypatch, capsys):
+    rng, recipe = np.random.default_rng(0), load_recipe(name)
+    for label in range(10):
+        (tmp_path / f"nmnist/Train/{label}").mkdir(parents=True)
+        for number in range(8):
+            raw = rng.integers(0, 34, (300, 5), dtype=np.uint8)
+            raw[:, 2:] = np.sort(np.arange(300, dtype=">u4")).view(np.uint8).reshape(300, 4)[:, 1:]
+            (tmp_path / f"nmnist/Train/{label}/{number}.bin").write_bytes(raw.tobytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(HERE, str(tmp_path))
+    shrunk = SHRUNK | {"timesteps": 8, "evaluation.protocol": "events", "evaluation.eps": "0.01", "evaluation.limit": 2}
+    del shrunk["evaluation.attacks"]
+    code = main(["run", name, "--out", str(tmp_path / "run"), *flags(recipe, shrunk)])
+    assert (code, capsys.readouterr().err) == (0, "")
+    report = read_report((tmp_path / "run/report.json").read_bytes(), name)
+    assert {row.report.threat for row in report.rows} == {"Flips"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("cifar10-small", "cifar10-robust"))])
