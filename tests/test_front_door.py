@@ -470,7 +470,7 @@ def test_the_command_line_shows_what_was_shared(hub, net, report, capsys):
     net.push_to_hub("me/own", report=report)
     assert cli.main(["info", "hf://me/own"]) == 0
     said = capsys.readouterr().out
-    assert f"{report.images} test images" in said
+    assert f"{report.images} test samples" in said
     assert "me/own" in said
 
 

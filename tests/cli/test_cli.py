@@ -131,7 +131,7 @@ def test_a_checkpoint_is_evaluated_as_its_recipe_says_but_for_the_flags(said, ra
     code, out, error = said("evaluate", ran / "runs/small/snn.safetensors", "--eps", "0.05", "8/255", "--limit", "5")
     assert (code, error) == (0, "")
     assert "Protocol quick, rule any" in out
-    assert "over 5 test images" in out
+    assert "over 5 test samples" in out
     flat = out.replace("\n", " ")
     assert "0.05" in flat
     assert "8/255" in flat
@@ -172,7 +172,7 @@ def test_the_report_of_a_checkpoint_says_what_was_run(said, here, ran):
     header = checkpoint.read_header(ran / "runs/small/snn.safetensors")
     by_hand = {key: header.recipe[key] for key in ("name", "model", "data", "evaluation")}
     checkpoint.save(here / "own.safetensors", checkpoint.load(ran / "runs/small/snn.safetensors"), by_hand)
-    images, measured = "small: digits, at most 60 images, seed 0", "measured: quick (FGSM), eps 0.05, at most 5 images"
+    images, measured = "small: digits, at most 60 samples, seed 0", "measured: quick (FGSM), eps 0.05, at most 5 samples"
     made = "the run that made snn.safetensors: ANN digits by Natural(), 1 epoch; SNN, T = 2, thresholds 0.3 x calibrated; "
     for path, lines in (
         (ran / "runs/small/snn.safetensors", (images, f"{made}finetuned by Natural(), 1 epoch", measured)),
@@ -311,9 +311,9 @@ def test_a_folder_that_cannot_be_compared_is_named(refused, ran, here):
 def test_info_says_what_a_recipe_does_and_does_none_of_it(said, here, small):
     code, out, _ = said("info", small, "--finetune.epochs", "3")
     assert code == 0
-    assert out.startswith("small: digits, at most 60 images, seed 0\nsmall: ANN digits by Natural(), 1 epoch; SNN, T = 2, ")
+    assert out.startswith("small: digits, at most 60 samples, seed 0\nsmall: ANN digits by Natural(), 1 epoch; SNN, T = 2, ")
     assert "finetuned by Natural(), 3 epochs" in out
-    assert "measured: quick (FGSM), eps 0.1, at most 10 images\n" in out
+    assert "measured: quick (FGSM), eps 0.1, at most 10 samples\n" in out
     assert from_toml(out.split("\n\n", 1)[1], "what info says").finetune.epochs == 3
     assert json.loads(said("info", "cifar10-small:end_to_end", "--json")[1])["plan"][1].startswith(
         "end_to_end: ANN vgg, random"

@@ -173,7 +173,7 @@ def test_where_nothing_is_right_the_audit_says_of_how_many_images(masked):
     net, images = masked
     wrong = Samples(images.values, (images.labels + 1) % 4, classes=4)
     report = measured(net, wrong.first(30), Group("PGD", PGD(steps=1), (Plain(),)))
-    assert checks(report)["accuracy"].meaning == "no audit: all 30 audited images are misclassified without an attack"
+    assert checks(report)["accuracy"].meaning == "no audit: all 30 audited samples are misclassified without an attack"
 
 
 def test_the_audits_share_is_told_as_it_goes(net, images):

@@ -8,10 +8,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from robustsnn import Rate
+from robustsnn.attacks import ascent
 from robustsnn.data import Samples
-from robustsnn.evaluation import PROTOCOLS, Audit, Example, Report
+from robustsnn.evaluation import PROTOCOLS, Audit, Example, Group, Protocol, Report
 from robustsnn.evaluation import evaluate as evaluate_network
 from robustsnn.evaluation.measures import EXAMPLES
+from robustsnn.threats import kind
 
 EPS = 16 / 255
 evaluate = partial(evaluate_network, check=Audit(images=0))
@@ -79,3 +82,17 @@ def test_an_example_needs_as_many_bytes_as_its_shape_says():
     for change in ({"shape": (1, 3, 1)}, {"original": b"AAAA"}, {"original": b"<x>!"}, {"shape": (-1, -2, 1)}):
         with pytest.raises(ValidationError):
             Example(**{**fields, "shape": (1, 2, 1), "original": b"AAA=", "adversarial": b"AAA=", **change})
+
+
+@pytest.mark.parametrize(("threat", "counts"), [("Flips(most=2)", True), ("FrameLinf", False)])
+def test_counts_are_kept_whole_under_threats_to_events(net, images, threat, counts):
+    data = Samples((images * (3 if counts else 2)).byte(), torch.zeros(6, dtype=torch.long), classes=4, counts=True)
+    with torch.no_grad():
+        data = Samples(data.values, net(data.batch(torch.arange(6))[0]).argmax(1), classes=4, counts=True)
+    mine = Protocol({"mine": (Group("mine", ascent(kind(threat)(0.5), 3), (Rate(),)),)}, "any")
+    (example,) = shown(evaluate(net, data, mine, 0.5, threat=threat, shown=1))
+    before, after = (torch.frombuffer(bytearray(each), dtype=torch.uint8) for each in (example.original, example.adversarial))
+    assert example.counts == counts
+    assert before.equal(data.values[example.image].flatten() * (1 if counts else 255))
+    assert not after.equal(before)
+    assert set(after.tolist()) <= {0, 1, 2} or not counts

@@ -145,7 +145,7 @@ def test_its_checkpoints_are_measured_given_the_factory(state, said, refused):
     assert said(*RUN, *ANN, *weights(state, "w.pth"))[0] == 0
     code, out, error = said("evaluate", "there/snn.safetensors", *ANN, "--limit", "4")
     assert (code, error) == (0, "")
-    assert "over 4 test images" in out
+    assert "over 4 test samples" in out
     assert said("evaluate", "there/snn.safetensors", "--ann=mynets:make", "--limit", "4")[1] == out
     assert "--ann package.module:factory" in refused("evaluate", "there/snn.safetensors")
     assert "no factory 'maek'" in refused("evaluate", "there/snn.safetensors", "--ann", "mynets:maek")

@@ -67,9 +67,9 @@ def test_the_winner_spikes_and_the_next_is_named_with_it() -> None:
     text = winner(groups(RUNS)[0]).replace("\N{NO-BREAK SPACE}", " ")
     assert "“finetuned” of runs/one is the best spiking network by worst case at ε = 8/255: 50.0 % (" in text
     assert "next is “other” of runs/two with 49.0 %" in text
-    assert text.endswith(", no significant difference on the same images (McNemar, p = 1).")
+    assert text.endswith(", no significant difference on the same samples (McNemar, p = 1).")
     assert winner(groups({"one": run(CONVERTED, FINETUNED)})[0]).endswith(
-        ", significant difference on the same images (McNemar, p = 5.7e-14)."
+        ", significant difference on the same samples (McNemar, p = 5.7e-14)."
     )
     assert winner(groups({"one": run(ANN)})[0]).startswith("“ann” of one is the only ANN; worst case at ε = 8/255: 60.0")
     only = winner(groups({"one": run(ANN, FINETUNED)})[0])

@@ -79,12 +79,32 @@ CONVERTED = row("converted", result("FGSM", 8 / 255, 20, 80), result("PGD-20", 8
 FINETUNED = row("finetuned", result("FGSM", 8 / 255, 65), result("PGD-20", 8 / 255, 50))
 SWEEP = row("sweep", *(result(attack, k / 255, 80 - 5 * k) for attack in ("FGSM", "PGD-20") for k in (2, 4, 8)))
 USUAL = run(ANN, CONVERTED, FINETUNED)
+FRAMES = [base64.b64encode(bytes(i % 7 == k for i in range(3 * 2 * 5 * 5))) for k in (0, 3)]
+FLIPS = Row(
+    network="events",
+    report=changed(
+        FINETUNED.report,
+        results=[
+            Result(
+                attack="SDA",
+                eps=0.02 * k,
+                threat="Flips",
+                rule="any",
+                members=MEMBERS[:1],
+                broken_by=(-1,) * (9 - k) + (0,) * k + (-2,) * 91,
+            )
+            for k in (1, 2)
+        ],
+        examples=[example((3, 2, 5, 5), threat="Flips", counts=True, original=FRAMES[0], adversarial=FRAMES[1])],
+    ),
+)
 REPORTS = {
     "usual": USUAL,
     "nothing": RunReport(recipe={}, command="", versions={}),
     "no rows": run(),
     "ann only": run(ANN),
     "several eps": run(ANN, SWEEP),
+    "events": run(FLIPS),
     "no thresholds": run(row("snn", result("FGSM", 0.1, 3), layers=())),
     "no curves": run(FINETUNED, curves={}),
     "an empty stage": run(FINETUNED, curves={"pretrain": ()}),
@@ -188,7 +208,8 @@ def test_it_is_accessible(made: Made) -> None:
     assert all(b - a <= 1 for a, b in pairwise(headings))
     assert len(parsed.all("caption")) == len(parsed.all("table"))
     assert all(cell.get("scope") in ("row", "col") for cell in parsed.all("th"))
-    assert len(parsed.all("figure")) == len(parsed.all("svg")) + len(parsed.all("img")) // 3 == len(parsed.all("figcaption"))
+    pictures = len(parsed.all("img")) - len(parsed.all("details")) + 1  # an animation is the fourth picture of its figure
+    assert len(parsed.all("figure")) == len(parsed.all("svg")) + pictures // 3 == len(parsed.all("figcaption"))
     assert all(img["alt"] for img in parsed.all("img"))
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in parsed.all("svg"))
 
@@ -251,7 +272,7 @@ def test_sections_without_content_are_left_out() -> None:
     assert sections("no rows") == {"Training"} | always
     assert sections("an empty stage") == sections("no curves") == sections("usual") - {"Training"}
     assert only == {"Accuracy", "Energy", "Training"} | always
-    others = {"Adversarial examples", "Time steps", "Thresholds and firing rates", "Images broken by each gradient path"}
+    others = {"Adversarial examples", "Time steps", "Thresholds and firing rates", "Samples broken by each gradient path"}
     assert sections("usual") == only | others
 
 
@@ -261,7 +282,7 @@ def test_failed_checks_stand_below_the_verdict() -> None:
     parsed = Parsed(page(run(Row(network="finetuned", report=old))))
     assert any("finetuned: check 'noise' failed" in text for text in parsed.texts)
     assert [cell.get("class") for cell in parsed.all("td")].count("fail") == 1
-    audited = "Audited: on 20 images, with PGD of 5 steps, and Square and NES with 7 queries each."
+    audited = "Audited: on 20 samples, with gradient attacks of 5 steps and query attacks of 7 queries."
     assert any(audited in text for text in parsed.texts)
     assert "audit failed" not in written("usual")
     assert "Not audited: " in written("usual")
@@ -270,20 +291,20 @@ def test_failed_checks_stand_below_the_verdict() -> None:
 
 def test_verdict_is_of_the_best_spiking_network_under_all_attacks_together() -> None:
     text = verdict(USUAL).replace("\N{NO-BREAK SPACE}", " ")
-    assert text.startswith("Of 100 test images, the best spiking network “finetuned” classifies 90.0 % (")
+    assert text.startswith("Of 100 test samples, the best spiking network “finetuned” classifies 90.0 % (")
     assert "and 50.0 % (40.4 to 59.6) under FGSM and PGD-20 combined at ε = 8/255" in text
     assert ". The least robust is the spiking network “converted” with 5.0 % (" in text
-    assert text.endswith("): significant difference on the same images (McNemar, p = 5.7e-14).")
+    assert text.endswith("): significant difference on the same samples (McNemar, p = 5.7e-14).")
 
 
 def test_verdict_says_whether_networks_are_told_apart_on_the_same_images() -> None:
     assert verdict(run(FINETUNED)).endswith(".")
     near = row("near", result("FGSM", 8 / 255, 48))
-    assert ": no significant difference on the same images (McNemar, p = 0.5)" in verdict(run(near, FINETUNED))
+    assert ": no significant difference on the same samples (McNemar, p = 0.5)" in verdict(run(near, FINETUNED))
     few = row("few", result("FGSM", 8 / 255, 30))
     short = few.report.results[0].model_copy(update={"broken_by": few.report.results[0].broken_by[:99]})
     other = few.model_copy(update={"report": changed(few.report, images=99, results=(short,))})
-    assert verdict(run(other, FINETUNED)).endswith(": measured on different images.")
+    assert verdict(run(other, FINETUNED)).endswith(": measured on different samples.")
 
 
 def test_what_one_attack_left_may_fall_to_another() -> None:
@@ -302,7 +323,7 @@ def test_what_one_attack_left_may_fall_to_another() -> None:
 
 
 def test_verdict_without_spikes_says_so() -> None:
-    assert verdict(run(ANN)).startswith("No spiking network was measured; of 100 test images, the ANN “ann” ")
+    assert verdict(run(ANN)).startswith("No spiking network was measured; of 100 test samples, the ANN “ann” ")
     assert verdict(run()) == "No results yet."
 
 

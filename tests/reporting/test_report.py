@@ -159,7 +159,7 @@ def test_nothing_measured_is_said() -> None:
 
 def test_summary_names_protocol_rule_images_and_seed() -> None:
     text = summary(REPORT)
-    assert all(part in text for part in ("paper", "last", "4 test images", "up to 2 ", "seed 3", "95 % interval"))
+    assert all(part in text for part in ("paper", "last", "4 test samples", "up to 2 ", "seed 3", "95 % interval"))
     assert "interval" not in summary(REPORT, bounds=False)
 
 
@@ -225,7 +225,7 @@ def test_audit_cost_and_paths_are_tables_of_the_markdown() -> None:
 
 
 CHECK = {"name": "noise", "figure": 0.25, "verdict": "fail", "meaning": "share of images"}
-THOROUGH = "on 64 images, with PGD of 1,000 steps, and Square and NES with 1,000 queries each"
+THOROUGH = "on 64 samples, with gradient attacks of 1,000 steps and query attacks of 1,000 queries"
 
 
 def audited_row(network: str, how: Audit) -> Row:
@@ -247,7 +247,8 @@ def test_the_audit_says_on_how_many_images_and_by_what_it_was_done() -> None:
 def test_networks_that_were_audited_in_different_ways_are_named_with_their_own() -> None:
     rows = (audited_row("a", Audit()), audited_row("few", Audit(20, 5, 7)), audited_row("b", Audit()), REPORT.rows[0])
     assert audited(rows) == (
-        f"a, b: {THOROUGH}; few: on 20 images, with PGD of 5 steps, and Square and NES with 7 queries each; ann: not at all"
+        f"a, b: {THOROUGH}; few: on 20 samples, with gradient attacks of 5 steps and query attacks of 7 queries; "
+        "ann: not at all"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pydantic import BaseModel
 
@@ -30,6 +31,26 @@ def wilson(hits: int, count: int) -> Interval:
 
     found = binomtest(hits, count).proportion_ci(method="wilson")
     return Interval(value=hits / count, low=found.low, high=found.high)
+
+
+def median(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median of a sample, and its distribution-free 95 % interval between two values of the sample; the ends are
+    infinite if there are fewer than six values.
+
+    The median of the distribution is below the k-th smallest of n values with the probability that fewer than k of n coins
+    show heads, and above the k-th largest with the same one.
+
+    >>> median([5, 1, 3, 2, 4, 6, 7, 8])
+    (4.5, 1, 8)
+    """
+    if not values:
+        return math.nan, -math.inf, math.inf
+    from scipy.stats import binom
+
+    ordered, count = sorted(values), len(values)
+    k = int(binom.ppf(0.025, count, 0.5))
+    low, high = (ordered[k - 1], ordered[count - k]) if k else (-math.inf, math.inf)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2, low, high
 
 
 def percent(interval: Interval, *, bounds: bool = True) -> str:

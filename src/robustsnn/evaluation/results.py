@@ -103,6 +103,25 @@ class WorstCase(BaseModel, frozen=True):
     results: Annotated[tuple[Result, ...], Field(min_length=1)]
 
 
+def radius(threat: Threat, equals: str = " = ") -> str:
+    """Return a threat's radius or budget as reports write it.
+
+    >>> radius(kind("Linf")(8 / 255)), radius(kind("Flips")(0.02))
+    ('ε = 8/255', '2 % flips')
+    """
+    return f"ε{equals}{threat.spelled}" if threat.axis[1].startswith("ε") else threat.spelled
+
+
+def titled(attack: str, threat: Threat) -> str:
+    """Return the heading of a column with an attack's results.
+
+    >>> titled("FGSM", kind("Linf")(8 / 255)), titled("SDA", kind("Flips")(0.02))
+    ('FGSM ε=8/255', 'SDA, 2 % flips')
+    """
+    spelled = radius(threat, "=")
+    return f"{attack}, {spelled}" if spelled == threat.spelled else f"{attack} {spelled}"
+
+
 Verdict = Literal["pass", "warn", "fail"]
 
 

@@ -21,8 +21,9 @@ def _measuring(recipe: Recipe) -> str:
     settings = recipe.evaluation
     attacks = ", ".join(settings.attacks or protocol(settings.protocol).ensembles)
     radii = ", ".join(threat.spelled for threat in settings.threats)
-    return f"{settings.protocol} ({attacks}), eps {radii}{_at_most(settings.limit)}"
+    radii = f"eps {radii}" if settings.threats[0].axis[1].startswith("ε") else radii
+    return f"{settings.protocol} ({attacks}), {radii}{_at_most(settings.limit)}"
 
 
 def _at_most(limit: int | None) -> str:
-    return f", at most {limit} images" if limit else ""
+    return f", at most {limit} samples" if limit else ""

@@ -12,6 +12,7 @@ from robustsnn.evaluation import PRESETS, Interval, Report, Row, percent
 from robustsnn.evaluation.measure import Table
 from robustsnn.evaluation.measures import ENERGY
 from robustsnn.evaluation.measures.energy import amount
+from robustsnn.evaluation.results import radius
 from robustsnn.reporting.drawing import Picture, plain
 from robustsnn.reporting.plots import ranking
 from robustsnn.reporting.report import RunReport, different
@@ -19,12 +20,12 @@ from robustsnn.reporting.tables import apart, spelled
 from robustsnn.reporting.template import render
 from robustsnn.types import Threat
 
-APART = "Do not compare networks of different tables: test images, protocol, attacks, rule or threat differ."
+APART = "Do not compare networks of different tables: test samples, protocol, attacks, rule or threat differ."
 
 ABOUT = (
-    "Accuracy in percent (Wilson 95 % interval), clean and in the worst case: an image counts as robust only if it survives "
+    "Accuracy in percent (Wilson 95 % interval), clean and in the worst case: a sample counts as robust only if it survives "
     "every attack measured at that radius, along every gradient path. "
-    "nJ: energy of the synapses per image. Audit: the worst verdict, and the number of checks with it."
+    "nJ: energy of the synapses per sample. Audit: the worst verdict, and the number of checks with it."
 )
 
 DIFFER = "Recipe keys that differ between the runs; -: no value. Long values are shortened."
@@ -55,7 +56,7 @@ class Group:
     """Networks that were measured in the same way, the most robust first.
 
     Arguments:
-        title: test images and protocol.
+        title: test samples and protocol.
         entries: the networks.
         threat: the threat for the ranking; None if the networks have none in common and are ranked by clean accuracy.
     """
@@ -74,7 +75,7 @@ class Group:
 
 
 def groups(runs: Mapping[str, RunReport]) -> list[Group]:
-    """Group the networks of all runs by comparability: same test images, protocol, attacks, rule and threat."""
+    """Group the networks of all runs by comparability: same test samples, protocol, attacks, rule and threat."""
     together: dict[tuple[str, ...], list[Entry]] = {}
     for name, run in runs.items():
         data = run.recipe.get("data")
@@ -84,7 +85,7 @@ def groups(runs: Mapping[str, RunReport]) -> list[Group]:
             attacks = sorted({result.attack for result in report.results})
             rules = sorted({result.rule for result in report.results})
             title = (
-                f"{what}{': ' if what else ''}{report.images} test images, protocol {report.ruler} "
+                f"{what}{': ' if what else ''}{report.images} test samples, protocol {report.ruler} "
                 f"({', '.join(attacks)}), rule {', '.join(rules)}; {report.results[0].within.words}"
             )
             together.setdefault((title, {**run.versions, **row.versions}.get("test images", "")), []).append(Entry(name, row))
@@ -107,7 +108,7 @@ def ranks(group: Group) -> tuple[list[str], list[list[str]]]:
         "run",
         "T",
         "clean",
-        *(f"ε={threat.spelled}" for threat in threats),
+        *(radius(threat, "=") for threat in threats),
         f"nJ, {preset.partition(',')[0]}",
         "audit",
     ]
@@ -132,7 +133,7 @@ def winner(group: Group) -> str:
     """Describe a group in one sentence: its most robust spiking network, and whether its lead is significant."""
     spiking = [entry for entry in group.entries if entry.report.spiking] or list(group.entries)
     first = spiking[0]
-    by = "clean accuracy" if group.threat is None else f"worst case at ε = {group.threat.spelled}"
+    by = "clean accuracy" if group.threat is None else f"worst case at {radius(group.threat)}"
     count = len(group.entries)
     called, share = f"“{first.row.network}” of {first.run}", spelled(group.robust(first))
     among = f"Of {count} networks, " if count > 1 else ""
@@ -206,5 +207,5 @@ def board(runs: Mapping[str, RunReport], links: Mapping[str, str] = {}) -> str:
 def _figure(group: Group, number: int) -> Picture:
     names = [entry.row.network for entry in group.entries]
     worst = [group.robust(entry) for entry in group.entries]
-    what = "clean accuracy" if group.threat is None else f"worst case at ε = {group.threat.spelled}"
+    what = "clean accuracy" if group.threat is None else f"worst case at {radius(group.threat)}"
     return ranking(names, [entry.report.clean for entry in group.entries], worst, what, f"ranking{number}")

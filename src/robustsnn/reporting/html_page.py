@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 
 from robustsnn.evaluation import Row
+from robustsnn.evaluation.results import radius
 from robustsnn.reporting import tables
+from robustsnn.reporting.event_pictures import COLOURS, of_events
 from robustsnn.reporting.pictures import triple
 from robustsnn.reporting.plots import accuracy, drawn, keys, keys_of, training
 from robustsnn.reporting.report import RunReport
@@ -36,6 +38,9 @@ def page(report: RunReport) -> str:
         accuracy=accuracy(report),
         broken=broken(report),
         triple=triple,
+        of_events=of_events,
+        radius=radius,
+        polarities=COLOURS,
         training=training(report),
         recipe=json.dumps(report.recipe, indent=2, ensure_ascii=False, default=str),
     )
@@ -59,9 +64,9 @@ def verdict(report: RunReport) -> str:
     row, kept = report.rows[best], worst[best]
     by = {i: attackers(report.rows[i].report, eps) for i in (best, lowest)}
     text = (
-        f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test images, "
+        f"{'Of' if spiking else 'No spiking network was measured; of'} {row.report.images} test samples, "
         f"{_called(row, best=len(first) > 1)} classifies {spelled(row.report.clean)} correctly, "
-        f"and {spelled(kept)} under {by[best]} at ε = {largest.within.spelled}"
+        f"and {spelled(kept)} under {by[best]} at {radius(largest.within)}"
     )
     if lowest == best:
         return text + "."
@@ -104,7 +109,7 @@ def broken(report: RunReport) -> tuple[list[str], list[Broken]]:
         for number, member in enumerate(result.members if correct else ()):
             shares[member] += result.broken[number] / correct
         survived = result.survivors / correct if correct else math.nan
-        found.append(Broken(row.network, f"{result.attack}, ε = {result.within.spelled}", correct, shares, survived))
+        found.append(Broken(row.network, f"{result.attack}, {radius(result.within)}", correct, shares, survived))
     return list(dict.fromkeys(member for column in found for member in column.shares)), found
 
 

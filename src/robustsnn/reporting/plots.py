@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robustsnn.evaluation import Curves, Dots, Interval, Section
+from robustsnn.evaluation.results import radius
 from robustsnn.history import Epoch, best_epoch
 from robustsnn.reporting.drawing import COLOURS, GLYPHS, INK, MUTED, Picture, colour, marker, picture, short, whiskers
 from robustsnn.reporting.report import RunReport
@@ -37,7 +38,7 @@ def keys_of(section: Section, report: RunReport) -> list[Key]:
 
 
 def accuracy(report: RunReport) -> list[Picture]:
-    """Draw clean and worst-case accuracy: curves over ε, one figure per attack; bars if every attack has a single ε."""
+    """Draw clean and worst-case accuracy: curves over the radius, a figure per attack; bars if each has a single one."""
     pairs = columns(report)
     attacks = list(dict.fromkeys(attack for attack, _ in pairs))
     if len(pairs) == len(attacks):
@@ -85,7 +86,7 @@ def ranking(names: Sequence[str], clean: Sequence[Interval], robust: Sequence[In
 
 
 def _bars(report: RunReport, pairs: Sequence[tuple[str, Threat]]) -> Picture:
-    names = ["clean", *(f"{short(attack)}\nε = {threat.spelled}" for attack, threat in pairs)]
+    names = ["clean", *(f"{short(attack)}\n{radius(threat)}" for attack, threat in pairs)]
     thick = 0.8 / len(report.rows)
 
     def draw(figure: matplotlib.figure.Figure) -> None:
@@ -114,8 +115,8 @@ def _over_epsilon(report: RunReport, attack: str) -> Curves:
         for row in report.rows
     )
     said = (f"{row.network} {100 * shares[max(shares)].value:.1f} %" for row, shares in zip(report.rows, points, strict=True))
-    label = f"Worst-case accuracy under {attack} over ε; at the largest ε: {', '.join(said)}."
-    caption = f"{attack}: worst-case accuracy over ε; ε = 0 is clean accuracy; whiskers are Wilson 95 % intervals."
+    label = f"Worst-case accuracy under {attack} over {axis}; at the largest value: {', '.join(said)}."
+    caption = f"{attack}: worst-case accuracy over {axis}; at 0: clean accuracy; whiskers are Wilson 95 % intervals."
     return Curves(axis, points, label, caption)
 
 
@@ -131,7 +132,7 @@ def _curves(shown: Curves, key: str) -> Picture:
             axes.axvline(place, color=MUTED, linewidth=1, linestyle=":")
         axes.set(ylim=(0, 101), xlabel=shown.axis, ylabel="accuracy in %")
         axes.set_xlim(left=0)
-        if all(isinstance(place, int) for shares in shown.values for place in shares):
+        if all(float(place).is_integer() for shares in shown.values for place in shares):
             axes.locator_params(axis="x", integer=True)
 
     return picture(key, 3.0, shown.label, shown.caption, draw)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from robustsnn.evaluation import MEASURES, Interval, Paired, Report, Section, percent
 from robustsnn.evaluation.measure import Table
+from robustsnn.evaluation.results import titled
 from robustsnn.reporting.report import RunReport
 from robustsnn.types import Threat
 
@@ -27,9 +28,9 @@ def attackers(report: Report, eps: float) -> str:
 
 
 def table(report: RunReport, *, bounds: bool = True) -> Table:
-    """Return the accuracy table, in percent: clean, then the worst case per attack and ε."""
+    """Return the accuracy table, in percent: clean, then the worst case per attack and radius."""
     pairs = columns(report)
-    head = ["network", "clean", *(f"{attack} ε={threat.spelled}" for attack, threat in pairs)]
+    head = ["network", "clean", *(titled(attack, threat) for attack, threat in pairs)]
     rows = []
     for row in report.rows:
         measured = {(result.attack, result.within): result for result in row.report.results}
@@ -52,9 +53,9 @@ def sections(report: RunReport) -> dict[str, Section]:
 def apart(one: Sequence[bool], other: Sequence[bool]) -> str:
     """Say whether two networks differ significantly, given the images that each gets right."""
     if len(one) != len(other):
-        return "measured on different images"
+        return "measured on different samples"
     pair = Paired.of(one, other)
-    return f"{'' if pair.told_apart else 'no '}significant difference on the same images (McNemar, p = {pair.p:.2g})"
+    return f"{'' if pair.told_apart else 'no '}significant difference on the same samples (McNemar, p = {pair.p:.2g})"
 
 
 def failures(report: RunReport) -> list[str]:
@@ -94,11 +95,12 @@ def summary(report: RunReport, *, bounds: bool = True) -> str:
     first = report.rows[0].report
     rules = sorted({result.rule for row in report.rows for result in row.report.results})
     members = max((len(result.members) for row in report.rows for result in row.report.results), default=0)
+    words = first.results[0].within.words
     interval = " (Wilson 95 % interval)" if bounds else ""
     audited = any(row.report.audit for row in report.rows)
     unaudited = "" if audited else " Not audited: gradient masking is not excluded, so accuracies may be too high."
     return (
-        f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test images. "
-        f"Columns are ensembles of up to {members} attacks, each along one gradient path (an ANN has one); an image counts as "
-        f"robust only if it survives all of them. {first.results[0].within.words}, seed {first.seed}.{unaudited}"
+        f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test samples. "
+        f"Columns are ensembles of up to {members} attacks, each along one gradient path (an ANN has one); a sample counts as "
+        f"robust only if it survives all of them. {words[0].upper()}{words[1:]}, seed {first.seed}.{unaudited}"
     )

@@ -58,7 +58,7 @@ def measured(here: Evaluated) -> Activity | None:
 
 
 ABOUT = (
-    "Spikes per image in each layer, the share of silent neurons (no spike during the image), and the share of saturated "
+    "Spikes per sample in each layer, the share of silent neurons (no spike during the sample), and the share of saturated "
     "neurons (a spike at every time step, so more current cannot raise their rate)."
 )
 

@@ -70,7 +70,9 @@ def _thoroughness(report: Report) -> str:
     how = report.audited
     if how is None:
         return "not at all"
-    return f"on {how.images:,} images, with PGD of {how.steps:,} steps, and Square and NES with {how.queries:,} queries each"
+    return (
+        f"on {how.images:,} samples, with gradient attacks of {how.steps:,} steps and query attacks of {how.queries:,} queries"
+    )
 
 
 def _together(texts: Mapping[str, Sequence[str]]) -> str:

@@ -67,7 +67,7 @@ def audit(
     subject.on_share(0.0)
     if not len(subject.y):
         subject.on_share(1.0)
-        none = f"no audit: all {count} audited images are misclassified without an attack"
+        none = f"no audit: all {count} audited samples are misclassified without an attack"
         return (Check(name="accuracy", figure=0.0, verdict="warn", meaning=none),)
     largest = [result for result in results if result.eps == subject.threat.eps]
     survivors = torch.stack([_flags(result, places) == ROBUST for result in largest]).all(0).to(subject.y.device)
@@ -89,12 +89,12 @@ def audit(
         (
             f"PGD-{how.steps}",
             subject.broken(tried["long"], survivors),
-            "images that survive the protocol but not a much longer run",
+            "samples that survive the protocol but not a much longer run",
         ),
-        ("restarts", subject.broken(tried["restarts"], survivors), "images that survive the protocol but not five restarts"),
-        ("black box", queried, "images that only queries, transfer or noise break, in the audit or in the protocol"),
-        ("single step", single & ~iterated, "images that FGSM breaks and PGD-20 does not"),
-        ("noise", noisy & ~white, "images that noise breaks and gradients do not"),
+        ("restarts", subject.broken(tried["restarts"], survivors), "samples that survive the protocol but not five restarts"),
+        ("black box", queried, "samples that only queries, transfer or noise break, in the audit or in the protocol"),
+        ("single step", single & ~iterated, "samples that one step breaks and 20 steps do not"),
+        ("noise", noisy & ~white, "samples that noise breaks and gradients do not"),
     )
     checks += [share_found(name, int(flags.sum()), count, meaning) for name, flags, meaning in added]
     if further:
@@ -102,7 +102,7 @@ def audit(
     checks += _radii(results)
     checks += _interface(subject)
     excess = max([subject.cost.excess, *(far for result in results for far in result.excess)])
-    inside = "largest distance of an attack's results outside ball or box, before clipping; 1 for non-finite pixels"
+    inside = "largest distance of an attack's results outside the threat, before clipping; 1 for non-finite values"
     checks.append(Check(name="ball and box", figure=excess, verdict=_ok(excess <= 1e-6), meaning=inside))
     state = "1 if the evaluation changed parameters, buffers, or training or gradient flags of the network, else 0"
     checks.append(Check(name="state", figure=float(not unchanged), verdict=_ok(unchanged), meaning=state))
@@ -177,7 +177,7 @@ def _gradients(paths: Sequence[PathFigures]) -> Check:
     shares = [path.zero_gradient for path in paths]
     least, middle = min(shares), statistics.median(shares)
     verdict: Verdict = "fail" if least > 0.05 else "warn" if middle > 0.25 else "pass"
-    meaning = f"share of images without a usable gradient on the best path (median over paths {middle:.1%})"
+    meaning = f"share of samples without a usable gradient on the best path (median over paths {middle:.1%})"
     return Check(name="gradients", figure=least, verdict=verdict, meaning=meaning)
 
 
@@ -191,7 +191,7 @@ def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
     less, scales = scaled - widths, any(isinstance(path, Scaled) for path in paths)
     verdict: Verdict = "pass" if less <= 0.1 else "fail" if widths <= scaled / 2 else "warn"
     meaning = (
-        "additional share of pilot images that surrogates in units of the thresholds break: "
+        "additional share of pilot samples that surrogates in units of the thresholds break: "
         f"{scaled:.1%} against {widths:.1%} with the published widths, which do not fit thresholds far from 1"
     )
     return [Check(name="scale", figure=less, verdict=verdict, meaning=meaning)] if scales and (scaled or widths) else []
@@ -200,7 +200,7 @@ def _scale(paths: Mapping[GradientPath, PathFigures]) -> list[Check]:
 def _losses(losses: Sequence[float]) -> Check:
     start, one, five, twenty = losses
     verdict: Verdict = "fail" if twenty < start + 1e-3 else "warn" if not one <= five * 1.02 <= twenty * 1.04 else "pass"
-    meaning = f"rise of the loss from random start to PGD-20 (start {start:.3g}, then {one:.3g}, {five:.3g}, {twenty:.3g})"
+    meaning = f"rise of the loss from random start to 20 steps (start {start:.3g}, then {one:.3g}, {five:.3g}, {twenty:.3g})"
     return Check(name="loss", figure=twenty - start, verdict=verdict, meaning=meaning)
 
 
@@ -211,8 +211,10 @@ def _sweep(subject: Subject, swept: Attack, further: Sequence[Threat]) -> Check:
         last = last & ~subject.broken(swept, last, threat=threat)
         share = int(last.sum()) / len(subject.images)
         if not share:
-            return Check(name="sweep", figure=threat.eps, verdict="pass", meaning="radius at which no image survives PGD-20")
-    return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of images that survive any radius")
+            return Check(
+                name="sweep", figure=threat.eps, verdict="pass", meaning="radius at which no sample survives 20 steps"
+            )
+    return Check(name="sweep", figure=share, verdict=_ok(not share), meaning="share of samples that survive any radius")
 
 
 def _radii(results: Sequence[Result]) -> list[Check]:
@@ -221,7 +223,7 @@ def _radii(results: Sequence[Result]) -> list[Check]:
     for result in sorted(results, key=lambda result: result.eps):
         attacks.setdefault(result.attack, []).append(result)
     rises = [more.survivors - less.survivors for each in attacks.values() for less, more in pairwise(each)]
-    meaning = "images by which the protocol's accuracy rises from one radius to the next larger one"
+    meaning = "samples by which the protocol's accuracy rises from one radius to the next larger one"
     return [share_found("radii", max(0, *rises, 0), len(results[0].broken_by), meaning)] if rises else []
 
 

@@ -187,7 +187,7 @@ def measured(here: Evaluated) -> Energy | None:
 
 
 SPENT = (
-    "Per image, over all time steps: multiply-accumulates (MAC) of layers with analog inputs, and accumulates (AC) of "
+    "Per sample, over all time steps: multiply-accumulates (MAC) of layers with analog inputs, and accumulates (AC) of "
     "layers with spike inputs, one per spike and synapse. Energy of this arithmetic at 45 nm (Horowitz, ISSCC 2014), in "
     "parentheses relative to an ANN with the same layers. Memory, norms and neuron updates are not counted."
 )
@@ -201,9 +201,9 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     each = [(network, {name: _done(layer) for name, layer in layers.items()}) for network, layers in counted]
     preset, joules = next(iter(PRESETS.items()))
     spent = [{n: joules({n: layer}) for n, layer in energy.operations.items()} if energy else {} for energy in found]
-    figure = Dots("Energy", f" (nJ per image, {preset})", "weight layer, in network order", tuple(spent))
+    figure = Dots("Energy", f" (nJ per sample, {preset})", "weight layer, in network order", tuple(spent))
     table = head, [[network, *_spent(layers)] for network, layers in counted]
-    detail = "Synaptic operations per image and layer.", side_by_side("layer", each)
+    detail = "Synaptic operations per sample and layer.", side_by_side("layer", each)
     return [Section("energy", "Energy", SPENT, table, figures=(figure,), detail=detail)]
 
 

@@ -1,4 +1,4 @@
-"""A few adversarial images for display: those that broke the network, recomputed."""
+"""A few adversarial samples for display: those that broke the network, recomputed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from robustsnn.evaluation.measure import Measure
 from robustsnn.evaluation.measures.worst_case import WORST_CASE, ensembles
 from robustsnn.evaluation.results import Attacked
 from robustsnn.seeds import image_seeds
+from robustsnn.threats import EventThreat
 
 
 class Example(Attacked, frozen=True):
-    """An image before and after a successful attack.
+    """A sample before and after a successful attack.
 
     Arguments:
-        image, label, seen_as: the image's id, its label, and the predicted class of the adversarial image.
+        image, label, seen_as: the sample's id, its label, and the predicted class of the adversarial sample.
         member: the member of the ensemble that broke it.
-        shape: ``[C,H,W]``, or the shape of samples of another rank.
+        shape: ``[C,H,W]``, ``[T,C,H,W]``, or the shape of samples of another rank.
         original, adversarial: values rounded to bytes, in base64.
+        counts: whether the bytes are numbers of events; otherwise they are 255ths of values in ``[0, 1]``.
     """
 
     image: int
@@ -34,26 +36,27 @@ class Example(Attacked, frozen=True):
     shape: tuple[PositiveInt, ...]
     original: Base64Bytes
     adversarial: Base64Bytes
+    counts: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Example:
         if not len(self.original) == len(self.adversarial) == math.prod(self.shape):
-            raise ValueError("an example needs one byte per channel and pixel")
+            raise ValueError("an example needs one byte per value")
         return self
 
 
 class Examples(BaseModel, frozen=True):
-    """A few adversarial images."""
+    """A few adversarial samples."""
 
     shown: tuple[Example, ...]
 
 
 @torch.no_grad()
 def measured(here: Evaluated) -> Examples | None:
-    """Recompute images that the strongest ensemble broke at the largest radius, from the member that broke most.
+    """Recompute samples that the strongest ensemble broke at the largest radius, from the member that broke most.
 
     A member's result depends only on image, member and seed, so images need not be stored while attacks run. Other batches
-    may round differently; an image that does not break the network again is omitted.
+    may round differently; a sample that does not break the network again is omitted.
     """
     worst_case, count = here.found(WORST_CASE), here.settings.shown
     if not (worst_case and count):
@@ -61,6 +64,7 @@ def measured(here: Evaluated) -> Examples | None:
     largest = [result for result in worst_case.results if result.eps == here.threats[-1].eps]
     result = min(largest, key=lambda result: result.robust.value)
     ensemble = ensembles(here)[result.attack, result.eps]
+    counts = isinstance(here.threats[-1], EventThreat)  # others turn counts into real numbers in [0, 1]
     broken_by, found = torch.tensor(result.broken_by), list[Example]()
     for number in sorted(range(len(ensemble)), key=lambda i: -result.broken[i]):
         index = (broken_by == number).nonzero().flatten()[: count - len(found)]
@@ -73,7 +77,7 @@ def measured(here: Evaluated) -> Examples | None:
             )
         seen = here.target.judged(adv).argmax(1)
         for i in broken.nonzero().flatten().tolist():
-            before, after = (_bytes(image[i]) for image in (x, adv))
+            before, after = (_bytes(values[i] if counts else 255 * values[i]) for values in (x, adv))
             found.append(
                 Example(
                     image=int(ids[i]),
@@ -86,14 +90,15 @@ def measured(here: Evaluated) -> Examples | None:
                     shape=tuple(x[i].shape),
                     original=before,
                     adversarial=after,
+                    counts=counts,
                 )
             )
     return Examples(shown=tuple(found)) if found else None
 
 
-def _bytes(image: Tensor) -> bytes:
-    """Round pixels to bytes and encode them in base64, as in `Example`."""
-    return base64.b64encode((image * 255).round().to(torch.uint8).cpu().numpy().tobytes())
+def _bytes(values: Tensor) -> bytes:
+    """Round values to bytes and encode them in base64, as in `Example`."""
+    return base64.b64encode(values.round().clamp(0, 255).to(torch.uint8).cpu().numpy().tobytes())
 
 
 EXAMPLES = Measure("examples", Examples, measured)

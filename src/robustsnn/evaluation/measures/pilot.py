@@ -49,8 +49,7 @@ def measured(here: Evaluated) -> Pilot | None:
         return None
     few = pilots(here.data, IMAGES, here.seed) if here.pilot_images is None else here.pilot_images
     largest = here.threats[-1]
-    own = [member for ensemble in here.groups.values() for member in members(ensemble, largest, here.net)]
-    paths = list(dict.fromkeys([*_known(here), *(member.path for member in own if member.white_box)]))
+    paths = _tested(here)
     found = pilot(
         here.target,
         few.to(here.device),
@@ -66,6 +65,17 @@ def ranking(here: Evaluated) -> list[GradientPath]:
     """Return the published and the scaled paths, the strongest first."""
     found, known = here.found(PILOT), {str(path): path for path in _known(here)}
     return [known[name] for name in found.paths if name in known] if found else []
+
+
+def strongest(here: Evaluated) -> GradientPath | None:
+    """Return the strongest path of the pilot, which may be one of the protocol's own; None without a pilot."""
+    found = here.found(PILOT)
+    return next((path for path in _tested(here) if str(path) == next(iter(found.paths))), None) if found else None
+
+
+def _tested(here: Evaluated) -> list[GradientPath]:
+    own = [member for ensemble in here.groups.values() for member in members(ensemble, here.threats[-1], here.net)]
+    return list(dict.fromkeys([*_known(here), *(member.path for member in own if member.white_box)]))
 
 
 def _known(here: Evaluated) -> list[GradientPath]:
@@ -110,7 +120,7 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     """Return a table of every gradient path's results."""
     found = [(row.network, pilot.paths.items()) for row in rows if (pilot := row.report.found(PILOT))]
     cells = [(name, {path: f"{100 * f.broken:.1f} / {100 * f.zero_gradient:.1f}" for path, f in each}) for name, each in found]
-    about = "PGD-5 along each path on a few images at the largest ε: percent of images broken / without a usable gradient."
+    about = "PGD-5 along each path on a few samples at the largest radius: percent broken / without a usable gradient."
     return [Section("alone", "Gradient paths alone", about, side_by_side("gradient path", cells))]
 
 

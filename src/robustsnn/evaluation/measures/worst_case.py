@@ -14,7 +14,7 @@ from robustsnn.evaluation.measure import Measure, Section, Table
 from robustsnn.evaluation.measures.pilot import ranking
 from robustsnn.evaluation.member import Member, members
 from robustsnn.evaluation.report import Report, Row
-from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result, WorstCase
+from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result, WorstCase, radius, titled
 from robustsnn.evaluation.state import Progress, State, carried
 from robustsnn.evaluation.subject import Told, work
 from robustsnn.files import digest
@@ -106,7 +106,7 @@ KEPT = (
     "parentheses: both accuracies in percent). 1: no loss. An ANN has one gradient path, a spiking network many."
 )
 COST = (
-    "Gradients (forward and backward passes) and queries (forward passes) per attacked image. Last column: total cost of the "
+    "Gradients (forward and backward passes) and queries (forward passes) per attacked sample. Last column: total cost of the "
     "ensemble relative to its first attack; a query counts as a third of a gradient."
 )
 
@@ -129,7 +129,7 @@ def retention(rows: Sequence[Row]) -> Table:
         source, spiking, _ = row.network.partition(" SNN")
         if spiking and source in anns:
             lines.append([row.network, *(_kept(row.report, anns[source], threat.eps) for threat in threats)])
-    return ["network", *(f"ε={threat.spelled}" for threat in threats)], lines
+    return ["network", *(radius(threat, "=") for threat in threats)], lines
 
 
 def _kept(network: Report, source: Report, eps: float) -> str:
@@ -142,7 +142,7 @@ def _kept(network: Report, source: Report, eps: float) -> str:
 def costs(rows: Sequence[Row]) -> Table:
     """Return the table of attack cost per attacked image; for ensembles of several attacks also as a multiple of the first
     attack's cost (SA-PGD in `rigorous`)."""
-    head = ["network", "attack", "gradients per image", "queries per image", "relative to first attack"]
+    head = ["network", "attack", "gradients per sample", "queries per sample", "relative to first attack"]
     lines = []
     for row in rows:
         for result in row.report.results:
@@ -152,7 +152,7 @@ def costs(rows: Sequence[Row]) -> Table:
             first = sum(result.gradients[: len(list(of_the_first))])
             times = f"{(sum(result.gradients) + sum(result.queries) / 3) / first:.1f}" if first else "-"
             each = [f"{sum(counted) / result.attacked:.1f}" for counted in (result.gradients, result.queries)]
-            lines.append([row.network, f"{result.attack} ε={result.within.spelled}", *each, times])
+            lines.append([row.network, titled(result.attack, result.within), *each, times])
     shown = len(head) - all(line[-1] == "-" for line in lines)
     return head[:shown], [line[:shown] for line in lines]
 
