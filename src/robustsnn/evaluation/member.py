@@ -48,8 +48,10 @@ ADAPTIVE_PATHS: tuple[GradientPath, ...] = (
 SCALED_PATHS: tuple[GradientPath, ...] = tuple(Scaled(Triangle(width)) for width in (0.5, 1.0, 2.0))
 """Surrogates in units of each layer's threshold, for networks with thresholds far from 1."""
 
-EVENT_PATHS: tuple[GradientPath, ...] = (PotentialDependent(), Adaptive(0.43), Surrogate(Triangle(1.0)), Rate())
-"""The paths that attacks on events follow."""
+EVENT_PATHS: tuple[GradientPath, ...] = (
+    *(PotentialDependent(), Scaled(Triangle(1.0)), Adaptive(0.43, relative=True), Surrogate(Triangle(1.0)), Rate()),
+)
+"""The paths that attacks on events follow, the first two also for longer."""
 
 STRONGER_PATHS: tuple[GradientPath, ...] = (Hybrid(), RateApproximation(), PotentialDependent(), *ADAPTIVE_PATHS)
 """Gradient paths published since."""

@@ -145,7 +145,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "events": (
                 Group("GreedyFlips-20", GreedyFlips(20, goal=Margin()), EVENT_PATHS, (Flips,)),
                 Group("EventPGD-50", EventPGD(50), EVENT_PATHS),
-                Group("EventPGD-200 on the margin", EventPGD(200, goal=Margin()), EVENT_PATHS[::2]),
+                Group("EventPGD-200 on the margin", EventPGD(200, goal=Margin()), EVENT_PATHS[:2]),
                 Group("SDA-20", SDA(rounds=20), EVENT_PATHS, (Flips,)),
                 Group("EventSearch-200", EventSearch(200), (Plain(),)),
                 Group("random", UniformNoise(10), (Plain(),)),

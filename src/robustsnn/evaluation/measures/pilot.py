@@ -20,8 +20,8 @@ from robustsnn.evaluation.report import Row
 from robustsnn.seeds import image_seeds
 from robustsnn.types import GradientPath, Threat
 
-IMAGES = 64
-"""Number of pilot images."""
+IMAGES, FEW = 64, 16
+"""Number of pilot images: of a ranked protocol, and at least that of others, whose pilot only serves the audit."""
 
 
 class PathFigures(BaseModel, frozen=True):
@@ -32,8 +32,7 @@ class PathFigures(BaseModel, frozen=True):
 
 
 class Pilot(BaseModel, frozen=True):
-    """Results of gradient paths, each alone on a few images, the strongest first: the protocol's own and the scaled paths, and
-    for a ranked protocol all published ones."""
+    """Results of the published, scaled and protocol's paths, each alone on a few images, the strongest first."""
 
     paths: dict[str, PathFigures]
 
@@ -47,7 +46,8 @@ def measured(here: Evaluated) -> Pilot | None:
     """Run the pilot at the largest radius; None if neither the protocol nor the audit needs it."""
     if not (here.protocol.ranked or here.settings.audit_images):
         return None
-    few = pilots(here.data, IMAGES, here.seed) if here.pilot_images is None else here.pilot_images
+    count = IMAGES if here.protocol.ranked else min(IMAGES, max(FEW, here.settings.audit_images or 0))
+    few = pilots(here.data, count, here.seed) if here.pilot_images is None else here.pilot_images
     largest = here.threats[-1]
     paths = _tested(here)
     found = pilot(
@@ -79,9 +79,7 @@ def _tested(here: Evaluated) -> list[GradientPath]:
 
 
 def _known(here: Evaluated) -> list[GradientPath]:
-    """Return the paths among which the audit chooses, and which a ranked protocol orders."""
-    own = [path for groups in here.groups.values() for group in groups for path in group.paths if path in PUBLISHED_PATHS]
-    return leading(here.net, (*(PUBLISHED_PATHS if here.protocol.ranked else own), *SCALED_PATHS))
+    return leading(here.net, (*PUBLISHED_PATHS, *SCALED_PATHS))
 
 
 def pilot(
