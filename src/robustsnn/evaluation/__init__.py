@@ -12,10 +12,12 @@ from robustsnn.evaluation.measures.latency import correct_over_time
 from robustsnn.evaluation.measures.layers import firing_rates
 from robustsnn.evaluation.measuring import evaluate
 from robustsnn.evaluation.member import PUBLISHED_PATHS, STRONGER_PATHS, Group, Member, Sources, Strongest, Transfer, members
+from robustsnn.evaluation.meter import Expense
 from robustsnn.evaluation.paired import Paired
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol, protocol
 from robustsnn.evaluation.report import Report, Row
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Check, Result
+from robustsnn.evaluation.sponging import LaterDecision, MoreSpikes, Sponged, sponge
 from robustsnn.settings import Settings
 
 __all__ = [
@@ -32,12 +34,15 @@ __all__ = [
     "Dots",
     "Evaluated",
     "Example",
+    "Expense",
     "Group",
     "Interval",
     "Joules",
     "Judged",
+    "LaterDecision",
     "Measure",
     "Member",
+    "MoreSpikes",
     "Operations",
     "Paired",
     "Protocol",
@@ -47,6 +52,7 @@ __all__ = [
     "Section",
     "Settings",
     "Sources",
+    "Sponged",
     "Strongest",
     "Transfer",
     "attack",
@@ -58,6 +64,7 @@ __all__ = [
     "operations",
     "percent",
     "protocol",
+    "sponge",
     "wilson",
     "worst_case",
 ]
