@@ -76,6 +76,7 @@ def test_simulated_digits_are_those_of_the_images_and_the_same_every_time():
         assert mine.values.max() == 1
     assert events.train.digest().startswith("1d814681")
     assert "imulated" in digits_events.__doc__.partition("\n\n")[0]
+    assert events.limited(5, 5).note.startswith("simulated events: ")
     assert len(events.mean) == len(events.std) == 2
 
 
@@ -86,6 +87,7 @@ def test_nmnist_is_read_from_its_folders_once(tmp_path, monkeypatch, cache):
     assert data.train.values.shape == (10, 8, 2, 34, 34)
     assert data.test.labels.bincount().tolist() == [5, 5]
     assert whereabouts("nmnist") == str(folder)
+    assert data.note == f"a subset of N-MNIST, {len(data.train) + len(data.test)} of its 70,000 recordings"
     assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
     monkeypatch.setattr(module, "_decode", lambda *_: pytest.fail("decoded a second time"))
     assert load_dataset("nmnist").train.digest() == data.train.digest()

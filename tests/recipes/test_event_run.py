@@ -1,5 +1,7 @@
 """A recipe on frames: one ANN of their mean, a spiking network of each."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,12 +11,14 @@ from robustsnn.deploy.exporting import _shape
 from robustsnn.recipes import run_all
 from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.working import Run
+from robustsnn.reporting import summary
 from robustsnn.seeds import generator
 from robustsnn.spiking import Frames
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 STEPS = 3
+PARTS = "train", "test"
 NATURAL = {"objective": "Natural()", "epochs": 1, "batch": 16, "probe": ""}
 RECIPE = {
     "name": "frames",
@@ -51,6 +55,15 @@ def test_a_recipe_on_counts_runs_and_keeps_time(tmp_path, frames, conversion):
     assert ann(x).shape == snn(x).shape == (3, 4)
     assert snn.signal == Frames()
     assert _shape(read_header(tmp_path / "snn.safetensors")) == (STEPS, 2, 8, 8)
+
+
+def test_the_report_says_what_the_data_are(tmp_path, frames, monkeypatch):
+    binary = {part: replace(getattr(frames, part), values=getattr(frames, part).values.clamp(max=1)) for part in PARTS}
+    monkeypatch.setitem(DATASETS, "frames", lambda: replace(frames, note="simulated", **binary))
+    recipe = from_table(RECIPE | {"finetune": {"epochs": 0}, "evaluation": RECIPE["evaluation"] | {"limit": 2}}, "test")
+    report = run_all(Run(recipe, tmp_path), until="evaluate")
+    assert report.note == "simulated"
+    assert " Data: simulated." in summary(report)
 
 
 def test_other_time_steps_than_the_data_s_are_an_error_before_anything_is_written(tmp_path):

@@ -25,6 +25,7 @@ from robustsnn.reporting import (
     write_pages,
     write_report,
 )
+from robustsnn.reporting.comparison import groups
 from robustsnn.reporting.tables import columns
 from robustsnn.threats import Linf
 from robustsnn.training import Epoch
@@ -267,3 +268,11 @@ def test_the_terminal_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Not audited" not in said
     Terminal().report(REPORT)
     assert "Not audited: " in capsys.readouterr().out
+
+
+def test_what_to_know_about_the_data_is_in_every_summary() -> None:
+    noted = REPORT.model_copy(update={"note": "simulated events"})
+    assert " Data: simulated events. Not audited" in summary(noted)
+    assert " Data: simulated events." in markdown(noted)
+    assert "Data: " not in summary(REPORT)
+    assert "(simulated events): " in groups({"a": noted})[0].title

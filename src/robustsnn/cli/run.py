@@ -127,6 +127,7 @@ def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
         recipe={key: value for key, value in recipe.table().items() if _made_here(header) or key in (*header.recipe, *TOLD)},
         command=shlex.join(("robustsnn", "evaluate", *(word for word in terminal.words if word not in UNSAID))),
         versions=measuring.made_with(run),
+        note=run.data.note,
         plan=_plan(recipe, name, header),
         rows=(Row(network=name, report=report),),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ STEPS = 8
 """Frames per recording, if nothing else is said."""
 NMNIST = 34
 """Pixels per side of N-MNIST's recordings."""
+WHOLE = 70_000
+"""Number of N-MNIST's recordings."""
 WIDEST = 1280
 """Largest side of a sensor in pixels."""
 
@@ -46,7 +49,9 @@ def nmnist() -> Dataset:
             "data set 'nmnist' is not on this machine: get it from https://www.garrickorchard.com/datasets/n-mnist, and put "
             f"its folders Train and Test {place}"
         )
-    return _read("nmnist", folder, STEPS, NMNIST)
+    found = _read("nmnist", folder, STEPS, NMNIST)
+    count = len(found.train) + len(found.test)
+    return found if count == WHOLE else replace(found, note=f"a subset of N-MNIST, {count:,} of its {WHOLE:,} recordings")
 
 
 def nmnist_folder() -> Path | None:

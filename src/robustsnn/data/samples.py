@@ -118,13 +118,18 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named data set: training and test samples, and the mean and standard deviation per channel for normalisation."""
+    """A named data set: training and test samples, and the mean and standard deviation per channel for normalisation.
+
+    Arguments:
+        note: what reports must say about the data, such as that they are simulated.
+    """
 
     name: str
     train: Samples
     test: Samples
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    note: str = ""
 
     @property
     def channels(self) -> int:

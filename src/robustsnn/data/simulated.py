@@ -16,6 +16,7 @@ SIDES = ((2, 2), (2, -2), (-4, 0))
 """Motion per move along each side, to the right and down, in sixteenths of a sensor pixel."""
 DARK, THRESHOLD = 0.2, 0.5
 """Intensity added before the logarithm (a stroke has 1), and the change of the logarithm that makes an event."""
+NOTE = "simulated events: a simulated camera moved over scikit-learn's digits; no event camera recorded them"
 
 
 def digits_events() -> Dataset:
@@ -32,7 +33,7 @@ def digits_events() -> Dataset:
     frames = torch.from_numpy(seen(np.rint(raw.images).astype(np.float32)))
     everything = Samples(frames, torch.from_numpy(raw.target).long(), classes=10, counts=True)
     train, test = split(everything, held_out=0.25, seed=0)
-    return Dataset("digits-events", train, test, *statistics(train))
+    return Dataset("digits-events", train, test, *statistics(train), NOTE)
 
 
 def seen(digits: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ def evaluate(run: Run) -> RunReport:
     """
     path, now = run.out / "report.json", made_with(run)
     told = tuple(plan(run.recipe, run.label))
-    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now, plan=told)
+    report = RunReport(recipe=run.recipe.table(), command=_command(run), versions=now, note=run.data.note, plan=told)
     if path.exists():
         try:
             before = read_report(path.read_bytes(), path)
@@ -61,7 +61,7 @@ def evaluate(run: Run) -> RunReport:
                 other = f"measuring again: {path} is of a recipe with another {' and '.join(keys)}"
                 run.listener.say(f"{other}; it is kept as {earlier.name}")
             else:
-                report = before.model_copy(update={"plan": told})
+                report = before.model_copy(update={"plan": told, "note": run.data.note})
                 if report != before:  # written by a version without plans
                     run.alone(partial(write_atomic, path, report.to_json()))
     curves = {f"{each.label} {stage}": history for each in run.everyone for stage, history in _curves(each)}

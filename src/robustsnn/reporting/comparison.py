@@ -80,6 +80,7 @@ def groups(runs: Mapping[str, RunReport]) -> list[Group]:
     for name, run in runs.items():
         data = run.recipe.get("data")
         what = str(data.get("name", "")) if isinstance(data, dict) else ""
+        what += f" ({run.note})" if run.note else ""
         for row in run.rows:
             report = row.report
             attacks = sorted({result.attack for result in report.results})

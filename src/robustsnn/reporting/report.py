@@ -25,6 +25,7 @@ class RunReport(BaseModel, frozen=True):
         recipe: the complete recipe, as a table.
         command: the command that reproduces the run.
         versions: versions of Python and relevant libraries, and the processor type.
+        note: what to know about the data, such as that they are simulated; may be empty.
         plan: short description of the run's stages, one line each; may be empty.
         rows: the networks, in pipeline order.
         curves: training history by stage, one entry per epoch.
@@ -33,6 +34,7 @@ class RunReport(BaseModel, frozen=True):
     recipe: dict[str, Any]
     command: str
     versions: dict[str, str]
+    note: str = ""
     plan: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     curves: dict[str, tuple[Epoch, ...]] = {}

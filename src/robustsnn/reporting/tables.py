@@ -99,8 +99,9 @@ def summary(report: RunReport, *, bounds: bool = True) -> str:
     interval = " (Wilson 95 % interval)" if bounds else ""
     audited = any(row.report.audit for row in report.rows)
     unaudited = "" if audited else " Not audited: gradient masking is not excluded, so accuracies may be too high."
+    about = f" Data: {report.note}." if report.note else ""
     return (
         f"Protocol {first.ruler}, rule {', '.join(rules)}: accuracy in percent{interval} over {first.images} test samples. "
         f"Columns are ensembles of up to {members} attacks, each along one gradient path (an ANN has one); a sample counts as "
-        f"robust only if it survives all of them. {words[0].upper()}{words[1:]}, seed {first.seed}.{unaudited}"
+        f"robust only if it survives all of them. {words[0].upper()}{words[1:]}, seed {first.seed}.{about}{unaudited}"
     )
