@@ -69,8 +69,11 @@ class Threat(Protocol):
 
     words: ClassVar[str]
     """The kind in words, as in reports."""
-    axis: ClassVar[tuple[float, str]]
-    """Factor on radii in figures, and the label of that axis."""
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        """Factor on radii in figures, and the label of that axis."""
+        ...
 
     @property
     def eps(self) -> float:

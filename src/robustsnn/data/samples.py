@@ -134,7 +134,7 @@ class Dataset:
     @property
     def channels(self) -> int:
         """Number of channels of an image or frame."""
-        return self.train.values.shape[-3]
+        return self.train.values.shape[2 if self.timesteps else 1]
 
     @property
     def timesteps(self) -> int | None:

@@ -29,7 +29,6 @@ class EventThreat(ABC):
     eps: float
     most: int = 1
     words: ClassVar[str] = "changes of single events"
-    axis: ClassVar[tuple[float, str]] = (1.0, "budget")
 
     def __post_init__(self) -> None:
         if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
@@ -38,6 +37,11 @@ class EventThreat(ABC):
             raise ValueError(
                 f"most of {type(self).__name__}, the largest count of a bin, must be at least 1, not {self.most!r}"
             )
+
+    @property
+    @abstractmethod
+    def axis(self) -> tuple[float, str]:
+        """Factor on budgets in figures, and the label of that axis."""
 
     @property
     def takes(self) -> str:

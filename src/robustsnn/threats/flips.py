@@ -30,7 +30,10 @@ class Flips(EventThreat):
 
     eps: float = 0.01
     words: ClassVar[str] = "flips of single events"
-    axis: ClassVar[tuple[float, str]] = (100.0, "flips in % of the events")
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        return (100.0, "flips in % of the events") if self.eps < 1 else (1.0, "flips")
 
     @property
     def spelled(self) -> str:

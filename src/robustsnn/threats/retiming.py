@@ -31,12 +31,15 @@ class Retiming(EventThreat):
 
     eps: float = 1.0
     words: ClassVar[str] = "retiming of events"
-    axis: ClassVar[tuple[float, str]] = (1.0, "shift in time bins")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.eps != round(self.eps):
             raise ValueError(f"Retiming counts whole time bins, not {self.eps:g}: round it")
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        return 1.0, "shift in time bins"
 
     @property
     def spelled(self) -> str:
