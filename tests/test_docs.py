@@ -17,7 +17,7 @@ from benchmarks import bring
 import pages
 from pages import HOME, blocks
 from robustsnn import cli
-from robustsnn.cli.arguments import Evaluate, Export, Run
+from robustsnn.cli.arguments import Certify, Evaluate, Export, Run
 from robustsnn.cli.parse import for_protocol, parse
 from robustsnn.evaluation import MEASURES
 from robustsnn.recipes import load_recipe
@@ -60,7 +60,7 @@ def test_what_a_page_shows_is_done(page, world):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if pages.flags(page)], **named)
 def test_a_flag_that_a_page_names_is_one(page):
-    """Of ``run``, ``evaluate`` or ``export``."""
+    """Of ``run``, ``evaluate``, ``certify`` or ``export``."""
     recipe = load_recipe("digits")
     for text in pages.flags(page):
         words, refused = shlex.split(text), []
@@ -68,14 +68,15 @@ def test_a_flag_that_a_page_names_is_one(page):
             continue
         settings = for_protocol(recipe.evaluation, words)
         run = Run("digits", recipe.model_copy(update={"evaluation": settings}))
-        for default in (run, Evaluate("snn.safetensors", settings), Export("snn.safetensors")):
+        for default in (run, Evaluate("snn.safetensors", settings), *OTHERS):
             try:
                 parse(default, [*words, *VALUES.get(text, ["1"])] if len(words) == 1 else words, "robustsnn")
             except ValueError as error:
                 refused.append(str(error))
-        assert len(refused) < 3, (text, refused)
+        assert len(refused) < 4, (text, refused)
 
 
+OTHERS = Certify("snn.safetensors"), Export("snn.safetensors")
 VALUES = {"--memory": ["1GiB"], "--logger": ["csv"], "--compare": [], "--conversion.max_pool": [], "--until": ["convert"]}
 SWITCHES = ("--deterministic", "--recompute", "--strict", "--json", "--system-allocator", "--quiet", "--verbose")
 VALUES |= {"--shape": ["1", "8", "8"]}

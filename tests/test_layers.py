@@ -14,7 +14,7 @@ FLOORS = [
     {"deploy"},
     {"evaluation"},
     {"training"},
-    {"checkpoint"},
+    {"checkpoint", "certification"},
     {"conversion"},
     {"data"},
     {"models"},
@@ -27,11 +27,12 @@ ENTRY, GROUND = FLOORS[0], FLOORS[-1]
 ALL = {name for names in FLOORS for name in names}
 KNOWS = {
     "cli": ALL - {"cli", "conversion", "types"},
-    "recipes": ALL - {"cli", "recipes", "deploy", "types"},
-    "reporting": {"evaluation"},
+    "recipes": ALL - {"cli", "certification", "recipes", "deploy", "types"},
+    "reporting": {"certification", "evaluation", "threats"},
     "deploy": {"checkpoint", "evaluation", "spiking", "conversion", "models", "compute"},  # a card holds a report
     "evaluation": {"settings", "attacks", "threats", "spiking", "compute", "conversion", "data", "models"},
-    "training": {"compute", "threats", "models", "spiking", "attacks", "conversion", "data"},
+    "training": {"certification", "compute", "threats", "models", "spiking", "attacks", "conversion", "data"},
+    "certification": {"attacks", "compute", "conversion", "data", "models", "spiking", "threats"},
     "checkpoint": {"models", "conversion", "spiking", "compute"},  # how a body is copied
     "conversion": {"compute", "spiking", "models", "data"},
     "data": {"compute"},

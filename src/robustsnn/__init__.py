@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # provided by `__getattr__`
     from robustsnn.allocator import keep_memory as keep_memory
+    from robustsnn.certification import certify as certify
     from robustsnn.checkpoint import load as load
     from robustsnn.checkpoint import save as save
     from robustsnn.conversion import convert as convert
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 HOMES = {
     "allocator": ("keep_memory",),
+    "certification": ("certify",),
     "checkpoint": ("load", "save"),
     "conversion": ("convert",),
     "deploy": ("from_snntorch", "from_spikingjelly"),

@@ -1,6 +1,7 @@
 """Writing files atomically, and reading and writing tensors without pickle."""
 
 import hashlib
+import json
 import os
 import tempfile
 import time
@@ -89,6 +90,35 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         pickled = "load weights of torch.save into a network, and save it with robustsnn.save(path, net)"
         remedy = pickled if path.suffix in (".pt", ".pth") else "check the path, or get it again"
         raise ValueError(f"{path} is damaged or not a safetensors file ({error}): {remedy}") from None
+
+
+def write_sealed(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
+    """Write tensors and texts, one of which is the ``key`` of a computation, with a seal over all of them."""
+    write_tensors(path, tensors, {**texts, "seal": _seal(tensors, texts)})
+
+
+def read_sealed(path: Path, key: str, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `write_sealed` wrote.
+
+    Raises:
+        ValueError: the file is damaged, or of another key; ``what`` names the computation, such as ``"evaluation"``.
+    """
+    again = f"remove it to start the {what} again"
+    try:
+        tensors, texts = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {again}") from None
+    seal = texts.pop("seal", "")
+    if seal != _seal(tensors, texts):
+        raise ValueError(f"{path} is damaged: its content does not match its seal; {again}")
+    if texts["key"] != key:
+        raise ValueError(f"{path} belongs to an {what} of another network, data or protocol; {again}")
+    return tensors, texts
+
+
+def _seal(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    whole = digest(tensors) + json.dumps(texts, sort_keys=True)
+    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

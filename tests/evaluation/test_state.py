@@ -58,7 +58,7 @@ def test_after_a_kill_one_batch_of_one_member_at_most_is_repeated(net, data, tmp
 
 def test_a_member_that_ended_is_kept_however_little_time_has_passed(net, data, tmp_path, monkeypatch):
     written, state = [], tmp_path / "x.evaluation"
-    monkeypatch.setattr(state_module, "write_tensors", lambda *_: written.append(0))
+    monkeypatch.setattr(state_module, "write_sealed", lambda *_: written.append(0))
     measure(net, data, state, attacks=["PGD-10"])
     often = len(written)
     written.clear()

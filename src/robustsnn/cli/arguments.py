@@ -74,6 +74,29 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Certify:
+    """Bound from below what a checkpoint withstands: what no attack can break."""
+
+    given: Checkpoint
+    """a .safetensors file, zoo:NAME or hf://USER/NAME"""
+    method: Annotated[tuple[str, ...], arg(help="methods, such as 'Smoothing(sigma=0.5)' ('robustsnn list certificates')")] = (
+        "Smoothing(sigma=0.25)",
+    )
+    limit: int | None = None
+    """certify at most this many test images"""
+    batch: int = 250
+    """images, or noisy copies of them, per forward pass; does not change the result"""
+    seed: int = 0
+    """seed of the noise"""
+    data: Annotated[str, arg(help="data set to certify on; if not given, that of the checkpoint's recipe")] = ""
+    ann: Ann = ""
+    out: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """folder for the report; an existing report there gets a section on lower bounds"""
+    engine: Annotated[Engine, arg(name="")] = Engine()
+    common: Common = Everywhere()
+
+
+@dataclass(frozen=True)
 class Report:
     """Rank the networks of several runs on one page, and list the differences of their recipes."""
 

@@ -100,6 +100,7 @@ KINDS: dict[str, Callable[[], Entries]] = {
     "after_step": partial(_table, "robustsnn.training", "AFTER_STEP"),
     "stops": partial(_table, "robustsnn.training", "STOPS"),
     "attacks": partial(_table, "robustsnn.attacks", "ATTACKS"),
+    "certificates": partial(_table, "robustsnn.certification", "METHODS"),
     "threats": partial(_table, "robustsnn.threats", "THREATS"),
     "surrogates": partial(_table, "robustsnn.spiking", "SURROGATES"),
     "paths": _paths,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from robustsnn.cli.arguments import SHELLS, Completion, Doctor, Evaluate, Export, Header, Info, List, Report, Run
+from robustsnn.cli.arguments import SHELLS, Certify, Completion, Doctor, Evaluate, Export, Header, Info, List, Report, Run
 from robustsnn.cli.parse import HOW, few, flags, for_protocol, parse
 from robustsnn.cli.terminal import Terminal
 from robustsnn.lazy import later
@@ -50,6 +50,12 @@ COMMANDS: dict[str, Command] = {
         later("robustsnn.cli.run", "evaluate"),
         "FILE.safetensors|zoo:NAME|hf://USER/NAME",
         ("--protocol", "--eps", "--attacks", "--limit", "--batch", "--data", "--ann", "--out", "--strict", "--audit-images"),
+    ),
+    "certify": Command(
+        Certify(""),
+        later("robustsnn.cli.certify", "bound"),
+        "FILE.safetensors|zoo:NAME|hf://USER/NAME",
+        ("--method", "--limit", "--batch", "--data", "--ann", "--out"),
     ),
     "report": Command(Report(), later("robustsnn.cli.compare", "compare"), "FOLDER ..."),
     "list": Command(List(), later("robustsnn.cli.inspect", "show"), "KIND"),
@@ -120,8 +126,8 @@ def _begin(command: Command, given: str, args: Sequence[str]) -> tuple[Any, Reci
             recipe = later("robustsnn.cli.run", "recipe_of")(_measurable(given))
             settings = for_protocol(recipe.evaluation, args)
             return Evaluate(given, settings), recipe.model_copy(update={"evaluation": settings}), "evaluation."
-        case Export():
-            return Export(given), None, ""
+        case Export() | Certify():
+            return replace(command.default, given=given), None, ""
     return command.default, None, ""
 
 

@@ -78,7 +78,7 @@ def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
 def recipe_of(given: str) -> Recipe:
     """Return a checkpoint's recipe without probes, which do not affect the evaluation, and without a staircase stage that has
     already shaped the network."""
-    table = {"name": _place(given).stem, **checkpoint.read_header(given).recipe}
+    table = {"name": place(given).stem, **checkpoint.read_header(given).recipe}
     for key, part in table.items():
         if isinstance(part, dict):
             table[key] = {k: v for k, v in part.items() if k != "probe"}
@@ -96,14 +96,14 @@ def _remote(header: checkpoint.Header) -> list[str]:
     return [name for name in named if str(name).startswith(HUB)] if isinstance(named, list) else []
 
 
-def _place(given: str) -> Path:
+def place(given: str) -> Path:
     """Return the path next to which the evaluation's state is kept."""
     return Path("runs", re.sub(r"\W+", "/", given, count=1) + ".safetensors") if named(given) else Path(given)
 
 
 def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
     """Run ``evaluate CHECKPOINT``: measure a checkpoint as its recipe says, with changes from flags."""
-    given, path, header = chosen.given, _place(chosen.given), checkpoint.read_header(chosen.given)
+    given, path, header = chosen.given, place(chosen.given), checkpoint.read_header(chosen.given)
     if chosen.out:
         a_folder(chosen.out)
     body = body_from_outside(header, chosen.ann) if chosen.ann else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from robustsnn.evaluation.ensemble import Cost
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
-from robustsnn.files import digest, read_tensors, write_tensors
+from robustsnn.files import read_sealed, write_sealed
 
 SECONDS = 2.0
 """Seconds between writes while a member runs; after a kill at most this much work is repeated."""
@@ -80,7 +79,7 @@ class State:
         costs = [] if current is None else [asdict(cost) for cost in current.costs]
         done = [result.model_dump(mode="json") for result in self.done]
         texts = {"key": self.key, "done": json.dumps(done), "costs": json.dumps(costs)}
-        write_tensors(self.path, tensors, {**texts, "seal": _seal(tensors, texts)})
+        write_sealed(self.path, tensors, texts)
 
     @classmethod
     def resume(cls, path: Path | None, key: str) -> State:
@@ -92,16 +91,7 @@ class State:
         state = cls(path, key)
         if path is None or not path.exists():
             return state
-        again = "remove it to start the evaluation again"
-        try:
-            tensors, texts = read_tensors(path)
-        except ValueError as error:
-            raise ValueError(f"{error}; {again}") from None
-        seal = texts.pop("seal", "")
-        if seal != _seal(tensors, texts):
-            raise ValueError(f"{path} is damaged: its content does not match its seal; {again}")
-        if texts["key"] != key:
-            raise ValueError(f"{path} belongs to an evaluation of another network, data or protocol; {again}")
+        tensors, texts = read_sealed(path, key, "evaluation")
         state.done = [Result.model_validate(result) for result in json.loads(texts["done"])]
         if costs := json.loads(texts["costs"]):
             state.current = Progress(tensors["flags"], tensors["tried"], [Cost(**cost) for cost in costs])
@@ -121,8 +111,3 @@ def carried(results: Sequence[Result], name: str, eps: float, clean: Tensor) -> 
             before = torch.tensor(result.broken_by)
             flags = torch.where((flags == ROBUST) & (before > MISCLASSIFIED), before, flags)
     return flags
-
-
-def _seal(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
-    whole = digest(tensors) + json.dumps(texts, sort_keys=True)
-    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()

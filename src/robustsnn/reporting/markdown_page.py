@@ -12,7 +12,8 @@ def markdown(report: RunReport) -> str:
     """Return a report as Markdown."""
     parts = [f"# {report.recipe.get('name', 'run')}"]
     parts += ["\n".join(f"- {' '.join(line.split())}" for line in report.plan)] if report.plan else []
-    parts += [summary(report), *(f"**Caution:** {line}." for line in cautions(report)), _markdown(*table(report))]
+    parts += [summary(report), *(f"**Caution:** {line}." for line in cautions(report))]
+    parts += [_markdown(*table(report))] if report.rows else []
     for section in sections(report).values():
         parts += [f"## {section.title}", section.about, _markdown(*section.table)]
         parts += ["\n".join(f"- {name}: {note}" for name, note in section.notes.items())] if section.notes else []

@@ -29,12 +29,12 @@ class Key:
 
 def keys(report: RunReport) -> list[Key]:
     """Return the common legend of all figures."""
-    return [Key(row.network, GLYPHS[i % len(GLYPHS)], i % COLOURS) for i, row in enumerate(report.rows)]
+    return [Key(network, GLYPHS[i % len(GLYPHS)], i % COLOURS) for i, network in enumerate(report.networks)]
 
 
 def keys_of(section: Section, report: RunReport) -> list[Key]:
     """Return the legend of a section's figures."""
-    return [key for i, key in enumerate(keys(report)) if any(figure.values[i] for figure in section.figures)]
+    return [key for i, key in enumerate(keys(report)) if any(any(figure.values[i : i + 1]) for figure in section.figures)]
 
 
 def accuracy(report: RunReport) -> list[Picture]:

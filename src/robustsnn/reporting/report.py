@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
+from robustsnn.certification import Certified
 from robustsnn.evaluation import Row
 from robustsnn.history import Epoch
 from robustsnn.names import first_error
@@ -28,6 +29,7 @@ class RunReport(BaseModel, frozen=True):
         note: what to know about the data, such as that they are simulated; may be empty.
         plan: short description of the run's stages, one line each; may be empty.
         rows: the networks, in pipeline order.
+        lower_bounds: certificates by network; these may be other networks than those of the rows.
         curves: training history by stage, one entry per epoch.
     """
 
@@ -37,7 +39,13 @@ class RunReport(BaseModel, frozen=True):
     note: str = ""
     plan: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
+    lower_bounds: dict[str, tuple[Certified, ...]] = {}
     curves: dict[str, tuple[Epoch, ...]] = {}
+
+    @property
+    def networks(self) -> list[str]:
+        """The names of all networks: those of the rows, then those that were only certified."""
+        return list(dict.fromkeys([*(row.network for row in self.rows), *self.lower_bounds]))
 
     def to_json(self) -> bytes:
         """Return the report as indented JSON."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from robustsnn.evaluation import MEASURES, Interval, Paired, Report, Section, percent
 from robustsnn.evaluation.measure import Table
 from robustsnn.evaluation.results import titled
+from robustsnn.reporting.bounds import lower_bounds
 from robustsnn.reporting.report import RunReport
 from robustsnn.types import Threat
 
@@ -47,7 +48,13 @@ def parts(report: RunReport) -> dict[str, list[Section]]:
 
 def sections(report: RunReport) -> dict[str, Section]:
     """Return all sections by their keys."""
-    return {section.key: section for sections in parts(report).values() for section in sections}
+    found = [*parts(report).values(), bounded(report)]
+    return {section.key: section for sections in found for section in sections}
+
+
+def bounded(report: RunReport) -> list[Section]:
+    """Return the section on lower bounds, if there are any."""
+    return [section for section in lower_bounds(report) if section.table[1]]
 
 
 def apart(one: Sequence[bool], other: Sequence[bool]) -> str:
@@ -91,7 +98,7 @@ def elsewhere(report: RunReport) -> list[str]:
 def summary(report: RunReport, *, bounds: bool = True) -> str:
     """Describe how accuracies were measured; ``bounds``: they are shown with intervals."""
     if not report.rows:
-        return "No results yet."
+        return "Lower bounds only: no attack was measured." if report.lower_bounds else "No results yet."
     first = report.rows[0].report
     rules = sorted({result.rule for row in report.rows for result in row.report.results})
     members = max((len(result.members) for row in report.rows for result in row.report.results), default=0)

@@ -156,7 +156,7 @@ def train(
         mine = team.share(len(x)).to(device)
         weight = 1 if len(mine) == len(x) else len(mine) * team.size / len(x)
         x = x[mine].contiguous(memory_format=memory_format)
-        return passes(objective, x, y.to(device)[mine], seeds[mine]), weight
+        return passes(objective, x, y.to(device)[mine], seeds[mine], epoch / schedule.epochs), weight
 
     for before in at.history:  # a logger that is opened again after an interruption begins anew
         log(before.metrics, step=before.epoch)

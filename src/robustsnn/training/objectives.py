@@ -26,8 +26,13 @@ Pass = Callable[[nn.Module], Tensor]
 """The loss of one optimiser step as a function of the network."""
 
 
-def passes(objective: Objective, x: Inputs, y: Labels, rng: Randomness) -> Iterator[Pass]:
-    """Return the losses of a batch, one per optimiser step; the caller steps before it asks for the next."""
+def passes(objective: Objective, x: Inputs, y: Labels, rng: Randomness, share: float = 1.0) -> Iterator[Pass]:
+    """Return the losses of a batch, one per optimiser step; the caller steps before it asks for the next.
+
+    Arguments:
+        share: share of the epochs that is over, which an objective with ``at(share)`` changes with.
+    """
+    objective = objective.at(share) if hasattr(objective, "at") else objective
     if hasattr(objective, "passes"):
         yield from objective.passes(x, y, rng)
     else:
