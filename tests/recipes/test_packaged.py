@@ -86,7 +86,7 @@ def test_a_recipe_for_events_trains_and_evaluates(name, tmp_path, monkeypatch, c
     monkeypatch.setenv(HERE, str(tmp_path))
     shrunk = SHRUNK | {"timesteps": 8, "evaluation.protocol": "events", "evaluation.eps": "0.01", "evaluation.limit": 1}
     del shrunk["evaluation.attacks"]
-    until = "finetune" if name == "nmnist" else "report"  # whose frames are large
+    until = "convert" if name == "nmnist" else "report"  # whose frames are large
     code = main(["run", name, "--until", until, "--out", str(tmp_path / "run"), *flags(recipe, shrunk)])
     assert (code, capsys.readouterr().err) == (0, "")
     if until == "report":
