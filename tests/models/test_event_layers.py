@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn import convert, evaluate, load, models, save
+from robustsnn import Flips, convert, evaluate, load, models, save
+from robustsnn.attacks import EventPGD
 from robustsnn.data import Samples
 from robustsnn.deploy.follow import follow
 from robustsnn.models import Clip, Denoise, MeanOverTime
-from robustsnn.seeds import generator
+from robustsnn.seeds import generator, image_seeds
 from robustsnn.spiking import Dynamics, Frames, PotentialDependent, Rate, Surrogate, Triangle
 
 STEPS = 4
@@ -164,3 +165,18 @@ def test_networks_for_frames_leave_as_nir_and_onnx(snn):
     session = runtime.InferenceSession(to_onnx(snn, (STEPS, 2, 8, 8)))
     (found,) = session.run(None, {"images": events().numpy()})
     assert torch.from_numpy(found).allclose(snn(events()), atol=1e-4)
+
+
+def test_an_attack_that_ignores_the_filter_is_beaten_by_one_that_does_not(snn):
+    """Flips chosen on the network without its filter are mostly isolated events, which the filter removes."""
+    x, filtering = events(24), snn.filtered(Denoise(3))
+    y, threat, attack = filtering(x).argmax(1), Flips(12), EventPGD(20)
+    seeds = image_seeds(torch.arange(len(x)), 0)
+
+    def broken(guide):
+        adversarial = attack(PotentialDependent()(guide), x, y, threat, rng=seeds)
+        assert threat.contains(adversarial, x).all()
+        return int((filtering(adversarial).argmax(1) != y).sum())
+
+    ignoring, through = broken(snn), broken(filtering)
+    assert through > max(5, 2 * ignoring)
