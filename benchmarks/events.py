@@ -1,13 +1,12 @@
 """Keeps what was measured on event data, and writes docs/results-events.md.
 
 robustsnn run nmnist                                  # with ROBUSTSNN_DATA
-robustsnn run nmnist --seed 1 --compare natural --out runs/nmnist-1
 cd runs/nmnist
 for net in snn natural/snn end_to_end/snn; do
     robustsnn evaluate $net.safetensors --threat Retiming --audit-images 0 --shown 0 --out retiming/$net
 done
 robustsnn run digits-events
-python -m benchmarks.events keep runs/nmnist runs/nmnist-1 runs/digits-events
+python -m benchmarks.events keep runs/nmnist runs/digits-events
 python -m benchmarks.events page
 """
 
@@ -36,8 +35,6 @@ NETWORKS = {
     "end_to_end": "end_to_end SNN, finetuned",
 }
 """The compared networks: names of checkpoints, and of rows in the run's report."""
-
-WORDS = {"robust": "robust conversion", "natural": "natural conversion", "end_to_end": "end-to-end, from random weights"}
 
 
 def keep(folders: Sequence[Path]) -> None:
@@ -73,9 +70,8 @@ def budgets(run: str) -> list[list[str]]:
     """Return the table of a run: accuracy without an attack, and under each threat."""
     networks = reports(run)
     radii = sorted({result.eps for report in networks.values() for result in report.results})
-    shifts = sorted(
-        {r.eps for name in NETWORKS for report in reports(f"{run}-retiming-{name}").values() for r in report.results}
-    )
+    moved = {name: next(iter(reports(f"{run}-retiming-{name}").values()), None) for name in NETWORKS}
+    shifts = sorted({result.eps for report in moved.values() if report for result in report.results})
     flips, retiming = kind("Flips"), kind("Retiming")
     lines = [["network", "clean", *(flips(eps).spelled for eps in radii), *(retiming(eps).spelled for eps in shifts)]]
     for name, report in networks.items():
@@ -117,20 +113,19 @@ def energy(run: str) -> list[list[str]]:
     return lines
 
 
-def members(run: str, network: str) -> list[list[str]]:
-    """Return what every attack found, and what it cost."""
-    lines = [["attack", "budget", "broken", "gradients", "queries", "seconds"]]
-    report = reports(run).get(network)
-    for result in report.results if report else ():
+def members(run: str, network: str, eps: float = 0.02) -> list[list[str]]:
+    """Return what every attack found at one budget, and what it cost."""
+    lines = [["attack", "broken", "gradients", "queries", "seconds"]]
+    for result in reports(run)[network].at(eps):
         for number, name in enumerate(result.members):
             cells = (result.broken[number], result.gradients[number], result.queries[number])
-            lines.append([name, result.within.spelled, *map(str, cells), f"{result.seconds[number]:.0f}"])
+            lines.append([name, *map(str, cells), f"{result.seconds[number]:.0f}"])
     return lines
 
 
 def page() -> str:
     """Return the text of docs/results-events.md."""
-    runs = {name: budgets(name) for name in ("nmnist", "nmnist-1", "digits-events") if kept(name)}
+    runs = {name: budgets(name) for name in ("nmnist", "digits-events") if kept(name)}
     return render(
         "events.md.jinja",
         tables={name: markdown(lines) for name, lines in runs.items()},
