@@ -185,7 +185,8 @@ def small(words: list[str]) -> list[str]:
     added: list[str] = []
     if words[0] != "run":
         return added
-    for key, value in SMALL.items():
+    events = {"timesteps": 8, "evaluation.protocol": "events", "evaluation.eps": 0.01, "evaluation.attacks": "events"}
+    for key, value in (SMALL | (events if words[1] == "digits-events" else {})).items():
         if f"--{key}" not in words and not (key == "model.width" and "--ann" in words):
             added += [f"--{key}", *map(str, value if isinstance(value, tuple) else (value,))]
     return added

@@ -95,6 +95,7 @@ def test_help_of_a_command_describes_it(asked, name, said, here):
         ("threats", ["Linf(eps=8/255)", "L2(eps=0.5)"]),
         ("surrogates", ["Triangle", "Exponential", "Rectangle", "StraightThrough"]),
         ("paths", map(repr, PUBLISHED_PATHS)),
+        ("certificates", ["Intervals(", "Smoothing(", "SparseSmoothing("]),
         ("protocols", ["quick  # FGSM, PGD-10", "paper  # "]),
         ("targets", ["generic", "snntorch", "spikingjelly", "norse", "sinabs", "lava"]),
     ],
@@ -566,7 +567,7 @@ def test_a_checkpoint_starts_no_download(said, here, monkeypatch):
 
 @pytest.mark.parametrize("given", ["hf://me/net.v1", "hf://me/net.v2", "zoo:net"])
 def test_networks_that_are_not_files_keep_their_state_apart(given):
-    place = running._place(given)
+    place = running.place(given)
     assert place.stem == given.rpartition("/")[2].rpartition(":")[2]
     assert place.with_suffix(".state").name == f"{place.stem}.state"
 

@@ -51,11 +51,13 @@ def refuse(name):
 
 
 SNN = "runs/small/snn.safetensors"
+REPORT = ["recipe", "command", "versions", "note", "plan", "rows", "lower_bounds", "curves"]
 COMMANDS = {
-    "run small.toml": ["recipe", "command", "versions", "plan", "rows", "curves"],
+    "run small.toml": REPORT,
     **{f"run small.toml --until {stage}": ["out", "checkpoints"] for stage in ("pretrain", "convert", "finetune")},
-    "run small.toml --until evaluate": ["recipe", "command", "versions", "plan", "rows", "curves"],
-    f"evaluate {SNN} --limit 2": ["recipe", "command", "versions", "plan", "rows", "curves"],
+    "run small.toml --until evaluate": REPORT,
+    f"evaluate {SNN} --limit 2": REPORT,
+    f"certify {SNN} --limit 1 --method Smoothing(sigma=0.1,draws=20,first=10)": None,
     "report runs/small": ["page", "groups", "differences"],
     f"info {SNN}": ["file", "kind", "parameters", "recipe", "spiking", "metrics"],
     f"export {SNN} --to onnx --out net.onnx": ["file", "remarks"],
