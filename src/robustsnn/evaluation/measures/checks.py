@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks import FGSM, NES, CornerNoise, EventSearch, Square, UniformNoise, ascent
+from robustsnn.attacks import FGSM, NES, CornerNoise, EventSearch, GreedyFlips, Square, UniformNoise, ascent
 from robustsnn.evaluation.measures.layers import repeats, timesteps
 from robustsnn.evaluation.measures.pilot import PathFigures
 from robustsnn.evaluation.member import Member
@@ -17,7 +18,7 @@ from robustsnn.evaluation.protocols import Audit
 from robustsnn.evaluation.results import ROBUST, Check, Result, Verdict
 from robustsnn.evaluation.subject import Subject
 from robustsnn.spiking import Plain, Scaled, Surrogate
-from robustsnn.threats import Ball
+from robustsnn.threats import Ball, Flips
 from robustsnn.types import Attack, GradientPath, Threat
 
 FEW, UNLIKELY = 0.01, 0.025
@@ -32,15 +33,16 @@ def trials(how: Audit, threat: Threat) -> dict[str, Attack]:
     noise: dict[str, Attack] = {"uniform": UniformNoise()}
     queries: dict[str, Attack] = {"queries": EventSearch(how.queries)}
     single = ascent(threat, 1)
+    climb: Callable[[int], Attack] = GreedyFlips if isinstance(threat, Flips) else partial(ascent, threat)
     if isinstance(threat, Ball):
         noise["corners"], single = CornerNoise(), FGSM()
         queries = {"queries": Square(how.queries), "slopes": NES(max(how.queries, NES.samples))}
     return {
-        "iterated": ascent(threat),
+        "iterated": climb(20),
         "single": single,
         **noise,
         **queries,
-        **{f"loss {steps}": ascent(threat, steps) if steps else UniformNoise(draws=1) for steps in LOSSES},
+        **{f"loss {steps}": climb(steps) if steps else UniformNoise(draws=1) for steps in LOSSES},
         "long": ascent(threat, how.steps),
         "restarts": ascent(threat, restarts=5),
     }
