@@ -13,7 +13,7 @@ from robustsnn.spiking import LIF, Dynamics, NeuronLayer
 Rule = Literal["counts", "steps"]
 """Bounds by cumulative counts, or by the intervals of every time step alone (S-IBP, Liang et al. 2022)."""
 Rows = Literal["total", "counts", "both", "steps"]
-"""What a box keeps of T steps: the sum of all, all running sums, single steps and running sums, or single steps."""
+"""The part of T steps that a box bounds: the sum of all, all running sums, single steps and running sums, or single steps."""
 
 
 def rows_of(dynamics: Dynamics, rule: Rule) -> Rows:

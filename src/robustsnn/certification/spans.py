@@ -1,4 +1,4 @@
-"""What a threat can do to the currents of the first neurons, which depend linearly on the input."""
+"""The effect of a threat on the currents of the first neurons, which depend linearly on the input."""
 
 from __future__ import annotations
 

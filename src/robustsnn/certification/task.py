@@ -1,4 +1,4 @@
-"""What every kind of certificate needs: the network, the samples, and the processes that share them."""
+"""The input of every kind of certificate: the network, the samples, and the processes that share them."""
 
 from __future__ import annotations
 

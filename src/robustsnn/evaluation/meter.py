@@ -50,7 +50,7 @@ class Expense:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What a `Meter` needs to know of a network.
+    """The properties of a network that a `Meter` uses.
 
     Arguments:
         fed: spikes that an input value of 1 represents, for every weight layer with spike inputs.

@@ -24,7 +24,7 @@ from robustsnn.types import Classifier, GradientPath, Threat
 
 
 class Burden(Protocol):
-    """What a sponge attack raises: a frozen value."""
+    """An objective of sponge attacks: the cost that they raise."""
 
     def measured(self, expense: Expense) -> Tensor:
         """Return the cost ``[N]`` by which iterates are compared."""

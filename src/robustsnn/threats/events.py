@@ -1,4 +1,4 @@
-"""What threats to event data have in common: samples are whole numbers of events per time bin, polarity and pixel."""
+"""The base of threats to event data: samples are whole numbers of events per time bin, polarity and pixel."""
 
 from __future__ import annotations
 
