@@ -52,11 +52,11 @@ class Network:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """What is computed: both kinds of intervals, and smoothing."""
+        """The methods to compute: both kinds of intervals, and smoothing."""
         return Intervals(BALLS), Intervals(BALLS, rule="steps"), *((Smoothing(self.sigma),) if self.sigma else ())
 
     def net(self) -> nn.Module:
-        """The network, trained if there is no checkpoint yet."""
+        """The network. It is trained first if there is no checkpoint yet."""
         if ":" in self.made:
             return load(self.made)
         checkpoint = RUNS / self.made / "snn.safetensors"
@@ -119,7 +119,7 @@ def measured(name: str, protocol: str, data: Samples, say: Callable[[str], None]
 
 
 def read(name: str) -> dict[str, Any]:
-    """What is kept of a network."""
+    """The kept figures of a network."""
     kept: dict[str, Any] = json.loads((KEPT / f"{name}.json").read_bytes())
     return kept
 

@@ -36,6 +36,8 @@ def test_budgets_are_whole_events_of_each_sample():
     assert Flips(0.07).budget(x).tolist() == [0, 7, 0]
     assert Flips(3).budget(x).tolist() == [3, 3, 3]
     assert Flips(1.0).spelled == "1 flips"
+    with pytest.raises(ValueError, match=r"a share below 1 or a whole number of events, not 1\.5: round it"):
+        Flips(1.5)
 
 
 def test_random_flips_use_the_whole_budget_on_events_and_on_empty_places():

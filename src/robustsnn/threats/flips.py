@@ -31,6 +31,11 @@ class Flips(EventThreat):
     eps: float = 0.01
     words: ClassVar[str] = "flips of single events"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eps >= 1 and self.eps != round(self.eps):
+            raise ValueError(f"Flips takes a share below 1 or a whole number of events, not {self.eps:g}: round it")
+
     @property
     def axis(self) -> tuple[float, str]:
         return (100.0, "flips in % of the events") if self.eps < 1 else (1.0, "flips")
