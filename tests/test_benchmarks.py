@@ -222,7 +222,7 @@ def test_the_gpu_command_fills_three_minutes_of_a_processor(tmp_path):
     assert "time is up: the same command goes on" in ended.stdout
     planned = [json.loads(plan.read_text()) for plan in sorted((tmp_path / "runs").glob("*.json"))]
     assert planned
-    assert all(set(plan) <= set(gpu_results.EPOCHS) and min(plan.values()) >= 1 for plan in planned)
+    assert all(set(plan) <= set(gpu_results.STAGES) and min(plan.values()) >= 1 for plan in planned)
     assert list((tmp_path / "runs/gpu_cifar10-vgg11-0").glob("ann.*")), "there is nothing to go on from"
 
 
@@ -233,7 +233,8 @@ def test_the_gpu_recipe_is_ours_on_another_network(tmp_path):
     assert wide.model.name == "wideresnet16_4"
     assert set(different(wide.table(), ours.table())) >= {"name", "model.name", "pretrain.epochs", "finetune.epochs"}
     assert wide.pretrain.objective == ours.pretrain.objective
-    assert {stage: getattr(wide, stage).epochs for stage in gpu_results.EPOCHS} == gpu_results.EPOCHS
+    for stage, changes in gpu_results.STAGES.items():
+        assert {name: getattr(getattr(wide, stage), name) for name in changes} == changes
 
 
 def test_a_schedule_fits_its_time(small):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustsnn import Dynamics, convert
 from robustsnn.attacks import kl_divergence
@@ -55,6 +56,24 @@ def test_it_learns_what_float32_learns_up_to_rounding(make, objective):
         assert mine.loss != other.loss
     for mine, other in zip(half.parameters(), full.parameters(), strict=True):
         torch.testing.assert_close(mine, other, atol=0.1, rtol=0.1)
+
+
+class Strict(TorchDispatchMode):
+    """Raises an error where a GPU does: convolutions and products of tensors of different types."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in ("convolution", "convolution_backward", "mm", "addmm", "bmm"):
+            found = {x.dtype for x in args if isinstance(x, torch.Tensor)}
+            assert len(found) == 1, f"{name} of {found}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("make", "objective"), KINDS)
+def test_no_operation_mixes_types_which_a_gpu_cannot(make, objective):
+    net = make()
+    with Strict():
+        train(net, data(0), data(1), objective, Schedule(1, 8, 0.1, average=0.9, precision="bfloat16"))
 
 
 def test_neurons_keep_their_potentials_in_float32():

@@ -85,10 +85,11 @@ class _InputGradient(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         layer: _Frozen = ctx.layer
-        unread = torch.empty_strided(ctx.shape, ctx.strides, dtype=ctx.dtype, device=grad.device)  # for shape and layout
+        unread = torch.empty_strided(ctx.shape, ctx.strides, dtype=grad.dtype, device=grad.device)  # for shape and layout
         how = (layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups, [True, False, False])
-        found = torch.ops.aten.convolution_backward(grad, unread, layer.weight, None, *how)
-        return found[0], None
+        weight = layer.weight.to(grad.dtype)  # under autocast the convolution computed in this type
+        found = torch.ops.aten.convolution_backward(grad, unread, weight, None, *how)
+        return found[0].to(ctx.dtype), None
 
 
 def bfloat16(net: nn.Module) -> nn.Module:

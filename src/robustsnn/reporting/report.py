@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
+from robustsnn import __version__
 from robustsnn.certification import Certified
 from robustsnn.evaluation import Row
 from robustsnn.history import Epoch
@@ -79,7 +79,7 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "")
 def versions() -> dict[str, str]:
     """Return software versions, processor type and number of threads."""
     return {
-        "robustsnn": importlib.metadata.version("robustsnn"),
+        "robustsnn": __version__,
         "source": source(),
         "python": platform.python_version(),
         "torch": torch.__version__,
