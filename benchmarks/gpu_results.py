@@ -45,8 +45,8 @@ STEPS = 5
 def wide() -> Recipe:
     """`cifar10-robust` with another body and schedules, in bfloat16, in batches that keep a GPU busy.
 
-    Its calibrated thresholds are about 4, twice those of `cifar10-robust`, so its surrogate is wider. Along `Triangle(1.0)` the
-    training attack broke no image, and finetuning lost the robustness of the ANN (benchmarks/experiments.md).
+    Its calibrated thresholds are about 4, twice those of `cifar10-robust`, so its surrogate is wider. Along `Triangle(1.0)`
+    the training attack broke no image, and finetuning lost the robustness of the ANN (benchmarks/experiments.md).
     """
     recipe, body = load_recipe("cifar10-robust"), load_recipe("cifar10-wideresnet16-4").model
     stages = {stage: getattr(recipe, stage).model_copy(update=changes) for stage, changes in STAGES.items()}
