@@ -9,9 +9,9 @@ from torch import nn
 from robustsnn.conversion import spiking
 from robustsnn.data import digits
 from robustsnn.models import create
-from robustsnn.spiking import Dynamics
+from robustsnn.spiking import Dynamics, Exponential, Rectangle, StraightThrough, Triangle
 from robustsnn.training import Epoch, Natural, Schedule, train
-from robustsnn.training.diagnostics import first_not_finite, idle_layers, overfitting
+from robustsnn.training.diagnostics import first_not_finite, idle_layers, narrow, overfitting
 
 
 def test_the_first_layer_that_is_not_finite_is_named(net, images, unchanged):
@@ -57,6 +57,35 @@ def test_layers_that_say_nothing_are_named_with_the_remedy(threshold, said, unch
     assert re.search(said, warning)
 
 
+@pytest.mark.parametrize(
+    ("surrogate", "threshold", "warns"),
+    [
+        (Triangle(1.0), 2.4, False),
+        (Triangle(1.0), 4.2, True),
+        (Triangle(2.1), 4.2, False),
+        (Rectangle(2.0), 4.2, True),
+        (Exponential(1.0, 1.0), 4.2, False),
+        (StraightThrough(), 4.2, False),
+    ],
+)
+def test_a_surrogate_that_is_narrow_for_the_thresholds_is_named_with_a_wider_one(surrogate, threshold, warns, unchanged):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    net = spiking(body, torch.rand(5, 1, 2, 2), Dynamics(4, surrogate=surrogate), threshold=threshold)
+    with unchanged(net):
+        found = narrow(net)
+    assert len(found) == warns
+    assert all(re.search(r"median 4\.2.*'Triangle\(2\.1\)'", warning) for warning in found)
+    assert narrow(body) == [], "an ANN has no surrogate"
+
+
+def test_training_warns_of_a_narrow_surrogate():
+    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+    images, said = digits().train.first(8), []
+    net = spiking(body, images.batch(torch.arange(2))[0], Dynamics(2), threshold=9.0)
+    train(net, images, images, Natural(), Schedule(epochs=1, batch=8), probe=None, on_warning=said.append)
+    assert any("Triangle(width=1.0) has no gradient" in line for line in said)
+
+
 def test_layers_that_fire_now_and_then_are_not_mentioned(net, ann, images):
     assert idle_layers(net, images) == []
     assert idle_layers(ann, images) == [], "an ANN has no neurons"
@@ -68,8 +97,8 @@ def test_warnings_reach_the_caller_of_training_once():
     net = spiking(body, images.batch(torch.arange(4))[0], Dynamics(2), threshold=1e6)
     said = []
     train(net, images, images, Natural(), Schedule(epochs=3, batch=20, lr=1e-6), probe=None, on_warning=said.append)
-    assert len(said) == 1
-    assert "never" in said[0]
+    assert [line for line in said if "never" in line] == [said[-1]]
+    assert len(said) == 2, "a surrogate that is narrow for such thresholds, and layers that never fire"
 
 
 def history(*robust):

@@ -27,7 +27,7 @@ from robustsnn.processes import Team, one_process
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.binding import networks_of
-from robustsnn.training.diagnostics import first_not_finite, frozen, idle_layers, overfitting
+from robustsnn.training.diagnostics import first_not_finite, frozen, idle_layers, narrow, overfitting
 from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
@@ -90,7 +90,7 @@ def train(
         state: file for the training state, written after every epoch and every ``keep_every`` seconds; training resumes from
             it if it exists. The two previous states are kept next to it.
         on_step, on_epoch: called with the progress.
-        on_warning: called with warnings: idle layers, frozen tensors, collapsed robustness.
+        on_warning: called with warnings: idle layers, frozen tensors, a narrow surrogate, collapsed robustness.
 
     Returns:
         The figures of every epoch.
@@ -111,7 +111,7 @@ def train(
         raise ValueError("training needs samples to train on and samples to validate on")
     for part in (images, validation):
         answers(net, part)
-    for line in frozen(net):
+    for line in (*frozen(net), *narrow(net)):
         on_warning(line)
     objective = spelled(objective) if isinstance(objective, str) else objective
     fabric = fabric or one_process(next(net.parameters()).device)
