@@ -3,6 +3,11 @@
 make demo
 robustsnn evaluate runs/digits/snn.safetensors --protocol rigorous --shown 0 --out runs/digits-rigorous
 python -m benchmarks.demo runs/digits runs/digits-rigorous
+
+The picture docs/report.png is the first part of the page of this run in a window 1200 pixels wide:
+
+python -c "import benchmarks.demo as d; import robustsnn.reporting as r; r.write_report(d.read('run'), d.Path('demo'))"
+chromium --headless --hide-scrollbars --window-size=1200,1168 --screenshot=docs/report.png demo/report.html
 """
 
 from __future__ import annotations

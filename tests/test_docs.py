@@ -121,7 +121,7 @@ def test_there_are_pages_and_notebooks():
     written = {"tutorial", "method", "evaluate-your-own", "threat-model", "is-my-number-right", "add-your-own", "performance"}
     written |= {"scaling", "faq"}
     assert {page.stem for page in PAGES} >= written
-    assert len(NOTEBOOKS) == 2
+    assert len(NOTEBOOKS) == 3
 
 
 def test_what_one_can_bring_is_what_the_tables_say():

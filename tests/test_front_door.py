@@ -58,8 +58,11 @@ def test_a_report_is_a_table_that_people_read(net, report):
     head, clean, *lines = str(report).splitlines()
     assert head == "spiking network of 8 steps, 12 samples, protocol quick; not audited"
     assert clean.startswith("clean")
-    assert [line.split("  ")[0] for line in lines] == ["FGSM, 16/255", "PGD-10, 16/255"]
+    assert [line.split("  ")[0] for line in lines] == ["FGSM, 16/255", "PGD-10, 16/255", "worst case, 16/255"]
     assert lines[1].endswith(str(report.result("PGD-10", 16 / 255).robust))
+    assert lines[2].endswith(str(report.worst("16/255")))
+    with pytest.raises(ValueError, match=r"PGD at eps 0\.1 was not measured: known are FGSM, PGD-10 at 16/255"):
+        report.result("PGD", 0.1)
     audited = rs.evaluate(body(), LOADER, "quick", 0.1, attacks=["FGSM"], check=Audit(images=4, steps=2, queries=2))
     assert "ANN, 12 samples, protocol quick; audit: " in str(audited)
 
@@ -126,6 +129,7 @@ def test_an_attack_ranks_the_paths_of_a_strict_protocol(net, monkeypatch):
 
 ARGUMENTS = {
     "keyword": (lambda net: rs.evaluate(net, LOADER, epsilon=0.1), r"no argument 'epsilon': did you mean 'eps'\?"),
+    "device": (lambda net: rs.evaluate(net, LOADER, device="cuda"), r"no argument 'device': .*net\.to\('cuda'\)"),
     "path": (lambda net: rs.evaluate("net.safetensors", LOADER), "open a checkpoint with load"),
     "function": (lambda net: rs.attack(lambda x: net(x), X, Y), "must be an nn.Module, not a function"),
     "class": (lambda net: rs.evaluate(nn.Linear, LOADER), "must be an nn.Module, not the class Linear"),

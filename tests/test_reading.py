@@ -118,6 +118,7 @@ NONE = [
     (lambda: (X, (Y.float() + 0.5)), "labels must be integers"),
     (lambda: Pairs(lambda x, y: (x, "cat")), "labels are strings, such as 'cat'"),
     (lambda: (X, torch.nn.functional.one_hot(Y)), r"of one-hot rows use argmax\(1\)"),
+    (lambda: (X, torch.nn.functional.one_hot(Y).double()), r"not torch.float64: of one-hot rows use argmax\(1\)"),
     (lambda: (X.long(), Y), r"uint8 \(0 .. 255\) or float32 in \[0, 1\], not torch.int64"),
     (lambda: ((X / 255 - 0.5) / 0.25, Y), r"range over -2 .. 1.749: .*leave normalisation to the network"),
     (lambda: (X[:9], Y), r"need labels \[N\]"),
@@ -208,3 +209,8 @@ class TestTables:
         two = {"image": datasets.Image(), "fine": names, "coarse": names}
         with pytest.raises(ValueError, match="columns image, fine, coarse can be identified"):
             as_samples(self.table(datasets, two, image=pictures, fine=Y, coarse=Y))
+
+
+def test_samples_show_their_shape_and_not_their_values():
+    assert repr(as_samples((X.clone(), Y.clone()), classes=12)) == f"Samples(10 of {list(X.shape[1:])}, uint8, 12 classes)"
+    assert "Samples(1347 of [1, 8, 8], uint8, 10 classes)" in repr(digits())

@@ -126,6 +126,7 @@ def test_info_says_what_a_checkpoint_holds(name, kind, said, ran):
     assert out.startswith(f"{path}: {kind}, 2,7")
     assert "recipe.name: small" in out
     assert ("spiking.dynamics" in out) == (kind == "snn")
+    assert "{" not in out  # a line per key, and nothing that only programs read
 
 
 def test_a_checkpoint_is_evaluated_as_its_recipe_says_but_for_the_flags(said, ran):

@@ -405,3 +405,19 @@ def test_neurons_whose_weights_are_for_all_steps_are_attacked_along_every_path(o
         (gradient,) = torch.autograd.grad(path(theirs)(x).square().sum(), x)
         assert gradient.isfinite().all()
     assert theirs.fewest == STEPS
+
+
+@pytest.mark.parametrize(("returned", "which"), [(("s", "m"), 1), (("s", "last"), 0), (("last", "m"), 1)])
+def test_the_advice_for_a_loop_over_time_names_the_output_with_all_steps(returned, which, weights, images):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = sequence(weights, Mine)
+
+        def forward(self, x):
+            steps = torch.stack([self.one(x) for _ in range(STEPS)])
+            return tuple(steps[-1] if part == "last" else steps for part in returned)
+
+    looping = from_neurons(Both(), STEPS, reset="forget").eval()
+    with pytest.raises(ValueError, match=rf"run=lambda net, x, timesteps: net\(x\)\[{which}\]"):
+        looping(images)

@@ -53,7 +53,7 @@ class OwnAttack(Ranged, ABC):
                 return self(model, x.clone(), y.clone(), threat, rng=rng, judge=judge)
         threat, x, rng = accepted(self, threat), x.detach(), given(rng)
         if not threat.contains(x, x).all():
-            remedy = "divide bytes by 255" if isinstance(threat, Ball) else "set most, or clip the counts"
+            remedy = "divide bytes by 255" if isinstance(threat, Ball) else "set most, clip the counts, or use Linf for images"
             raise ValueError(f"samples must be {threat.takes}, but range over {x.min():.4g} .. {x.max():.4g}: {remedy}")
         return self.search(Task(model, x, y.long(), threat, rng, noise(rng), judge))
 

@@ -73,6 +73,20 @@ class Certificates(BaseModel, frozen=True):
     alpha: float
     seconds: float
 
+    def __repr__(self) -> str:
+        """Return the table, which notebooks show."""
+        return str(self)
+
+    def __str__(self) -> str:
+        """Return certified accuracy at the threats that reports state."""
+        from robustsnn.reporting.bounds import stated  # a higher layer, which imports this module
+
+        found: Any = self
+        rows = list(stated(found))
+        width = max(len(threat) for threat, _ in rows)
+        head = f"{self.method}: {len(self.labels)} samples, certified accuracy under"
+        return "\n".join([head, *(f"{threat:{width}}  {share}" for threat, share in rows)])
+
     @property
     def correct(self) -> tuple[bool, ...]:
         """Which samples the certified network classifies correctly; abstaining is wrong."""
@@ -99,7 +113,7 @@ class Certificates(BaseModel, frozen=True):
         Raises:
             ValueError: the method says nothing about such a threat.
         """
-        raise ValueError(f"{self.method} does not certify the threat {threat!r}: use another method")
+        raise ValueError(f"{self.method} does not certify the threat {threat!r}: use another method or threat")
 
     def accuracy(self, threat: Threat) -> float:
         """Return the share of `certified` samples, in ``[0, 1]``."""

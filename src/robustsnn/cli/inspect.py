@@ -1,7 +1,9 @@
 """``list`` and ``info``."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
 from robustsnn.cli.arguments import Header, Info, List
 from robustsnn.cli.catalogue import KINDS
@@ -9,6 +11,9 @@ from robustsnn.cli.terminal import Terminal
 from robustsnn.names import find
 from robustsnn.recipes import plan
 from robustsnn.recipes.recipe import label
+
+HIDDEN = ("blueprint", "history", "report")
+"""What only programs read in the header of a checkpoint."""
 
 
 def show(chosen: List, terminal: Terminal) -> None:
@@ -33,8 +38,7 @@ def _checkpoint(path: str, terminal: Terminal) -> None:
 
     header, parameters = checkpoint.read_header(path), checkpoint.count(path)
     parts = {"recipe": header.recipe, "spiking": header.spiking, "metrics": header.metrics}
-    said = [(f"{name}.{key}", entry) for name, part in parts.items() for key, entry in part.items()]
-    lines = [f"{name}: {entry}" for name, entry in said if not name.endswith((".history", ".report"))]
+    lines = [f"{name}: {value}" for name, value in _flat(parts)]
 
     def tell() -> None:
         terminal.say("\n".join([f"{path}: {header.kind}, {parameters:,} parameters", *lines]))
@@ -42,3 +46,12 @@ def _checkpoint(path: str, terminal: Terminal) -> None:
             terminal.report(read_report(json.dumps(header.metrics["report"]).encode(), path))
 
     terminal.answer({"file": path, "kind": header.kind, "parameters": parameters, **parts}, tell)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys of nested tables, joined by dots, and their values, except empty and `HIDDEN` ones."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.") if key not in HIDDEN else ()
+        elif key not in HIDDEN and value not in ("", None, []):
+            yield f"{prefix}{key}", value

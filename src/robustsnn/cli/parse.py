@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass
 from itertools import pairwise, takewhile
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
@@ -34,6 +35,10 @@ def _number(known: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
         is_instance=lambda value: isinstance(value, float | int),
         str_from_instance=lambda value: [spelled(float(value))],
     )
+
+
+SHORT: dict[Any, str] = {int: "INT", Path: "PATH"}
+"""How short help shows the value of an optional flag."""
 
 
 class _Refused(Exception):
@@ -150,7 +155,13 @@ def few(default: Any, first: Sequence[str], words: str) -> Any:
     """Return a value that has only the flags ``first`` of ``default``, for short help."""
     chosen = []
     for name, flag in ((name, flags(default)[name]) for name in first):
-        told = tyro.conf.arg(name=name.strip("-"), help=flag.help, aliases=flag.aliases or None)
+        told = tyro.conf.arg(
+            name=name.strip("-"),
+            help=flag.help,
+            aliases=flag.aliases or None,
+            metavar=next((shown for kind, shown in SHORT.items() if flag.hint == kind | None), None),
+            help_behavior_hint="" if flag.default in (None, "", ()) or flag.default is False else None,
+        )
         field = name.strip("-").replace(".", "_").replace("-", "_")
         chosen.append((field, Annotated[(flag.hint, told, *flag.marks)], flag.default))
     kind = make_dataclass("Few", chosen, frozen=True)

@@ -113,7 +113,8 @@ def whole_numbers(labels: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"labels must be integers, one per sample ({one_line(error)})") from None
     if found.is_floating_point():
-        raise ValueError(f"labels must be integers, not {found.dtype}: number the classes from 0")
+        remedy = "of one-hot rows use argmax(1)" if found.dim() > 1 else "number the classes from 0"
+        raise ValueError(f"labels must be integers, not {found.dtype}: {remedy}")
     return found.long()
 
 

@@ -74,6 +74,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """Return the shapes instead of all values."""
+        kind = "counts" if self.counts else str(self.values.dtype).removeprefix("torch.")
+        return f"Samples({len(self)} of {list(self.values.shape[1:])}, {kind}, {self.classes} classes)"
+
     def digest(self, *, ids: bool = False) -> str:
         """Return a digest of the samples, by which runs and reports identify them; ``ids`` includes the ids."""
         named = ({"ids": self.ids} if ids else {}) | ({"counts": torch.ones(1)} if self.counts else {})

@@ -86,7 +86,7 @@ def from_neurons(
     if reset is not None and not any(hasattr(module, reset) for module in net.modules()):
         raise ValueError(
             f"no module of {type(net).__name__} has a method {reset!r}: name the method that resets the state, or pass None "
-            "if no state survives a run"
+            f"if no state survives a run. A neuron is a module with the spike function in its attribute {spike!r}"
         )
 
     def forget(module: nn.Module) -> None:
@@ -133,13 +133,19 @@ def _once(net: nn.Module, x: Tensor, spike: str, steps: int = 1) -> Any:
     for hook in hooks:
         hook.remove()
     if calls and min(calls.values()) > steps:
-        of_steps = isinstance(output, Tensor) and output.dim() == 3
-        shown = "net(x)[1]" if isinstance(output, tuple) else "net(x)" if of_steps else "net(x).unsqueeze(0)"
+        shown = "net(x)" if _of_steps(output) else "net(x).unsqueeze(0)"
+        if isinstance(output, tuple):  # of spikes and potentials, the latter tell more
+            shown = f"net(x)[{max((i for i, part in enumerate(output[:2]) if _of_steps(part)), default=1)}]"
         raise ValueError(
             f"{type(net).__name__} runs each neuron {min(calls.values())} times per call, not {steps}: it loops over time by "
             f"itself. Pass timesteps={min(calls.values())} and run=lambda net, x, timesteps: {shown}"
         )
     return output
+
+
+def _of_steps(output: object) -> bool:
+    """Return whether these are logits ``[T,N,K]``."""
+    return isinstance(output, Tensor) and output.dim() == 3
 
 
 def _multi_step(module: nn.Module) -> bool:

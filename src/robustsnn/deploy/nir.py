@@ -40,7 +40,7 @@ def to_nir(net: SpikingNetwork, shape: Shape, target: str = "generic") -> nir.NI
     nir, profile = _nir(), find("target", TARGETS, target)
     neuron = next(layer.dynamics.neuron.relayed(layer.tensors) for layer in net.neurons.values())
     if neuron.start:
-        raise ValueError(f"potentials start at {neuron.start:g} thresholds, but in NIR at 0: use LIF(start=0)")
+        raise ValueError(f"potentials start at {neuron.start:g} thresholds, but in NIR at 0: run with --neurons.start 0")
     if neuron.reset not in profile.resets:
         raise ValueError(
             f"{profile.label} has no reset {neuron.reset!r} in NIR, only {', '.join(profile.resets)}: finetune with that "

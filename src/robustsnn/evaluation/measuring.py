@@ -153,7 +153,8 @@ def _asked(protocol: str, threat: Any, eps: Any, attacks: Sequence[str] | None, 
     """Return the settings that the keywords of `evaluate` describe."""
     if unknown := sorted(more.keys() - Settings.model_fields):
         known = {*inspect.signature(evaluate).parameters, *Settings.model_fields} - {"settings"}
-        raise ValueError(f"evaluate has no argument {unknown[0]!r}: {nearest(unknown[0], known)}")
+        how = "move the network itself, as with net.to('cuda'); " if unknown[0] == "device" else ""
+        raise ValueError(f"evaluate has no argument {unknown[0]!r}: {how}{nearest(unknown[0], known)}")
     name, radii = radii_of(eps, threat if threat is not None else THREAT_OF.get(protocol))
     try:
         return Settings(protocol=protocol, threat=name, eps=radii, attacks=_names(attacks), **more)

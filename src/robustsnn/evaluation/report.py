@@ -153,9 +153,8 @@ class Report(BaseModel, frozen=True):
         """
         if found := [result for result in self.at(eps) if result.attack == attack]:
             return found[0]
-        raise ValueError(
-            f"{attack} at eps {number(eps):g} was not measured: {[(r.attack, round(r.eps, 4)) for r in self.results]}"
-        )
+        known = ", ".join(dict.fromkeys(result.attack for result in self.results))
+        raise ValueError(f"{attack} at eps {number(eps):g} was not measured: known are {known} at {self._radii}")
 
     @property
     def _radii(self) -> str:
@@ -223,6 +222,8 @@ class Report(BaseModel, frozen=True):
         steps = f" of {self.timesteps} steps" if self.spiking else ""
         rows = [("clean", str(self.clean))]
         rows += [(f"{result.attack}, {result.within.spelled}", str(result.robust)) for result in self.results]
+        for eps, shown in {result.eps: result.within.spelled for result in self.results}.items():
+            rows += [(f"worst case, {shown}", str(self.worst(eps)))] * (len(self.at(eps)) > 1)
         width = max(len(name) for name, _ in rows)
         bad = [f"{check.name} {check.verdict}s" for check in self.audit if check.verdict != "pass"]
         audit = f"audit: {', '.join(bad) or 'passed'}" if self.audit else "not audited"

@@ -26,46 +26,40 @@ class Mix(nn.Module):
         return mixed(self.comb, shortcut, residual)
 
 
-class Block(nn.Module):
-    """conv-bn-ReLU-conv-bn, mixed with the shortcut, then ReLU (He et al. 2016a). If shapes change, the shortcut is a 1x1
-    convolution with batch norm."""
+class Residual(nn.Module):
+    """The layers that both kinds of block share. The first batch norm has ``first`` channels. If shapes change, the
+    shortcut is a 1x1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, first: int) -> None:
+        super().__init__()
+        self.bn1, self.bn2 = nn.BatchNorm2d(first), nn.BatchNorm2d(outputs)
+        self.act1, self.act2 = nn.ReLU(), nn.ReLU()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.convex = Mix()
+        changes = stride != 1 or inputs != outputs
+        self.shortcut: Any = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
+
+
+class Block(Residual):
+    """conv-bn-ReLU-conv-bn, mixed with the shortcut, then ReLU (He et al. 2016a). A shortcut that changes shapes has a
+    batch norm."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.act1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut.append(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
-            self.shortcut.append(nn.BatchNorm2d(outputs))
-        self.convex = Mix()
-        self.act2 = nn.ReLU()
+        super().__init__(inputs, outputs, stride, first=outputs)
+        self.shortcut = nn.Sequential(*([self.shortcut, nn.BatchNorm2d(outputs)] if self.shortcut else []))
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
         return self.act2(self.convex(self.shortcut(x), residual))  # type: ignore[no-any-return]
 
 
-class PreactivationBlock(nn.Module):
-    """bn-ReLU-conv-bn-ReLU-conv, mixed with the shortcut (Zagoruyko & Komodakis 2016).
-
-    If shapes change, the shortcut is a 1x1 convolution of the first activation.
-    """
+class PreactivationBlock(Residual):
+    """bn-ReLU-conv-bn-ReLU-conv, mixed with the shortcut (Zagoruyko & Komodakis 2016). A shortcut that changes
+    shapes starts from the first activation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.act1 = nn.ReLU()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.act2 = nn.ReLU()
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        changes = stride != 1 or inputs != outputs
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
-        self.convex = Mix()
+        super().__init__(inputs, outputs, stride, first=inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.act1(self.bn1(x))

@@ -176,7 +176,7 @@ def label(name: str, recipe: Recipe) -> str:
 
 def _text(name: str) -> str:
     if not is_toml(name):
-        return find("recipe (or give the path of a .toml file)", packaged(), name)
+        return find("recipe", packaged(), name)
     try:
         return Path(name).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -230,8 +230,11 @@ def explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
-        given = f" (given: {str(first['input'])[:60]!r})" if not isinstance(first["input"], dict) else ""
-        return f"{'.'.join(path) or 'recipe'}: {first['msg'].removeprefix('Value error, ')}{given}"
+        said, value = first["msg"].removeprefix("Value error, "), first["input"]
+        of_list = isinstance(value, list | tuple) and len(value) == 1
+        short = str(value[0] if of_list else value)[:60]
+        given = "" if isinstance(value, dict) or short in said else f" (given: {short!r})"
+        return f"{'.'.join(path) or 'recipe'}: {said}{given}"
     section: type[BaseModel] = Recipe
     for part in path[:-1]:
         section = section.model_fields[part].annotation  # type: ignore[assignment]

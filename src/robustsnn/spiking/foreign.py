@@ -69,7 +69,7 @@ class ForeignNetwork(Spiking):
         if not self.neurons:
             raise ValueError(
                 f"{type(net).__name__} has no neuron of {library.name}: no module has an attribute {library.spike!r}. "
-                "Use the wrapper of the network's own library; an ANN needs none"
+                "Use the wrapper of the network's own library; an ANN needs none. Put hand-written spikes into such modules"
             )
 
     @property
