@@ -408,6 +408,46 @@ def test_a_first_look_pays_for_nothing_that_it_does_not_use():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+HEAVY = {
+    "torch._dynamo",
+    "torch._inductor",
+    "lightning_fabric",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+    "datasets",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "light"),
+    [
+        ("import robustsnn", {"torch", "numpy", "pydantic", "rich", *HEAVY}),
+        (
+            "import robustsnn; robustsnn.evaluate, robustsnn.convert, robustsnn.train, robustsnn.load",
+            {"tyro", "jinja2", *HEAVY},
+        ),
+        (
+            "from robustsnn.cli.entry import main; main('evaluate zoo:digits-robust --protocol quick --eps 0.1 --limit 12 "
+            "--attacks FGSM --audit-images 8'.split())",
+            HEAVY,
+        ),
+    ],
+    ids=["import", "names", "command"],
+)
+def test_modules_that_take_long_to_import_are_imported_only_where_they_are_used(code, light, tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('modules', *sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert not light & {*said.stdout.split("modules ")[-1].split()}
+
+
 def test_a_protocol_says_how_thoroughly_it_is_audited(net):
     few = rs.evaluate(net, LOADER, "quick", 0.1, attacks=["FGSM"])
     usual = PROTOCOLS["quick"].audit

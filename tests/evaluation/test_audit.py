@@ -15,7 +15,8 @@ from torch import nn
 from robustsnn.attacks import FGSM, PGD, Square
 from robustsnn.data import Samples
 from robustsnn.evaluation import Audit, Group, Protocol, Report, Sources, evaluate
-from robustsnn.evaluation.measures.checks import at_least, share_found
+from robustsnn.evaluation.intervals import at_least
+from robustsnn.evaluation.measures.checks import share_found
 from robustsnn.seeds import generator
 from robustsnn.spiking import Plain, Rate, Surrogate
 from robustsnn.threats import Ball

@@ -26,6 +26,8 @@ CONSTANT = 100
 """Time steps of calibration on a constant input."""
 BATCH = 64
 """Samples per batch if the data are not batched."""
+ROW = 32
+"""Values of which only the largest is looked at first, where few are searched for."""
 
 
 @ieee()
@@ -163,13 +165,27 @@ def exact_percentile(values: Tensor, percentile: float, repeats: int = 1) -> flo
     largest = ascending >= values.numel() // 2
     keep = values.numel() - ascending if largest else ascending + 1
     tail = values.new_empty(0)
-    for chunk in values.split(CHUNK):
+    for chunk in _high(values, keep) if largest else values.split(CHUNK):
         if len(tail) == keep:  # only values beyond the current tail can enter it
             bar = tail.min() if largest else tail.max()
             chunk = chunk[chunk > bar] if largest else chunk[chunk < bar]
-        merged = torch.cat([tail, chunk])
-        tail = merged.topk(min(keep, len(merged)), largest=largest, sorted=False).values
+        tail = torch.cat([tail, chunk])
+        tail = tail if len(tail) <= keep else tail.topk(keep, largest=largest, sorted=False).values
     return float(tail.min() if largest else tail.max())
+
+
+def _high(values: Tensor, keep: int) -> Iterator[Tensor]:
+    """Yield the ``keep`` largest values and few others, in chunks. ``keep`` rows have a maximum of at least ``bar``."""
+    rows, rest = values[: len(values) // ROW * ROW].reshape(-1, ROW), values[len(values) // ROW * ROW :]
+    if keep > len(rows):
+        yield from values.split(CHUNK)
+        return
+    tops = rows.amax(1)
+    bar = tops.topk(keep, sorted=False).values.min()
+    for part, top in zip(rows.split(max(1, CHUNK // ROW)), tops.split(max(1, CHUNK // ROW)), strict=True):
+        found = part[~(top < bar)].flatten()  # NaN is not below
+        yield found[~(found < bar)]
+    yield rest
 
 
 class Checked(list[Tensor]):

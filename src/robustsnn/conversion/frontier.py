@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from robustsnn.spiking.layer import NeuronLayer
 from robustsnn.spiking.network import SpikingNetwork
 
 CHUNK = 1 << 22  # values per chunk, which bounds the memory of chunked operations
-STORE = 1 << 30  # most bytes kept between layers, over all batches
+STORE = 1 << 31  # most bytes kept between layers, over all batches
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm2d)
 
@@ -30,9 +31,10 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm2d)
 class Frontier:
     """The live values of every batch behind the last computed neurons; initially the images.
 
-    The part up to the next neurons runs once to see their input, and once more with their threshold to fire them. If more than
-    `STORE` bytes would be alive (a residual stream that is not spikes), the frontier stays behind and the part in between is
-    recomputed for every layer. The network must run as in calibration, and only its thresholds may change afterwards.
+    The part up to the next neurons runs once: their input is kept while their threshold is sought, and fired afterwards. If
+    there is no room for that, the spikes before this part are kept as bits, and it runs twice. If there is no room for these
+    either (a residual stream that is not spikes), the batch stays behind, and more is recomputed for every layer. At most
+    `STORE` bytes are kept. The network must run as in calibration, and only its thresholds may change afterwards.
     """
 
     def __init__(self, net: SpikingNetwork, nodes: Sequence[fx.Node], batches: Sequence[Tensor]) -> None:
@@ -41,34 +43,52 @@ class Frontier:
         for i, node in enumerate(nodes):
             if node.op == "call_module" and (name := names.get(id(net.body.get_submodule(str(node.target))))) is not None:
                 self.places.setdefault(name, i)
-        self.nodes, self.batches, self.done = nodes, batches, 0
+        self.nodes, self.batches = nodes, batches
+        self.done = [0] * len(batches)  # the next step of each batch
         self.kept: list[dict[fx.Node, Any]] = [{} for _ in batches]
 
     @torch.no_grad()
     def receive(self, net: SpikingNetwork, name: str, look: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """Return ``look(x)`` of the input of neurons ``name`` of ``net`` for each batch; call it in firing order."""
-        before = [place for place in self.places.values() if place < self.places[name]]
-        if before and max(before) >= self.done:
-            self._advance(net, max(before) + 1)
-        (current,) = self.nodes[self.places[name]].all_input_nodes
-        return [look(self._reach(net, batch, self.places[name])[current]) for batch in range(len(self.batches))]
-
-    def _advance(self, net: SpikingNetwork, stop: int) -> None:
-        room = STORE / sum(len(images) for images in self.batches)
+        stop = self.places[name]
+        fired = max((place + 1 for place in self.places.values() if place < stop), default=0)
+        (current,) = self.nodes[stop].all_input_nodes
+        found, spikes, values = [], 0.0, 0.0  # bytes per image, as the first batch shows
         for batch, images in enumerate(self.batches):
-            kept = _packed(self._reach(net, batch, stop))
-            if batch == 0 and sum(dict(_storages(kept)).values()) > room * len(images):
-                return
-            self.kept[batch] = kept
-        self.done = stop
+            here, room = self.done[batch], partial(self._room, batch)
+            keeps = batch > 0 and values * len(images) <= room(spikes)
+            packs = not keeps and here < fired and (batch == 0 or spikes > 0)
+            live = _unpacked(self.kept[batch], copied=not keeps and (batch == 0 or not packs))
+            if packs:
+                live = self._run(net, batch, live, here, fired)
+                packed, here = _packed(live), fired
+                if batch > 0 or _bytes(packed) * sum(map(len, self.batches)) <= STORE * len(images):
+                    self.kept[batch], self.done[batch] = packed, fired
+                    spikes = _bytes(packed) / len(images)
+                    live = _apart(live, packed)
+            elif keeps:
+                self.kept[batch] = {}  # it changes in place
+            live = self._run(net, batch, live, here, stop)
+            if batch == 0:
+                values = _bytes(live) / len(images)
+                keeps = values * len(images) <= room(spikes)
+            if keeps:
+                self.kept[batch], self.done[batch] = live, stop
+            found.append(look(live[current]))
+        return found
 
-    def _reach(self, net: SpikingNetwork, batch: int, stop: int) -> dict[fx.Node, Any]:
-        """Return the live values before step ``stop``; None for steps whose values are no longer read."""
+    def _room(self, batch: int, spikes: float) -> float:
+        """Return the bytes that a batch may keep, if every later one needs ``spikes`` bytes per image."""
+        others = [(i, _bytes(kept), spikes * len(self.batches[i])) for i, kept in enumerate(self.kept) if i != batch]
+        return STORE - sum(max(now, later) if i > batch else now for i, now, later in others)
+
+    def _run(self, net: SpikingNetwork, batch: int, live: dict[fx.Node, Any], start: int, stop: int) -> dict[fx.Node, Any]:
+        """Return the live values before step ``stop``, from those before ``start``; None for steps that are no longer read."""
         run = Sparing(net.body, graph=self.nodes[0].graph)
         run.stop = self.nodes[stop]
-        images = () if self.done else (net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format)),)
+        images = () if start else (net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format)),)
         with suppress(_Stopped):
-            run.run(*images, initial_env=_unpacked(self.kept[batch]), enable_io_processing=False)
+            run.run(*images, initial_env=live, enable_io_processing=False)
         return {node: run.env.get(node) for node in self.nodes[:stop] if node.op != "get_attr"}
 
 
@@ -106,9 +126,11 @@ class Sparing(fx.Interpreter):
         if plain and isinstance(module, _ConvNd) and x.dim() == module.weight.dim():
             return by_parts(lambda part, _: module(part), x, 0)
         if plain and self._owned(n):
-            if type(module) in BATCH_NORMS and module.affine and module.running_mean is None:
-                scale, shift, eps = module.weight, module.bias, module.eps
-                return by_parts(lambda part, c: F.batch_norm(part, None, None, scale[c], shift[c], True, 0.0, eps), x, 1, x)
+            if type(module) in BATCH_NORMS and module.affine and module.running_mean is None and x.dtype.itemsize >= 4:
+                mean, inverse = x.new_empty(2, x.shape[1])
+                given = x, module.weight, module.bias, None, None, True, 0.0, module.eps
+                torch.ops.aten.native_batch_norm.out(*given, out=x, save_mean=mean, save_invstd=inverse)
+                return x
             if isinstance(module, NeuronLayer) and not module.first:
                 steps = x.unflatten(0, (module.dynamics.timesteps, -1))
                 by_parts(lambda part, _: module(part.flatten(0, 1)).unflatten(0, (len(steps), -1)), steps, 1, steps)
@@ -153,20 +175,28 @@ class Bits:
 
     def unpacked(self) -> Tensor:
         table = (torch.arange(256).unsqueeze(1) >> torch.arange(8) & 1).to(self.bits.device, self.dtype)
-        x = torch.empty(self.shape, dtype=self.dtype, device=self.bits.device)
-        for part, bits in zip(x.flatten().split(CHUNK), self.bits.split(CHUNK // 8), strict=True):
-            part.copy_(table[bits.int()].flatten()[: len(part)])
-        return x
+        x = torch.empty(8 * len(self.bits), dtype=self.dtype, device=self.bits.device)
+        for part, bits in zip(x.split(CHUNK), self.bits.split(CHUNK // 8), strict=True):
+            torch.index_select(table, 0, bits.int(), out=part.view(-1, 8))
+        return x[: self.shape.numel()].view(self.shape)
+
+
+GATHER = 0x0102040810204080
+"""Times eight bytes of 0 or 1, read as one integer: their bits, in the highest byte."""
+WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers by size in bytes."""
 
 
 def pack(x: Tensor) -> Bits | None:
     """Return the bits of a contiguous tensor; None if it holds anything but 0 and 1."""
-    powers = 2 ** torch.arange(8, device=x.device, dtype=x.dtype)
-    packed = []
+    whole, packed = WHOLE[x.dtype.itemsize], []
     for part in x.flatten().split(CHUNK):
-        if not (((part == 0) & ~part.signbit()) | (part == 1)).all():
+        ones = part == 1
+        if not torch.equal(part.view(whole), ones.to(part.dtype).view(whole)):  # 0 and -0 differ
             return None
-        packed.append((F.pad(part, (0, -len(part) % 8)).view(-1, 8) @ powers).to(torch.uint8))
+        if len(part) % 8:
+            ones = F.pad(ones, (0, -len(part) % 8))
+        packed.append((ones.view(torch.int64) * GATHER >> 56).to(torch.uint8))
     return Bits(torch.cat(packed), x.shape, x.dtype)
 
 
@@ -182,10 +212,20 @@ def _packed(values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
     return {node: packed(value) for node, value in values.items()}
 
 
-def _unpacked(kept: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
-    """Copy the values, so that in-place operations do not change what is kept; shared memory stays shared."""
-    copied = zip(kept, copy.deepcopy(list(kept.values())), strict=True)
-    return {node: value.unpacked() if isinstance(value, Bits) else value for node, value in copied}
+def _unpacked(kept: dict[fx.Node, Any], copied: bool) -> dict[fx.Node, Any]:
+    """Return the values; copied, so that in-place operations do not change what is kept. Shared memory stays shared."""
+    values = copy.deepcopy(list(kept.values())) if copied else kept.values()
+    return {node: value.unpacked() if isinstance(value, Bits) else value for node, value in zip(kept, values, strict=True)}
+
+
+def _apart(values: dict[fx.Node, Any], packed: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
+    """Return the values, with copies of those that are kept as they are."""
+    return values | _unpacked({node: value for node, value in packed.items() if not isinstance(value, Bits)}, copied=True)
+
+
+def _bytes(values: dict[fx.Node, Any]) -> int:
+    """Return the memory of all tensors."""
+    return sum(dict(_storages(values)).values())
 
 
 def _storages(values: dict[fx.Node, Any]) -> list[tuple[int, int]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,13 +30,21 @@ def digits_events() -> Dataset:
     logarithm of its intensity has changed by a threshold since its last event. There is no noise. Digits and split are
     those of `digits`.
     """
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    frames = torch.from_numpy(seen(np.rint(raw.images).astype(np.float32)))
-    everything = Samples(frames, torch.from_numpy(raw.target).long(), classes=10, counts=True)
+    levels, labels = drawn()
+    frames = torch.from_numpy(seen(levels))
+    everything = Samples(frames, torch.from_numpy(labels), classes=10, counts=True)
     train, test = split(everything, held_out=0.25, seed=0)
     return Dataset("digits-events", train, test, *statistics(train), NOTE)
+
+
+def drawn() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return scikit-learn's digits ``[N, 8, 8]`` with levels 0 .. 16, and their labels. They are read from its file, since
+    importing scikit-learn takes longer than evaluating a few of them."""
+    spec = find_spec("sklearn")
+    assert spec is not None
+    assert spec.origin is not None
+    rows = np.loadtxt(Path(spec.origin).parent / "datasets/data/digits.csv.gz", np.float32, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
 
 
 def seen(digits: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from robustsnn.data.decoded import cache_of, keep, read, written
 from robustsnn.data.decoding import decoded, mixed
 from robustsnn.data.recordings import nmnist, nmnist_folder, of_folder, of_recordings
 from robustsnn.data.samples import Dataset, Samples, split, statistics
-from robustsnn.data.simulated import digits_events
+from robustsnn.data.simulated import digits_events, drawn
 from robustsnn.data.splits import SPLITS, chosen, of_files, of_folders
 from robustsnn.names import nearest, one_line
 
@@ -27,11 +27,9 @@ def digits() -> Dataset:
 
     The stratified split is fixed, so results are comparable. Source: UCI "Optical recognition of handwritten digits".
     """
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    levels = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))
-    everything = Samples(levels[:, None], torch.from_numpy(raw.target).long(), classes=10)
+    levels, labels = drawn()
+    pixels = torch.from_numpy(np.rint(levels * (255 / 16)).astype(np.uint8))
+    everything = Samples(pixels[:, None], torch.from_numpy(labels), classes=10)
     train, test = split(everything, held_out=0.25, seed=0)
     return Dataset("digits", train, test, mean=(0.305,), std=(0.376,))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import FGSM, NES, CornerNoise, EventSearch, GreedyFlips, Square, UniformNoise, ascent
+from robustsnn.evaluation.intervals import at_least
 from robustsnn.evaluation.measures.layers import repeats, timesteps
 from robustsnn.evaluation.measures.pilot import PathFigures
 from robustsnn.evaluation.member import Member
@@ -162,17 +163,6 @@ def share_found(name: str, hits: int, count: int, meaning: str) -> Check:
     share = hits / count
     verdict: Verdict = "pass" if share <= FEW else "fail" if at_least(hits, count, FEW) < UNLIKELY else "warn"
     return Check(name=name, figure=share, verdict=verdict, meaning=f"share of {meaning}")
-
-
-def at_least(hits: int, count: int, share: float) -> float:
-    """Return the binomial probability of at least ``hits`` out of ``count`` images, each with probability ``share``.
-
-    >>> round(at_least(1, 64, 0.01), 3), round(at_least(3, 32, 0.01), 4)
-    (0.474, 0.004)
-    """
-    from scipy.stats import binom
-
-    return float(binom.sf(hits - 1, count, share))
 
 
 def _gradients(paths: Sequence[PathFigures]) -> Check:
