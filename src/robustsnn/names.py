@@ -4,6 +4,7 @@ import ast
 import difflib
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -70,6 +71,21 @@ def number(text: str | float) -> float:
         return float(over) / float(under) if fraction else float(over)
     except (ValueError, TypeError, ArithmeticError):
         raise ValueError(f"{text!r} is not a number: write 0.1 or a fraction such as 8/255") from None
+
+
+def amount(memory: int | str | None) -> int | None:
+    """Return an amount of memory in bytes, given as such or as text; None and empty text stay without limit.
+
+    >>> amount("8GiB") == 8 * 2**30
+    True
+    """
+    if memory is None or memory == "":
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT])i?B", memory) if isinstance(memory, str) else None
+    size = int(float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1)) if found else memory
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"memory must be an amount such as 8GiB or 500MiB, or a number of bytes, not {memory!r}")
+    return size
 
 
 Number = Annotated[float, BeforeValidator(number)]

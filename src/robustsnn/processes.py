@@ -36,7 +36,8 @@ def one_process(device: torch.device = torch.device("cpu")) -> lightning_fabric.
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that compute together, as one of them sees it. All must take part in every sum, mean, merge and wait.
+    """The processes that compute together, as one of them sees it. All must take part in every sum, mean, join, merge and
+    wait.
 
     Arguments:
         fabric: connects the processes. None is one process on the CPU, without the slow import of lightning.
@@ -76,6 +77,12 @@ class Team:
         assert isinstance(found, Tensor)
         return found.to(value.device)
 
+    def join(self, *found: Tensor) -> None:
+        """Replace every value in place by the largest that a process has."""
+        if self.size > 1:
+            for values in found:
+                values.copy_(self.total(values, "max"))
+
     def merge(self, values: Tensor) -> Tensor:
         """Return every element of ``[count]`` from the process that handles it."""
         if len(values) < self.size:
@@ -92,9 +99,9 @@ class Team:
         *sums, images = self.total(torch.tensor([*values.values(), 1.0], dtype=torch.float64) * count).tolist()
         return {name: value / images for name, value in zip(values, sums, strict=True)}
 
-    def agree(self, value: Shared) -> Shared:
-        """Return the value of the first process."""
-        return value if self.fabric is None or self.size == 1 else self.fabric.broadcast(value)
+    def agree(self, value: Shared, rank: int = 0) -> Shared:
+        """Return the value of one process, by default the first."""
+        return value if self.fabric is None or self.size == 1 else self.fabric.broadcast(value, rank)
 
     def own(self, path: Path | None) -> Path | None:
         """Return a variant of a path for this process only."""

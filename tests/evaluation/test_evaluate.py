@@ -116,7 +116,12 @@ def test_a_budget_of_memory_makes_the_batch_smaller_and_decides_nothing(net, dat
     assert fitting(guide, data.first(1), 3, 2**40) == 3
     with pytest.raises(ValueError, match="one image needs"):
         fitting(guide, data.first(2), 250, 100)
-    assert flags(evaluate(net, data, "quick", EPS, memory=four)) == flags(evaluate(net, data, "quick", EPS))
+    alone = flags(evaluate(net, data, "quick", EPS))
+    assert flags(evaluate(net, data, "quick", EPS, memory=four)) == alone
+    assert flags(evaluate(net, data, "quick", EPS, memory=f"{four / 2**10:.2f}KiB")) == alone
+    for wrong in ("much", 0, 1.5, True):
+        with pytest.raises(ValueError, match="memory must be an amount such as 8GiB"):
+            evaluate(net, data, "quick", EPS, memory=wrong)
 
 
 def test_attacks_may_follow_lower_precision_and_are_judged_in_full(net, data, monkeypatch):

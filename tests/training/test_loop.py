@@ -449,3 +449,12 @@ def test_augmentation_reaches_the_objective():
     rng = generator(0, "epoch", 0)
     ((x, _, _),) = parts()[0].batches(72, rng)
     assert torch.equal(seen[0], Augment(pad=2)(x, rng))
+
+
+def test_a_budget_of_memory_recomputes_activations_and_changes_no_weight():
+    said: list[str] = []
+    found = [trained(snn, memory=memory, on_warning=said.append) for memory in (None, "8GiB", "8KiB", 2**13)]
+    assert all(same(each, found[0]) for each in found)
+    assert sum("recomputing activations" in line for line in said) == 2
+    with pytest.raises(ValueError, match="memory must be an amount such as 8GiB"):
+        trained(snn, memory="much")

@@ -68,10 +68,10 @@ def measured(net, data, team: Team, state: Path | None = None, on_progress=lambd
 
 
 def cut_short(net, data, team: Team, state: Path) -> None:
-    """Leave an evaluation in the middle of its third ensemble, each process at a place of its own."""
+    """Leave an evaluation in the middle of its third ensemble, each process at a place of its own in the same member."""
 
     def kill(what: str, share: float) -> None:
-        if what == "PGD-10 at 0.05" and share > 0.3 + 0.3 * team.first:
+        if what == "PGD-10 at 0.05" and share > 0.03 + 0.02 * team.first:
             raise Killed
 
     try:

@@ -16,6 +16,7 @@ from robustsnn.data import Samples
 from robustsnn.evaluation.member import Member
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST
 from robustsnn.names import Rule
+from robustsnn.processes import Team
 from robustsnn.seeds import given, image_seeds
 from robustsnn.types import Randomness
 
@@ -119,20 +120,23 @@ Turn = tuple[int, Tensor, tuple[float, float], bool]
 last turn."""
 
 
-def in_turn(count: int, flags: Tensor, tried: Tensor, among: Tensor, batch: int) -> Iterator[Turn]:
+def in_turn(count: int, flags: Tensor, tried: Tensor, batch: int, team: Team) -> Iterator[Turn]:
     """Schedule the attacks: members run in order, each in full batches on the images that survived the previous members.
+
+    Before every member, the processes exchange what they found and share out the survivors anew.
 
     Arguments:
         count: number of members.
         flags, tried: ``broken_by``, and the number of members that attacked each image, ``[N]``; the caller must update both
-            after every turn.
-        among: the images to attack, ``[n]``.
+            after every turn. Both hold the findings of all processes at the end.
     """
     for number in range(count):
-        alive = among[(flags[among] == ROBUST) & (tried[among] == number)]
+        team.join(flags, tried)
+        alive = ((flags == ROBUST) & (tried == number)).nonzero().flatten()[team.rank :: team.size]
         for done in range(0, len(alive), batch):
             before, after = ((number + min(1.0, n / len(alive))) / count for n in (done, done + batch))
             yield number, alive[done : done + batch], (before, after), done + batch >= len(alive)
+    team.join(flags, tried)
 
 
 @ieee()
@@ -164,9 +168,8 @@ def worst_case(
     target = Target.of(net)
     seeds = _seeds(rng, len(x)).to(x.device)
     broken_by = torch.where(wrong(target.judged, x, y), MISCLASSIFIED, ROBUST)
-    x_adv, everyone = x.clone(), torch.arange(len(x), device=x.device)
-    tried = torch.zeros_like(broken_by)
-    for number, index, _, _ in in_turn(len(members), broken_by, tried, everyone, max(1, len(x))):
+    x_adv, tried = x.clone(), torch.zeros_like(broken_by)
+    for number, index, _, _ in in_turn(len(members), broken_by, tried, max(1, len(x)), Team()):
         x_adv[index], broken = attempt(members[number], target, x[index], y[index], seeds[index], rule)
         broken_by[index[broken]] = number
         tried[index] = number + 1

@@ -23,7 +23,7 @@ from robustsnn.evaluation.member import Group, members
 from robustsnn.evaluation.protocols import PROTOCOLS, Audit, Protocol
 from robustsnn.evaluation.protocols import protocol as find_protocol
 from robustsnn.evaluation.report import Report
-from robustsnn.names import find, first_error, nearest, number
+from robustsnn.names import amount, find, first_error, nearest, number
 from robustsnn.processes import Team
 from robustsnn.progress import shown
 from robustsnn.seeds import derive
@@ -46,7 +46,7 @@ def evaluate(
     attacks: Sequence[str] | None = None,
     check: Audit | None = None,
     seed: int = 0,
-    memory: int | None = None,
+    memory: int | str | None = None,
     sources: Mapping[str, nn.Module] = {},
     pilot_images: Any = None,
     fabric: lightning_fabric.Fabric | None = None,
@@ -70,7 +70,7 @@ def evaluate(
         attacks: names of the protocol's ensembles to run; None: all.
         check: extent of the audit; None: as in the protocol.
         seed: seed of random starts, which depend only on seed, member and image.
-        memory: maximum size of an attack's autograd graph in bytes; reduces the batch size as needed.
+        memory: maximum size of an attack's autograd graph, in bytes or as ``"8GiB"``; reduces the batch size as needed.
         sources: networks to transfer adversarial examples from, by name.
         pilot_images: samples that rank the paths of a ranked protocol; if None, a subset of ``data``.
         fabric: devices and processes; None: one process. Several processes share the samples and return the same report.
@@ -128,8 +128,8 @@ def evaluate(
         on_progress=on_progress or (lambda what, share: None),
         target=target,
     )
-    if memory is not None:
-        here.batch = fitting(here.crafted.guide, data.first(2).to(device), here.batch, memory)
+    if (most := amount(memory)) is not None:
+        here.batch = fitting(here.crafted.guide, data.first(2).to(device), here.batch, most)
     with shown(on_progress, team.first) as here.on_progress:
         found = {name: here.found(measure) for name, measure in MEASURES.items()}
     name = called if called in PROTOCOLS else f"{called} {derive(repr(chosen)):016x}"

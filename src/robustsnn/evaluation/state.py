@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from robustsnn.evaluation.ensemble import Cost
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.files import read_sealed, write_sealed
+from robustsnn.processes import Team
 
 SECONDS = 2.0
 """Seconds between writes while a member runs; after a kill at most this much work is repeated."""
@@ -28,7 +28,7 @@ class Progress:
     Arguments:
         flags: ``broken_by`` so far, ``[N]``.
         tried: number of members that attacked each image, ``[N]``.
-        costs: cost of each member so far.
+        costs: cost of each member so far, in this process.
     """
 
     flags: Tensor
@@ -97,8 +97,10 @@ class State:
             state.current = Progress(tensors["flags"], tensors["tried"], [Cost(**cost) for cost in costs])
         return state
 
-    def agree(self, done: Sequence[Any]) -> None:
-        """Adopt the complete results of another process; discard a result in progress that does not follow them."""
+    def agree(self, team: Team) -> None:
+        """Adopt the complete results of the process that has most; discard a result in progress that does not follow them."""
+        ahead = int(team.total(torch.tensor(len(self.done) * team.size + team.rank), "max"))
+        done = team.agree([result.model_dump(mode="json") for result in self.done], ahead % team.size)
         if len(done) != len(self.done):
             self.done, self.current = [Result.model_validate(result) for result in done], None
 

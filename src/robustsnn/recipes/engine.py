@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from robustsnn.names import amount
 from robustsnn.ranges import Ranged
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ class Engine(Ranged):
 
     def budget(self) -> int | None:
         """Return ``memory`` in bytes; None if it is not limited."""
-        if not self.memory:
-            return None
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT])i?B", self.memory)
-        if not found or not float(found[1]):
-            raise ValueError(f"memory must be an amount such as 8GiB or 500MiB, not {self.memory!r}")
-        return int(float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1))
+        return amount(self.memory)
 
     def launch(self) -> robustsnn.processes.Team:
         """Start and connect the processes of the run.

@@ -7,16 +7,12 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import nn
 
-from robustsnn.compute import view
-from robustsnn.compute.recall import graph_bytes
 from robustsnn.conversion import convert as convert_network
 from robustsnn.conversion import renew, spiking
 from robustsnn.conversion import staircase as climb
 from robustsnn.conversion.calibration import Checked
-from robustsnn.data import Samples
 from robustsnn.evaluation.measures.layers import thresholds
 from robustsnn.files import write_atomic
 from robustsnn.recipes.loggers import NONE, logger
@@ -149,7 +145,8 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
             seed=run.recipe.seed,
             fabric=run.team.fabric,
             logger=tracker,
-            recompute=_recompute(run, net, images, how.batch),
+            recompute=run.engine.recompute,
+            memory=run.engine.budget(),
             state=run.path(name).with_suffix(".state"),
             on_step=lambda epoch, step: run.listener.progress(what, (epoch * steps + step + 1) / (steps * how.epochs)),
             on_epoch=on_epoch,
@@ -159,18 +156,6 @@ def _train(run: Run, stage: str, name: str, net: nn.Module, how: Training, after
     chosen = best_epoch(figures)
     run.save(name, net, {"history": [asdict(e) for e in figures], "kept_epoch": chosen.epoch + 1})
     run.listener.say(f"{what}: kept epoch {chosen.epoch + 1}")
-
-
-def _recompute(run: Run, net: nn.Module, images: Samples, batch: int) -> bool:
-    """Return whether training recomputes activations: on request, or if its graphs exceed the memory budget."""
-    budget = run.engine.budget()
-    if run.engine.recompute or budget is None:
-        return run.engine.recompute
-    x, _ = images.first(2).to(run.team.device).batch(torch.arange(min(2, len(images))))
-    needed = 2 * graph_bytes(view(net).eval(), x.requires_grad_()) * batch // (len(x) * run.team.size)
-    if needed > budget:
-        run.listener.say(f"graphs need {needed / 2**30:.2g} GiB, more than --memory allows: recomputing activations")
-    return needed > budget
 
 
 def _write_metrics(run: Run, stage: str, rows: list[dict[str, Any]]) -> None:

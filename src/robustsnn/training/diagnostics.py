@@ -1,12 +1,14 @@
 """Training diagnostics: non-finite losses, layers that never or always fire, narrow surrogates, catastrophic overfitting."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.compute import view
+from robustsnn.compute.recall import graph_bytes
 from robustsnn.history import Epoch
 from robustsnn.seeds import randomness
 from robustsnn.spiking import NeuronLayer, SpikingNetwork
@@ -106,3 +108,21 @@ def overfitting(history: Sequence[Epoch]) -> str:
         f"catastrophic overfitting: robust validation accuracy fell to {history[-1].robust:.1%}; the best epoch is kept. "
         "Use more attack steps, a smaller radius, or stop = 'CatastrophicOverfitting(drop=0.2)'"
     )
+
+
+def not_finite(loss: float, net: nn.Module, x: Tensor, where: str, lr: float, state: Path | None) -> str:
+    """Return what to say about a loss that is not finite."""
+    layer = first_not_finite(net, x)
+    found = f"; the first layer that is not finite is {layer!r}" if layer else ""
+    kept = f"; the last good state is {state}" if state is not None and state.exists() else ""
+    return f"the loss became {loss} at {where}{found}: lower the learning rate (now {lr:.4g}){kept}"
+
+
+def exceeds(memory: int | None, net: nn.Module, few: Tensor, batch: int, say: Callable[[str], None]) -> bool:
+    """Return whether the graphs of a training step need more memory, estimated on a few images ``[n, ...]``."""
+    if memory is None:
+        return False
+    needed = 2 * graph_bytes(view(net).eval(), few.requires_grad_()) * batch // len(few)
+    if needed > memory:
+        say(f"graphs need {needed / 2**30:.2g} GiB, more than {memory / 2**30:.2g} GiB: recomputing activations")
+    return needed > memory

@@ -23,11 +23,12 @@ from robustsnn.conversion import folded
 from robustsnn.data import Augment, Samples, answers, as_samples, split
 from robustsnn.files import digest
 from robustsnn.history import Epoch, best_epoch
+from robustsnn.names import amount
 from robustsnn.processes import Team, one_process
 from robustsnn.seeds import generator, image_seeds, randomness
 from robustsnn.training.averaging import RENEWED, Average, renew
 from robustsnn.training.binding import networks_of
-from robustsnn.training.diagnostics import first_not_finite, frozen, idle_layers, narrow, overfitting
+from robustsnn.training.diagnostics import exceeds, frozen, idle_layers, narrow, not_finite, overfitting
 from robustsnn.training.distributed import Loss, synchronised
 from robustsnn.training.objectives import Pass, passes, probe_of, within
 from robustsnn.training.registry import objective as spelled
@@ -63,6 +64,7 @@ def train(
     logger: Logger | None = None,
     fabric: lightning_fabric.Fabric | None = None,
     recompute: bool = False,
+    memory: int | str | None = None,
     state: Path | None = None,
     keep_every: float = 60.0,
     on_step: Callable[[int, int], None] = lambda epoch, step: None,
@@ -87,6 +89,7 @@ def train(
         logger: logs the figures of every epoch, after a resume again, such as ``lightning_fabric.loggers.CSVLogger("logs")``.
         fabric: where to run; None uses the network's device. Several processes share every batch and follow the same losses.
         recompute: keep only the activations between blocks and recompute the others: less memory, more time.
+        memory: recompute if the graphs of a step need more than this many bytes, or than an amount such as ``"8GiB"``.
         state: file for the training state, written after every epoch and every ``keep_every`` seconds; training resumes from
             it if it exists. The two previous states are kept next to it.
         on_step, on_epoch: called with the progress.
@@ -137,6 +140,8 @@ def train(
         average.values.update({name: value.to(device) for name, value in at.average.items()})
         at = replace(at, average=average.values)
     view = net if team.size == 1 else synchronised(net)
+    first, share = next(images.first(2).to(device).batches(2))[0], -(-schedule.batch // team.size)
+    recompute = recompute or exceeds(amount(memory), net, first, share, on_warning)
     loss_of, steps = fabric.setup(Loss(recomputing(view) if recompute else view), steps)
     warned: set[str] = set()
     few, _, _ = next(validation.first(64).to(device).batches(64))
@@ -184,7 +189,7 @@ def train(
                 losses.append(float(team.total(loss.detach())) / team.size)
                 if not math.isfinite(losses[-1]):
                     raise FloatingPointError(
-                        _not_finite(losses[-1], net, x.to(device), f"epoch {epoch}, step {step}", lr, state)
+                        not_finite(losses[-1], net, x.to(device), f"epoch {epoch}, step {step}", lr, state)
                     )
                 steps.step()
                 for act in after_step:
@@ -223,13 +228,6 @@ def _watch(before: tuple[float, float]) -> Callable[[], tuple[float, float]]:
     """Return a function that gives wall-clock and processor seconds from now on, added to those before."""
     clock, processor = time.perf_counter(), time.process_time()
     return lambda: (before[0] + time.perf_counter() - clock, before[1] + time.process_time() - processor)
-
-
-def _not_finite(loss: float, net: nn.Module, x: Tensor, where: str, lr: float, state: Path | None) -> str:
-    layer = first_not_finite(net, x)
-    found = f"; the first layer that is not finite is {layer!r}" if layer else ""
-    kept = f"; the last good state is {state}" if state is not None and state.exists() else ""
-    return f"the loss became {loss} at {where}{found}: lower the learning rate (now {lr:.4g}){kept}"
 
 
 def validate(

@@ -37,7 +37,7 @@ def measured(here: Evaluated) -> WorstCase:
     order = [str(member) for ensemble in whole.values() for member in ensemble]  # the pilot may have chosen them
     asked = (here.condition[0], here.data.digest(ids=True), here.settings.flags, here.protocol, here.seed, origins, order)
     kept = State.resume(here.state, repr(asked))
-    kept.agree(here.team.agree([result.model_dump(mode="json") for result in kept.done]))
+    kept.agree(here.team)
     clean = unattacked(here)
     for name in here.groups:
         for threat in here.threats:
@@ -60,7 +60,7 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
     """Run one ensemble under one threat, resuming where it stopped."""
     now = kept.current or Progress.begin(flags, len(ensemble))
     what, rule, team = f"{name} at {threat.spelled}", here.settings.rule or here.protocol.rule, here.team
-    for number, index, shares, last in in_turn(len(ensemble), now.flags, now.tried, team.share(len(flags)), here.batch):
+    for number, index, shares, last in in_turn(len(ensemble), now.flags, now.tried, here.batch, team):
         x, y, ids = here.samples(index)
         seeds = image_seeds(ids, here.seed, name)
         told = _told(here, what, shares, work(ensemble[number].attack) * len(index))
@@ -76,7 +76,7 @@ def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Membe
         threat=kind_of(threat),
         rule=rule,
         members=tuple(member.name for member in ensemble),
-        broken_by=tuple(team.merge(now.flags).tolist()),
+        broken_by=tuple(now.flags.tolist()),
         white_box=tuple(member.white_box for member in ensemble),
         gradients=tuple(team.total(torch.tensor([cost.gradients for cost in now.costs])).tolist()),
         queries=tuple(team.total(torch.tensor([cost.queries for cost in now.costs])).tolist()),
