@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustsnn import Linf, certify
-from robustsnn.certification import SparseSmoothing, method
+from robustsnn.attacks import EventPGD
+from robustsnn.certification import SparseSmoothing, attack_smoothed, method
 from robustsnn.certification.sparse import Bits, needed, table
 from robustsnn.data import Samples
 from robustsnn.seeds import image_seeds, noise
@@ -133,6 +134,19 @@ def test_certificates_of_frames():
         with pytest.raises(ValueError, match="does not certify"):
             found.certified(other)
     assert type(found).model_validate_json(found.model_dump_json()) == found
+
+
+def test_attacks_on_the_smoothed_network_follow_the_gradient_of_the_flipped_bits():
+    data, settings = frames([2, 5, 20, 22]), SparseSmoothing(0.1, 0.1, draws=2500, first=20)
+    held = torch.tensor(certify(Count(12.5), data, settings, batch=1000).certified(Flips(2)))
+    assert held.any()
+    for budget, breaks in ((2, False), (14, True)):
+        adv, broken = attack_smoothed(Count(12.5), data, Flips(budget), settings, EventPGD(10))
+        assert Flips(budget).contains(adv, data.values).all()
+        assert broken.tolist() == [breaks] * 4
+    x = data.values.clone().requires_grad_()
+    Bits(0.1, 0.4)(x, noise(torch.arange(4))).sum().backward()
+    assert set(x.grad.unique().tolist()) == {-1.0, 0.0, 1.0}, "a value passes, is deleted or replaced, or becomes its opposite"
 
 
 def test_a_pair_of_equal_numbers_covers_events_that_move():

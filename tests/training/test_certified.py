@@ -12,10 +12,12 @@ from torch import nn
 from robustsnn import L2, Linf, Triangle, certify, train
 from robustsnn.attacks import PGD
 from robustsnn.certification import Intervals, Smoothed, bounds
+from robustsnn.certification.smoothing import Gaussian
+from robustsnn.certification.sparse import Bits
 from robustsnn.conversion import folded, spiking
 from robustsnn.seeds import generator, image_seeds, noise
 from robustsnn.spiking import LIF, Dynamics
-from robustsnn.training import GaussianNoise, ProvenMargin, Schedule, SmoothAdv, ThresholdFloor, objective
+from robustsnn.training import FlippedEvents, GaussianNoise, ProvenMargin, Schedule, SmoothAdv, ThresholdFloor, objective
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -31,10 +33,18 @@ def test_gaussian_noise_is_the_cross_entropy_on_noisy_images(net, images, labels
     torch.testing.assert_close(GaussianNoise(0.3)(net, images, labels, rng=seeds(images)), expected)
 
 
+def test_flipped_events_is_the_cross_entropy_on_flipped_bits(net, images, labels):
+    frames = (images > 0.5).float()
+    flipped = Bits(0.1, 0.4)(frames, noise(seeds(images)))
+    assert ((flipped == 0) | (flipped == 1)).all()
+    expected = F.cross_entropy(net(flipped), labels)
+    torch.testing.assert_close(FlippedEvents(0.1, 0.4)(net, frames, labels, rng=seeds(images)), expected)
+
+
 def test_smooth_adv_attacks_the_mean_over_its_own_copies(net, images, labels):
     value, rng = SmoothAdv(0.2, steps=3, copies=4, threat=L2(0.5)), seeds(images)
     assert value.eps == 0.5
-    view = Smoothed(folded(net), 0.2, 4, rng)
+    view = Smoothed(folded(net), Gaussian(0.2), 4, rng)
     adv = PGD(3)(view, images, labels, L2(0.5), rng=rng)
     copies = view.noisy(adv)
     assert copies.shape == (24, 2, 8, 8)
@@ -44,7 +54,7 @@ def test_smooth_adv_attacks_the_mean_over_its_own_copies(net, images, labels):
 
 
 def test_the_smoothed_view_is_the_mean_of_probabilities_and_follows_its_samples(net, images):
-    view = Smoothed(net, 0.2, 3, seeds(images))
+    view = Smoothed(net, Gaussian(0.2), 3, seeds(images))
     copies = net(view.noisy(images)).softmax(1).unflatten(0, (3, 6)).mean(0)
     torch.testing.assert_close(view(images).softmax(1), copies)
     view.begin(6)
@@ -99,6 +109,7 @@ def test_training_on_the_proven_margin_raises_what_is_proven():
     ("text", "match"),
     [
         ("GaussianNoise(0)", "sigma"),
+        ("FlippedEvents(1)", "plus"),
         ("SmoothAdv(copies=0)", "copies"),
         ("ProvenMargin(weight=2)", "weight"),
         ("ProvenMargin(0.1, threat=L2(0.2))", "not both"),

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import PGD
-from robustsnn.certification.smoothing import Gaussian, Smoothing, decided
-from robustsnn.certification.voting import votes
+from robustsnn.certification.smoothing import Smoothing, decided
+from robustsnn.certification.sparse import SparseSmoothing
+from robustsnn.certification.voting import Disturb, votes
 from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
 from robustsnn.data import as_samples
@@ -26,14 +27,14 @@ class Smoothed(nn.Module):
 
     Arguments:
         net: maps samples to logits.
-        sigma: standard deviation of the noise.
+        disturb: adds the noise.
         draws: noisy copies per sample.
         seeds: one seed per sample of the attacked batch, ``[N]``.
     """
 
-    def __init__(self, net: nn.Module, sigma: float, draws: int, seeds: Tensor) -> None:
+    def __init__(self, net: nn.Module, disturb: Disturb, draws: int, seeds: Tensor) -> None:
         super().__init__()
-        self.net, self.disturb, self.draws, self.seeds = net, Gaussian(sigma), draws, seeds
+        self.net, self.disturb, self.draws, self.seeds = net, disturb, draws, seeds
         self.eval()
         self.index: Tensor | None = None
 
@@ -63,7 +64,7 @@ def attack_smoothed(
     net: nn.Module,
     data: Any,
     threat: Threat,
-    smoothing: Smoothing = Smoothing(),
+    smoothing: Smoothing | SparseSmoothing = Smoothing(),
     attack: Attack = PGD(20),
     *,
     path: Callable[[nn.Module], nn.Module] = view,
@@ -93,10 +94,10 @@ def attack_smoothed(
     device = next(net.parameters(), samples.labels).device
     plain, found, broken = view(net).eval(), [], []
     for x, y, ids in samples.to(device).batches(batch):
-        guide = Smoothed(path(plain), smoothing.sigma, copies, image_seeds(ids, seed, "attack on smoothing"))
+        guide = Smoothed(path(plain), smoothing.disturb, copies, image_seeds(ids, seed, "attack on smoothing"))
         adv = threat.project(attack(guide, x, y, threat, rng=image_seeds(ids, seed, "start")), x)
         counts = sum(
-            votes(plain, adv, ids, Gaussian(smoothing.sigma), range(at, min(at + copies, judges)), seed, "judges")
+            votes(plain, adv, ids, smoothing.disturb, range(at, min(at + copies, judges)), seed, "judges")
             for at in range(0, judges, copies)
         )
         assert isinstance(counts, Tensor)

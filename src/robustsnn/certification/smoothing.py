@@ -99,13 +99,18 @@ class Smoothing(Ranged):
     alpha: Risk = 0.001
 
     @property
+    def disturb(self) -> Gaussian:
+        """The noise."""
+        return Gaussian(self.sigma)
+
+    @property
     def largest(self) -> float:
         """The largest L2 radius that this number of draws can certify: that of a network which always agrees."""
         return radius(self.alpha ** (1 / self.draws), self.sigma)
 
     def certify(self, task: Task) -> GaussianCertificates:
         started = time.perf_counter()
-        found = poll(task, Gaussian(self.sigma), self.first, self.draws)
+        found = poll(task, self.disturb, self.first, self.draws)
         lower = lower_bound(found.hits, self.draws, self.alpha)
         shared: Any = {"predicted": elected(found.chosen, lower), "passes": self.first + self.draws, "alpha": self.alpha}
         size = task.data.values[:1].numel()

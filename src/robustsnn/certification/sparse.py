@@ -119,14 +119,17 @@ class SparseCertificates(Certificates, frozen=True):
 
 @dataclass(frozen=True)
 class Bits:
-    """Flips bits: every 1 is deleted with probability ``minus``, every 0 becomes 1 with probability ``plus``."""
+    """Flips bits: every 1 is deleted with probability ``minus``, every 0 becomes 1 with probability ``plus``.
+
+    It is linear in every value, so that a gradient passes: that of the flipped bit.
+    """
 
     plus: float
     minus: float
 
     def __call__(self, x: Tensor, noise: Noise) -> Tensor:
         drawn = noise.uniform(x)
-        return torch.where(x == 1, (drawn >= self.minus).to(x.dtype), (drawn < self.plus).to(x.dtype))
+        return x * (drawn >= self.minus) + (1 - x) * (drawn < self.plus)
 
 
 @dataclass(frozen=True)
@@ -158,10 +161,15 @@ class SparseSmoothing(Ranged):
         if not self.plus and not self.minus:
             raise ValueError("SparseSmoothing needs noise: give plus or minus a value greater than 0")
 
+    @property
+    def disturb(self) -> Bits:
+        """The noise."""
+        return Bits(self.plus, self.minus)
+
     def certify(self, task: Task) -> SparseCertificates:
         events = torch.cat([_events(x) for x, _, _ in task.data.batches(task.batch)])
         started = time.perf_counter()
-        found = poll(task, Bits(self.plus, self.minus), self.first, self.draws)
+        found = poll(task, self.disturb, self.first, self.draws)
         lower = lower_bound(found.hits, self.draws, self.alpha)
         shared: Any = {"predicted": elected(found.chosen, lower), "passes": self.first + self.draws, "alpha": self.alpha}
         own: Any = {"plus": self.plus, "minus": self.minus, "most": (self.additions, self.deletions), "lower": lower}

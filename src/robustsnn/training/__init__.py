@@ -4,7 +4,7 @@ from robustsnn.history import Epoch, best_epoch, read_history
 from robustsnn.training.after_step import AFTER_STEP, LeakRange, Retraction, ThresholdFloor
 from robustsnn.training.along import Along
 from robustsnn.training.binding import bound
-from robustsnn.training.certified import GaussianNoise, ProvenMargin, SmoothAdv
+from robustsnn.training.certified import FlippedEvents, GaussianNoise, ProvenMargin, SmoothAdv
 from robustsnn.training.distill import ARD, Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
@@ -37,6 +37,7 @@ __all__ = [
     "Distilled",
     "Epoch",
     "FastAdversarial",
+    "FlippedEvents",
     "GaussianNoise",
     "Hire",
     "KeepZeros",

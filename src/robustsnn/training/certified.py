@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from robustsnn.attacks import PGD
 from robustsnn.certification import Smoothed, bounds
+from robustsnn.certification.smoothing import Gaussian
+from robustsnn.certification.sparse import Bits, Chance
 from robustsnn.conversion import folded
 from robustsnn.ranges import BelowOne, Count, Positive, Ranged, Share
 from robustsnn.seeds import given, noise
@@ -30,7 +32,22 @@ class GaussianNoise(Ranged):
     smoothing: BelowOne = 0.0
 
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
-        return F.cross_entropy(net(x + self.sigma * noise(rng).normal(x)), y, label_smoothing=self.smoothing)
+        return F.cross_entropy(net(Gaussian(self.sigma)(x, noise(rng))), y, label_smoothing=self.smoothing)
+
+
+@dataclass(frozen=True)
+class FlippedEvents(Ranged):
+    """Training for `SparseSmoothing`: ``CE(f(x with random flips), y)`` for binary event frames.
+
+    Arguments:
+        plus, minus: probability that an empty place becomes an event, and that an event is deleted; those of the smoothing.
+    """
+
+    plus: Chance = 0.01
+    minus: Chance = 0.4
+
+    def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
+        return F.cross_entropy(net(Bits(self.plus, self.minus)(x, noise(rng))), y)
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,10 @@ class SmoothAdv(Robust):
     def __call__(self, net: nn.Module, x: Inputs, y: Labels, *, rng: Randomness) -> Tensor:
         rng = given(rng)
         seeds = rng if isinstance(rng, Tensor) else torch.randint(2**62, (len(x),), generator=rng, device=rng.device)
-        adversarial = self.crafted(Smoothed(folded(net), self.sigma, self.copies, seeds), x, y, rng)
-        return F.cross_entropy(net(Smoothed(net, self.sigma, self.copies, seeds).noisy(adversarial)), y.repeat(self.copies))
+        adversarial = self.crafted(Smoothed(folded(net), Gaussian(self.sigma), self.copies, seeds), x, y, rng)
+        return F.cross_entropy(
+            net(Smoothed(net, Gaussian(self.sigma), self.copies, seeds).noisy(adversarial)), y.repeat(self.copies)
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from robustsnn.names import build, named
 from robustsnn.spiking import PATHS, SURROGATES
 from robustsnn.threats import THREATS
 from robustsnn.training.along import Along
-from robustsnn.training.certified import GaussianNoise, ProvenMargin, SmoothAdv
+from robustsnn.training.certified import FlippedEvents, GaussianNoise, ProvenMargin, SmoothAdv
 from robustsnn.training.distill import ARD, Distilled
 from robustsnn.training.fast import FastAdversarial, NoisyFast
 from robustsnn.training.hire import Hire
@@ -15,7 +15,7 @@ from robustsnn.types import Objective
 
 OBJECTIVES: dict[str, type[Objective]] = named(
     *(Natural, Adversarial, FastAdversarial, NoisyFast, Trades, Mart, WeightPerturbed, Along, RobustFinetuning, Hire),
-    *(Steady, Distilled, ARD, Regularized, GaussianNoise, SmoothAdv, ProvenMargin),
+    *(Steady, Distilled, ARD, Regularized, FlippedEvents, GaussianNoise, SmoothAdv, ProvenMargin),
 )
 
 
