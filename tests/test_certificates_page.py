@@ -1,15 +1,16 @@
 """The page of certificates is made of figures that are kept, and no attack broke what was certified."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from benchmarks import certificates
-from benchmarks.certificates import BALLS, NETWORKS, SMOOTHED, Network
+from benchmarks.certificates import BALLS, NETWORKS, SMOOTHED, Network, Other
 from torch import nn
 
-from robustsnn.certification import Intervals
-from robustsnn.data import digits
+from robustsnn.certification import Intervals, Smoothing, SparseSmoothing
+from robustsnn.data import Samples, digits
 from robustsnn.reporting.bounds import worded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +58,29 @@ def test_what_is_kept_is_not_measured_again(tmp_path, monkeypatch):
     assert len(said) == 4
     assert certificates.broken() == 0
     assert certificates.lower().count("`autoattack`") == len(BALLS)
+
+
+def test_other_data_are_certified_chunk_by_chunk(tmp_path, monkeypatch):
+    """An interrupted computation continues with the next chunk; the page has a table of what is there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setattr(certificates, "KEPT", tmp_path)
+    monkeypatch.setattr(certificates, "CHUNK", 2)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    monkeypatch.setattr(certificates.Other, "net", lambda self: net)
+    frames = Samples((torch.rand(5, 1, 1, 2, 2) > 0.5).float(), torch.tensor([0, 1, 0, 1, 1]), 2)
+    events = Other("frames", "own", SparseSmoothing(0.1, 0.3, draws=200, first=20), 3, attacked=2)
+    monkeypatch.setattr(certificates, "OTHERS", {"events": events, "cifar10": Other("few", "own", Smoothing(draws=20), 4)})
+    said = []
+    for images in (3, 5, 5):
+        certificates.OTHERS["events"] = replace(events, images=images)
+        certificates.more("events", frames, said.append)
+    certificates.more("cifar10", frames, said.append)
+    assert [line.rpartition(" ")[2] for line in said if "samples" in line] == ["0", "2", "3", "0", "2"]
+    assert [len(found.labels) for _, _, found in certificates.others()] == [5, 4]
+    assert certificates.broken() == 0
+    assert len(certificates.sparse_tables()) == 1
+    assert "`Smoothing(" in certificates.gaussian_table()
 
 
 def test_an_unknown_name_is_told(capsys):

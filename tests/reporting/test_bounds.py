@@ -50,6 +50,13 @@ def test_certified_figures_share_no_table_with_those_of_attacks(found):
     assert read_report(value.to_json(), "here") == value
 
 
+def test_the_energy_of_a_network_without_a_row(found):
+    *_, bounds = found
+    alone = [each.model_copy(update={"nanojoules": 2.0}) for each in bounds[:1]] + [*bounds[1:2]]
+    _, lines = sections(RunReport(recipe={}, command="", versions={}, lower_bounds={"one": tuple(alone)}))["bounds"].table
+    assert {line[-1] for line in lines} == {"0.11", "-"}, "55 passes of 2 nJ"
+
+
 def test_a_report_of_lower_bounds_alone(found):
     *_, bounds = found
     value = RunReport(recipe={"name": "alone"}, command="", versions={}, lower_bounds={"one": bounds[:1], "two": bounds[1:]})

@@ -63,6 +63,7 @@ class Certificates(BaseModel, frozen=True):
         passes: forward passes per sample.
         alpha: probability that the certificate of one sample is wrong; 0 for a proof.
         seconds: wall-clock time since the computation was last resumed.
+        nanojoules: energy of one forward pass, see `evaluation.measures.energy`; None if unknown.
     """
 
     method: str
@@ -72,6 +73,7 @@ class Certificates(BaseModel, frozen=True):
     passes: int
     alpha: float
     seconds: float
+    nanojoules: float | None = None
 
     def __repr__(self) -> str:
         """Return the table, which notebooks show."""

@@ -12,6 +12,8 @@ from robustsnn.certification import certify, method
 from robustsnn.cli import arguments
 from robustsnn.cli.run import UNSAID, body_from_outside, place, recipe_of, start
 from robustsnn.cli.terminal import Terminal
+from robustsnn.evaluation import PRESETS
+from robustsnn.evaluation.measures.energy import operations
 from robustsnn.recipes import measuring
 from robustsnn.recipes.recipe import from_table
 from robustsnn.recipes.stages import making
@@ -33,6 +35,8 @@ def bound(chosen: arguments.Certify, terminal: Terminal) -> None:
         recipe = from_table({**recipe.table(), "data": {"name": chosen.data}}, "--data")
     run = Run(recipe, path.parent, terminal.listener(), recipe.name, chosen.engine, team)
     name, net, found = Path(given).name, checkpoint.load(given, body).to(team.device), list[Any]()
+    spent = operations(net, run.data.test.first(chosen.limit).first(100).near(team.device))
+    energy = {"nanojoules": next(iter(PRESETS.values()))(spent) if spent else None}
     with terminal.bar:
         for each in methods:
             state = path.with_suffix(f".{derive(repr(each), chosen.seed, str(chosen.limit)):016x}.certification")
@@ -48,7 +52,7 @@ def bound(chosen: arguments.Certify, terminal: Terminal) -> None:
                     fabric=team.fabric,
                     state=state,
                     on_progress=terminal.progress,
-                )
+                ).model_copy(update=energy)
             )
     value = RunReport(
         recipe=recipe.table(),

@@ -41,7 +41,7 @@ def lower_bounds(report: RunReport) -> list[Section]:
     for name, found in report.lower_bounds.items():
         for each in found:
             abstains = f"{100 * each.abstained / len(each.labels):.1f}"
-            cost = [f"{each.passes:,}", _energy(report, name, each.passes)]
+            cost = [f"{each.passes:,}", _energy(report, name, each)]
             for threat, share in stated(each):
                 lines.append([name, each.method, threat, percent(share), abstains, _risk(each), *cost])
     figures = tuple(figure for figure in _figures(report) if any(figure.values))
@@ -78,10 +78,10 @@ def _risk(found: Certified) -> str:
     return f"{found.alpha:g}; {found.expected_wrong:.2g} of {len(found.labels)}; {found.family_alpha:.2g}"
 
 
-def _energy(report: RunReport, name: str, passes: int) -> str:
+def _energy(report: RunReport, name: str, each: Certified) -> str:
     energy = next((row.report.found(ENERGY) for row in report.rows if row.network == name), None)
-    preset = next(iter(PRESETS.values()))
-    return amount(passes * preset(energy.operations) / 1000) if energy else "-"
+    one = next(iter(PRESETS.values()))(energy.operations) if energy else each.nanojoules
+    return "-" if one is None else amount(each.passes * one / 1000)
 
 
 def _figures(report: RunReport) -> Iterator[Curves]:
