@@ -206,7 +206,7 @@ def test_soft_reset_leaves_in_words_only():
         ({"neuron": LIF(reset="subtract")}, "snntorch", "vgg", "no reset 'subtract'"),
         ({}, "sinabs", "vgg", "no reset 'zero'"),
         ({"neuron": LIF(reset="subtract", leak=0.9)}, "sinabs", "vgg", "leak"),
-        ({"neuron": LIF(start=0.5)}, "generic", "vgg", "start=0"),
+        ({"neuron": LIF(start=0.5)}, "generic", "vgg", "start 0"),
         ({}, "norse", "residual", "sums branches"),
         ({}, "brian", "vgg", "target"),
     ],

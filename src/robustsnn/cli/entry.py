@@ -6,9 +6,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from itertools import takewhile
 
-from robustsnn import __version__
 from robustsnn.allocator import keep_memory
 from robustsnn.cli import machine
 from robustsnn.cli.commands import COMMANDS, HELP, overview, read
@@ -41,7 +41,7 @@ def command(args: Sequence[str]) -> None:
     if not args or args[0] in (*HELP, "help"):
         return overview(OVERVIEW)
     if args[0] == "--version":
-        return tell(f"robustsnn {__version__}", sys.stdout)
+        return tell(f"robustsnn {version('robustsnn')}", sys.stdout)
     before = [*takewhile(lambda word: word.startswith("-"), args)]
     name, *words = [*args[len(before) :], *before]
     chosen = read(name, words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import platform
 from collections.abc import Mapping
 from functools import cache
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from robustsnn import __version__
 from robustsnn.certification import Certified
 from robustsnn.evaluation import Row
 from robustsnn.history import Epoch
@@ -79,13 +79,20 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "")
 def versions() -> dict[str, str]:
     """Return software versions, processor type and number of threads."""
     return {
-        "robustsnn": __version__,
+        "robustsnn": _installed(),
         "source": source(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
     }
+
+
+def _installed() -> str:
+    try:
+        return importlib.metadata.version("robustsnn")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree, which `source` identifies
+        return "not installed"
 
 
 @cache
