@@ -30,7 +30,6 @@ ON_THE_CPU = {
     "certification/firing.py": "times of rows, which are moved in the end",
     "evaluation/measures/energy.py": "places of images",
     "evaluation/meter.py": "places of images",
-    "recipes/making.py": "places of images",
     "certification/voting.py": "votes on disk and their random numbers",
     "certification/intervals.py": "verdicts, which processes exchange",
     "certification/smoothing.py": "verdicts of a report",
