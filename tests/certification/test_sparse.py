@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustsnn import Linf, certify
-from robustsnn.attacks import EventPGD
+from robustsnn.attacks import SDA, EventPGD
 from robustsnn.certification import SparseSmoothing, attack_smoothed, method
 from robustsnn.certification.sparse import Bits, needed, table
 from robustsnn.data import Samples
@@ -140,8 +140,8 @@ def test_attacks_on_the_smoothed_network_follow_the_gradient_of_the_flipped_bits
     data, settings = frames([2, 5, 20, 22]), SparseSmoothing(0.1, 0.1, draws=2500, first=20)
     held = torch.tensor(certify(Count(12.5), data, settings, batch=1000).certified(Flips(2)))
     assert held.any()
-    for budget, breaks in ((2, False), (14, True)):
-        adv, broken = attack_smoothed(Count(12.5), data, Flips(budget), settings, EventPGD(10))
+    for budget, breaks, attack in ((2, False, EventPGD(10)), (14, True, EventPGD(10)), (14, True, SDA(rounds=6))):
+        adv, broken = attack_smoothed(Count(12.5), data, Flips(budget), settings, attack)
         assert Flips(budget).contains(adv, data.values).all()
         assert broken.tolist() == [breaks] * 4
     x = data.values.clone().requires_grad_()

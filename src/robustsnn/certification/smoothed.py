@@ -23,7 +23,7 @@ class Smoothed(nn.Module):
     """The logarithm of a network's mean probabilities over noisy copies of every sample, ``[n, ...] -> [n,K]``.
 
     The same noise serves every pass, so that an attack climbs a fixed function. It is announced which samples a batch holds,
-    as `types.Following` says; an unannounced batch holds the first ones.
+    as `types.Following` says; an unannounced batch holds the first ones, repeated if it is larger.
 
     Arguments:
         net: maps samples to logits.
@@ -53,7 +53,8 @@ class Smoothed(nn.Module):
         return self.disturb(x.repeat(self.draws, *[1] * (x.dim() - 1)), noise(every))
 
     def forward(self, x: Tensor) -> Tensor:
-        seeds = self.seeds[: len(x)] if self.index is None else self.seeds[self.index]
+        own = torch.arange(len(x), device=self.seeds.device) % len(self.seeds)
+        seeds = self.seeds[own if self.index is None else self.index]
         self.index = None
         logits = self.net(self.noisy(x, seeds)).log_softmax(1).unflatten(0, (self.draws, len(x)))
         return torch.logsumexp(logits, 0)
