@@ -28,10 +28,11 @@ from robustsnn.seeds import generator
 from robustsnn.training import RobustFinetuning, Schedule, train
 
 KEYS = ("accelerator", "network", "width", "timesteps", "batch", "batches", "survivors", "eps")
+"""Arguments that every process is given."""
 
 
 def work(processes: int, accelerator: str, case: Case, batches: int, survivors: int, eps: float, out: Path) -> None:
-    """What each process does; the first one writes what was found."""
+    """Run in each process; the first one writes the results."""
     team = Engine(accelerator=accelerator, devices=processes).launch()  # type: ignore[arg-type]
     if survivors:
         told = surviving(team, survivors, eps)
@@ -120,10 +121,7 @@ def main() -> None:
         case = Case(chosen.network, chosen.width, chosen.timesteps, chosen.batch)
         work(chosen.processes[0], chosen.accelerator, case, chosen.batches, chosen.survivors, chosen.eps, chosen.work)
         return
-    given = [
-        f"--{key}={getattr(chosen, key)}"
-        for key in ("accelerator", "network", "width", "timesteps", "batch", "batches", "survivors", "eps")
-    ]
+    given = [f"--{key}={getattr(chosen, key)}" for key in KEYS]
     environment = {**os.environ, "OMP_NUM_THREADS": str(chosen.threads)}
     best: dict[int, dict[str, float]] = {}
     for _ in range(chosen.repeats):

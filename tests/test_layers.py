@@ -62,7 +62,7 @@ def floor(name):
 
 
 LATE = {("evaluation/report.py", "reporting"), ("certification/task.py", "reporting"), ("spiking/network.py", "deploy")}
-"""What a file imports from above, inside a function: `Report.save` draws its pages, `Certificates` shows its table,
+"""Imports from a higher room, made inside a function: `Report.save` draws its pages, `Certificates` shows its table,
 `push_to_hub` writes a card."""
 
 

@@ -55,7 +55,7 @@ class Killed(Exception):
 
 
 def together(size: int, work: Callable[[Thread], Any]) -> list[Any]:
-    """What the work returns in every thread; None in those that were killed."""
+    """Return the result of each thread; None for a killed one."""
     board, meet, found = [None] * size, threading.Barrier(size), [None] * size
 
     def run(rank: int) -> None:

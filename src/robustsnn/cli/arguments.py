@@ -60,7 +60,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a checkpoint as its own recipe says; flags change single keys."""
+    """Measure a checkpoint as its own recipe says; flags change single keys. With the name of a checkpoint before --help, the
+    defaults are those of its recipe."""
 
     given: Checkpoint
     """a .safetensors file, zoo:NAME or hf://USER/NAME"""

@@ -162,8 +162,6 @@ def _folder(given: str) -> str:
 def _help(command: Command, default: Any, program: str, whole: bool) -> None:
     if command.first and not whole:
         words = f"{type(default).__doc__}\n\n'{program} --help-all' shows every flag."
-        if command.needs and program.endswith(command.needs) and isinstance(default, Evaluate):
-            words += " With the name of a checkpoint, the defaults are those of its recipe."
         default = few(default, command.first, words)
     tyro.cli(type(default), default=default, args=["--help"], prog=program, **HOW)
 

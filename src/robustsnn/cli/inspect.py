@@ -13,7 +13,7 @@ from robustsnn.recipes import plan
 from robustsnn.recipes.recipe import label
 
 HIDDEN = ("blueprint", "history", "report")
-"""What only programs read in the header of a checkpoint."""
+"""Parts of a checkpoint's header that only programs read."""
 
 
 def show(chosen: List, terminal: Terminal) -> None:

@@ -31,10 +31,10 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm2d)
 class Frontier:
     """The live values of every batch behind the last computed neurons; initially the images.
 
-    The part up to the next neurons runs once: their input is kept while their threshold is sought, and fired afterwards. If
-    there is no room for that, the spikes before this part are kept as bits, and it runs twice. If there is no room for these
-    either (a residual stream that is not spikes), the batch stays behind, and more is recomputed for every layer. At most
-    `STORE` bytes are kept. The network must run as in calibration, and only its thresholds may change afterwards.
+    The part up to the next neurons runs once: their input is kept until their threshold is known, and is then fired. If there
+    is no room for the input, the spikes before this part are kept as bits, and the part runs twice. If there is no room for
+    the spikes either (a residual stream that is not spikes), the batch stays behind, and more is recomputed for every layer.
+    At most `STORE` bytes are kept. The network must run as in calibration, and only its thresholds may change afterwards.
     """
 
     def __init__(self, net: SpikingNetwork, nodes: Sequence[fx.Node], batches: Sequence[Tensor]) -> None:
@@ -83,7 +83,7 @@ class Frontier:
         return STORE - sum(max(now, later) if i > batch else now for i, now, later in others)
 
     def _run(self, net: SpikingNetwork, batch: int, live: dict[fx.Node, Any], start: int, stop: int) -> dict[fx.Node, Any]:
-        """Return the live values before step ``stop``, from those before ``start``; None for steps that are no longer read."""
+        """Run from step ``start`` to ``stop``. Return the live values there; None for steps that are no longer read."""
         run = Sparing(net.body, graph=self.nodes[0].graph)
         run.stop = self.nodes[stop]
         images = () if start else (net.begun(self.batches[batch].clone(memory_format=torch.contiguous_format)),)
