@@ -236,7 +236,7 @@ def refute(net: nn.Module, data: Samples, eps: float, protocol: Protocol) -> dic
     for name, member in attacks(eps):
         began, cost = time.process_time(), Cost()
         seeds = image_seeds(data.ids[left], FRESH, name)
-        note(name, attempt(member, target, x, y, seeds, "any", cost)[1], began, cost)
+        note(name, attempt(member, target, x, y, seeds, "any", cost).broken, began, cost)
     for name, attack in foreign(eps):
         began = time.process_time()
         view = Judged(Surrogate(Triangle(1.0))(target.guide), target.judged, x, y, eps).eval()

@@ -13,7 +13,7 @@ from benchmarks.pages import marked, render
 from benchmarks.plan import LEVERS, MAIN, NEW, OPPONENTS
 from benchmarks.provenance import commands, images, machines, measuring, setting
 from benchmarks.tables import cell, shown
-from robustsnn.evaluation import percent
+from robustsnn.evaluation import PROTOCOLS, percent
 
 FIRST = ("main_ann", "main_staircase", "main")
 """The rows of the first table: those of seed 0, and every seed of the main network."""
@@ -67,11 +67,17 @@ def kept(each: Measured, by: str) -> str:
     return "-" if share is None else f"{share:.2f}"
 
 
+def figure(each: Measured, by: str) -> str:
+    """A share in a table, with the edition of its protocol if there is a newer one."""
+    text, found = cell(each.share(*BY[by])), each.found(*BY[by]) if BY[by][0] else None
+    return f"{text}, edition {found[0].edition}" if found and found[0].ruler.endswith(", older protocol)") else text
+
+
 def networks(rows: Iterable[Measured]) -> list[list[str]]:
     """Networks with what the strictest protocol leaves of them."""
     lines = [["network", "clean", NEAR, FAR, "retention 2/255", "retention 8/255", "training (min)"]]
     for each in rows:
-        shares = [cell(each.share(*BY[by])) for by in ("clean", NEAR, FAR)]
+        shares = [figure(each, by) for by in ("clean", NEAR, FAR)]
         what = f"{each.row.what}, seed {each.seed}" if each.seed else each.row.what
         lines.append([what, *shares, kept(each, NEAR), kept(each, FAR), f"{each.minutes:.0f}"])
     return lines
@@ -158,6 +164,7 @@ def page() -> str:
         share=lambda each, by: (found := each.share(*BY[by])) and percent(found, bounds=False),
         near=NEAR,
         far=FAR,
+        edition=PROTOCOLS["rigorous"].edition,
         machines=machines(NEW),
         setting=setting(whole),
         images=images(NEW, whole),

@@ -12,7 +12,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from benchmarks import claim, compared, demo, gpu_results, measured, older_page, pages, plan, results, results_page, tables
+from benchmarks import (
+    answer,
+    claim,
+    compared,
+    demo,
+    gpu_results,
+    measured,
+    older_page,
+    pages,
+    plan,
+    results,
+    results_page,
+    tables,
+)
 from benchmarks.older_plan import EXPERIMENTS
 from benchmarks.plan import NEW
 from benchmarks.rows import Row
@@ -23,7 +36,7 @@ from robustsnn import cli
 from robustsnn.cli.arguments import Run
 from robustsnn.cli.parse import parse
 from robustsnn.data.sources import HERE
-from robustsnn.evaluation import PROTOCOLS, Check, Result, percent, wilson
+from robustsnn.evaluation import PROTOCOLS, Check, Protocol, Result, percent, wilson
 from robustsnn.recipes import load_recipe
 from robustsnn.recipes.stages import STAGES, shaped_by
 from robustsnn.reporting import Row as ReportRow
@@ -396,6 +409,12 @@ def test_retention_never_mixes_editions(three, kept):
         results_page.page()
 
 
+def test_a_figure_of_an_older_edition_says_so(three, kept):
+    keep(three, kept, "main", {"rigorous": 8 / 255}, MAIN_FLAGS["main"], "rigorous", edition=1)
+    keep(three, kept, "main_ann", {"rigorous": 8 / 255}, MAIN_FLAGS["main_ann"], "rigorous", edition=1)
+    assert "| our spiking network | 83.3 (43.6-97.0) | - | 50.0 (18.8-81.2), edition 1 | - | 0.60 |" in results_page.page()
+
+
 def test_the_first_tables_have_at_most_five_rows():
     assert len(results_page.SHORT) <= 5
     assert len(results_page.OLDER) <= 5
@@ -563,3 +582,22 @@ def test_the_demo_is_kept_without_pictures_and_told(kept, tmp_path, monkeypatch)
     assert "The audit of the finetuned network reports: `restarts` fails (share of images: 0.12)." in text
     assert "50.0 % of 2 test images survive it at ε=0.15, against 50.0 % for the attacks above." in text
     assert all("examples" not in row.report.measured for row in demo.read("run").rows)
+
+
+def test_an_answer_is_asked_for_by_the_same_attacks_in_another_order():
+    before, now, less = (order.ensembles["rigorous"] for order in answer.ORDERS.values())
+    kept = [group for group in now if not group.transfers]
+    assert {(group.name, group.paths) for group in before} == {(group.name, group.paths) for group in kept}
+    assert all(getattr(group.attack, "give_up", 1.0) == group.give_up == 1.0 for group in before)
+    assert (before[0].name, now[0].name, less[0].name) == ("PGD-20", "SA-PGD-100", "SA-PGD-100")
+    assert [group.give_up for group in less] == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.35, 0.35, 1, 1]
+
+
+def test_an_answer_costs_what_its_members_took():
+    asked = replace(answer.NETWORKS["digits"], images=6)
+    few = Protocol({"strong": PROTOCOLS["quick"].ensembles["strong"]}, "any")
+    told = answer.ask(asked, few)
+    assert told["images"] == 6
+    assert 0 < told["broken"] <= told["clean"] <= 6
+    assert told["gradients"] <= 6 * (30 + 20)
+    assert told["processor_seconds"] > 0

@@ -127,7 +127,7 @@ def _ensemble(case: Case, attack: type[FGSM] | type[PGD], count: int) -> Forms:
     def alone() -> Tensor:
         target, broken = Target(case.plain.eval(), case.plain.eval()), torch.zeros_like(y, dtype=torch.bool)
         for path in PUBLISHED_PATHS:
-            broken |= attempt(Member(attacking, Linf(8 / 255), PlainPath(path)), target, x, y, seeds, "last")[1]
+            broken |= attempt(Member(attacking, Linf(8 / 255), PlainPath(path)), target, x, y, seeds, "last").broken
         return broken
 
     def together() -> Tensor:

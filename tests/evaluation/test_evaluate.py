@@ -389,6 +389,6 @@ def test_samples_of_every_rank_are_measured(data):
         )
         target = Target.of(net)
         for member in members(own.ensembles["own"], L2(0.2), net):
-            adv, broken = attempt(member, target, x, y, image_seeds(y, 0), "any")
+            adv, broken, _ = attempt(member, target, x, y, image_seeds(y, 0), "any")
             assert adv.shape == x.shape
             assert broken.shape == (4,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import pytest
@@ -200,6 +200,51 @@ def test_members_to_whom_nobody_is_left_are_not_asked():
     left = int((worst_case((first,), net, x, y, rng=SEEDS)[1] == ROBUST).sum())
     worst_case((first, after), net, x, y, rng=SEEDS)
     assert asked == ([left] if left else [])
+
+
+@dataclass(frozen=True)
+class Noting(PGD):
+    """PGD that keeps the images that it was asked to attack."""
+
+    asked: tuple[object, ...] = field(default=(), compare=False, repr=False)
+
+    def __call__(self, model, x, y, threat, *, rng=None, judge=None):
+        self.asked[0].append(x.clone())
+        return super().__call__(model, x, y, threat, rng=rng, judge=judge)
+
+
+def margin(net, x, y):
+    others = net(x).scatter(1, y[:, None], -torch.inf)
+    return others.amax(1) - net(x).gather(1, y[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.5, 0.0])
+def test_a_member_gives_up_images_that_nobody_before_it_brought_near(share):
+    """FGSM judges one iterate, its result, so the margin that it reached can be computed again from that."""
+    _, net, x, y = victims()
+    asked = []
+    first = Member(FGSM(), Linf(0.03), Surrogate(Triangle(1.0)))
+    after = Member(Noting(3, asked=(asked,)), NEAR, Rate(), give_up=share)
+    adv, alone = worst_case((first,), net, x, y, rng=SEEDS)
+    with torch.no_grad():
+        clean, reached = margin(net, x, y), torch.maximum(margin(net, x, y), margin(net, adv, y))
+    attacked = (alone == ROBUST) & ((reached >= share * clean) | (share == 1))
+    worst_case((first, after), net, x, y, rng=SEEDS)
+    assert torch.equal(torch.cat([*asked, x[:0]]), x[attacked])
+    if share == 0.8:
+        assert 0 < attacked.sum() < (alone == ROBUST).sum()
+
+
+@settings(max_examples=5)
+@given(st.permutations(range(COUNT)), st.integers(1, COUNT))
+def test_what_is_given_up_depends_on_no_other_image(order, size):
+    _, net, x, y = victims()
+    members = [replace(member, give_up=share) for member, share in zip(ENSEMBLE, (1.0, 0.9, 0.7, 0.5), strict=True)]
+    adv, flags = worst_case(members, net, x, y, rng=SEEDS)
+    for part in torch.tensor(order).split(size):
+        found = worst_case(members, net, x[part], y[part], rng=SEEDS[part])
+        assert torch.equal(found[1], flags[part])
+        assert torch.equal(found[0], adv[part])
 
 
 def test_a_generator_draws_the_seeds_of_the_images():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustsnn.compute import view
 from robustsnn.compute.precision import ieee
 from robustsnn.data import a_network, answers, as_samples
-from robustsnn.evaluation.ensemble import Target, worst_case, wrong
+from robustsnn.evaluation.ensemble import Target, judge, worst_case
 from robustsnn.evaluation.measures.pilot import pilot
 from robustsnn.evaluation.measuring import chosen_groups, radii_of
 from robustsnn.evaluation.member import PUBLISHED_PATHS, SCALED_PATHS, Member, leading, members
@@ -103,7 +103,7 @@ class Judged(nn.Module):
         self.register_buffer("adversarial", x.clone(), persistent=False)
         self.eval()
         with torch.no_grad():
-            self.register_buffer("broken", wrong(self.judge, x, y), persistent=False)
+            self.register_buffer("broken", judge(self.judge, x, y).wrong, persistent=False)
         self.x: Tensor
         self.y: Tensor
         self.adversarial: Tensor

@@ -10,6 +10,7 @@ from torch import nn
 from robustsnn.attacks import accepted, asks_for_gradients
 from robustsnn.conversion import folded
 from robustsnn.names import build, nearest
+from robustsnn.ranges import Ranged, Share
 from robustsnn.spiking import (
     PATHS,
     SURROGATES,
@@ -101,22 +102,25 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Ranged):
     """One attack along several gradient paths.
 
     Arguments:
         only: kinds of threat under which it runs; if empty, it must support every threat of its protocol.
+        give_up: it skips samples whose margin no earlier member has brought above this share of the clean one; 1 skips none.
 
     Raises:
-        ValueError: the attack does not declare its kinds of threat.
+        ValueError: the attack does not declare its kinds of threat, or ``give_up`` is not a share.
     """
 
     name: str
     attack: Attack
     paths: tuple[GradientPath | Strongest | Sources, ...]
     only: Kinds = ()
+    give_up: Share = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not hasattr(self.attack, "follows"):
             raise ValueError(f"attack {self.name!r} must declare its kinds of threat: follows = (Ball,) for any norm")
 
@@ -141,6 +145,7 @@ class Member:
     Arguments:
         name: name in reports.
         white_box: whether the attack uses gradients of the attacked network, not only queries or transfer.
+        give_up: see `Group`.
     """
 
     attack: Attack
@@ -148,6 +153,7 @@ class Member:
     path: GradientPath
     name: str = ""
     white_box: bool = True
+    give_up: float = 1.0
 
     def __str__(self) -> str:
         return f"{self.attack} within {self.threat} along {self.path}"
@@ -197,6 +203,6 @@ def members(
         for path in sorted(paths, key=lambda path: places.get(str(path), len(places))):
             name = str(path) if len(groups) == 1 else f"{group.name} along {path}"
             white_box = asks_for_gradients(group.attack) and not isinstance(path, Transfer)
-            member = Member(group.attack, threat, path, name, white_box)
+            member = Member(group.attack, threat, path, name, white_box, group.give_up)
             found.setdefault(str(member), member)
     return tuple(found.values())

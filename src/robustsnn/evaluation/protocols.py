@@ -176,6 +176,7 @@ def protocol(name: str) -> Protocol:
         [[ensembles.mine]]
         attack = "PGD(steps=50, restarts=2)"        # the evaluation sets the threat
         paths = ["Surrogate(Triangle(0.5))", "Rate", "published"]
+        give_up = 0.5                               # optional, see `Group`
 
     ``"published"`` stands for the 19 published paths, ``"strongest"`` for the pilot's three strongest ones, ``"sources"`` for
     transfer from the source networks.
@@ -202,8 +203,11 @@ def protocol(name: str) -> Protocol:
 
 
 def _group(table: Any, where: str) -> Group:
-    if not isinstance(table, dict) or set(table) - {"name"} != {"attack", "paths"} or not isinstance(table["paths"], list):
-        raise ValueError(f"{where}: every ensemble needs 'attack' and 'paths', and optionally 'name', not {table}")
+    known = isinstance(table, dict) and set(table) - {"name", "give_up"} == {"attack", "paths"}
+    if not known or not isinstance(table["paths"], list):
+        raise ValueError(
+            f"{where}: every ensemble needs 'attack' and 'paths', and optionally 'name' and 'give_up', not {table}"
+        )
     if not table["paths"]:
         raise ValueError(
             f"{where}: {table['attack']} needs at least one path, such as 'published'; see 'robustsnn list paths'"
@@ -216,4 +220,5 @@ def _group(table: Any, where: str) -> Group:
     paths: list[Any] = []
     for text in map(str, table["paths"]):
         paths += stand_ins[text] if text in stand_ins else [path(text)]
-    return Group(str(table.get("name", table["attack"])), spelled_attack(str(table["attack"])), tuple(paths))
+    attack, name = spelled_attack(str(table["attack"])), str(table.get("name", table["attack"]))
+    return Group(name, attack, tuple(paths), give_up=table.get("give_up", 1.0))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from robustsnn.evaluation.ensemble import Cost
+from robustsnn.evaluation.ensemble import Cost, Progress
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result
 from robustsnn.files import read_sealed, write_sealed
 from robustsnn.processes import Team
@@ -20,25 +20,8 @@ from robustsnn.processes import Team
 SECONDS = 2.0
 """Seconds between writes while a member runs; after a kill at most this much work is repeated."""
 
-
-@dataclass
-class Progress:
-    """The unfinished result of one ensemble under one threat.
-
-    Arguments:
-        flags: ``broken_by`` so far, ``[N]``.
-        tried: number of members that attacked each image, ``[N]``.
-        costs: cost of each member so far, in this process.
-    """
-
-    flags: Tensor
-    tried: Tensor
-    costs: list[Cost]
-
-    @classmethod
-    def begin(cls, flags: Tensor, members: int) -> Progress:
-        """Start an ensemble; ``flags`` holds the images that are broken already."""
-        return cls(flags.clone(), torch.zeros_like(flags), [Cost() for _ in range(members)])
+KEPT = ("flags", "clean", "margin", "tried")
+"""The tensors of a `Progress`."""
 
 
 @dataclass
@@ -74,8 +57,7 @@ class State:
         if self.path is None:
             return
         current = self.current
-        none = torch.zeros(0, dtype=torch.int64)
-        tensors = {"flags": none, "tried": none} if current is None else {"flags": current.flags, "tried": current.tried}
+        tensors = {name: torch.zeros(0) if current is None else getattr(current, name) for name in KEPT}
         costs = [] if current is None else [asdict(cost) for cost in current.costs]
         done = [result.model_dump(mode="json") for result in self.done]
         texts = {"key": self.key, "done": json.dumps(done), "costs": json.dumps(costs)}
@@ -94,7 +76,7 @@ class State:
         tensors, texts = read_sealed(path, key, "evaluation")
         state.done = [Result.model_validate(result) for result in json.loads(texts["done"])]
         if costs := json.loads(texts["costs"]):
-            state.current = Progress(tensors["flags"], tensors["tried"], [Cost(**cost) for cost in costs])
+            state.current = Progress(**{name: tensors[name] for name in KEPT}, costs=[Cost(**cost) for cost in costs])
         return state
 
     def agree(self, team: Team) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustsnn.data import Samples
-from robustsnn.evaluation.ensemble import Cost, Target, attempt, correct
+from robustsnn.evaluation.ensemble import Cost, Outcome, Target, attempt, correct
 from robustsnn.evaluation.member import Member
 from robustsnn.names import Rule
 from robustsnn.seeds import image_seeds
@@ -92,19 +92,19 @@ class Subject:
         found = torch.zeros_like(self.y, dtype=torch.bool)
         index = found.logical_not().nonzero().flatten() if among is None else among.nonzero().flatten()
         if len(index):
-            found[index] = self._attempt(Member(attack, threat or self.threat, path or self.path), index, rule)[1]
+            found[index] = self._attempt(Member(attack, threat or self.threat, path or self.path), index, rule).broken
         self._finished(attack)
         return found
 
     def loss(self, attack: Attack) -> float:
         """Return the mean cross-entropy of an attack's result."""
         everyone = torch.arange(len(self.y), device=self.y.device)
-        adv, _ = self._attempt(Member(attack, self.threat, self.path), everyone, "last")
+        adv = self._attempt(Member(attack, self.threat, self.path), everyone, "last").adv
         self._finished(attack)
         with torch.no_grad():
             return float(F.cross_entropy(self.view(adv), self.y))
 
-    def _attempt(self, member: Member, index: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+    def _attempt(self, member: Member, index: Tensor, rule: Rule) -> Outcome:
         before, most = self.cost.work, work(member.attack)
         self.cost.on_pass = lambda: self.tell(self.done + min(most, (self.cost.work - before) / len(index)))
         seeds = image_seeds(self.ids[index], self.seed, "audit")

@@ -72,7 +72,7 @@ def measured(here: Evaluated) -> Examples | None:
             break
         x, y, ids = here.samples(index)
         with torch.enable_grad():
-            adv, broken = attempt(
+            adv, broken, _ = attempt(
                 ensemble[number], here.crafted, x, y, image_seeds(ids, here.seed, result.attack), result.rule
             )
         seen = here.target.judged(adv).argmax(1)

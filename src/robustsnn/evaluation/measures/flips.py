@@ -60,7 +60,7 @@ def measured(here: Evaluated) -> FlipCounts | None:
         here.on_progress("flips", len(events) / len(right))
         every = Flips(x[:1].numel())
         seeds = image_seeds(ids, here.seed, "flips")
-        adv, broken = attempt(Member(SDA(), every, path), here.target, x, y, seeds, "any")
+        adv, broken, _ = attempt(Member(SDA(), every, path), here.target, x, y, seeds, "any")
         changed = every.changed(adv, x).tolist()
         needed += [count if fooled else None for count, fooled in zip(changed, broken.tolist(), strict=True)]
         events += x.flatten(1).sum(1, dtype=torch.float64).long().tolist()

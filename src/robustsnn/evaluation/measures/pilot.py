@@ -97,7 +97,8 @@ def pilot(
     x, y, ids = next(right.batches(len(right)))
     found = {}
     for number, path in enumerate(paths):
-        broken = attempt(Member(ascent(threat, 5), threat, path), target, x, y, image_seeds(ids, seed, "pilot"), "any")[1]
+        member = Member(ascent(threat, 5), threat, path)
+        broken = attempt(member, target, x, y, image_seeds(ids, seed, "pilot"), "any").broken
         found[path] = PathFigures(broken=_share(broken), zero_gradient=_share(without_gradient(path(target.guide), x, y)))
         on_path(number)
     return dict(sorted(found.items(), key=lambda item: -item[1].broken))

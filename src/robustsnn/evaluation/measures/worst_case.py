@@ -8,14 +8,14 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from robustsnn.evaluation.ensemble import attempt, in_turn, wrong
+from robustsnn.evaluation.ensemble import Progress, attempt, in_turn, judge
 from robustsnn.evaluation.evaluated import Evaluated
 from robustsnn.evaluation.measure import Measure, Section, Table
 from robustsnn.evaluation.measures.pilot import ranking
 from robustsnn.evaluation.member import Member, members
 from robustsnn.evaluation.report import Report, Row
 from robustsnn.evaluation.results import MISCLASSIFIED, ROBUST, Result, WorstCase, radius, titled
-from robustsnn.evaluation.state import Progress, State, carried
+from robustsnn.evaluation.state import State, carried
 from robustsnn.evaluation.subject import Told, work
 from robustsnn.files import digest
 from robustsnn.seeds import image_seeds
@@ -38,36 +38,34 @@ def measured(here: Evaluated) -> WorstCase:
     asked = (here.condition[0], here.data.digest(ids=True), here.settings.flags, here.protocol, here.seed, origins, order)
     kept = State.resume(here.state, repr(asked))
     kept.agree(here.team)
-    clean = unattacked(here)
+    missed, clean = unattacked(here)
     for name in here.groups:
         for threat in here.threats:
             if not any((result.attack, result.eps) == (name, threat.eps) for result in kept.done):
-                flags = carried(kept.done, name, threat.eps, clean)
-                kept.finish(_result(here, name, threat, whole[name, threat.eps], flags, kept))
+                ensemble = whole[name, threat.eps]
+                start = Progress.begin(carried(kept.done, name, threat.eps, missed), clean, len(ensemble))
+                kept.finish(_result(here, name, threat, ensemble, kept.current or start, kept))
     return WorstCase(results=tuple(sorted(kept.done, key=lambda result: list(whole).index((result.attack, result.eps)))))
 
 
-def unattacked(here: Evaluated) -> Tensor:
-    """Return the flags before any attack, ``[N]``."""
-    flags = torch.full((len(here.data),), ROBUST)
+def unattacked(here: Evaluated) -> tuple[Tensor, Tensor]:
+    """Return the flags and the margins before any attack, ``[N]`` each."""
+    flags, margins = torch.full((len(here.data),), ROBUST), torch.zeros(len(here.data))
     for index in here.team.share(len(here.data)).split(here.batch):
-        missed = wrong(here.target.judged, *here.samples(index)[:2])
-        flags[index[missed.cpu()]] = MISCLASSIFIED
-    return here.team.merge(flags)
+        missed, margin = judge(here.target.judged, *here.samples(index)[:2])
+        flags[index[missed.cpu()]], margins[index] = MISCLASSIFIED, margin.cpu()
+    return here.team.merge(flags), here.team.merge(margins)
 
 
-def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Member], flags: Tensor, kept: State) -> Result:
-    """Run one ensemble under one threat, resuming where it stopped."""
-    now = kept.current or Progress.begin(flags, len(ensemble))
+def _result(here: Evaluated, name: str, threat: Threat, ensemble: Sequence[Member], now: Progress, kept: State) -> Result:
+    """Run one ensemble under one threat, from where it stopped."""
     what, rule, team = f"{name} at {threat.spelled}", here.settings.rule or here.protocol.rule, here.team
-    for number, index, shares, last in in_turn(len(ensemble), now.flags, now.tried, here.batch, team):
+    for number, index, shares, last in in_turn(ensemble, now, here.batch, team):
         x, y, ids = here.samples(index)
         seeds = image_seeds(ids, here.seed, name)
         told = _told(here, what, shares, work(ensemble[number].attack) * len(index))
-        _, broken = attempt(ensemble[number], here.crafted, x, y, seeds, rule, told)
+        now.note(number, index, attempt(ensemble[number], here.crafted, x, y, seeds, rule, told))
         now.costs[number].add(told)
-        now.flags[index[broken.cpu()]] = number
-        now.tried[index] = number + 1
         kept.keep(now, at_once=last)
     here.on_progress(what, 1.0)
     return Result(
