@@ -530,7 +530,9 @@ def test_a_network_from_outside_comes_back_given_a_body_like_it(make, path, unch
 
 @every_foreign
 @pytest.mark.parametrize(
-    ("recipe", "made"), [({}, "elsewhere"), ({"model": {"ann": "mynets:make", "seed": 0}}, "by 'mynets:make'")], ids=str
+    ("recipe", "made"),
+    [({}, "lacks the code of its network: "), ({"model": {"ann": "mynets:make", "seed": 0}}, "made by 'mynets:make'")],
+    ids=str,
 )
 def test_without_a_body_it_is_refused_with_what_to_do(make, recipe, made, path):
     save(path, make(), recipe)

@@ -125,8 +125,8 @@ def load(path: Path | str, body: nn.Module | None = None) -> nn.Module:
         )
     _check_known(path, header.spiking.get("dynamics"))
     if body is None and "name" not in known:
-        made = f"by {known['ann']!r}, which loading does not run" if "ann" in known else "elsewhere"
-        raise ValueError(f"the body of {path} was made {made}: give it by load(path, body) or --ann package.module:factory")
+        by = f", made by {known['ann']!r}, which loading does not run" if "ann" in known else ""
+        raise ValueError(f"{path} lacks the code of its network{by}: use load(path, body) or --ann package.module:factory")
     if isinstance(body, type):
         raise ValueError(f"body is the class {body.__name__}, not a network: pass {body.__name__}()")
     try:

@@ -318,7 +318,7 @@ def test_certificates_by_intervals():
     assert repr(found) == str(found)  # notebooks show it
     head, *lines = str(found).splitlines()
     assert head.endswith(": 30 samples, certified accuracy under")
-    assert [line.split("  ")[0].strip() for line in lines] == ["none", "Linf 0", "Linf 0.02", "Linf 255/255"]
+    assert [line.split("  ")[0].strip() for line in lines] == ["none", "Linf 0", "Linf 0.02", "Linf 1"]
     with pytest.raises(ValueError, match="certify again"):
         found.certified(Linf(0.3))
     with pytest.raises(ValueError, match="needs threats"):

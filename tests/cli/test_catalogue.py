@@ -18,6 +18,11 @@ def test_a_listed_attack_is_read_by_recipes_and_protocols(text, tmp_path):
     assert group.attack == attack == type(attack)()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_descriptions_have_no_marks_of_docstrings(kind):
+    assert [entry.about for entry in KINDS[kind]().values() if "`" in entry.about] == []
+
+
 def test_listed_paths_are_read_by_protocols(tmp_path):
     paths = ", ".join(f'"{text}"' for text in KINDS["paths"]())
     file = tmp_path / "own.toml"

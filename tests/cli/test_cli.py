@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -16,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from robustsnn import checkpoint
+from robustsnn import Linf, checkpoint, evaluate
+from robustsnn.cli import parse
 from robustsnn.cli import run as running
 from robustsnn.cli.catalogue import KINDS
 from robustsnn.cli.commands import COMMANDS
@@ -62,6 +64,12 @@ def test_all_help_of_a_recipe_lists_every_key(command, said, here):
     assert "--finetune.lr " in out
     assert [key for key in keys if f"--{key.replace('_', '-')}" not in out] == []
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_short_help_explains_every_flag(name):
+    known = parse.flags(COMMANDS[name].default)
+    assert [flag for flag in COMMANDS[name].first if not known[flag].help] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -167,6 +175,9 @@ def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     code, out, error = said("evaluate", "own.safetensors", *flags, "--data", "digits", "--json")
     assert (code, json.loads(out)["recipe"]["data"]["name"]) == (0, "digits")
     assert "did you mean 'digits'" in said("evaluate", "own.safetensors", *flags, "--data", "digit")[2]
+    evaluation = running.recipe_of("own.safetensors").evaluation
+    unsaid = inspect.signature(evaluate).parameters
+    assert (evaluation.protocol, evaluation.eps) == (unsaid["protocol"].default, (Linf().eps,)), "as in Python"
 
 
 def test_the_report_of_a_checkpoint_says_what_was_run(said, here, ran):

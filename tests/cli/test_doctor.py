@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from importlib.metadata import metadata
 
@@ -54,6 +55,14 @@ def test_it_knows_versions_devices_caches_and_data(examine, tmp_path):
     assert "cifar10" in found["other data"].found
     assert str(tmp_path / "runs") in found["run folder"].found
     assert [path.name for path in tmp_path.iterdir()] == ["code"], "it leaves nothing behind"
+
+
+def test_compiled_code_is_where_commands_keep_it(examine, monkeypatch, tmp_path):
+    """The check of the compiler imports torch's, which sets the variable to its own folder."""
+    default = importlib.import_module("torch._inductor.runtime.cache_dir_utils").default_cache_dir()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default)
+    _, found = examine()
+    assert str(tmp_path / "cache/robustsnn/machine-code") in found["compiled code"].found
 
 
 def test_what_is_absent_comes_with_the_line_that_installs_it(examine, monkeypatch):

@@ -226,6 +226,26 @@ class Looped(nn.Module):
         return torch.stack([self.weights((x > level).to(x).flatten(1) + 0 * x.flatten(1)) for level in (0.3, 0.6)]).mean(0)
 
 
+class Remembers(nn.Module):
+    """A neuron without a wrapper, whose potential outlives a call."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights, self.potential = nn.Linear(128, 4), 0.0
+
+    def forward(self, x):
+        self.potential = self.potential + x.flatten(1).mean(0)
+        return self.weights(x.flatten(1) + self.potential)
+
+
+def test_state_that_outlives_a_call_is_found(images):
+    net = Remembers()
+    data = Samples(images, net(images).argmax(1), classes=4)
+    found = checks(measured(net, data, Group("FGSM", FGSM(), (Plain(),))))["repeats"]
+    assert found.verdict == "fail"
+    assert "keeps state between calls" in found.meaning
+
+
 ONE, TWO = (Plain(),), (Plain(), Surrogate())
 
 

@@ -81,6 +81,7 @@ def test_the_global_generator_is_left_alone_even_where_the_factory_fails(ann):
     ("ann", "complaint"),
     [
         *((text, "write package.module:factory") for text in ("", "mynets", "mynets.make", ":make", "mynets:", ":")),
+        ("nowhere/own.py:make", r"write the module without \.py, as in nowhere\.own:make"),
         ("nowhere.at.all:make", r"No module named 'nowhere'.*install the package or put its folder on PYTHONPATH"),
         ("needy:make", r"No module named 'surely_not_installed'"),
         ("misspelt:make", r"misspelt.*SyntaxError"),

@@ -36,12 +36,15 @@ def test_certified_figures_share_no_table_with_those_of_attacks(found):
     measured = evaluate(net, (x, y), "quick", eps=0.05, attacks=["FGSM"], check=Audit(images=0))
     rows = (Row(network="small", report=measured),)
     value = RunReport(recipe={"name": "both"}, command="", versions={}, rows=rows, lower_bounds={"small": bounds})
-    head, lines = sections(value)["bounds"].table
+    section = sections(value)["bounds"]
+    head, lines = section.table
     assert "certified" in head
     assert not {"certified", "method"} & set(table(value)[0])
     assert [line[0] for line in lines] == ["small"] * len(lines)
     assert {line[2] for line in lines} > {"none", "L2 0.25", "Linf 0.05", "+1 -1 events"}
-    assert all("µJ" in head[-1] and float(line[-1]) >= 0 for line in lines), "an ANN's energy is known"
+    assert list(section.notes) == [f"small, {each.method}" for each in bounds]
+    assert all("forward passes per sample (" in note and " µJ, fp32)" in note for note in section.notes.values())
+    assert [note.endswith("a proof, without risk") for note in section.notes.values()] == [False, False, True]
     text = markdown(value)
     assert text.index("| network | clean |") < text.index("## Lower bounds") < text.index("| network | method |")
     drawn = page(value)
@@ -53,8 +56,22 @@ def test_certified_figures_share_no_table_with_those_of_attacks(found):
 def test_the_energy_of_a_network_without_a_row(found):
     *_, bounds = found
     alone = [each.model_copy(update={"nanojoules": 2.0}) for each in bounds[:1]] + [*bounds[1:2]]
-    _, lines = sections(RunReport(recipe={}, command="", versions={}, lower_bounds={"one": tuple(alone)}))["bounds"].table
-    assert {line[-1] for line in lines} == {"0.11", "-"}, "55 passes of 2 nJ"
+    section = sections(RunReport(recipe={}, command="", versions={}, lower_bounds={"one": tuple(alone)}))["bounds"]
+    known, unknown = section.notes.values()
+    assert known.startswith("55 forward passes per sample (0.11 µJ, fp32); "), "2 nJ each"
+    assert unknown.startswith("55 forward passes per sample; ")
+
+
+def test_methods_are_written_briefly_unless_that_confuses_them(found):
+    *_, (gaussian, sparse, intervals) = found
+    other = gaussian.model_copy(update={"method": "Smoothing(sigma=0.25, draws=60)"})
+
+    def methods(*bounds):
+        _, lines = sections(RunReport(recipe={}, command="", versions={}, lower_bounds={"one": bounds}))["bounds"].table
+        return list(dict.fromkeys(line[1] for line in lines))
+
+    assert methods(gaussian, sparse, intervals) == ["Smoothing(0.25)", "SparseSmoothing(0.05, 0.3)", "Intervals"]
+    assert methods(gaussian, other, intervals) == [gaussian.method, other.method, "Intervals"]
 
 
 def test_a_report_of_lower_bounds_alone(found):
@@ -95,9 +112,15 @@ def test_the_command_certifies_and_adds_to_a_report(said, refused, tmp_path):
     kept = read_report((tmp_path / "report.json").read_bytes(), "here")
     assert [each.kind for each in kept.lower_bounds["zoo:digits-robust"]] == ["gaussian", "intervals"]
     assert (tmp_path / "report.md").exists()
-    code, out, _ = said(*few[:-1], "--quiet")
+    code, out, _ = said(*few, "--quiet")
     assert "L2 1" not in out
     assert "Linf 2/255" in out
+    table, *notes = out.strip().split("\n\n")
+    assert max(map(len, table.splitlines())) <= 80
+    assert [note.partition(": ")[0] for note in notes] == [
+        f"zoo:digits-robust, {each['method']}" for each in (smoothed, proven)
+    ]
+    assert notes[1].endswith("a proof, without risk")
     assert "unknown method" in refused("certify", "zoo:digits-robust", "--method", "Smooth(1)")
 
 

@@ -379,7 +379,7 @@ def test_settings_of_matplotlib_change_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("eps", "text"), [(0, "0"), (2 / 255, "2/255"), (0.031372549, "8/255"), (0.1, "0.1"), (0.5, "0.5"), (1, "255/255")]
+    ("eps", "text"), [(0, "0"), (2 / 255, "2/255"), (0.031372549, "8/255"), (0.1, "0.1"), (0.2, "0.2"), (0.5, "0.5"), (1, "1")]
 )
 def test_radius_is_written_as_people_do(eps: float, text: str) -> None:
     assert Linf(eps).spelled == text

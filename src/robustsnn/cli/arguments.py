@@ -30,8 +30,9 @@ Checkpoint = Annotated[str, Positional, arg(metavar="CHECKPOINT")]
 class Everywhere:
     """Flags of every command."""
 
-    json: Annotated[bool, FlagCreatePairsOff] = False
-    """print the result as one JSON document on stdout, everything else on stderr"""
+    json: Annotated[
+        bool, FlagCreatePairsOff, arg(help="print the result as one JSON document on stdout, everything else on stderr")
+    ] = False
     quiet: Annotated[bool, FlagCreatePairsOff, arg(aliases=("-q",))] = False
     """print only results and errors"""
     verbose: Annotated[bool, FlagCreatePairsOff, arg(aliases=("-v",))] = False
@@ -58,6 +59,10 @@ class Run:
     common: Common = Everywhere()
 
 
+UNSTATED = Evaluation.model_construct(protocol="rigorous", eps=(8 / 255,))  # unchecked, because a check imports torch
+"""How to measure a checkpoint whose recipe does not say it: as `robustsnn.evaluate` does."""
+
+
 @dataclass(frozen=True)
 class Evaluate:
     """Measure a checkpoint as its own recipe says; flags change single keys. With the name of a checkpoint before --help, the
@@ -65,7 +70,7 @@ class Evaluate:
 
     given: Checkpoint
     """a .safetensors file, zoo:NAME or hf://USER/NAME"""
-    settings: Annotated[Evaluation, arg(name="")] = Evaluation()
+    settings: Annotated[Evaluation, arg(name="")] = UNSTATED
     data: Annotated[str, arg(help="data set to measure on; if not given, that of the checkpoint's recipe")] = ""
     ann: Ann = ""
     out: Annotated[Path | None, arg(aliases=("-o",), help="folder for the report")] = None
@@ -76,23 +81,23 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Certify:
-    """Bound from below what a checkpoint withstands: what no attack can break."""
+    """Certify a checkpoint: compute a lower bound on its robust accuracy that no attack can break."""
 
     given: Checkpoint
     """a .safetensors file, zoo:NAME or hf://USER/NAME"""
     method: Annotated[tuple[str, ...], arg(help="methods, such as 'Smoothing(sigma=0.5)' ('robustsnn list certificates')")] = (
         "Smoothing(sigma=0.25)",
     )
-    limit: int | None = None
-    """certify at most this many test images"""
-    batch: int = 250
-    """images, or noisy copies of them, per forward pass; does not change the result"""
+    limit: Annotated[int | None, arg(help="certify at most this many test images")] = None
+    batch: Annotated[int, arg(help="images, or noisy copies of them, per forward pass; does not change the result")] = 250
     seed: int = 0
     """seed of the noise"""
     data: Annotated[str, arg(help="data set to certify on; if not given, that of the checkpoint's recipe")] = ""
     ann: Ann = ""
-    out: Annotated[Path | None, arg(aliases=("-o",))] = None
-    """folder for the report; an existing report there gets a section on lower bounds"""
+    out: Annotated[
+        Path | None,
+        arg(aliases=("-o",), help="folder for the report; an existing report there gets a section on lower bounds"),
+    ] = None
     engine: Annotated[Engine, arg(name="")] = Engine()
     common: Common = Everywhere()
 

@@ -28,7 +28,7 @@ Entries = Mapping[str, Entry]
 
 def _about(value: Any) -> str:
     """Return the first paragraph of a docstring, and the arguments that a partial function fixes."""
-    text = (getattr(value, "func", value).__doc__ or "").split("\n\n")[0].removeprefix("Return a ")
+    text = (getattr(value, "func", value).__doc__ or "").split("\n\n")[0].removeprefix("Return a ").replace("`", "")
     return " ".join((*text.split(), ", ".join(map(str, getattr(value, "args", ()))))).rstrip()
 
 

@@ -68,7 +68,7 @@ def bound(chosen: arguments.Certify, terminal: Terminal) -> None:
     if chosen.out:
         run.alone(partial(write_report, value, chosen.out))
     team.part()
-    terminal.answer(found, lambda: terminal.table(*shown(value)))
+    terminal.answer(found, lambda: show(value, terminal))
 
 
 def measured_as(report: RunReport, path: Path, folder: Path) -> str | None:
@@ -77,6 +77,9 @@ def measured_as(report: RunReport, path: Path, folder: Path) -> str | None:
     return next((row.network for row in report.rows for stage in stages if row.network.endswith(f" {stage.network}")), None)
 
 
-def shown(value: RunReport) -> tuple[list[str], list[list[str]]]:
-    """Return the table of lower bounds."""
-    return sections(value)["bounds"].table
+def show(value: RunReport, terminal: Terminal) -> None:
+    """Print the table of lower bounds, and what each method cost."""
+    section = sections(value)["bounds"]
+    terminal.table(*section.table)
+    for what, note in section.notes.items():
+        terminal.say(f"\n{what}: {note}")

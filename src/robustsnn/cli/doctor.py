@@ -80,7 +80,7 @@ def diagnose() -> Iterator[Finding]:
     yield processor(known["processor"])
     yield memory()
     yield gpu()
-    code = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder() / "machine-code")
+    code = machine.code_folder(cache_folder())
     yield cache("compiled code", code, sum(size(path) for path in code.rglob("*")))
     yield cache("data cache", cache_folder(), sum(size(path) for path in cache_folder().glob("*.safetensors")))
     yield from data()

@@ -29,6 +29,14 @@ def together() -> bool:
     return torch is not None and bool(torch.distributed.is_initialized())
 
 
+def code_folder(cache: Path) -> Path:
+    """Return the folder of compiled neurons: ``TORCHINDUCTOR_CACHE_DIR``, if the user set it, or a folder in ``cache``."""
+    told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    if told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # torch's default, which its import sets
+        told = ""
+    return Path(told) if told else cache / "machine-code"
+
+
 def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     """Keep compiled neurons in the user's cache, unless ``TORCHINDUCTOR_CACHE_DIR`` is set, so they are compiled only once.
 
@@ -37,12 +45,11 @@ def keep_machine_code(say: Callable[[str], None] = lambda line: None) -> None:
     """
     from robustsnn.files import usable_cache
 
-    told = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
-    if not told or told.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # torch's default
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = told = str(usable_cache() / "machine-code")
-    if Path(told).exists():
+    folder = code_folder(usable_cache())
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    if folder.exists():
         return
-    line = f"Compiling neurons, once per machine and kind, a few seconds each; cached in {told}"
+    line = f"Compiling neurons, once per machine and kind, a few seconds each; cached in {folder}"
     listen("robustsnn.compute.machine_code", _Once(lambda: say(line))).setLevel(logging.INFO)
 
 

@@ -77,7 +77,7 @@ def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
 
 def recipe_of(given: str) -> Recipe:
     """Return a checkpoint's recipe without probes, which do not affect the evaluation, and without a staircase stage that has
-    already shaped the network."""
+    already shaped the network. Without a section ``[evaluation]``, the strictest protocol is used."""
     table = {"name": place(given).stem, **checkpoint.read_header(given).recipe}
     for key, part in table.items():
         if isinstance(part, dict):
@@ -86,7 +86,8 @@ def recipe_of(given: str) -> Recipe:
         table["evaluation"]["transfer"] = [name for name in table["evaluation"]["transfer"] if name not in remote]
     if "activation" in table.get("model", {}):
         table.pop("staircase", None)
-    return from_table(table, given)
+    recipe = from_table(table, given)
+    return recipe if "evaluation" in table else recipe.model_copy(update={"evaluation": arguments.UNSTATED})
 
 
 def _remote(header: checkpoint.Header) -> list[str]:

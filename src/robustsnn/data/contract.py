@@ -75,7 +75,9 @@ def takes(net: nn.Module, x: Tensor) -> Tensor:
         raise ValueError(f"{name} cannot take inputs {list(x.shape)}: {one_line(error)}{remedy}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         found = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise ValueError(f"{name} returns {found} for {len(x)} inputs: return logits [{len(x)}, K], one per class")
+        steps = not isinstance(logits, Tensor) or logits.dim() == 3
+        wrap = ", or wrap a spiking network that returns every time step (docs/interop.md)" if steps else ""
+        raise ValueError(f"{name} returns {found} for {len(x)} inputs: return logits [{len(x)}, K], one per class{wrap}")
     if logits.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{name} returns logits of {logits.dtype}{remedy or ': return float32'}")
     if not logits.isfinite().all():

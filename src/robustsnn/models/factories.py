@@ -33,7 +33,10 @@ def outside(ann: str, seed: int = 0, **options: Any) -> nn.Module:
     try:
         module = importlib.import_module(place)
     except ImportError as error:
-        raise ValueError(f"ann {ann!r}: {error}; install the package or put its folder on PYTHONPATH") from error
+        remedy = "install the package or put its folder on PYTHONPATH"
+        if place.endswith(".py"):
+            remedy = f"write the module without .py, as in {place.removesuffix('.py').replace('/', '.')}:{name}"
+        raise ValueError(f"ann {ann!r}: {error}; {remedy}") from error
     except Exception as error:  # any error of that module
         raise ValueError(f"ann {ann!r}: importing {place} fails: {type(error).__name__}: {error}") from error
     factory = getattr(module, name, None)

@@ -22,31 +22,25 @@ POINTS = 25
 
 ABOUT = (
     "Certified accuracy in percent (Wilson 95 % interval): samples that are classified correctly with a certificate that no "
-    "change within the threat, by any attack, alters that. It is a lower bound; accuracies under attacks are upper bounds, of "
-    "other tables. Smoothing certifies another network, which votes over noisy copies, and only up to a risk; where it "
-    "abstains, the sample counts as wrong. Intervals prove the network itself."
+    "change within the threat, by any attack, alters that; without a threat, all that are classified correctly. It is a lower "
+    "bound; accuracies under attacks are upper bounds, of other tables. Smoothing certifies another network, which votes over "
+    "noisy copies, and only up to a risk; where it abstains, the sample counts as wrong. Intervals prove the network itself."
 )
-NOTES = {
-    "risk": "probability that the certificate of one sample is wrong; expected number of wrong ones; upper bound on the "
-    "probability that any is wrong. 0 for a proof.",
-    "passes": "forward passes per sample.",
-}
 
 
 def lower_bounds(report: RunReport) -> list[Section]:
     """Return the section on lower bounds; empty if nothing was certified."""
-    energy = next(iter(PRESETS))
-    head = ["network", "method", "threat", "certified", "abstains", "risk", "passes", f"µJ, {energy.partition(',')[0]}"]
-    lines = []
+    lines, notes = [], {}
     for name, found in report.lower_bounds.items():
-        for each in found:
-            abstains = f"{100 * each.abstained / len(each.labels):.1f}"
-            cost = [f"{each.passes:,}", _energy(report, name, each)]
-            for threat, share in stated(each):
-                lines.append([name, each.method, threat, percent(share), abstains, _risk(each), *cost])
+        briefs = [_brief(each) for each in found]
+        for each, brief in zip(found, briefs, strict=True):
+            method = brief if briefs.count(brief) == 1 else each.method
+            lines += [[name, method, threat, percent(share)] for threat, share in stated(each)]
+            notes[f"{name}, {each.method}"] = f"{_cost(report, name, each)}; {_risk(each)}"
+    table = ["network", "method", "threat", "certified"], lines
     figures = tuple(figure for figure in _figures(report) if any(figure.values))
     tables = [_table(name, each) for name, each in _sparse(report)]
-    return [Section("bounds", "Lower bounds", ABOUT, (head, lines), NOTES, figures, tables[0] if tables else None)]
+    return [Section("bounds", "Lower bounds", ABOUT, table, notes, figures, tables[0] if tables else None)]
 
 
 def stated(found: Certified) -> Iterator[tuple[str, Interval]]:
@@ -72,16 +66,33 @@ def worded(threat: Threat) -> str:
     return f"Linf {threat.spelled}" if type(threat) is Linf else threat.spelled
 
 
+def _brief(found: Certified) -> str:
+    """Return a method without the settings that change only cost and certainty."""
+    match found:
+        case GaussianCertificates():
+            return f"Smoothing({found.sigma:g})"
+        case SparseCertificates():
+            return f"SparseSmoothing({found.plus:g}, {found.minus:g})"
+        case IntervalCertificates():
+            return "Intervals"
+
+
 def _risk(found: Certified) -> str:
     if not found.alpha:
-        return "0"
-    return f"{found.alpha:g}; {found.expected_wrong:.2g} of {len(found.labels)}; {found.family_alpha:.2g}"
+        return "a proof, without risk"
+    return (
+        f"abstains for {100 * found.abstained / len(found.labels):.1f} % of {len(found.labels)} samples; probability that a "
+        f"certificate is wrong: at most {found.alpha:g} per sample, and {found.family_alpha:.2g} that any is; at most "
+        f"{found.expected_wrong:.2g} wrong ones are expected"
+    )
 
 
-def _energy(report: RunReport, name: str, each: Certified) -> str:
+def _cost(report: RunReport, name: str, each: Certified) -> str:
     energy = next((row.report.found(ENERGY) for row in report.rows if row.network == name), None)
-    one = next(iter(PRESETS.values()))(energy.operations) if energy else each.nanojoules
-    return "-" if one is None else amount(each.passes * one / 1000)
+    preset, joules = next(iter(PRESETS.items()))
+    one = joules(energy.operations) if energy else each.nanojoules
+    spent = "" if one is None else f" ({amount(each.passes * one / 1000)} µJ, {preset.partition(',')[0]})"
+    return f"{each.passes:,} forward passes per sample{spent}"
 
 
 def _figures(report: RunReport) -> Iterator[Curves]:

@@ -105,8 +105,8 @@ class Linf(Ball):
     Raises:
         ValueError: ``eps`` is outside ``[0, 1]``, the range of pixels.
 
-    >>> Linf(8 / 255).spelled, Linf(0.01).spelled
-    ('8/255', '0.01')
+    >>> Linf(8 / 255).spelled, Linf(0.01).spelled, Linf(0.2).spelled
+    ('8/255', '0.01', '0.2')
     """
 
     eps: float = 8 / 255
@@ -120,9 +120,9 @@ class Linf(Ball):
 
     @property
     def spelled(self) -> str:
-        levels = self.eps * 255
-        whole = levels > 0.5 and math.isclose(levels, round(levels), rel_tol=1e-6)
-        return f"{round(levels)}/255" if whole else f"{self.eps:.3g}"
+        levels, short = self.eps * 255, f"{self.eps:.3g}"
+        whole = math.isclose(levels, round(levels), rel_tol=1e-6) and float(short) != self.eps
+        return f"{round(levels)}/255" if whole else short
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
         return self.boxed(torch.clamp(adv, x - self.eps, x + self.eps))

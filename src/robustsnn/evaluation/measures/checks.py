@@ -226,8 +226,11 @@ def _interface(subject: Subject) -> list[Check]:
     sums = (first.sum(1) - 1).abs().max()
     probabilities = bool(sums < 1e-4) and bool((first >= 0).all())
     largest = float(first.abs().max())
+    same = gap <= 1e-5 * max(1.0, largest)
     repeats, logits = "difference between two identical passes", "largest output; probabilities would mask gradients"
+    if not same:
+        repeats += ": the network is random, or keeps state between calls, as unwrapped neurons do (docs/interop.md)"
     return [
-        Check(name="repeats", figure=gap, verdict=_ok(gap <= 1e-5 * max(1.0, largest)), meaning=repeats),
+        Check(name="repeats", figure=gap, verdict=_ok(same), meaning=repeats),
         Check(name="logits", figure=largest, verdict=_ok(not probabilities), meaning=logits),
     ]
