@@ -184,6 +184,11 @@ LEVERS: dict[str, Row] = {
         *_finetuned_by(f"Along(NoisyFast(eps=8/255, noise=2, smoothing=0.1), {PATHS})"),
         predicted="2 to 5 points more at 8/255",
     ),
+    "wider_surrogate": _lever(
+        "finetuned along a surrogate twice as wide, Triangle(2.0), half a threshold",
+        *("--neurons.surrogate", "Triangle(2.0)"),
+        predicted="3 to 8 points more at 8/255, clean within 2 points: Triangle(1.0) is a fourth of a threshold",
+    ),
     "longer": _lever(
         "finetuned for as many steps as the main network (18 epochs)",
         *("--finetune.epochs", "18"),
