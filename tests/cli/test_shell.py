@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -144,6 +145,20 @@ def test_no_color_means_no_escape_codes_on_a_terminal(variable, codes, monkeypat
     assert "robust ANN" in text
     assert "--protocol" in text
     assert ("\x1b" in text) == codes
+
+
+def test_a_narrow_terminal_cuts_nothing_of_a_table(monkeypatch):
+    def draw():
+        out = Terminal()
+        out.console.width = 40
+        out.table(["network", *"abcdefg"], [["SNN, finetuned", *["12.5"] * 7]])
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    text = re.sub(r"\x1b\[\d*m", "", on_a_terminal(monkeypatch, draw))
+    assert max(map(len, text.splitlines())) <= 40
+    assert "…" not in text
+    for letters in ("SNN,finetuned", "12.5" * 7):
+        assert not Counter(letters) - Counter(text), "every letter is shown"
 
 
 @pytest.mark.parametrize("line", ["run small.toml --until evaluate", "report runs/small", "list paths", "doctor"])
