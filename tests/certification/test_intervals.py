@@ -289,13 +289,23 @@ def test_residual_sums_and_products_pass():
     held(net, torch.rand(6, 1, 3, 3, generator=generator(9, "pixels")), Linf(0.05))
 
 
+class Clamped(nn.Module):
+    def forward(self, x):
+        return torch.clamp(x, max=0.5)
+
+
 @pytest.mark.parametrize(
     ("net", "threat", "match"),
     [
+        (
+            lambda: nn.Sequential(nn.Flatten(), Clamped(), nn.Linear(9, 3)),
+            Linf(0.1),
+            r"step 'clamp' \(clamp\) has no intervals",
+        ),
         (lambda: small(), L1(0.1), "do not support the threat"),
         (lambda: small(MultiSpike()), Linf(0.1), "need LIF"),
         (lambda: small().replace({"2": -1.0}), Linf(0.1), "thresholds greater than 0"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 3), nn.Tanh()), Linf(0.1), "has no intervals"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 3), nn.Tanh()), Linf(0.1), r"step '_2' \(Tanh\) has no intervals"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 3)), L2(0.1), "do not support the threat"),
         (lambda: small(), Flips(1.0), "flips need binary frames"),
     ],

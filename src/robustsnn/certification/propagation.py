@@ -70,7 +70,8 @@ class Propagation(fx.Interpreter):
             self.read = module, args[0]
         found = self._bounded(n, kind, module, args, kwargs)
         if found is None:
-            raise ValueError(f"step {n.name!r} ({n.target}) has no intervals: use Smoothing, which takes any network")
+            what = getattr(n.target, "__name__", n.target) if module is None else type(module).__name__
+            raise ValueError(f"step {n.name!r} ({what}) has no intervals: use Smoothing, which takes any network")
         return found
 
     def _fired(self, n: fx.Node, layer: NeuronLayer, given: Any) -> Box:

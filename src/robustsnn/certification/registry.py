@@ -10,7 +10,7 @@ from robustsnn.certification.intervals import IntervalCertificates, Intervals
 from robustsnn.certification.smoothing import GaussianCertificates, Smoothing
 from robustsnn.certification.sparse import SparseCertificates, SparseSmoothing
 from robustsnn.certification.task import Method
-from robustsnn.names import build, named
+from robustsnn.names import build, find, named
 from robustsnn.threats import THREATS
 
 METHODS: dict[str, type[Method]] = named(Smoothing, SparseSmoothing, Intervals)
@@ -29,6 +29,9 @@ def method(text: str) -> Method:
     >>> method("Smoothing(0.5, draws=1000)").draws
     1000
     """
+    name = text.partition("(")[0].strip()
+    if name.isidentifier() and name not in THREATS:
+        find("method", METHODS, name)
     value = build("method", {**METHODS, **THREATS}, text)
     if not hasattr(value, "certify"):
         raise ValueError(f"{text} is a threat, not a method of certification: write Smoothing(0.25) or Intervals([{text}])")

@@ -49,7 +49,7 @@ class ConversionReport:
 
 
 UNSCALED = (
-    "no batch norm compensates that spikes have height 1, and biases are as large as in the ANN: finetune, or convert with "
+    "spikes have height 1, but biases are those of the ANN, because no batch norm scales them: finetune, or convert with "
     "batch_norm='keep'"
 )
 
