@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.bench import NONE, Timing
+from benchmarks.costs import costs, machines
 from benchmarks.pages import markdown, render
 from robustsnn.files import write_atomic
 from robustsnn.reporting import versions
@@ -113,24 +114,20 @@ def along(names: Sequence[str], head: Sequence[str]) -> str:
     return markdown(lines)
 
 
-def machines() -> str:
-    """What the figures were measured on."""
-    kinds = {
-        f"{v['processor']}, {v['threads']} threads, torch {v['torch']}" for v in (read(name)["versions"] for name in MEASURED)
-    }
-    return "; ".join(sorted(kinds))
-
-
 def page() -> str:
     """docs/performance.md."""
+    ours = {name: next(iter(rows(name).values())) for name in MEASURED if name.startswith(("steps-", "batch-"))}
     return render(
         "performance.md.jinja",
-        machines=machines(),
+        **costs(),
+        machines=machines([read(name)["versions"] for name in MEASURED]),
         resnet20=table(["resnet20", "ensemble"]),
         vgg11=table(["vgg11"]),
         steps=along([f"steps-{T}" for T in STEPS], ["finetuning step, batch 16", *(f"T = {T}" for T in STEPS)]),
         batches=along([f"batch-{N}" for N in BATCHES], ["input gradient, T = 8", *(f"batch {N}" for N in BATCHES)]),
         of={name: rows(name) for name in ("resnet20", "vgg11")},
+        memory={T: ours[f"steps-{T}"].ours_bytes / 2**30 for T in STEPS},
+        per_image={N: 1000 * ours[f"batch-{N}"].ours / N for N in BATCHES},
     )
 
 

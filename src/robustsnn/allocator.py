@@ -9,10 +9,10 @@ KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26, ARENA_MAX: 1}
 
 
 def keep_memory() -> bool:
-    """Let glibc keep freed memory for the next tensor, which makes training on a CPU two to three times as fast.
+    """Let glibc keep freed memory for the next tensor, which makes training and attacks on a CPU faster (docs/performance.md).
 
     By default glibc returns the memory of every large activation to the system, and touching fresh pages costs as much as
-    computing a neuron (docs/performance.md). In exchange, the process holds its peak memory until it ends. The command line
+    computing a neuron. In exchange, the process holds its peak memory until it ends. The command line
     calls this itself; in Python, call it once before any work.
 
     Returns:
