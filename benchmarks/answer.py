@@ -1,4 +1,4 @@
-"""What an answer of `rigorous` costs in other orders, and with images given up: answer.json.
+"""Measure the cost of `rigorous` and of variants of it: other orders of its attacks, and giving images up. Writes answer.json.
 
 python -m benchmarks.answer                       # all networks, about two hours on one core
 python -m benchmarks.answer digits --orders now   # one network, one order
@@ -32,9 +32,8 @@ OUT = HERE / "answer.json"
 
 @dataclass(frozen=True)
 class Asked:
-    """A network whose robustness is measured: its file, and the threat and images."""
+    """A network whose robustness is measured: its file, radius and images."""
 
-    what: str
     file: Path
     eps: float
     data: str
@@ -45,11 +44,10 @@ class Asked:
 
 
 NETWORKS = {
-    "digits": Asked("digits network of version 0.1", NETWORK, 0.15, "digits", 450),
-    "robust": Asked("row `robust` of the older page", HERE / "answer/robust.safetensors", 2 / 255, "cifar10", 500),
-    "strong": Asked("row `strong` of the older page", HERE / "answer/strong.safetensors", 8 / 255, "cifar10", 500),
+    "digits": Asked(NETWORK, 0.15, "digits", 450),
+    "robust": Asked(HERE / "answer/robust.safetensors", 2 / 255, "cifar10", 500),
+    "strong": Asked(HERE / "answer/strong.safetensors", 8 / 255, "cifar10", 500),
 }
-
 
 RIGOROUS = PROTOCOLS["rigorous"]
 
@@ -65,8 +63,10 @@ def giving_up(protocol: Protocol) -> Protocol:
     """The same after one run of SA-PGD and of APGD on the DLR loss: what these do not bring near is given up by gradients."""
     shares = {"SA-PGD-100 twice": 0.35, "NES-2000 near APGD-50": 0.35, "NES-10000": 1.0, "Square-5000": 1.0}
     groups = {group.name: group for group in protocol.ensembles["rigorous"] if not group.transfers}
-    groups["SA-PGD-100 twice"] = replace(groups["SA-PGD-100"], name="SA-PGD-100 twice")
-    first = replace(groups["SA-PGD-100"], attack=SAPGD(steps=100), paths=(Adaptive(0.43),))
+    middle, adaptive = Adaptive(0.43), groups["SA-PGD-100"]
+    paths = tuple(dict.fromkeys((middle, *adaptive.paths)))
+    groups["SA-PGD-100 twice"] = replace(adaptive, name="SA-PGD-100 twice", paths=paths)
+    first = replace(adaptive, attack=SAPGD(steps=100), paths=(middle,))
     order = ("PGD-20", "APGD-CE-20", "APGD-CE-50", "APGD-T-20", *shares)
     later = (replace(groups[name], give_up=shares.get(name, 0.5)) for name in order)
     return Protocol({"rigorous": (first, groups["APGD-DLR-50"], *later)}, protocol.rule, protocol.ranked)

@@ -1,4 +1,4 @@
-"""What jobs cost: tables made of the figures that other pages keep, and of those of `benchmarks.options`."""
+"""Tables of the cost of jobs, made from kept reports and the figures of `benchmarks.options`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def images(run: Measured) -> int:
 
 
 def seconds(run: Measured, stage: str) -> float:
-    """What a stage took on one core."""
+    """Processor seconds of a stage."""
     return float(run.made["processor_seconds"].get(stage, 0))
 
 
@@ -55,7 +55,7 @@ def each(run: Measured, stage: str) -> float:
 
 
 def training() -> str:
-    """What stages of training took."""
+    """The table of training times."""
     lines = [["recipe", "network", "T", "images", "ANN", "staircase", "finetuning", "in total"]]
     for name, run in TRAINED.items():
         made = recipe(run)
@@ -78,7 +78,7 @@ def of(name: str, measure: str, seed: int = 0) -> Report:
 
 
 def attacked() -> str:
-    """What attacks took."""
+    """The table of attack times."""
     digits = {row.network: row.report for row in demo.read("run").rows}
     strict, robust = demo.read("rigorous").rows[0].report, "`cifar10-robust`"
     rows = [
@@ -108,7 +108,7 @@ def searching(report: Report) -> float:
 
 
 def certifying() -> str:
-    """What certificates took."""
+    """The table of certification times."""
     lines = [["network", "method", "passes per image", "per 100 images"]]
     found = [("digits-smoothed", certificates(read("smoothed"))[-1]), ("zoo:digits-robust", certificates(read("robust"))[0])]
     found += [(other.made or other.recipe, joined(read(name)["chunks"])) for name, other in certified.OTHERS.items()]
@@ -137,13 +137,13 @@ def faster(one: str, other: str) -> str:
 
 
 def machines(versions: Sequence[dict[str, str]]) -> str:
-    """What figures were measured on."""
+    """The processors and settings of the measurements."""
     kinds = {f"{each['processor']}, {each['threads']} threads, torch {each['torch']}" for each in versions}
     return "; ".join(sorted(kinds)).replace("1 threads", "1 thread")
 
 
 def costs() -> dict[str, object]:
-    """What the page of performance says of jobs."""
+    """The values of the template of the page on performance."""
     main, small = TRAINED["`cifar10-robust`"], TRAINED["`cifar10-robust`, smaller"]
     runs = [*main.runs.values(), *small.runs.values()]
     return {

@@ -151,9 +151,7 @@ class Terminal:
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         drawn = Table(show_edge=False, pad_edge=False)
         for i, title in enumerate(head):
-            drawn.add_column(
-                escape(title), justify="right" if i else "left", overflow="fold"
-            )  # a narrow terminal cuts nothing
+            drawn.add_column(escape(title), justify="right" if i else "left", overflow="fold")  # cuts nothing
         for row in rows:
             drawn.add_row(*(escape(cell) for cell in row))
         self.console.print(drawn)
