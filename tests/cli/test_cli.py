@@ -174,6 +174,10 @@ def test_a_checkpoint_saved_by_hand_can_be_evaluated_too(said, here, ran):
     )
     code, out, error = said("evaluate", "own.safetensors", *flags, "--data", "digits", "--json")
     assert (code, json.loads(out)["recipe"]["data"]["name"]) == (0, "digits")
+    checkpoint.save(here / "mine.safetensors", torch.nn.Linear(2, 2))
+    assert said("evaluate", "mine.safetensors")[2].endswith(
+        "such as --data digits, and the code of its network by --ann package.module:factory\n"
+    )
     assert "did you mean 'digits'" in said("evaluate", "own.safetensors", *flags, "--data", "digit")[2]
     evaluation = running.recipe_of("own.safetensors").evaluation
     unsaid = inspect.signature(evaluate).parameters
@@ -299,11 +303,16 @@ def test_a_recipe_is_one_even_if_a_folder_has_its_name(refused, here):
 
 
 def test_a_folder_is_no_checkpoint_but_may_hold_one(refused, here):
-    (here / "mine").mkdir()
-    assert re.search(r"mine is a folder: use a checkpoint in it, such as mine/snn\.safetensors", refused("evaluate", "mine"))
-    for command in ("info", "run"):
-        line = refused(command, "mine")
-        assert re.search(r"mine is a folder: .* mine/snn\.safetensors, or recipe mine/recipe\.toml", line)
+    mine = here / "mine"
+    mine.mkdir()
+    for command in ("evaluate", "info", "run"):
+        assert "mine is a folder: it holds no checkpoint; 'robustsnn run' makes one" in refused(command, "mine")
+    for name in ("ann.safetensors", "snn.safetensors", "recipe.toml", "report.json"):
+        (mine / name).touch()
+        assert "mine is a folder: use a checkpoint in it, such as mine/" in refused("evaluate", "mine")
+    said = refused("info", "mine")
+    assert "mine/snn.safetensors; its recipe is mine/recipe.toml; 'robustsnn report mine' reads its report" in said
+    assert "mine/report.json is a file: use the folder of an evaluated run" in refused("report", "mine/report.json")
 
 
 def test_an_evaluation_of_the_zoo_leaves_no_folder(said, refused, here):

@@ -10,7 +10,7 @@ from typing import Any
 from robustsnn import checkpoint
 from robustsnn.certification import certify, method
 from robustsnn.cli import arguments
-from robustsnn.cli.run import UNSAID, body_from_outside, place, recipe_of, start
+from robustsnn.cli.run import UNSAID, measured, place, recipe_of, start
 from robustsnn.cli.terminal import Terminal
 from robustsnn.evaluation import PRESETS
 from robustsnn.evaluation.measures.energy import operations
@@ -25,10 +25,7 @@ from robustsnn.seeds import derive
 def bound(chosen: arguments.Certify, terminal: Terminal) -> None:
     """Run ``certify``: certify a checkpoint, and add the result to the report in ``--out``, if there is one."""
     methods = [method(text) for text in chosen.method]
-    given, path, header = chosen.given, place(chosen.given), checkpoint.read_header(chosen.given)
-    body = body_from_outside(header, chosen.ann) if chosen.ann else None
-    if not (chosen.data or "data" in header.recipe):
-        raise ValueError(f"{given} does not name its data set: add one, such as --data digits")
+    given, path, (_, body) = chosen.given, place(chosen.given), measured(chosen)
     team = start(chosen.engine, terminal)
     recipe = recipe_of(given)
     if chosen.data:

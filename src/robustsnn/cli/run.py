@@ -75,6 +75,21 @@ def body_from_outside(header: checkpoint.Header, ann: str) -> nn.Module:
     return outside(**{**(model if isinstance(model, dict) and "ann" in model else {}), "ann": ann})
 
 
+def measured(chosen: arguments.Evaluate | arguments.Certify) -> tuple[checkpoint.Header, nn.Module | None]:
+    """Return the header of the checkpoint to measure, and its ANN if a flag names its code.
+
+    Raises:
+        ValueError: neither the checkpoint nor a flag names the data set.
+    """
+    header = checkpoint.read_header(chosen.given)
+    if not (chosen.data or "data" in header.recipe):
+        model = header.recipe.get("model")
+        coded = chosen.ann or (isinstance(model, dict) and "name" in model)
+        code = "" if coded else ", and the code of its network by --ann package.module:factory"
+        raise ValueError(f"{chosen.given} does not name its data set: add one, such as --data digits{code}")
+    return header, body_from_outside(header, chosen.ann) if chosen.ann else None
+
+
 def recipe_of(given: str) -> Recipe:
     """Return a checkpoint's recipe without probes, which do not affect the evaluation, and without a staircase stage that has
     already shaped the network. Without a section ``[evaluation]``, the strictest protocol is used."""
@@ -104,12 +119,9 @@ def place(given: str) -> Path:
 
 def evaluate(chosen: arguments.Evaluate, terminal: Terminal) -> None:
     """Run ``evaluate CHECKPOINT``: measure a checkpoint as its recipe says, with changes from flags."""
-    given, path, header = chosen.given, place(chosen.given), checkpoint.read_header(chosen.given)
+    given, path, (header, body) = chosen.given, place(chosen.given), measured(chosen)
     if chosen.out:
         a_folder(chosen.out)
-    body = body_from_outside(header, chosen.ann) if chosen.ann else None
-    if not (chosen.data or "data" in header.recipe):
-        raise ValueError(f"{given} does not name its data set: add one, such as --data digits")
     team = start(chosen.engine, terminal)
     recipe = recipe_of(given)
     ann = chosen.ann if recipe.ann else ""  # code runs only if a flag names it

@@ -154,6 +154,8 @@ def report(run: Run) -> RunReport:
 
 def _kept(folder: Path, remedy: str) -> RunReport:
     path = folder / "report.json"
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: use the folder of an evaluated run")
     if not path.is_file():
         raise ValueError(f"no {path}: {remedy}")
     return read_report(path.read_bytes(), path)
