@@ -74,7 +74,7 @@ def test_a_report_is_kept_as_three_files(report, tmp_path):
     report.save(tmp_path / "out", name="mine")
     with pytest.raises(ValueError, match=r"report\.json is not a checkpoint: .*, or read a report with .*read_report"):
         rs.load(tmp_path / "out/report.json")
-    with pytest.raises(ValueError, match=r"out is a folder: it holds no checkpoint; 'robustsnn run' makes one"):
+    with pytest.raises(ValueError, match=r"out is a folder: use a checkpoint in it"):
         rs.load(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json", "report.md"]
     assert "| mine |" in (tmp_path / "out/report.md").read_text()

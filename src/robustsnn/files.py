@@ -14,8 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from robustsnn.names import inside
-
 PART = ".part"
 
 
@@ -79,7 +77,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ValueError: the file does not exist or is not a safetensors file.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: {inside(path)}")
+        raise ValueError(f"{path} is a folder: use a checkpoint in it")
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}: check the path, or make one with 'robustsnn run'")
     if path.suffix == ".json":

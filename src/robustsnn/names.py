@@ -7,7 +7,6 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
@@ -175,9 +174,3 @@ def _call(kind: str, name: str, made: Callable[..., Any], args: list[Any], named
         return made(*args, **named)
     except TypeError as error:
         raise ValueError(f"{kind} {name}: {error}") from None
-
-
-def inside(folder: Path) -> str:
-    """Say which checkpoint of a folder to use, or how to make one."""
-    found = sorted(folder.glob("*.safetensors"), key=lambda path: (path.name != "snn.safetensors", path.name))
-    return f"use a checkpoint in it, such as {found[0]}" if found else "it holds no checkpoint; 'robustsnn run' makes one"

@@ -14,7 +14,7 @@ from robustsnn.cli.arguments import SHELLS, Certify, Completion, Doctor, Evaluat
 from robustsnn.cli.parse import HOW, few, flags, for_protocol, parse
 from robustsnn.cli.terminal import Terminal
 from robustsnn.lazy import later
-from robustsnn.names import find, inside, is_toml
+from robustsnn.names import find, is_toml
 from robustsnn.recipes import Recipe, load_recipe, packaged
 from robustsnn.recipes.recipe import from_table
 from robustsnn.zoo import PREFIX, named, zoo
@@ -155,12 +155,12 @@ def _measurable(given: str) -> str:
 
 
 def _folder(given: str) -> str:
-    folder, others = Path(given), ""
-    if (folder / "recipe.toml").is_file():
-        others += f"; its recipe is {folder / 'recipe.toml'}"
-    if (folder / "report.json").is_file():
-        others += f"; 'robustsnn report {given}' reads its report"
-    return f"{given} is a folder: {inside(folder)}{others}"
+    folder = Path(given)
+    found = sorted(folder.glob("*.safetensors"), key=lambda path: (path.name != "snn.safetensors", path.name))
+    said = f"use a checkpoint in it, such as {found[0]}" if found else "it holds no checkpoint; 'robustsnn run' makes one"
+    recipe = f"; its recipe is {folder / 'recipe.toml'}" if (folder / "recipe.toml").is_file() else ""
+    report = f"; 'robustsnn report {given}' reads its report" if (folder / "report.json").is_file() else ""
+    return f"{given} is a folder: {said}{recipe}{report}"
 
 
 def _help(command: Command, default: Any, program: str, whole: bool) -> None:
