@@ -5,8 +5,9 @@ cd runs/nmnist
 for net in snn natural/snn end_to_end/snn; do
     robustsnn evaluate $net.safetensors --threat Retiming --audit-images 0 --shown 0 --out retiming/$net
 done
+robustsnn run nmnist --seed 1 --compare natural --out runs/nmnist-1
 robustsnn run digits-events
-python -m benchmarks.events keep runs/nmnist runs/digits-events
+python -m benchmarks.events keep runs/nmnist runs/nmnist-1 runs/digits-events
 python -m benchmarks.events page
 """
 
@@ -125,11 +126,11 @@ def members(run: str, network: str, eps: float = 0.02) -> list[list[str]]:
 
 def page() -> str:
     """Return the text of docs/results-events.md."""
-    runs = {name: budgets(name) for name in ("nmnist", "digits-events") if kept(name)}
+    runs = {name: budgets(name) for name in ("nmnist", "nmnist-1", "digits-events") if kept(name)}
     return render(
         "events.md.jinja",
         tables={name: markdown(lines) for name, lines in runs.items()},
-        paired=markdown(list(paired("nmnist"))),
+        paired={name: markdown(list(paired(name))) for name in ("nmnist", "nmnist-1") if kept(name)},
         energy=markdown(energy("nmnist")),
         members=markdown(members("nmnist", NETWORKS["snn"])),
         images={name: next(iter(reports(name).values())).images for name in runs},
