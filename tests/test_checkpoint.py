@@ -81,7 +81,7 @@ def test_a_network_comes_back_bit_by_bit(make, path):
         Dynamics(2, PLIF(0.9, start=0.5), surrogate=StraightThrough()),
         Dynamics(2, MultiSpike(3)),
         Dynamics(2, surrogate=Rectangle(0.25)),
-        Dynamics(2, surrogate=Triangle(1 / 3)),
+        Dynamics(2, surrogate=Triangle(1 / 3), relative_surrogate=True),
     ],
     ids=str,
 )

@@ -59,6 +59,7 @@ OTHERS = [
     Dynamics(neuron=LIF(leak=0.9), surrogate=Exponential(0.3, 2.0), detach_reset=True),
     Dynamics(neuron=LIF(reset="subtract", leak=0.5), surrogate=Rectangle(0.5)),
     Dynamics(surrogate=StraightThrough()),
+    Dynamics(surrogate=Triangle(0.5), relative_surrogate=True),
 ]
 
 
@@ -68,6 +69,7 @@ OTHERS = [
         *((WHOLE, channels_last, per_channel) for channels_last in (False, True) for per_channel in (False, True)),
         *((dynamics, True, False) for dynamics in OTHERS),
         (OTHERS[0], True, True),
+        (OTHERS[-1], False, True),
     ],
     ids=repr,
 )

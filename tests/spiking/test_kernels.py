@@ -30,6 +30,7 @@ surrogates = pytest.mark.parametrize(
 )
 resets = pytest.mark.parametrize("reset", ["zero", "subtract"])
 leaks = pytest.mark.parametrize("leak", [1.0, 0.9, 0.5])
+relative = pytest.mark.parametrize("relative_surrogate", [False, True], ids=["absolute", "relative"])
 detached = pytest.mark.parametrize("detach_reset", [False, True], ids=["through reset", "detached"])
 
 
@@ -152,12 +153,13 @@ def test_inputs_are_left_as_they_are(neuron):
 @detached
 @pytest.mark.parametrize("expanded", [False, True], ids=["current", "expanded"])
 @pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
-def test_a_start_and_a_trained_leak_are_fused_as_in_plain(reset, detach_reset, per_channel, expanded):
+@relative
+def test_a_start_and_a_trained_leak_are_fused_as_in_plain(reset, detach_reset, relative_surrogate, per_channel, expanded):
     current, threshold, upstream = problem(torch.float64, per_channel=per_channel, expanded=expanded)
 
     def run(neuron):
         leak = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
-        dynamics = Dynamics(neuron=PLIF(reset=reset, start=0.5), detach_reset=detach_reset)
+        dynamics = Dynamics(6, PLIF(reset=reset, start=0.5), Triangle(), detach_reset, relative_surrogate)
         return *outcome(partial(neuron, leak=leak), dynamics, current, threshold, upstream), leak.grad
 
     plain, ours = run(unrolled), run(fused)
@@ -179,8 +181,9 @@ def test_half_a_threshold_at_the_start_rounds_the_rate_to_the_nearest():
 @detached
 @pytest.mark.parametrize("neuron", [MultiSpike(1), MultiSpike(3), MultiSpike(2, leak=0.9, start=0.5)], ids=repr)
 @pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
-def test_bursts_are_fused_as_in_plain(neuron, surrogate, detach_reset, per_channel):
-    dynamics = Dynamics(neuron=neuron, detach_reset=detach_reset, surrogate=surrogate)
+@relative
+def test_bursts_are_fused_as_in_plain(neuron, surrogate, detach_reset, relative_surrogate, per_channel):
+    dynamics = Dynamics(2, neuron, surrogate, detach_reset, relative_surrogate)
     given_problem = problem(torch.float64, per_channel=per_channel)
     plain, ours = outcome(unrolled, dynamics, *given_problem), outcome(fused, dynamics, *given_problem)
     assert torch.equal(ours[0], plain[0])

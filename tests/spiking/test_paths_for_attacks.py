@@ -13,6 +13,7 @@ from robustsnn.spiking import (
     Adaptive,
     Dynamics,
     Hybrid,
+    Plain,
     PotentialDependent,
     RateApproximation,
     Scaled,
@@ -170,6 +171,14 @@ def test_scaled_is_the_surrogate_where_thresholds_are_one(net, images, reset):
     torch.testing.assert_close(gradient(Scaled(Triangle(0.5)), same, x, torch.ones(2, 48)), plain)
     eighth = layer(threshold=0.125, timesteps=3, neuron=LIF(0.9, reset))
     torch.testing.assert_close(8 * plain, gradient(Scaled(Triangle(0.5)), eighth, x / 8, torch.ones(2, 48)))
+
+
+def test_a_network_trains_by_the_same_surrogate(net, images):
+    """Its own back-propagation is then `Scaled`, and published paths still use absolute widths."""
+    relative = net.replace(surrogate=Triangle(0.5), relative_surrogate=True)
+    cotangent = torch.randn(len(images), 4, generator=generator(0, "test"))
+    assert torch.equal(gradient(Plain(), relative, images, cotangent), gradient(Scaled(Triangle(0.5)), net, images, cotangent))
+    assert torch.equal(gradient(Surrogate(), relative, images, cotangent), gradient(Surrogate(), net, images, cotangent))
 
 
 def scaled(net, factor):

@@ -75,6 +75,8 @@ def test_a_surrogate_that_is_narrow_for_the_thresholds_is_named_with_a_wider_one
         found = narrow(net)
     assert len(found) == warns
     assert all(re.search(r"median 4\.2.*'Triangle\(2\.1\)'", warning) for warning in found)
+    assert narrow(net.replace(relative_surrogate=True)) == []
+    assert narrow(net.replace(surrogate=Triangle(0.2), relative_surrogate=True)), "whatever the thresholds are"
     assert narrow(body) == [], "an ANN has no surrogate"
 
 

@@ -92,6 +92,7 @@ class Neurons(Section):
     start: Number = Field(0.0, ge=0, lt=1, description="initial potential, in units of the threshold")
     train_leak: bool = Field(False, description="train every layer's leak, starting at 'leak'")
     surrogate: SpelledSurrogate = Field("Triangle(1.0)", description="surrogate derivative in training")
+    relative_surrogate: bool = Field(False, description="give the surrogate's width in units of each layer's threshold")
 
 
 class Training(Section):

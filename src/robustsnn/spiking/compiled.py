@@ -53,10 +53,7 @@ def _membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Te
 
 def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, ...]:
     """Return the gradient of the current, then that of each tensor with a leading dimension of 1."""
-    course = dynamics.neuron.walk(current, tensors)
-
-    def derivative(t: int, u: Tensor) -> Tensor:
-        return dynamics.surrogate(u)
+    course, derivative = dynamics.neuron.walk(current, tensors), dynamics.derivative(tensors, current.dim() - 1)
 
     def seen() -> tuple[list[Tensor], list[Tensor]]:
         return course.potentials, course.spikes
@@ -99,7 +96,7 @@ def _run(
 @cache
 def _forward(dynamics: Dynamics) -> Dynamics:
     """Return the dynamics without the fields that only gradients use."""
-    return replace(dynamics, surrogate=Triangle(), detach_reset=False)
+    return replace(dynamics, surrogate=Triangle(), detach_reset=False, relative_surrogate=False)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustsnn.spiking.neurons import LIF, Course, Neuron
+from robustsnn.spiking.neurons import LIF, Course, Derivative, Neuron, Tensors
 from robustsnn.spiking.surrogate import SurrogateDerivative, Triangle
 
 
@@ -21,6 +21,7 @@ class Dynamics:
         neuron: neuron model.
         surrogate: surrogate derivative of a spike.
         detach_reset: whether to block the gradient through the reset.
+        relative_surrogate: whether the threshold is the surrogate's unit: the derivative is ``g(u / threshold) / threshold``.
         synchronous: every layer waits for the T steps of the layer before it and receives their mean current at every step.
             Logits then take T steps per layer, and `LIF(reset="subtract", start=0.5)` fires exactly as `QCFS` with T levels.
 
@@ -32,6 +33,7 @@ class Dynamics:
     neuron: Neuron = LIF()
     surrogate: SurrogateDerivative = Triangle(1.0)
     detach_reset: bool = False
+    relative_surrogate: bool = False
     synchronous: bool = False
 
     def __post_init__(self) -> None:
@@ -41,6 +43,19 @@ class Dynamics:
             raise ValueError(f"neuron must be a neuron model such as LIF(leak=0.9), not {self.neuron!r}")
         if not callable(self.surrogate):
             raise ValueError(f"surrogate must be a surrogate derivative such as Triangle(1.0), not {self.surrogate!r}")
+
+    def derivative(self, tensors: Tensors, rank: int) -> Derivative:
+        """Return the surrogate derivative of a layer with these tensors; its neurons ``[N, ...]`` have ``rank`` dimensions."""
+        if not self.relative_surrogate:
+            return lambda _, u: self.surrogate(u)
+        threshold = tensors["threshold"].detach()
+        unit = threshold.abs().clamp_min(torch.finfo(threshold.dtype).tiny)
+
+        def derivative(_: int, u: Tensor) -> Tensor:
+            each = unit.reshape((*unit.shape, *[1] * (u.dim() - rank)))  # broadcasts over several thresholds
+            return self.surrogate(u / each) / each
+
+        return derivative
 
 
 class Fire(Protocol):
@@ -53,7 +68,7 @@ class Fire(Protocol):
 def walk(current: Tensor, threshold: Tensor | float, dynamics: Dynamics, **trained: Tensor) -> Course:
     """Return the potentials before the reset and the spikes of every step, each ``[N, ...]``, differentiable by autograd."""
     tensors = {"threshold": torch.as_tensor(threshold, dtype=current.dtype, device=current.device), **trained}
-    return dynamics.neuron.walk(current, tensors, lambda _, u: dynamics.surrogate(u), dynamics.detach_reset)
+    return dynamics.neuron.walk(current, tensors, dynamics.derivative(tensors, current.dim() - 1), dynamics.detach_reset)
 
 
 def unrolled(current: Tensor, threshold: Tensor | float, dynamics: Dynamics, **trained: Tensor) -> Tensor:

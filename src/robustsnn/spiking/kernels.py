@@ -67,7 +67,9 @@ class Firing:
     def gradients(self, grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the gradients of the current and of the tensors, per neuron ``[N, ...]``, with the dynamics' surrogate."""
         found = compiled.gradients(grad, self.current, self.tensors, self.dynamics)
-        return self._gradients(grad, lambda _, u: self.dynamics.surrogate(u)) if found is None else found
+        if found is not None:
+            return found
+        return self._gradients(grad, self.dynamics.derivative(self.tensors, self.current.dim() - 1))
 
     def _gradients(self, grad: Tensor, derivative: Derivative) -> tuple[Tensor, dict[str, Tensor]]:
         dynamics, seen = self.dynamics, lambda: (self.v_pre, self.spikes)

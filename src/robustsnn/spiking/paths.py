@@ -55,7 +55,8 @@ class Surrogate:
         if isinstance(net, ForeignNetwork):
             return net.spiking(lambda _, own: surrogate(own, self.derivative), detach_reset=self.detach_reset)
         net = spiking_only(self, net)
-        return net.firing(fused, replace(net.dynamics, surrogate=self.derivative, detach_reset=self.detach_reset))
+        absolute = replace(net.dynamics, relative_surrogate=False)
+        return net.firing(fused, replace(absolute, surrogate=self.derivative, detach_reset=self.detach_reset))
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,8 @@ class Scaled:
         return f"{self.derivative} of the threshold"
 
     def __call__(self, net: nn.Module) -> SpikingNetwork:
-        return spiking_only(self, net).firing(Through(self._rule))
-
-    def _rule(self, grad: Tensor, firing: Firing) -> Tensor:
-        unit = firing.threshold.abs().clamp_min(torch.finfo(grad.dtype).tiny)
-
-        def derivative(_: int, u: Tensor) -> Tensor:
-            each = unit.reshape((*unit.shape, *[1] * (u.dim() + 1 - grad.dim())))  # broadcasts over several thresholds
-            return self.derivative(u / each) / each
-
-        return firing.back(grad, derivative)
+        net = spiking_only(self, net)
+        return net.firing(fused, replace(net.dynamics, surrogate=self.derivative, relative_surrogate=True))
 
 
 def _is_derivative(derivative: object) -> None:

@@ -82,8 +82,9 @@ def narrow(net: nn.Module) -> list[str]:
     """Return a warning if the surrogate of a spiking network is narrow in units of its thresholds."""
     if not isinstance(net, SpikingNetwork) or not net.thresholds:
         return []
-    surrogate = net.dynamics.surrogate
+    surrogate, relative = net.dynamics.surrogate, net.dynamics.relative_surrogate
     middle = torch.cat([threshold.abs().flatten() for threshold in net.thresholds.values()]).median()
+    middle = torch.ones_like(middle) if relative else middle
     if float(surrogate(NEAR * middle)):
         return []
     return [
