@@ -67,6 +67,13 @@ def training() -> str:
     return markdown(lines)
 
 
+def spikes_throughout(run: Measured) -> float:
+    """The time of as many epochs with spikes as the run has epochs altogether, as a multiple of the run's."""
+    epochs = sum(int(recipe(run)[stage]["epochs"]) for stage in STAGES)
+    whole = sum(seconds(run, stage) for stage in STAGES)
+    return epochs * each(run, "finetune") * images(run) / 1000 / whole
+
+
 def spent(report: Report) -> float:
     """Seconds of all attacks of a report."""
     return sum(sum(result.seconds) for result in report.results)
@@ -149,6 +156,8 @@ def costs() -> dict[str, object]:
     return {
         "processor": machines([run.versions for run in runs]),
         "training": training(),
+        "spikes_throughout": spikes_throughout(main),
+        "spiking_epoch": each(main, "finetune") / each(main, "pretrain"),
         "attacked": attacked(),
         "certifying": certifying(),
         "conversion": {name: told(took) for name, took in kept()["conversion"].items()},

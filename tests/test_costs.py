@@ -31,6 +31,12 @@ def test_every_option_and_conversion_is_kept():
     assert kept["conversion"].keys() == set(CONVERTED)
 
 
+def test_a_recipe_of_few_spiking_epochs_is_cheaper_than_spikes_throughout():
+    run = costs.TRAINED["`cifar10-robust`"]
+    taken, epochs = run.made["processor_seconds"], {"pretrain": 40, "staircase": 12, "finetune": 4}
+    assert costs.spikes_throughout(run) == pytest.approx(sum(epochs.values()) * taken["finetune"] / 4 / sum(taken.values()))
+
+
 def test_the_searches_are_a_part_of_rigorous():
     report = costs.of("main", "rigorous")
     (result,) = report.results
