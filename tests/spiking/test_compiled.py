@@ -6,14 +6,18 @@ from functools import partial
 import pytest
 import torch
 
+from robustsnn.attacks.goals import answer, begin
 from robustsnn.compute import machine_code
+from robustsnn.conversion import spiking
 from robustsnn.seeds import generator
 from robustsnn.spiking import (
     LIF,
     PLIF,
+    Adaptive,
     Dynamics,
     Exponential,
     MultiSpike,
+    PotentialDependent,
     Rectangle,
     StraightThrough,
     Triangle,
@@ -132,6 +136,29 @@ def test_bursts_fire_by_machine_code_and_go_back_step_by_step():
         expected = outcome(unrolled, dynamics, *given)
         assert torch.equal(compiled.spikes(given[0], {"threshold": given[1]}, dynamics), expected[0])
         torch.testing.assert_close(outcome(fused, dynamics, *given), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", [Adaptive(0.43), Adaptive(0.43, relative=True), PotentialDependent()], ids=str)
+def test_paths_that_adapt_are_compiled(path, ann, images, monkeypatch):
+    """Over the passes of a run that some images leave, with the statistics of the others kept."""
+    net = spiking(ann, images, Dynamics(4, LIF(reset="subtract", start=0.5)), threshold=0.5).eval().requires_grad_(False)
+
+    def gradients():
+        view, found = path(net), []
+        begin(view, len(images))
+        for index in (torch.arange(len(images)), torch.tensor([0, 2, 3]), torch.tensor([3, 2])):
+            x = images[index].requires_grad_()
+            loss = answer(view, x, index).logsumexp(1).sum()
+            found += torch.autograd.grad(loss, x)
+        return found
+
+    used = machine_code.code_for.cache_info().hits
+    ours = gradients()
+    assert machine_code.code_for.cache_info().hits > used
+    monkeypatch.setattr(machine_code, "repays", lambda x, samples: False)
+    for found, reference in zip(ours, gradients(), strict=True):
+        assert reference.abs().max() > 0
+        torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-6 * float(reference.abs().max()))
 
 
 def test_a_surrogate_of_ones_own_runs_step_by_step():

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from robustsnn.compute import machine_code
 from robustsnn.compute.sums import running_sum
 from robustsnn.spiking.dynamics import Dynamics, Fire
 from robustsnn.spiking.foreign import ForeignNetwork, Spike, surrogate
@@ -93,8 +94,8 @@ class AdaptiveView(nn.Module):
         def fire(current: Tensor, threshold: Tensor, dynamics: Dynamics, **trained: Tensor) -> Tensor:
             with torch.no_grad():
                 seen = Firing(current.detach(), {"threshold": threshold, **trained}, dynamics)
-                k = current if self.idle else self._sharpness(name, seen.distances.abs_())
-            rule = Through(lambda grad, firing: firing.back(grad, lambda t, u: _arctangent(u, k[t])))
+                k = current if self.idle else self._sharpness(name, seen.distances)
+            rule = Through(lambda grad, firing: firing.back(grad, _arctangent, k))
             return rule(current, threshold, dynamics, **trained)
 
         return fire
@@ -104,24 +105,36 @@ class AdaptiveView(nn.Module):
 
         def spike(u: Tensor) -> Tensor:
             with torch.no_grad():
-                (k,) = self._sharpness(f"{name} at step {next(steps)}", u.abs().unsqueeze(0))
+                (k,) = self._sharpness(f"{name} at step {next(steps)}", u.unsqueeze(0))
             return surrogate(own, lambda u: _arctangent(u, k))(u)
 
         return spike
 
-    def _sharpness(self, name: str, distance: Tensor) -> Tensor:
-        """Update the statistics with ``|u| [T, n, ...]`` of the current images and return ``k``."""
-        unit = distance.mean((0, *range(2, distance.dim())), keepdim=True) if self.relative else 1.0
+    def _sharpness(self, name: str, u: Tensor) -> Tensor:
+        """Update the statistics with the distances ``u [T, n, ...]`` of the current images and return ``k``."""
+        assert self.index is not None
+        strides = u.stride()
+        order = [0, 1, *sorted(range(2, u.dim()), key=lambda d: -strides[d])]  # as in memory, which needs no copy
+        rows = u.permute(order).reshape(*u.shape[:2], -1)
+        unit = rows.abs().mean((0, 2), keepdim=True) if self.relative else rows.new_ones(1, rows.shape[1], 1)
         if name not in self.memory:
-            whole = distance[:, distance.new_zeros(self.count, dtype=torch.int64)]  # one entry per image, same memory layout
-            self.memory[name] = torch.full_like(whole, torch.nan), torch.zeros_like(whole)
-        mean, deviation = (kept[:, self.index] for kept in self.memory[name])
-        mean = torch.where(mean.isnan(), unit, mean)  # first pass of an image
-        mean = 0.9 * mean + 0.1 * distance
-        deviation = 0.9 * deviation + 0.1 * (distance - mean).abs()
-        for kept, new in zip(self.memory[name], (mean, deviation), strict=True):
-            kept[:, self.index] = new
-        return self.sharpness / (mean + 1.5 * deviation + 1e-4 * unit)
+            whole = rows.new_full((len(rows), self.count, rows.shape[2]), torch.nan)
+            self.memory[name] = whole, torch.zeros_like(whole)
+        several = min(u.shape[:2]) > 1  # code for one step or image would be compiled separately
+        repays = several and machine_code.repays(u, u.shape[:2].numel())
+        update = machine_code.code_for(_update, u.device, u.dtype) if repays else _update
+        rows, unit = machine_code.bare(rows), machine_code.bare(unit)
+        k: Tensor = update(rows, *self.memory[name], unit, rows.new_tensor(self.sharpness), self.index)
+        return k.view([u.shape[d] for d in order]).permute([order.index(d) for d in range(u.dim())])
+
+
+def _update(u: Tensor, mean: Tensor, deviation: Tensor, unit: Tensor, sharpness: Tensor, index: Tensor) -> Tensor:
+    """Update statistics ``[T, N, m]`` of the images ``index [n]`` with their distances ``[T, n, m]``; return ``k``."""
+    distance, before = u.abs(), mean[:, index]
+    now = 0.9 * torch.where(before.isnan(), unit, before) + 0.1 * distance  # NaN before the first pass of an image
+    spread = 0.9 * deviation[:, index] + 0.1 * (distance - now).abs()
+    mean[:, index], deviation[:, index] = now, spread
+    return sharpness / (now + 1.5 * spread + 1e-4 * unit)
 
 
 def _arctangent(u: Tensor, k: Tensor) -> Tensor:
@@ -153,7 +166,7 @@ def _rule(grad: Tensor, firing: Firing) -> Tensor:
     count = torch.arange(1, len(u) + 1, dtype=u.dtype, device=u.device).view(-1, *[1] * (u.dim() - 1))
     mean, square = (running_sum(x.mean(space, keepdim=True), 0) / count for x in (u, u.square()))
     spread = _spread(mean, square)
-    return firing.back(grad, lambda t, u: _bell(u, spread[t].unsqueeze(-1) if several else spread[t]))
+    return firing.back(grad, _bell, spread.unsqueeze(-1) if several else spread)
 
 
 def _step_by_step(own: Spike) -> Spike:

@@ -18,6 +18,9 @@ from robustsnn.spiking.dynamics import Dynamics
 from robustsnn.spiking.neurons import Tensors
 from robustsnn.spiking.surrogate import SURROGATES, SurrogateDerivative, Triangle
 
+Shaped = Callable[[Tensor, Tensor], Tensor]
+"""``derivative(u, shape)``: a surrogate derivative whose shape differs by neuron and step; both ``[N, ...]``."""
+
 LONGEST = 64
 """Largest number of time steps to unroll; compilation time grows with it."""
 
@@ -42,6 +45,17 @@ def gradients(grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamic
     return (found[0], {name: each[0] for name, each in zip(tensors, found[1:], strict=True)}) if found else None
 
 
+def along(
+    grad: Tensor, current: Tensor, tensors: Tensors, dynamics: Dynamics, derivative: Shaped, shape: Tensor
+) -> Tensor | None:
+    """Return the hand-written gradient of the current ``[T, N, ...]`` with the surrogate ``derivative(u, shape[t])``."""
+    if not dynamics.neuron.by_hand:
+        return None
+    alike = replace(_forward(dynamics), detach_reset=dynamics.detach_reset)
+    found = _run(_shaped_by(derivative), current, tensors, alike, grad, shape.expand_as(current))
+    return found[0] if found else None
+
+
 def _spikes(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Tensor]:
     return (_membrane(current, tensors, dynamics)[1],)
 
@@ -60,6 +74,24 @@ def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tenso
 
     first, found = dynamics.neuron.gradients(grad, current, tensors, derivative, dynamics.detach_reset, seen)
     return first, *(found[name][None] for name in tensors)
+
+
+@cache
+def _shaped_by(derivative: Shaped) -> Callable[..., tuple[Tensor]]:
+    """Return the equations of the gradient of the current for such a surrogate."""
+
+    def back(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor, shape: Tensor) -> tuple[Tensor]:
+        course = dynamics.neuron.walk(current, tensors)
+
+        def seen() -> tuple[list[Tensor], list[Tensor]]:
+            return course.potentials, course.spikes
+
+        def of(t: int, u: Tensor) -> Tensor:
+            return derivative(u, shape[t])
+
+        return (dynamics.neuron.gradients(grad, current, tensors, of, dynamics.detach_reset, seen)[0],)
+
+    return back
 
 
 def _worthwhile(current: Tensor, tensors: Tensors) -> bool:

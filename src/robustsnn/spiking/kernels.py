@@ -56,9 +56,11 @@ class Firing:
         v_pre = torch.empty_like(self.current)
         return v_pre, self.dynamics.neuron.fast(self.current, self.tensors, v_pre)
 
-    def back(self, grad: Tensor, derivative: Derivative) -> Tensor:
-        """Return the gradient of the current by back-propagation through time with the surrogate ``derivative(t, u)``."""
-        return self._gradients(grad, derivative)[0]
+    def back(self, grad: Tensor, derivative: compiled.Shaped, shape: Tensor) -> Tensor:
+        """Return the gradient of the current by back-propagation through time with the surrogate
+        ``derivative(u, shape[t])``; ``shape [T, N, ...]`` broadcasts to the distances."""
+        found = compiled.along(grad, self.current, self.tensors, self.dynamics, derivative, shape)
+        return self._gradients(grad, lambda t, u: derivative(u, shape[t]))[0] if found is None else found
 
     def slope(self, derivative: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the derivative of the spikes with respect to the current of the same step."""
