@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, Triangle, unrolled
+from robustsnn.spiking import LIF, PLIF, Dynamics, Exponential, Triangle, unrolled, walk
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,29 @@ resets = st.sampled_from(["zero", "subtract"])
 def test_lif_is_the_loop_over_steps(current, threshold, leak, reset):
     spikes = unrolled(torch.from_numpy(current), threshold, Dynamics(neuron=LIF(leak=leak, reset=reset)))
     assert np.array_equal(spikes.numpy(), run(current, threshold, leak, reset)[1])
+
+
+@pytest.mark.parametrize("threshold", [1.0, 4.0])
+@pytest.mark.parametrize("surrogate", [Triangle(1.0), Triangle(0.5), Exponential()], ids=str)
+def test_the_potential_left_over_is_the_error_of_the_gradient_of_a_soft_reset_count(surrogate, threshold):
+    """docs/method.md, section 6: the count's derivative is ``(T - a[T]) / threshold``."""
+    current = torch.linspace(0.1, 1.1, 41, dtype=torch.float64).mul_(threshold).requires_grad_()
+    dynamics = Dynamics(neuron=LIF(reset="subtract", start=0.5), surrogate=surrogate, relative_surrogate=True)
+    course = walk(current.expand(8, -1), threshold, dynamics)
+    of_count, of_left = (
+        torch.autograd.grad(x.sum(), current, retain_graph=True)[0] for x in (torch.stack(course.spikes), course.left)
+    )
+    torch.testing.assert_close(of_count, (8 - of_left) / threshold)
+    assert of_left.abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("width", "swings"), [(0.25, True), (0.5, False), (1.0, False)])
+def test_a_triangle_of_at_least_half_a_threshold_keeps_that_error_from_growing(width, swings):
+    current = torch.linspace(0.1, 0.9, 401, dtype=torch.float64).requires_grad_()
+    neuron = LIF(reset="subtract", start=0.5)
+    course = walk(current.expand(32, -1), 1.0, Dynamics(neuron=neuron, surrogate=Triangle(width)))
+    (error,) = torch.autograd.grad(course.left.sum(), current)
+    assert bool(error.abs().max() > 32) == swings
 
 
 def recursion(current, threshold, dynamics, upstream):
