@@ -42,6 +42,8 @@ PATHS = (
     "Rate(), Adaptive(0.43)]"
 )
 
+NARROW = "[Surrogate(Exponential(0.3, 2.0)), Surrogate(Exponential(1.0, 2.0)), Surrogate(Triangle(1.0))]"
+
 MAIN: dict[str, Row] = {
     "main": Row(
         "our spiking network",
@@ -183,6 +185,12 @@ LEVERS: dict[str, Row] = {
         "finetuning attacks along six gradient paths, one at random per batch",
         *_finetuned_by(f"Along(NoisyFast(eps=8/255, noise=2, smoothing=0.1), {PATHS})"),
         predicted="2 to 5 points more at 8/255",
+    ),
+    "wider_farther": _lever(
+        "finetuned at 12/255 along Triangle(2.0), attacked along three narrower surrogates",
+        *("--neurons.surrogate", "Triangle(2.0)"),
+        *_finetuned_by(f"Along(NoisyFast(eps=12/255, noise=2, smoothing=0.1), {NARROW})"),
+        predicted="clean 60 to 64 %, 2/255 42 to 46 %, 8/255 23 to 26 %: 1 to 4 points above `wider_surrogate`",
     ),
     "wider_surrogate": _lever(
         "finetuned along a surrogate twice as wide, Triangle(2.0), half a threshold",
