@@ -66,11 +66,9 @@ def test_on_a_linear_model_one_step_is_the_best_sample_of_all(seed, threat):
 ATTACKS = [EventPGD(20, restarts=2), EventPGD(20, goal=Margin()), GreedyFlips(4, goal=Margin()), SDA(), EventSearch(300)]
 
 
-@pytest.mark.parametrize(
-    ("threat", "least"), [(Flips(1), 1.0), (Flips(2), 0.95), (Flips(4), 0.9), (Retiming(1), 0.9)], ids=str
-)
-def test_together_they_break_nearly_all_that_brute_force_breaks_and_nothing_else(threat, least):
-    broken, possible = 0, 0
+@pytest.mark.parametrize("threat", [Flips(1), Flips(2), Flips(4), Retiming(1)], ids=str)
+def test_together_they_break_what_brute_force_breaks_and_nothing_else(threat):
+    possible = 0
     for seed in range(6):
         x, model = bits(6, 4, 3, seed=seed), network(12, seed=seed)
         y = model(x).argmax(1)
@@ -82,10 +80,9 @@ def test_together_they_break_nearly_all_that_brute_force_breaks_and_nothing_else
                 adv = attack(model, x, y, threat, rng=SEEDS, judge=judge)
                 assert threat.contains(adv, x).all()
                 found |= model(adv).argmax(1) != y
-        assert not (found & ~can).any()
-        broken, possible = broken + int(found.sum()), possible + int(can.sum())
+        assert torch.equal(found, can)
+        possible += int(can.sum())
     assert possible > 8
-    assert broken >= least * possible
 
 
 def test_sda_needs_few_flips_and_its_reduction_takes_none():
