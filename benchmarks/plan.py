@@ -42,7 +42,6 @@ PATHS = (
     "[Surrogate(Triangle(1.0)), Surrogate(Triangle(0.5)), Surrogate(Exponential(1.0, 2.0)), Surrogate(Rectangle(1.0)), "
     "Rate(), Adaptive(0.43)]"
 )
-
 NARROW = "[Surrogate(Exponential(0.3, 2.0)), Surrogate(Exponential(1.0, 2.0)), Surrogate(Triangle(1.0))]"
 
 MAIN: dict[str, Row] = {

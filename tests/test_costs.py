@@ -1,4 +1,4 @@
-"""What jobs cost is told from figures that are kept, and options are compared by the same work."""
+"""Costs of jobs come from kept figures; options are compared by the time of the same job."""
 
 import json
 

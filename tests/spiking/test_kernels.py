@@ -159,7 +159,7 @@ def test_a_start_and_a_trained_leak_are_fused_as_in_plain(reset, detach_reset, r
 
     def run(neuron):
         leak = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
-        dynamics = Dynamics(6, PLIF(reset=reset, start=0.5), Triangle(), detach_reset, relative_surrogate)
+        dynamics = Dynamics(6, PLIF(reset=reset, start=0.5), Triangle(), detach_reset, relative_surrogate=relative_surrogate)
         return *outcome(partial(neuron, leak=leak), dynamics, current, threshold, upstream), leak.grad
 
     plain, ours = run(unrolled), run(fused)
@@ -183,7 +183,7 @@ def test_half_a_threshold_at_the_start_rounds_the_rate_to_the_nearest():
 @pytest.mark.parametrize("per_channel", [False, True], ids=["scalar", "per channel"])
 @relative
 def test_bursts_are_fused_as_in_plain(neuron, surrogate, detach_reset, relative_surrogate, per_channel):
-    dynamics = Dynamics(2, neuron, surrogate, detach_reset, relative_surrogate)
+    dynamics = Dynamics(2, neuron, surrogate, detach_reset, relative_surrogate=relative_surrogate)
     given_problem = problem(torch.float64, per_channel=per_channel)
     plain, ours = outcome(unrolled, dynamics, *given_problem), outcome(fused, dynamics, *given_problem)
     assert torch.equal(ours[0], plain[0])

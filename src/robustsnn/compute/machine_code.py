@@ -56,6 +56,12 @@ def code_for(equations: Callable[..., Any], device: torch.device, *kind: object)
     return torch.compile(own, dynamic=True, options=None if device.type == "cpu" else UNFUSED)
 
 
+def in_memory(x: Tensor, leading: int = 0) -> list[int]:
+    """Return the dimensions in memory order, the first ``leading`` ones in place: permuted so, rows need no copy."""
+    strides = x.stride()
+    return [*range(leading), *sorted(range(leading, x.dim()), key=lambda d: -strides[d])]
+
+
 def bare(x: Tensor) -> Tensor:
     """Return the values without autograd history: torch recompiles for tensors that require gradients and for views."""
     return x.data

@@ -53,10 +53,10 @@ def _at_once(equations: Any, weights: Tensor, *alike: Tensor) -> Any:
     return back(found) if isinstance(found, Tensor) else tuple(map(back, found))
 
 
-def _order(weights: Tensor, *alike: Tensor) -> tuple[int, ...] | None:
+def _order(weights: Tensor, *alike: Tensor) -> list[int] | None:
     """Return the dimensions in memory order; None if layouts differ or have gaps, or machine code does not pay off."""
     first, strides = alike[0], alike[0].stride()
-    dimensions = tuple(sorted(range(first.dim()), key=lambda d: -strides[d]))
+    dimensions = machine_code.in_memory(first)
     same = all((x.shape, x.stride(), x.dtype) == (first.shape, strides, weights.dtype) for x in alike)
     return (
         dimensions if same and first.permute(dimensions).is_contiguous() and machine_code.repays(first, len(first)) else None

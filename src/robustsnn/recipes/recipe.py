@@ -126,7 +126,7 @@ class Recipe(Section):
                 f"neurons: leak, reset, start and train_leak belong to LIF: set them inside kind = {n.kind!r}, or remove kind"
             )
         made = neuron(n.kind) if n.kind else made
-        return Dynamics(self.timesteps, made, surrogate(n.surrogate), n.detach_reset, n.relative_surrogate)
+        return Dynamics(self.timesteps, made, surrogate(n.surrogate), n.detach_reset, relative_surrogate=n.relative_surrogate)
 
     def baseline(self, name: str) -> Recipe:
         """Return the recipe of a baseline: this recipe with its changes. A baseline with random weights is not pruned,

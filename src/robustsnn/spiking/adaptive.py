@@ -113,8 +113,7 @@ class AdaptiveView(nn.Module):
     def _sharpness(self, name: str, u: Tensor) -> Tensor:
         """Update the statistics with the distances ``u [T, n, ...]`` of the current images and return ``k``."""
         assert self.index is not None
-        strides = u.stride()
-        order = [0, 1, *sorted(range(2, u.dim()), key=lambda d: -strides[d])]  # as in memory, which needs no copy
+        order = machine_code.in_memory(u, leading=2)
         rows = u.permute(order).reshape(*u.shape[:2], -1)
         unit = rows.abs().mean((0, 2), keepdim=True) if self.relative else rows.new_ones(1, rows.shape[1], 1)
         if name not in self.memory:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustsnn.compute import machine_code
 from robustsnn.spiking.dynamics import Dynamics
-from robustsnn.spiking.neurons import Tensors
+from robustsnn.spiking.neurons import Derivative, Tensors
 from robustsnn.spiking.surrogate import SURROGATES, SurrogateDerivative, Triangle
 
 Shaped = Callable[[Tensor, Tensor], Tensor]
@@ -67,12 +67,7 @@ def _membrane(current: Tensor, tensors: Tensors, dynamics: Dynamics) -> tuple[Te
 
 def _backward(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor) -> tuple[Tensor, ...]:
     """Return the gradient of the current, then that of each tensor with a leading dimension of 1."""
-    course, derivative = dynamics.neuron.walk(current, tensors), dynamics.derivative(tensors, current.dim() - 1)
-
-    def seen() -> tuple[list[Tensor], list[Tensor]]:
-        return course.potentials, course.spikes
-
-    first, found = dynamics.neuron.gradients(grad, current, tensors, derivative, dynamics.detach_reset, seen)
+    first, found = _through_time(current, tensors, dynamics, grad, dynamics.derivative(tensors, current.dim() - 1))
     return first, *(found[name][None] for name in tensors)
 
 
@@ -81,17 +76,23 @@ def _shaped_by(derivative: Shaped) -> Callable[..., tuple[Tensor]]:
     """Return the equations of the gradient of the current for such a surrogate."""
 
     def back(current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor, shape: Tensor) -> tuple[Tensor]:
-        course = dynamics.neuron.walk(current, tensors)
-
-        def seen() -> tuple[list[Tensor], list[Tensor]]:
-            return course.potentials, course.spikes
-
         def of(t: int, u: Tensor) -> Tensor:
             return derivative(u, shape[t])
 
-        return (dynamics.neuron.gradients(grad, current, tensors, of, dynamics.detach_reset, seen)[0],)
+        return (_through_time(current, tensors, dynamics, grad, of)[0],)
 
     return back
+
+
+def _through_time(
+    current: Tensor, tensors: Tensors, dynamics: Dynamics, grad: Tensor, derivative: Derivative
+) -> tuple[Tensor, dict[str, Tensor]]:
+    course = dynamics.neuron.walk(current, tensors)
+
+    def seen() -> tuple[list[Tensor], list[Tensor]]:
+        return course.potentials, course.spikes
+
+    return dynamics.neuron.gradients(grad, current, tensors, derivative, dynamics.detach_reset, seen)
 
 
 def _worthwhile(current: Tensor, tensors: Tensors) -> bool:
@@ -108,9 +109,8 @@ def _run(
     """Return the results of the equations in the layout of the current, or None if machine code does not pay off."""
     if not _worthwhile(current, tensors):
         return None
-    neurons, strides = current.shape[1:], current.stride()[1:]
-    order = sorted(range(len(neurons)), key=lambda d: -strides[d])
-    ways, places = [0, *(d + 1 for d in order)], [0, *(order.index(d) + 1 for d in range(len(order)))]
+    neurons, ways = current.shape[1:], machine_code.in_memory(current, leading=1)
+    places = [ways.index(d) for d in range(len(ways))]
 
     def row(x: Tensor) -> Tensor:
         """Flatten ``[T, N, ...]`` to one dimension of neurons in memory order, which compiles best."""
@@ -122,7 +122,7 @@ def _run(
     code = machine_code.code_for(equations, current.device, type(dynamics.surrogate), alike, *kind)
     with torch.no_grad():
         found = code(row(current), {name: machine_code.bare(x) for name, x in own.items()}, fluid, *map(row, more))
-    return tuple(x.reshape(len(x), *(neurons[d] for d in order)).permute(places) for x in found)
+    return tuple(x.reshape(len(x), *(current.shape[d] for d in ways[1:])).permute(places) for x in found)
 
 
 @cache

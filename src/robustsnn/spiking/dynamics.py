@@ -21,9 +21,9 @@ class Dynamics:
         neuron: neuron model.
         surrogate: surrogate derivative of a spike.
         detach_reset: whether to block the gradient through the reset.
-        relative_surrogate: whether the threshold is the surrogate's unit: the derivative is ``g(u / threshold) / threshold``.
         synchronous: every layer waits for the T steps of the layer before it and receives their mean current at every step.
             Logits then take T steps per layer, and `LIF(reset="subtract", start=0.5)` fires exactly as `QCFS` with T levels.
+        relative_surrogate: whether the threshold is the surrogate's unit: the derivative is ``g(u / threshold) / threshold``.
 
     Raises:
         ValueError: a value is out of range.
@@ -33,8 +33,8 @@ class Dynamics:
     neuron: Neuron = LIF()
     surrogate: SurrogateDerivative = Triangle(1.0)
     detach_reset: bool = False
-    relative_surrogate: bool = False
     synchronous: bool = False
+    relative_surrogate: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.timesteps, bool) or not isinstance(self.timesteps, int) or self.timesteps < 1:

@@ -83,8 +83,8 @@ def narrow(net: nn.Module) -> list[str]:
     if not isinstance(net, SpikingNetwork) or not net.thresholds:
         return []
     surrogate, relative = net.dynamics.surrogate, net.dynamics.relative_surrogate
-    middle = torch.cat([threshold.abs().flatten() for threshold in net.thresholds.values()]).median()
-    middle = torch.ones_like(middle) if relative else middle
+    thresholds = torch.cat([threshold.abs().flatten() for threshold in net.thresholds.values()])
+    middle = thresholds.new_ones(()) if relative else thresholds.median()
     if float(surrogate(NEAR * middle)):
         return []
     return [
